@@ -1,0 +1,43 @@
+# A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
+.PHONY: all deps demo check check-unit check-kvm check-emulated check-fuzz lint fuzz bench clean help
+
+all: build/build.ninja
+	ninja -C build
+
+help:
+	@echo 'make demo            the main job: shows sevmirror at work on emulated SEV hosts'
+	@echo 'make check           all tests; ends with "N passed, N failed, N skipped"'
+	@echo 'make                 build only (into build/)'
+	@echo 'make check-RING      one ring of tests: unit, kvm, emulated, fuzz'
+	@echo 'make lint            clang-format, cppcheck, clang-tidy, shellcheck'
+	@echo 'make fuzz            the fuzzers for FUZZ_SECONDS each (default 600)'
+	@echo 'make bench           measurements, ratios against peers in the same run'
+	@echo 'make deps            install what the build and the tests need (Debian 12 or 13, root)'
+
+deps:
+	@scripts/deps
+
+build/build.ninja:
+	@scripts/deps
+	meson setup build
+
+demo: all
+	@scripts/demo
+
+check:
+	@scripts/check
+
+check-unit check-kvm check-emulated check-fuzz:
+	@scripts/check $(@:check-%=%)
+
+lint:
+	@scripts/check lint
+
+fuzz:
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-600} scripts/check fuzz
+
+bench: all
+	@scripts/bench
+
+clean:
+	rm -rf build build-*
