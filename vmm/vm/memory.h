@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest RAM: one memfd, mapped once for the primary. RAM below the 32-bit hole starts at guest-physical 0, the rest at 4 GiB; the
+ * memfd holds both parts one after the other, so offset and guest-physical address differ above the hole only.
+ */
+#ifndef VMM_VM_MEMORY_H
+#define VMM_VM_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GUEST_LOW_RAM_MAX \
+	0xc0000000ULL /* RAM ends here at the latest; devices and the APICs lie between this and 4 GiB */
+#define GUEST_HIGH_RAM_GPA 0x100000000ULL
+
+struct guest_memory;
+
+/*
+ * Create bytes of RAM (a multiple of 2 MiB; hugepages: backed by 2 MiB hugetlb pages). 0 or a negative errno.
+ * guest_memory_destroy() unmaps and closes; NULL is allowed.
+ */
+int guest_memory_create(struct guest_memory **memory, uint64_t bytes, bool hugepages);
+void guest_memory_destroy(struct guest_memory *memory);
+
+uint64_t guest_memory_bytes(const struct guest_memory *memory);
+int guest_memory_fd(const struct guest_memory *memory);
+
+/*
+ * Host address of the guest-physical range [gpa, gpa + len), or NULL when any byte of it is not RAM or the range wraps. The range is
+ * contiguous in host memory. Safe for any gpa and len, so it is the bounds check for what a guest names. The guest may change the
+ * bytes at any time: copy once, then check.
+ */
+void *guest_memory_hva(const struct guest_memory *memory, uint64_t gpa, uint64_t len);
+
+/*
+ * Say that the VMM wrote the range (device models do so after each write to guest RAM). KVM's dirty log does not see such writes;
+ * migration ORs them in. Any thread. Cheap when no log is armed.
+ */
+void guest_memory_mark_dirty(struct guest_memory *memory, uint64_t gpa, uint64_t len);
+
+#endif
