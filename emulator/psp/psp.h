@@ -17,6 +17,9 @@
 
 #define PSP_CHIP_SEED_BYTES 32
 
+/* The platform's storage never grows beyond this; what nv_load() must be able to hand back. */
+#define PSP_NV_MAX_BYTES 16384
+
 /*
  * What the firmware asks of the machine. `opaque` is handed back to each call. Addresses are system physical ones, without C-bit.
  */
@@ -37,12 +40,15 @@ struct psp_machine {
 
 	/*
 	 * Encrypt in place the plaintext at spa (16-byte aligned, len a multiple of 16) under the key installed for asid. Optional
-	 * (NULL: the firmware does it with read(), memenc_crypt() and write()); the emulator uses it to switch a whole page's form for
-	 * nothing. Only called for an ASID that has a key. 0 or -EFAULT.
+	 * (NULL: the firmware does it with read(), memenc_encrypt() and write()); the emulator uses it to switch a whole page's form for
+	 * nothing. Only called for an ASID that has a key, and for a range that lies in one page. 0 or -EFAULT.
 	 */
 	int (*encrypt_in_place)(void *opaque, uint32_t asid, uint64_t spa, size_t len);
 
-	/* True when every core has executed WBINVD since the last call of wbinvd_arm(). Optional; NULL counts as always true. */
+	/*
+	 * wbinvd_arm() is called when caches may hold lines of an ASID that went out of use (INIT, DEACTIVATE); wbinvd_done() is true when
+	 * every core has executed WBINVD since. Both optional; without wbinvd_done() the answer is always true.
+	 */
 	bool (*wbinvd_done)(void *opaque);
 	void (*wbinvd_arm)(void *opaque);
 
@@ -51,21 +57,30 @@ struct psp_machine {
 
 	/*
 	 * The platform's non-volatile storage: one blob, replaced as a whole and atomically. nv_load returns its length (0: none yet), or
-	 * a negative errno; nv_store 0 or a negative errno.
+	 * a negative errno (-EFBIG when longer than max); nv_store 0 or a negative errno, with len 0 it erases the blob. The blob is
+	 * encrypted and authenticated with a key of the chip.
 	 */
 	int (*nv_load)(void *opaque, void *buf, size_t max);
 	int (*nv_store)(void *opaque, const void *buf, size_t len);
 
-	uint32_t min_asid; /* first and last ASID that may be activated, as in CPUID 0x8000001F */
+	uint32_t
+		min_asid; /* first and last ASID that may be activated, as in CPUID 0x8000001F; the last at most 65535 */
 	uint32_t max_asid;
+
+	/*
+	 * Which bits of an address in a command buffer are the system physical address; the others (the C-bit, which KVM sets in
+	 * guest_address) are ignored. 0 stands for the bits below 47.
+	 */
+	uint64_t addr_mask;
 };
 
 struct psp;
 
 /*
  * A firmware instance, powered up in platform state UNINIT. The chip's identity (its CEK and GET_ID) comes from the seed alone, so
- * the same seed is the same chip. *machine is copied. NULL when out of memory or the stored platform state is unusable; *why (may be
- * NULL) then points at a static string that says which.
+ * the same seed is the same chip. *machine is copied; nothing of it is called but random(). NULL when out of memory or *machine is
+ * unusable; *why (may be NULL) then points at a static string that says which. Stored platform state is read by INIT, which answers
+ * SECURE_DATA_INVALID once when it is damaged and starts afresh when repeated, as Linux's driver does.
  */
 struct psp *psp_create(const struct psp_machine *machine, void *opaque,
 		       const uint8_t chip_seed[PSP_CHIP_SEED_BYTES], const char **why);
@@ -78,8 +93,9 @@ void psp_reset(struct psp *psp);
 
 /*
  * Execute one mailbox command (SEV_CMD_*, the number the driver wrote to the command register) with its command buffer at system
- * physical address cmdbuf (0: none). Returns the firmware status (SEV_RET_*, 0 is success). Never fails otherwise, whatever the
- * bytes are. Each buffer is read once.
+ * physical address cmdbuf (0: none). Returns the firmware status (SEV_RET_* of linux/psp-sev.h, 0 is success). Never fails otherwise,
+ * whatever the bytes are. Each buffer is copied once, then checked. A command that fails changes no firmware state; what it may have
+ * written is its length fields and, where an output buffer turns out not to be RAM, the outputs before it.
  */
 uint32_t psp_command(struct psp *psp, uint32_t cmd, uint64_t cmdbuf);
 
