@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What libsevmirror asks of the VMM that embeds it: one table of callbacks, so that the library never sees a VMM's own types. The
+ * reference VMM fills it in vmm/vm/migrate_host.c; a test embeds the library in a host program of a few hundred lines.
+ *
+ * Unless said otherwise a callback returns 0 or a negative errno, is called from the migration's control thread, and may block.
+ */
+#ifndef SEVMIRROR_HOST_H
+#define SEVMIRROR_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct sev_guest;
+struct sev_pagemap;
+
+#define SEVMIRROR_PAGE_BYTES	 4096ULL
+#define SEVMIRROR_MAX_RAM_RANGES 8
+
+/* A part of guest RAM: [gpa, gpa + bytes) is [offset, offset + bytes) of the memfd, mapped for the primary at hva. */
+struct sevmirror_ram_range {
+	uint64_t gpa;
+	uint64_t bytes;
+	uint64_t offset;
+	int fd;
+	void *hva;
+};
+
+/* What the library must know of a VM. The VMM owns everything that is pointed to, for as long as the migration lives. */
+struct sevmirror_vm {
+	const char *name;
+	int kvm_fd;
+	int vm_fd;
+	int sev_fd; /* /dev/sev, or -1 with --sev=off */
+	struct sev_guest *sev; /* NULL with --sev=off */
+	struct sev_pagemap *
+		pagemap; /* which pages are private; NULL with --sev=off: then all count as private */
+	uint64_t cbit_mask; /* 0 with --sev=off */
+	uint64_t helper_gpa; /* of the helper region */
+	unsigned int nranges;
+	struct sevmirror_ram_range
+		ranges[SEVMIRROR_MAX_RAM_RANGES]; /* by gpa, ascending, no overlap */
+};
+
+/* The progress of a migration, for people and for the control socket. Rates are bytes per second, times nanoseconds. */
+struct sevmirror_progress {
+	const char *
+		phase; /* "connect", "setup", "precopy", "stop", "commit", "postcopy", "done", "failed" */
+	unsigned int round;
+	uint64_t pages_total;
+	uint64_t pages_left;
+	uint64_t pages_sent;
+	uint64_t pages_resent;
+	uint64_t bytes_sent;
+	uint64_t rate;
+	uint64_t dirty_rate;
+	uint64_t expected_downtime;
+	uint64_t elapsed;
+};
+
+/* The outcome, complete once the call that migrates has returned. */
+struct sevmirror_summary {
+	uint64_t total_time;
+	uint64_t
+		downtime; /* from the last vCPU's stop at the source to the first one's start at the target, 0 if never stopped */
+	uint64_t bytes;
+	uint64_t pages;
+	uint64_t pages_resent;
+	unsigned int rounds;
+	unsigned int psp_commands; /* of this side */
+	uint64_t helper_exits;
+	char error[512]; /* empty when it went well */
+};
+
+struct sevmirror_host_ops {
+	/* Fill *vm. On the target after config_load(). */
+	int (*describe)(void *opaque, struct sevmirror_vm *vm);
+
+	/*
+	 * The VM's configuration, as much as the target needs to build the same one (memory, vCPUs, devices; not the disks' content).
+	 * save: bytes written or -ENOSPC. load creates a VM without running it, refuses what this host cannot offer, and puts the reason
+	 * into why (max bytes, always terminated).
+	 */
+	ssize_t (*config_save)(void *opaque, void *buf, size_t max);
+	int (*config_load)(void *opaque, const void *buf, size_t len, char *why, size_t max);
+
+	/*
+	 * What the guest has seen of its CPUs and clocks: CPUID, XSAVE features, TSC frequency, device models' versions. check compares
+	 * the source's bytes with what this host can offer and names the first difference that matters.
+	 */
+	ssize_t (*compat_save)(void *opaque, void *buf, size_t max);
+	int (*compat_check)(void *opaque, const void *buf, size_t len, char *why, size_t max);
+
+	/*
+	 * Dirty pages. One bit a page, numbered through ranges[] in order. start arms the log with all clear; fetch ORs in what was
+	 * written since the last fetch (KVM's log, the VMM's own writes, pages that changed their kind, writable mirrors) and re-arms;
+	 * stop disarms. The last fetch comes after state_save(), whose vcpu_put writes steal time.
+	 */
+	int (*dirty_start)(void *opaque);
+	int (*dirty_fetch)(void *opaque, uint64_t *bitmap, size_t npages);
+	void (*dirty_stop)(void *opaque);
+
+	/* Stop and start all vCPUs and device models; pause returns when none touches guest memory any more. Idempotent. */
+	int (*pause)(void *opaque);
+	int (*resume)(void *opaque);
+
+	/* Let vCPUs run only this part of the time: 0 (no throttle) to 99 per cent taken away. */
+	void (*throttle)(void *opaque, unsigned int percent);
+
+	/* vCPUs, interrupt controllers, clock and devices as bytes; while paused. save: bytes written or -ENOSPC. */
+	ssize_t (*state_save)(void *opaque, void *buf, size_t max);
+	int (*state_load)(void *opaque, const void *buf, size_t len, char *why, size_t max);
+
+	/*
+	 * Disks at the hand-over: release flushes and unlocks them at the source (paused), acquire locks and opens them at the target.
+	 * A source that gets its guest back calls acquire again.
+	 */
+	int (*disks_release)(void *opaque);
+	int (*disks_acquire)(void *opaque, char *why, size_t max);
+
+	/* The guest now runs at the other host: the VM here is to end without touching its disks. */
+	void (*handed_over)(void *opaque);
+
+	/* May be NULL. */
+	void (*progress)(void *opaque, const struct sevmirror_progress *progress);
+};
+
+#endif
