@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/migrate/address.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LISTEN_BACKLOG 32
+
+/* One address to try: bind-and-listen or connect. A socket, or a negative errno. */
+typedef int (*try_fn)(const struct sockaddr *sa, socklen_t len, int family, int timeout_ms);
+
+static int try_listen(const struct sockaddr *sa, socklen_t len, int family, int timeout_ms)
+{
+	int one = 1;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int err;
+
+	(void)timeout_ms;
+	if (fd < 0)
+		return -errno;
+	if (family != AF_UNIX)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, sa, len) == 0 && listen(fd, LISTEN_BACKLOG) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+static int wait_connected(int fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	int err = 0;
+	socklen_t len = sizeof(err);
+	int n;
+
+	do {
+		n = poll(&p, 1, timeout_ms);
+	} while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return -ETIMEDOUT;
+	if (n < 0 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	return -err;
+}
+
+static int try_connect(const struct sockaddr *sa, socklen_t len, int family, int timeout_ms)
+{
+	int one = 1;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, sa, len) < 0)
+		err = errno == EINPROGRESS ? wait_connected(fd, timeout_ms) : -errno;
+	if (err == 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) < 0)
+		err = -errno;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	if (family != AF_UNIX)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return fd;
+}
+
+/* True when somebody still listens at the unix socket; a socket file that nobody listens at is left behind by a dead process. */
+static bool unix_is_live(const struct sockaddr_un *un)
+{
+	int fd = try_connect((const struct sockaddr *)un, sizeof(*un), AF_UNIX, 1000);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static int open_unix(const char *path, bool listening, try_fn attempt, int timeout_ms, char *why,
+		     size_t max)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct stat st;
+	int fd;
+
+	if (strlen(path) == 0 || strlen(path) >= sizeof(un.sun_path)) {
+		snprintf(why, max, "unix socket path must have 1 to %zu bytes",
+			 sizeof(un.sun_path) - 1);
+		return -EINVAL;
+	}
+	strcpy(un.sun_path, path);
+	if (listening && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+		if (unix_is_live(&un)) {
+			snprintf(why, max, "somebody listens at unix:%s already", path);
+			return -EADDRINUSE;
+		}
+		unlink(path);
+	}
+	fd = attempt((struct sockaddr *)&un, sizeof(un), AF_UNIX, timeout_ms);
+	if (fd < 0)
+		snprintf(why, max, "unix:%s: %s", path, strerror(-fd));
+	return fd;
+}
+
+/* Split "HOST:PORT" or "[HOST]:PORT" into two strings of at most max bytes. */
+static int split_host_port(const char *text, char *host, char *port, size_t max)
+{
+	const char *colon = strrchr(text, ':');
+	const char *begin = text;
+	size_t len;
+
+	if (!colon || colon[1] == '\0' || strlen(colon + 1) >= max)
+		return -EINVAL;
+	len = colon - begin;
+	if (len >= 2 && begin[0] == '[' && begin[len - 1] == ']') {
+		begin++;
+		len -= 2;
+	} else if (memchr(begin, ':', len)) {
+		return -EINVAL; /* an IPv6 address without brackets: which colon ends it is a guess */
+	}
+	if (len >= max)
+		return -EINVAL;
+	memcpy(host, begin, len);
+	host[len] = '\0';
+	strcpy(port, colon + 1);
+	return 0;
+}
+
+static int open_tcp(const char *text, bool listening, try_fn attempt, int timeout_ms, char *why,
+		    size_t max)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = listening ? AI_PASSIVE : 0 };
+	struct addrinfo *list, *ai;
+	char host[256], port[256];
+	int fd = -ECONNREFUSED;
+	int err;
+
+	if (split_host_port(text, host, port, sizeof(host))) {
+		snprintf(why, max, "address '%s' is none: HOST:PORT, [IPv6]:PORT or unix:PATH",
+			 text);
+		return -EINVAL;
+	}
+	if (!listening && host[0] == '\0') {
+		snprintf(why, max, "address '%s' names no host", text);
+		return -EINVAL;
+	}
+	err = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+	if (err) {
+		snprintf(why, max, "%s: %s", text, gai_strerror(err));
+		return -EHOSTUNREACH;
+	}
+	for (ai = list; ai; ai = ai->ai_next) {
+		fd = attempt(ai->ai_addr, ai->ai_addrlen, ai->ai_family, timeout_ms);
+		if (fd >= 0)
+			break;
+	}
+	freeaddrinfo(list);
+	if (fd < 0)
+		snprintf(why, max, "%s: %s", text, strerror(-fd));
+	return fd;
+}
+
+static int open_address(const char *address, bool listening, try_fn attempt, int timeout_ms,
+			char *why, size_t max)
+{
+	if (strncmp(address, "unix:", 5) == 0)
+		return open_unix(address + 5, listening, attempt, timeout_ms, why, max);
+	if (strncmp(address, "tcp:", 4) == 0)
+		address += 4;
+	return open_tcp(address, listening, attempt, timeout_ms, why, max);
+}
+
+int address_listen(const char *address, char *why, size_t max)
+{
+	return open_address(address, true, try_listen, 0, why, max);
+}
+
+int address_connect(const char *address, int timeout_ms, char *why, size_t max)
+{
+	return open_address(address, false, try_connect, timeout_ms, why, max);
+}
+
+int address_of(int fd, char *out, size_t max)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char host[128], port[16];
+	int n;
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
+		return -errno;
+	if (ss.ss_family == AF_UNIX) {
+		n = snprintf(out, max, "unix:%s", ((struct sockaddr_un *)&ss)->sun_path);
+	} else {
+		if (getnameinfo((struct sockaddr *)&ss, len, host, sizeof(host), port, sizeof(port),
+				NI_NUMERICHOST | NI_NUMERICSERV))
+			return -EAFNOSUPPORT;
+		n = snprintf(out, max, ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	}
+	return n < 0 || (size_t)n >= max ? -ENOSPC : 0;
+}
+
+int address_accept(int listen_fd, int timeout_ms)
+{
+	struct pollfd p = { .fd = listen_fd, .events = POLLIN };
+	int one = 1;
+	int n, fd;
+
+	do {
+		n = poll(&p, 1, timeout_ms);
+	} while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return -ETIMEDOUT;
+	if (n < 0)
+		return -errno;
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+			 sizeof(one)); /* no TCP socket: refused, and no matter */
+	return fd;
+}

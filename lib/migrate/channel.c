@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/migrate/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/hmac.h>
+#include <openssl/ssl.h>
+
+#include "lib/migrate/tls.h"
+
+struct channel {
+	int fd;
+	int cancel_fd; /* readable once channel_cancel() was called */
+	atomic_bool cancelled;
+	SSL *ssl; /* NULL on a bare socket */
+	SSL_CTX *ctx;
+	BIO_METHOD *method;
+	pthread_mutex_t
+		lock; /* an SSL object is for one thread at a time; never held while waiting */
+};
+
+/* Wait until the socket is ready for events. 0, -ETIMEDOUT or -ECANCELED. */
+static int wait_for(struct channel *channel, short events, int timeout_ms)
+{
+	struct pollfd p[2] = { { .fd = channel->fd, .events = events },
+			       { .fd = channel->cancel_fd, .events = POLLIN } };
+	int n;
+
+	do {
+		n = poll(p, 2, timeout_ms);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (p[1].revents)
+		return -ECANCELED;
+	return n == 0 ? -ETIMEDOUT : 0;
+}
+
+/*
+ * What an SSL call that did not succeed wants: 0 after waiting for it, or a negative errno. Called without the lock, reason taken
+ * with it.
+ */
+static int tls_wait(struct channel *channel, int reason, int saved_errno, int timeout_ms)
+{
+	switch (reason) {
+	case SSL_ERROR_WANT_READ:
+		return wait_for(channel, POLLIN, timeout_ms);
+	case SSL_ERROR_WANT_WRITE:
+		return wait_for(channel, POLLOUT, timeout_ms);
+	case SSL_ERROR_SYSCALL:
+		return saved_errno ? -saved_errno : -ECONNRESET;
+	case SSL_ERROR_ZERO_RETURN:
+		return -ECONNRESET;
+	default:
+		return -EPROTO;
+	}
+}
+
+enum direction { SEND, RECV };
+
+/* One attempt to move bytes. How many (> 0), 0 to try again after a wait that went well, or a negative errno. */
+static ssize_t move_some(struct channel *channel, enum direction way, void *buf, size_t len,
+			 int timeout_ms)
+{
+	ssize_t n;
+	int reason, saved, err;
+
+	if (atomic_load(&channel->cancelled))
+		return -ECANCELED;
+	if (len > 1 << 30)
+		len = 1 << 30;
+	if (!channel->ssl) {
+		n = way == SEND ? send(channel->fd, buf, len, MSG_NOSIGNAL) :
+				  recv(channel->fd, buf, len, 0);
+		if (n > 0)
+			return n;
+		if (n == 0)
+			return -ECONNRESET;
+		if (errno == EINTR)
+			return 0;
+		if (errno == EAGAIN)
+			return wait_for(channel, way == SEND ? POLLOUT : POLLIN, timeout_ms);
+		return -errno;
+	}
+	pthread_mutex_lock(&channel->lock);
+	ERR_clear_error();
+	errno = 0;
+	n = way == SEND ? SSL_write(channel->ssl, buf, (int)len) :
+			  SSL_read(channel->ssl, buf, (int)len);
+	saved = errno;
+	reason = n > 0 ? SSL_ERROR_NONE : SSL_get_error(channel->ssl, (int)n);
+	pthread_mutex_unlock(&channel->lock);
+	if (n > 0)
+		return n;
+	err = tls_wait(channel, reason, saved, timeout_ms);
+	return err == -EPIPE ? -ECONNRESET : err;
+}
+
+static int move_all(struct channel *channel, enum direction way, char *buf, size_t len,
+		    int timeout_ms)
+{
+	while (len) {
+		ssize_t n = move_some(channel, way, buf, len, timeout_ms);
+
+		if (n == -EPIPE)
+			return -ECONNRESET;
+		if (n < 0)
+			return atomic_load(&channel->cancelled) ? -ECANCELED : (int)n;
+		buf += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int channel_send(struct channel *channel, const void *buf, size_t len, int timeout_ms)
+{
+	return move_all(channel, SEND, (char *)buf, len, timeout_ms);
+}
+
+int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms)
+{
+	return move_all(channel, RECV, buf, len, timeout_ms);
+}
+
+bool channel_readable(struct channel *channel)
+{
+	bool pending = false;
+
+	if (channel->ssl) {
+		pthread_mutex_lock(&channel->lock);
+		pending = SSL_has_pending(channel->ssl);
+		pthread_mutex_unlock(&channel->lock);
+	}
+	return pending || wait_for(channel, POLLIN, 0) == 0;
+}
+
+void channel_cancel(struct channel *channel)
+{
+	uint64_t one = 1;
+
+	atomic_store(&channel->cancelled, true);
+	(void)!write(channel->cancel_fd, &one, sizeof(one));
+}
+
+bool channel_is_tls(const struct channel *channel)
+{
+	return channel->ssl != NULL;
+}
+
+static int shake_hands(struct channel *channel, bool server, int timeout_ms)
+{
+	for (;;) {
+		int n, reason, saved, err;
+
+		ERR_clear_error();
+		errno = 0;
+		n = server ? SSL_accept(channel->ssl) : SSL_connect(channel->ssl);
+		saved = errno;
+		if (n == 1)
+			return 0;
+		reason = SSL_get_error(channel->ssl, n);
+		err = tls_wait(channel, reason, saved, timeout_ms);
+		if (err)
+			return err;
+	}
+}
+
+/*
+ * In TLS 1.3 the client has done its part before the server has looked at the client's certificate. One byte from the server says
+ * that it is content, so that a refusal shows up here and not somewhere in the middle of the migration.
+ */
+static int exchange_welcome(struct channel *channel, bool server, int timeout_ms)
+{
+	uint8_t byte = 1;
+
+	return server ? channel_send(channel, &byte, 1, timeout_ms) :
+			channel_recv(channel, &byte, 1, timeout_ms);
+}
+
+static int open_tls(struct channel *channel, bool server, const struct channel_security *security,
+		    int timeout_ms, char *why, size_t max)
+{
+	int err = tls_context_create(&channel->ctx, server, security, why, max);
+
+	if (err)
+		return err;
+	channel->ssl = SSL_new(channel->ctx);
+	if (!channel->ssl || tls_use_socket(channel->ssl, channel->fd, &channel->method)) {
+		snprintf(why, max, "out of memory");
+		return -ENOMEM;
+	}
+	if (security->peer_name && !security->psk_file &&
+	    !SSL_set1_host(channel->ssl, security->peer_name)) {
+		snprintf(why, max, "'%s' is no host name", security->peer_name);
+		return -EINVAL;
+	}
+	err = shake_hands(channel, server, timeout_ms);
+	if (err == 0)
+		err = exchange_welcome(channel, server, timeout_ms);
+	if (err == -EPROTO) {
+		tls_explain(channel->ssl, why, max);
+		return -EPERM;
+	}
+	if (err)
+		snprintf(why, max, "TLS handshake: %s",
+			 err == -ECONNRESET ? "the peer hung up" : strerror(-err));
+	return err;
+}
+
+int channel_open(struct channel **out, int fd, bool server, const struct channel_security *security,
+		 int timeout_ms, char *why, size_t max)
+{
+	struct channel *channel = calloc(1, sizeof(*channel));
+	int err = 0;
+
+	*out = NULL;
+	if (!channel) {
+		close(fd);
+		snprintf(why, max, "out of memory");
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&channel->lock, NULL);
+	channel->fd = fd;
+	channel->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (channel->cancel_fd < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
+		err = -errno;
+		snprintf(why, max, "%s", strerror(-err));
+	}
+	if (!err && !security->insecure)
+		err = open_tls(channel, server, security, timeout_ms, why, max);
+	if (err) {
+		channel_close(channel);
+		return err;
+	}
+	*out = channel;
+	return 0;
+}
+
+void channel_close(struct channel *channel)
+{
+	if (!channel)
+		return;
+	if (channel->ssl) {
+		ERR_clear_error();
+		if (SSL_is_init_finished(channel->ssl))
+			(void)SSL_shutdown(channel->ssl);
+	}
+	SSL_free(channel->ssl);
+	BIO_meth_free(channel->method);
+	tls_context_destroy(channel->ctx);
+	close(channel->fd);
+	if (channel->cancel_fd >= 0)
+		close(channel->cancel_fd);
+	pthread_mutex_destroy(&channel->lock);
+	free(channel);
+}
+
+/* The bare socket's stand-in for an exporter: the same bytes at both ends, known to everyone. */
+static int export_in_clear(const char *label, const uint8_t *context, size_t context_len,
+			   uint8_t *out, size_t len)
+{
+	uint8_t block[32];
+	uint8_t counter = 0;
+
+	while (len) {
+		size_t n = len < sizeof(block) ? len : sizeof(block);
+		uint8_t message[256];
+
+		if (context_len > sizeof(message) - 1)
+			return -EINVAL;
+		message[0] = counter++;
+		memcpy(message + 1, context, context_len);
+		if (!HMAC(EVP_sha256(), label, (int)strlen(label), message, context_len + 1, block,
+			  NULL))
+			return -EIO;
+		memcpy(out, block, n);
+		out += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int channel_export_key(struct channel *channel, const char *label, const uint8_t *context,
+		       size_t context_len, uint8_t *out, size_t len)
+{
+	int ok;
+
+	if (!channel->ssl)
+		return export_in_clear(label, context, context_len, out, len);
+	pthread_mutex_lock(&channel->lock);
+	ok = SSL_export_keying_material(channel->ssl, out, len, label, strlen(label), context,
+					context_len, 1);
+	pthread_mutex_unlock(&channel->lock);
+	return ok == 1 ? 0 : -EIO;
+}

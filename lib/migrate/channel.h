@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection between the two hosts: TLS 1.3 over a stream socket (mutual certificates or a pre-shared key), or the bare socket
+ * where the operator said --insecure. One reader and one writer thread at a time; channel_cancel() from any thread.
+ */
+#ifndef LIB_MIGRATE_CHANNEL_H
+#define LIB_MIGRATE_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * How the peer is authenticated. Exactly one of: certificate + key + ca (PEM files; the peer's certificate must be signed by ca, and
+ * name peer_name where one is given), psk_file (32 to 64 bytes in hexadecimal, of owner-only mode), insecure.
+ */
+struct channel_security {
+	const char *certificate;
+	const char *key;
+	const char *ca;
+	const char *peer_name;
+	const char *psk_file;
+	bool insecure;
+};
+
+/* 0 if *security is one of the three in full and its files can be read; else -EINVAL or -errno, with the reason in why. */
+int channel_security_check(const struct channel_security *security, char *why, size_t max);
+
+struct channel;
+
+/*
+ * Make a channel of a connected socket and shake hands within timeout_ms. The channel owns the socket, also when this fails. server:
+ * the side that accepted. 0, or a negative errno with the reason in why (max bytes, terminated): -EPERM when the peer could not
+ * prove who it is.
+ */
+int channel_open(struct channel **channel, int fd, bool server,
+		 const struct channel_security *security, int timeout_ms, char *why, size_t max);
+
+/* Closes the connection and wipes the keys. NULL is allowed. */
+void channel_close(struct channel *channel);
+
+/*
+ * Move exactly len bytes. timeout_ms is how long the connection may stand still (-1: for ever). 0, -ECONNRESET when the peer has
+ * gone, -ETIMEDOUT, -ECANCELED after channel_cancel(), or another negative errno.
+ */
+int channel_send(struct channel *channel, const void *buf, size_t len, int timeout_ms);
+int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms);
+
+/* True when channel_recv() would find something at once. */
+bool channel_readable(struct channel *channel);
+
+/* Wakes whoever is in channel_send() or channel_recv(); they and all later calls return -ECANCELED. */
+void channel_cancel(struct channel *channel);
+
+bool channel_is_tls(const struct channel *channel);
+
+/*
+ * Key material that both ends have and nobody else (RFC 8446, section 7.5). On a bare socket the bytes depend only on label and
+ * context and so protect nothing. 0 or a negative errno. The caller wipes out.
+ */
+int channel_export_key(struct channel *channel, const char *label, const uint8_t *context,
+		       size_t context_len, uint8_t *out, size_t len);
+
+#endif

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The hosts' connection: addresses, TLS with certificates and with a pre-shared key, refusals, cancelling. Real sockets, real TLS. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "lib/migrate/address.h"
+#include "lib/migrate/channel.h"
+
+#define PATIENCE 10000
+
+struct files {
+	char dir[64];
+	char ca[96], cert[96], key[96], other_ca[96], other_cert[96], other_key[96], psk[96],
+		other_psk[96], open_psk[96];
+};
+
+static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key,
+			      bool ca, const char *path)
+{
+	X509 *x = X509_new();
+	X509_NAME *n = X509_get_subject_name(x);
+	X509_EXTENSION *ext;
+	FILE *f;
+
+	X509_set_version(x, 2);
+	ASN1_INTEGER_set(X509_get_serialNumber(x), ca ? 1 : 2);
+	X509_gmtime_adj(X509_getm_notBefore(x), -60);
+	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+	X509_set_pubkey(x, key);
+	X509_NAME_add_entry_by_txt(n, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+	X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer) : n);
+	ext = X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints,
+				  ca ? "critical,CA:TRUE" : "CA:FALSE");
+	X509_add_ext(x, ext, -1);
+	X509_EXTENSION_free(ext);
+	assert_true(X509_sign(x, issuer_key, EVP_sha256()) > 0);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(PEM_write_X509(f, x), 1);
+	fclose(f);
+	return x;
+}
+
+static void make_pki(const char *ca_path, const char *cert_path, const char *key_path,
+		     const char *name)
+{
+	EVP_PKEY *ca_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256");
+	X509 *ca = make_certificate("test CA", ca_key, NULL, ca_key, true, ca_path);
+	X509 *cert = make_certificate(name, key, ca, ca_key, false, cert_path);
+	FILE *f = fopen(key_path, "w");
+
+	assert_non_null(f);
+	assert_int_equal(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL), 1);
+	fclose(f);
+	X509_free(ca);
+	X509_free(cert);
+	EVP_PKEY_free(ca_key);
+	EVP_PKEY_free(key);
+}
+
+static void write_text(const char *path, const char *text, mode_t mode)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	chmod(path, mode);
+}
+
+#define KEY_A "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
+#define KEY_B "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
+
+static int setup(void **state)
+{
+	struct files *f = calloc(1, sizeof(*f));
+
+	strcpy(f->dir, "/tmp/sevmirror-channel-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+#define NAME(field, file) snprintf(f->field, sizeof(f->field), "%s/" file, f->dir)
+	NAME(ca, "ca.pem");
+	NAME(cert, "cert.pem");
+	NAME(key, "key.pem");
+	NAME(other_ca, "other-ca.pem");
+	NAME(other_cert, "other-cert.pem");
+	NAME(other_key, "other-key.pem");
+	NAME(psk, "psk");
+	NAME(other_psk, "other-psk");
+	NAME(open_psk, "open-psk");
+#undef NAME
+	make_pki(f->ca, f->cert, f->key, "host-a.test");
+	make_pki(f->other_ca, f->other_cert, f->other_key, "host-b.test");
+	write_text(f->psk, KEY_A, 0600);
+	write_text(f->other_psk, KEY_B, 0600);
+	write_text(f->open_psk, KEY_A, 0644);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct files *f = *state;
+	const char *all[] = { f->ca,	    f->cert, f->key,	   f->other_ca, f->other_cert,
+			      f->other_key, f->psk,  f->other_psk, f->open_psk };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		unlink(all[i]);
+	rmdir(f->dir);
+	free(f);
+	return 0;
+}
+
+/* One end of a connection, opened by a thread of its own. */
+struct end {
+	int fd;
+	bool server;
+	struct channel_security security;
+	struct channel *channel;
+	int err;
+	char why[256];
+};
+
+static void *open_end(void *arg)
+{
+	struct end *e = arg;
+
+	e->err = channel_open(&e->channel, e->fd, e->server, &e->security, PATIENCE, e->why,
+			      sizeof(e->why));
+	return NULL;
+}
+
+static void open_both(struct end *server, struct end *client)
+{
+	int fds[2];
+	pthread_t thread;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	server->fd = fds[0];
+	server->server = true;
+	client->fd = fds[1];
+	assert_int_equal(pthread_create(&thread, NULL, open_end, server), 0);
+	open_end(client);
+	pthread_join(thread, NULL);
+}
+
+static struct channel_security by_certificate(const struct files *f)
+{
+	return (struct channel_security){ .certificate = f->cert, .key = f->key, .ca = f->ca };
+}
+
+static void *pump(void *arg)
+{
+	struct end *e = arg;
+	uint8_t *buf = malloc(1 << 20);
+
+	for (int i = 0; i < 8 && !e->err; i++) {
+		memset(buf, i, 1 << 20);
+		e->err = channel_send(e->channel, buf, 1 << 20, PATIENCE);
+	}
+	free(buf);
+	return NULL;
+}
+
+/* Eight MiB each way at once: neither direction waits for the other. */
+static void talk(struct end *a, struct end *b)
+{
+	pthread_t threads[2];
+	struct end *ends[2] = { a, b };
+	uint8_t *buf = malloc(1 << 20);
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, pump, ends[i]), 0);
+	for (int k = 0; k < 8; k++) {
+		for (int i = 0; i < 2; i++) {
+			assert_int_equal(channel_recv(ends[i]->channel, buf, 1 << 20, PATIENCE), 0);
+			for (int j = 0; j < 1 << 20; j += 4099)
+				assert_int_equal(buf[j], k);
+		}
+	}
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(ends[i]->err, 0);
+	}
+	free(buf);
+}
+
+static void assert_same_keys(struct end *a, struct end *b)
+{
+	uint8_t x[64], y[64], z[64];
+	const uint8_t one = 1, two = 2;
+
+	assert_int_equal(channel_export_key(a->channel, "label", &one, 1, x, sizeof(x)), 0);
+	assert_int_equal(channel_export_key(b->channel, "label", &one, 1, y, sizeof(y)), 0);
+	assert_int_equal(channel_export_key(b->channel, "label", &two, 1, z, sizeof(z)), 0);
+	assert_memory_equal(x, y, sizeof(x));
+	assert_memory_not_equal(x, z, sizeof(x));
+}
+
+static void assert_works(struct channel_security s, struct channel_security c, bool tls)
+{
+	struct end server = { .security = s }, client = { .security = c };
+
+	open_both(&server, &client);
+	assert_string_equal(server.why, "");
+	assert_string_equal(client.why, "");
+	assert_int_equal(server.err, 0);
+	assert_int_equal(client.err, 0);
+	assert_int_equal(channel_is_tls(client.channel), tls);
+	assert_same_keys(&server, &client);
+	talk(&server, &client);
+	channel_close(client.channel);
+	channel_close(server.channel);
+}
+
+static void assert_refused(struct channel_security s, struct channel_security c)
+{
+	struct end server = { .security = s }, client = { .security = c };
+
+	open_both(&server, &client);
+	assert_int_not_equal(server.err, 0);
+	assert_int_not_equal(client.err, 0);
+	assert_null(server.channel);
+	assert_null(client.channel);
+	assert_true(strlen(server.why) > 10);
+	assert_true(strlen(client.why) > 10);
+}
+
+static void test_certificates(void **state)
+{
+	struct channel_security s = by_certificate(*state), c = s;
+
+	c.peer_name = "host-a.test";
+	assert_works(s, c, true);
+}
+
+static void test_psk(void **state)
+{
+	struct files *f = *state;
+	struct channel_security s = { .psk_file = f->psk };
+
+	assert_works(s, s, true);
+}
+
+static void test_insecure(void **state)
+{
+	struct channel_security s = { .insecure = true };
+
+	assert_works(s, s, false);
+}
+
+static void test_wrong_peers(void **state)
+{
+	struct files *f = *state;
+	struct channel_security good = by_certificate(f), stranger = good, name = good;
+	struct channel_security key_a = { .psk_file = f->psk },
+				key_b = { .psk_file = f->other_psk };
+
+	stranger.certificate = f->other_cert;
+	stranger.key = f->other_key;
+	name.peer_name = "host-b.test";
+	assert_refused(good, stranger);
+	assert_refused(stranger, good);
+	assert_refused(good, name);
+	assert_refused(key_a, key_b);
+	assert_refused(key_a, good);
+	assert_refused(good, key_a);
+}
+
+static void test_garbage_is_no_handshake(void **state)
+{
+	struct end server = { .security = by_certificate(*state), .server = true };
+	char garbage[4096];
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	memset(garbage, 'x', sizeof(garbage));
+	assert_int_equal(write(fds[1], garbage, sizeof(garbage)), sizeof(garbage));
+	server.fd = fds[0];
+	open_end(&server);
+	assert_int_equal(server.err, -EPERM);
+	assert_null(server.channel);
+	close(fds[1]);
+}
+
+static void test_security_check(void **state)
+{
+	struct files *f = *state;
+	char why[256];
+	struct channel_security half = { .certificate = f->cert }, none = { 0 };
+	struct channel_security both = { .psk_file = f->psk, .insecure = true },
+				readable = { .psk_file = f->open_psk };
+	struct channel_security missing = { .psk_file = "/nonexistent/psk" },
+				no_key = { .psk_file = f->cert };
+	struct channel_security mixed = { .certificate = f->cert,
+					  .key = f->other_key,
+					  .ca = f->ca };
+	struct channel_security good = by_certificate(f);
+
+	chmod(f->cert, 0600);
+	assert_int_equal(channel_security_check(&good, why, sizeof(why)), 0);
+	assert_int_equal(channel_security_check(&half, why, sizeof(why)), -EINVAL);
+	assert_int_equal(channel_security_check(&none, why, sizeof(why)), -EINVAL);
+	assert_int_equal(channel_security_check(&both, why, sizeof(why)), -EINVAL);
+	assert_int_equal(channel_security_check(&readable, why, sizeof(why)), -EPERM);
+	assert_non_null(strstr(why, "chmod 600"));
+	assert_int_equal(channel_security_check(&missing, why, sizeof(why)), -ENOENT);
+	assert_int_equal(channel_security_check(&no_key, why, sizeof(why)), -EINVAL);
+	assert_int_equal(channel_security_check(&mixed, why, sizeof(why)), -EINVAL);
+	assert_non_null(strstr(why, "other-key.pem"));
+}
+
+static void *cancel_soon(void *arg)
+{
+	usleep(20000);
+	channel_cancel(arg);
+	return NULL;
+}
+
+static void test_cancel_and_timeout(void **state)
+{
+	struct channel_security s = by_certificate(*state);
+	struct end server = { .security = s }, client = { .security = s };
+	pthread_t thread;
+	char byte;
+
+	open_both(&server, &client);
+	assert_int_equal(client.err, 0);
+	assert_false(channel_readable(client.channel));
+	assert_int_equal(channel_recv(client.channel, &byte, 1, 10), -ETIMEDOUT);
+	assert_int_equal(channel_send(server.channel, "x", 1, PATIENCE), 0);
+	assert_int_equal(channel_recv(client.channel, &byte, 1, PATIENCE), 0);
+	assert_int_equal(pthread_create(&thread, NULL, cancel_soon, client.channel), 0);
+	assert_int_equal(channel_recv(client.channel, &byte, 1, -1), -ECANCELED);
+	pthread_join(thread, NULL);
+	assert_int_equal(channel_send(client.channel, &byte, 1, PATIENCE), -ECANCELED);
+	channel_close(client.channel);
+	assert_int_equal(channel_recv(server.channel, &byte, 1, PATIENCE), -ECONNRESET);
+	channel_close(server.channel);
+}
+
+static void test_addresses(void **state)
+{
+	struct files *f = *state;
+	char why[256], text[160], path[120];
+	int listener, client, server;
+
+	listener = address_listen("127.0.0.1:0", why, sizeof(why));
+	assert_true(listener >= 0);
+	assert_int_equal(address_of(listener, text, sizeof(text)), 0);
+	client = address_connect(text, PATIENCE, why, sizeof(why));
+	assert_true(client >= 0);
+	server = address_accept(listener, PATIENCE);
+	assert_true(server >= 0);
+	assert_int_equal(address_accept(listener, 0), -ETIMEDOUT);
+	close(client);
+	close(server);
+	close(listener);
+	assert_int_equal(address_connect(text, PATIENCE, why, sizeof(why)), -ECONNREFUSED);
+
+	snprintf(path, sizeof(path), "unix:%s/s", f->dir);
+	listener = address_listen(path, why, sizeof(why));
+	assert_true(listener >= 0);
+	assert_int_equal(address_listen(path, why, sizeof(why)), -EADDRINUSE);
+	close(listener);
+	listener = address_listen(path, why, sizeof(why));
+	assert_true(listener >= 0);
+	close(listener);
+	unlink(path + 5);
+
+	assert_int_equal(address_connect("nohost", PATIENCE, why, sizeof(why)), -EINVAL);
+	assert_int_equal(address_connect("::1:80", PATIENCE, why, sizeof(why)), -EINVAL);
+	assert_int_equal(address_connect(":80", PATIENCE, why, sizeof(why)), -EINVAL);
+	assert_int_equal(address_connect("127.0.0.1:", PATIENCE, why, sizeof(why)), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_certificates, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_psk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_insecure, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wrong_peers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_garbage_is_no_handshake, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_security_check, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cancel_and_timeout, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("migrate_channel", tests, NULL, NULL);
+}
