@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a payload and the program that runs it agree on. A payload is a small freestanding program that runs in ring 3 of a guest,
+ * with no kernel under it: as a guest of its own, or as a workload in a mirror of another guest. Included by both sides.
+ *
+ * Image: ELF64, ET_EXEC, x86-64, static, no interpreter, no relocations, linked at PAYLOAD_BASE unless built otherwise. The loader
+ * copies the PT_LOAD segments to p_paddr (equal to p_vaddr: memory is identity-mapped) and zeroes p_memsz - p_filesz. All segments lie
+ * in [PAYLOAD_BASE, PAYLOAD_BASE + PAYLOAD_IMAGE_MAX), so the loader's own structures (page tables, TSS, parameter page) stay
+ * below PAYLOAD_BASE, and what the payload works on begins behind it.
+ *
+ * Entry, on each vCPU: 64-bit ring 3, RIP = e_entry, RDI = address of struct payload_params, RSI = the vCPU's index, RFLAGS = 2, SSE
+ * usable (CR4.OSFXSR), the TSS's I/O bitmap allows every port. RSP is undefined: the SDK's start-up code has a stack for each vCPU.
+ * All guest RAM is mapped at its guest-physical address with U=1, W=1 (read-only in a mirror, unless asked for), under SEV with C=1;
+ * the shared area with C=0.
+ *
+ * Talking: the payload and its host read and write struct payload_shared; a payload rings by a 32-bit `out` to
+ * PAYLOAD_DOORBELL_PORT with an enum payload_bell. Whatever is in the shared area is the host's word and the host's to read: a
+ * payload must not depend on it for its own correctness, nor put a secret there.
+ */
+#ifndef PAYLOADS_SDK_PAYLOAD_H
+#define PAYLOADS_SDK_PAYLOAD_H
+
+#ifdef __ASSEMBLER__
+#define PAYLOAD_U64(x) x
+#else
+#include <stdint.h>
+#define PAYLOAD_U64(x) x##ULL
+#endif
+
+#define PAYLOAD_BASE	      PAYLOAD_U64(0x400000)
+#define PAYLOAD_IMAGE_MAX     PAYLOAD_U64(0x400000)
+#define PAYLOAD_DOORBELL_PORT 0x600
+#define PAYLOAD_MAX_VCPUS     16
+#define PAYLOAD_STACK_BYTES   16384
+
+#ifndef __ASSEMBLER__
+
+#define PAYLOAD_PARAMS_MAGIC 0x31306d7261706d73ULL /* "smparm01" */
+#define PAYLOAD_SHARED_MAGIC 0x3130726168736d73ULL /* "smshar01" */
+#define PAYLOAD_VERSION	     1
+#define PAYLOAD_ARGS	     16
+#define PAYLOAD_COUNTERS     12
+#define PAYLOAD_LOG_BYTES    1024
+
+/*
+ * Written by the host before the first vCPU runs; in a page of the guest's private memory (part of the launch image, so measured). The
+ * payload only reads it. Addresses are guest-physical and, as memory is identity-mapped, the payload's pointers too.
+ */
+struct payload_params {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t vcpus; /* how many enter the payload, 1 to PAYLOAD_MAX_VCPUS */
+	uint64_t shared_gpa; /* struct payload_shared; page-aligned */
+	uint64_t
+		shared_bytes; /* of the shared area, at least sizeof(struct payload_shared); what is behind it is the payload's */
+	uint64_t
+		work_gpa; /* RAM that the payload may use as it likes: page-aligned, zeroed at launch, disjoint from all else */
+	uint64_t work_bytes;
+	uint64_t tsc_khz; /* of the guest's TSC; 0: unknown, then a payload does not pace itself */
+	uint64_t reserved;
+	uint64_t args[PAYLOAD_ARGS]; /* the payload's own: dirtier.h, counter.h */
+};
+
+enum payload_state {
+	PAYLOAD_STARTING = 0,
+	PAYLOAD_RUNNING = 1,
+	PAYLOAD_DONE = 2, /* finished what it was asked for, or was told to stop */
+	PAYLOAD_FAILED = 3, /* found an error; error and the log say which */
+};
+
+/* Host to payload, polled at least every few milliseconds. */
+enum payload_command {
+	PAYLOAD_CMD_RUN = 0,
+	PAYLOAD_CMD_STOP =
+		1, /* finish (a self-verifying payload verifies everything once more), then exit */
+};
+
+/* The value of the `out`, in EAX; RDI carries an argument (the host reads it from the vCPU's registers). */
+enum payload_bell {
+	PAYLOAD_BELL_LOG = 1, /* there is new text in the log; go on at once */
+	PAYLOAD_BELL_STATE = 2, /* state changed; go on at once */
+	PAYLOAD_BELL_SLEEP =
+		3, /* nothing to do for RDI microseconds: go on after that or earlier, and a pause must not wait for it */
+	PAYLOAD_BELL_EXIT = 4, /* this vCPU is finished and must not be run again */
+};
+
+/* One writer each: vCPU i writes vcpu[i]. A cache line pair, so that no two vCPUs share a line. */
+struct payload_vcpu {
+	uint64_t heartbeat; /* goes up all the time */
+	uint64_t errors;
+	uint64_t
+		max_gap_tsc; /* the longest time that passed between two heartbeats: what a pause looks like from inside */
+	uint64_t last_tsc;
+	uint64_t counters[PAYLOAD_COUNTERS]; /* the payload's own */
+};
+
+/* The shared area (C=0 under SEV). Zeroed by the host, which then sets magic and version; the rest is as commented. */
+struct payload_shared {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t command; /* enum payload_command: host writes */
+	uint32_t state; /* enum payload_state: vCPU 0 writes, any vCPU on failure */
+	uint32_t error; /* the payload's own number of the first error, 0: none */
+	uint64_t error_info[4]; /* what goes with it, for instance address, expected, found */
+	uint64_t
+		log_written; /* total bytes ever logged; the log holds the last PAYLOAD_LOG_BYTES of them, a ring. vCPU 0 writes. */
+	char log[PAYLOAD_LOG_BYTES];
+	struct payload_vcpu vcpu[PAYLOAD_MAX_VCPUS] __attribute__((aligned(128)));
+};
+
+_Static_assert(sizeof(struct payload_params) == 192, "the parameter block's layout is fixed");
+_Static_assert(sizeof(struct payload_vcpu) == 128, "a vCPU's counters fill two cache lines");
+_Static_assert(sizeof(struct payload_shared) <= 4096, "the shared structure fits into one page");
+
+#endif
+#endif

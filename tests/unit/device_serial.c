@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The 16550A: what Linux's driver looks for, interrupts, input, output that meets a slow reader, state. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/unit/cmocka_all.h"
+#include "vmm/devices/serial.h"
+
+struct line {
+	atomic_uint edges;
+	atomic_bool level;
+};
+
+static void line_set(void *opaque, unsigned int gsi, bool level)
+{
+	struct line *line = opaque;
+
+	assert_int_equal(gsi, 4);
+	if (level && !atomic_load(&line->level))
+		line->edges++;
+	line->level = level;
+}
+
+struct port {
+	struct device *dev;
+	struct line line;
+	int in; /* the test types here */
+	int out; /* the test reads here */
+	int dev_in, dev_out;
+};
+
+static void port_open(struct port *p)
+{
+	struct irq_line irq = { line_set, &p->line, 4 };
+	int in[2], out[2];
+
+	memset(p, 0, sizeof(*p));
+	assert_int_equal(pipe(in), 0);
+	assert_int_equal(pipe(out), 0);
+	p->dev_in = in[0];
+	p->in = in[1];
+	p->out = out[0];
+	p->dev_out = out[1];
+	assert_int_equal(serial_create(&p->dev, irq, p->dev_in, p->dev_out), 0);
+}
+
+static void port_close(struct port *p)
+{
+	p->dev->ops->destroy(p->dev);
+	close(p->in);
+	close(p->out);
+	close(p->dev_in);
+	close(p->dev_out);
+}
+
+static uint8_t in8(struct port *p, unsigned int reg)
+{
+	uint8_t v;
+
+	p->dev->ops->read(p->dev, reg, &v, 1);
+	return v;
+}
+
+static void out8(struct port *p, unsigned int reg, uint8_t v)
+{
+	p->dev->ops->write(p->dev, reg, &v, 1);
+}
+
+static void wait_for_data(struct port *p)
+{
+	while (!(in8(p, 5) & 0x01))
+		poll(NULL, 0, 1);
+}
+
+static void linux_finds_a_16550a(void **state)
+{
+	struct port p;
+
+	port_open(&p);
+	/* the steps of drivers/tty/serial/8250/8250_port.c, autoconfig() */
+	out8(&p, 1, 0);
+	assert_int_equal(in8(&p, 1), 0);
+	out8(&p, 1, 0x0f);
+	assert_int_equal(in8(&p, 1) & 0x0f, 0x0f);
+	out8(&p, 1, 0);
+	out8(&p, 4, 0x1a); /* loopback, OUT2, RTS */
+	assert_int_equal(in8(&p, 6) & 0xf0, 0x90);
+	out8(&p, 4, 0);
+	out8(&p, 3, 0xbf);
+	out8(&p, 2, 0);
+	out8(&p, 3, 0);
+	out8(&p, 2, 0x01);
+	assert_int_equal(in8(&p, 2) & 0xc0, 0xc0);
+	out8(&p, 7, 0x5a);
+	assert_int_equal(in8(&p, 7), 0x5a);
+	/* no 64-byte FIFO (16750), no interrupt enable beyond the four (XScale) */
+	out8(&p, 2, 0x21);
+	assert_int_equal(in8(&p, 2) & 0x20, 0);
+	out8(&p, 1, 0x4f);
+	assert_int_equal(in8(&p, 1), 0x0f);
+	/* the divisor latch hides data and interrupt enable */
+	out8(&p, 3, 0x83);
+	out8(&p, 0, 0x12);
+	out8(&p, 1, 0x34);
+	assert_int_equal(in8(&p, 0), 0x12);
+	assert_int_equal(in8(&p, 1), 0x34);
+	out8(&p, 3, 0x03);
+	assert_int_equal(in8(&p, 1), 0x0f);
+	assert_int_equal(in8(&p, 5) & 0x60, 0x60);
+	assert_int_equal(in8(&p, 6) & 0xf0, 0xb0); /* carrier, ready, clear to send */
+	port_close(&p);
+}
+
+static void output_arrives_in_order(void **state)
+{
+	static const char text[] = "Linux version 6.12\r\n";
+	char got[sizeof(text)] = "";
+	struct port p;
+
+	port_open(&p);
+	for (unsigned int i = 0; i < sizeof(text) - 1; i++)
+		out8(&p, 0, (uint8_t)text[i]);
+	for (size_t n = 0; n < sizeof(text) - 1;)
+		n += (size_t)read(p.out, got + n, sizeof(text) - 1 - n);
+	assert_string_equal(got, text);
+	assert_int_equal(serial_dropped(p.dev), 0);
+	port_close(&p);
+}
+
+static void input_interrupts_and_is_read(void **state)
+{
+	struct port p;
+
+	port_open(&p);
+	out8(&p, 2, 0x01);
+	out8(&p, 1, 0x01);
+	assert_false(p.line.level);
+	assert_int_equal(write(p.in, "ls\n", 3), 3);
+	wait_for_data(&p);
+	while (!atomic_load(&p.line.level))
+		poll(NULL, 0, 1);
+	assert_in_range(in8(&p, 2) & 0x0f, 0x04, 0x0c);
+	assert_int_equal(in8(&p, 0), 'l');
+	wait_for_data(&p);
+	assert_int_equal(in8(&p, 0), 's');
+	wait_for_data(&p);
+	assert_int_equal(in8(&p, 0), '\n');
+	assert_int_equal(in8(&p, 5) & 0x01, 0);
+	assert_false(p.line.level);
+	assert_int_equal(in8(&p, 2) & 0x0f, 0x01);
+	port_close(&p);
+}
+
+static void no_input_is_lost_when_the_guest_is_slow(void **state)
+{
+	struct port p;
+	uint8_t text[1000];
+
+	port_open(&p);
+	for (unsigned int i = 0; i < sizeof(text); i++)
+		text[i] = (uint8_t)(i * 7);
+	assert_int_equal(write(p.in, text, sizeof(text)), sizeof(text));
+	out8(&p, 2, 0x01);
+	for (unsigned int i = 0; i < sizeof(text); i++) {
+		wait_for_data(&p);
+		assert_int_equal(in8(&p, 5) & 0x02, 0);
+		assert_int_equal(in8(&p, 0), text[i]);
+	}
+	port_close(&p);
+}
+
+static void each_byte_written_gives_a_new_transmit_interrupt(void **state)
+{
+	struct port p;
+	unsigned int edges;
+
+	port_open(&p);
+	out8(&p, 1, 0x02);
+	assert_true(p.line.level);
+	assert_int_equal(in8(&p, 2) & 0x0f, 0x02);
+	assert_false(p.line.level); /* reading IIR is the acknowledgement */
+	edges = p.line.edges;
+	out8(&p, 0, 'x');
+	assert_int_equal(p.line.edges, edges + 1);
+	out8(&p, 0, 'y');
+	assert_int_equal(p.line.edges, edges + 2);
+	out8(&p, 1, 0x00);
+	assert_false(p.line.level);
+	port_close(&p);
+}
+
+static void loopback_returns_what_is_sent(void **state)
+{
+	struct port p;
+
+	port_open(&p);
+	out8(&p, 2, 0xc1);
+	out8(&p, 4, 0x10);
+	out8(&p, 1, 0x05);
+	for (unsigned int i = 0; i < 13; i++)
+		out8(&p, 0, (uint8_t)i);
+	assert_int_equal(in8(&p, 2) & 0x0f, 0x0c); /* below the trigger level of 14 */
+	for (unsigned int i = 13; i < 16; i++)
+		out8(&p, 0, (uint8_t)i);
+	assert_int_equal(in8(&p, 2) & 0x0f, 0x04);
+	out8(&p, 0, 16);
+	assert_int_equal(in8(&p, 2) & 0x0f, 0x06);
+	assert_int_equal(in8(&p, 5) & 0x02, 0x02); /* one too many: overrun, told once */
+	assert_int_equal(in8(&p, 5) & 0x02, 0);
+	for (unsigned int i = 0; i < 16; i++)
+		assert_int_equal(in8(&p, 0), i);
+	/* modem lines come back crossed over, and their changes are told once */
+	in8(&p, 6);
+	out8(&p, 4, 0x1f);
+	assert_int_equal(in8(&p, 6), 0xfb);
+	assert_int_equal(in8(&p, 6), 0xf0);
+	port_close(&p);
+}
+
+static void a_reader_that_does_not_read_makes_the_line_busy_not_the_vcpu(void **state)
+{
+	struct port p;
+	size_t sent = 0, lost, got = 0;
+	uint8_t buf[4096];
+
+	port_open(&p);
+	out8(&p, 1, 0x02);
+	/* a polite driver stops when the transmitter is busy; this ends only if the device says so */
+	while (in8(&p, 5) & 0x20) {
+		for (unsigned int i = 0; i < 16; i++, sent++)
+			out8(&p, 0, (uint8_t)sent);
+	}
+	assert_int_equal(serial_dropped(p.dev), 0);
+	/* one that goes on loses bytes, but never waits */
+	for (lost = 0; lost < 200000; lost++)
+		out8(&p, 0, 0xee);
+	assert_true(serial_dropped(p.dev) > 0);
+	while (in8(&p, 2) == 0x02)
+		;
+	/* the reader comes back: all that was accepted arrives in order, and the driver is told by interrupt */
+	while (got < sent) {
+		ssize_t n = read(p.out, buf, sizeof(buf));
+
+		assert_true(n > 0);
+		for (ssize_t i = 0; i < n && got < sent; i++, got++)
+			assert_int_equal(buf[i], (uint8_t)got);
+	}
+	while (!atomic_load(&p.line.level))
+		assert_true(read(p.out, buf, sizeof(buf)) > 0);
+	assert_int_equal(in8(&p, 5) & 0x20, 0x20);
+	assert_int_equal(fcntl(p.dev_out, F_GETFL) & O_NONBLOCK, 0);
+	port_close(&p);
+}
+
+static void a_reader_that_left_is_forgotten(void **state)
+{
+	struct port p;
+
+	port_open(&p);
+	close(p.out);
+	for (unsigned int i = 0; i < 300000; i++) {
+		while (!(in8(&p, 5) & 0x20))
+			poll(NULL, 0, 1);
+		out8(&p, 0, 'x');
+	}
+	assert_int_equal(serial_dropped(p.dev), 0);
+	p.out = dup(p.dev_out);
+	port_close(&p);
+}
+
+static void a_socket_is_a_terminal_too(void **state)
+{
+	struct irq_line irq = { line_set, NULL, 4 };
+	struct port p = { 0 };
+	int fds[2];
+	char c = 'q';
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	irq.opaque = &p.line;
+	assert_int_equal(serial_create(&p.dev, irq, fds[0], fds[0]), 0);
+	assert_int_equal(write(fds[1], &c, 1), 1);
+	wait_for_data(&p);
+	assert_int_equal(in8(&p, 0), 'q');
+	out8(&p, 0, 'r');
+	assert_int_equal(read(fds[1], &c, 1), 1);
+	assert_int_equal(c, 'r');
+	p.dev->ops->destroy(p.dev);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void state_moves_to_another_port(void **state)
+{
+	struct port a, b;
+	uint8_t buf[256];
+	int len;
+
+	port_open(&a);
+	port_open(&b);
+	out8(&a, 3, 0x83);
+	out8(&a, 0, 0x55);
+	out8(&a, 1, 0x66);
+	out8(&a, 3, 0x1b);
+	out8(&a, 2, 0xc1);
+	out8(&a, 7, 0x77);
+	out8(&a, 1, 0x05);
+	out8(&a, 4, 0x10);
+	for (unsigned int i = 0; i < 5; i++)
+		out8(&a, 0, (uint8_t)(0x30 + i));
+	out8(&a, 4, 0x0b);
+	assert_int_equal(write(a.in, "late", 4), 4);
+	while (in8(&a, 5) == 0x60)
+		poll(NULL, 0, 1);
+
+	assert_int_equal(a.dev->ops->quiesce(a.dev), 0);
+	assert_int_equal(b.dev->ops->quiesce(b.dev), 0);
+	len = a.dev->ops->save(a.dev, buf, sizeof(buf));
+	assert_true(len > 0);
+	for (int max = 0; max < len; max++)
+		assert_int_equal(a.dev->ops->save(a.dev, buf + 100, (size_t)max), -ENOSPC);
+	assert_int_equal(b.dev->ops->load(b.dev, buf, (size_t)len), 0);
+	for (int cut = 0; cut < len; cut++)
+		assert_int_equal(b.dev->ops->load(b.dev, buf, (size_t)cut), -EINVAL);
+	b.dev->ops->resume(b.dev);
+	assert_true(b.line.level);
+	assert_int_equal(in8(&b, 3), 0x1b);
+	assert_int_equal(in8(&b, 4), 0x0b);
+	assert_int_equal(in8(&b, 7), 0x77);
+	assert_int_equal(in8(&b, 1), 0x05);
+	assert_int_equal(in8(&b, 2) & 0xc0, 0xc0);
+	for (unsigned int i = 0; i < 5; i++)
+		assert_int_equal(in8(&b, 0), 0x30 + i);
+	out8(&b, 3, 0x9b);
+	assert_int_equal(in8(&b, 0), 0x55);
+	assert_int_equal(in8(&b, 1), 0x66);
+	/* a source that goes on after an aborted migration has lost nothing either */
+	a.dev->ops->resume(a.dev);
+	for (unsigned int i = 0; i < 5; i++)
+		assert_int_equal(in8(&a, 0), 0x30 + i);
+	port_close(&a);
+	port_close(&b);
+}
+
+static void state_that_no_port_can_have_is_refused(void **state)
+{
+	static const struct {
+		unsigned int at;
+		uint8_t value;
+	} bad[] = {
+		{ 0, 0x10 }, /* IER */
+		{ 1, 0x02 }, /* FCR: not kept */
+		{ 1, 0x40 }, /* FCR: trigger without FIFO */
+		{ 3, 0x20 }, /* MCR */
+		{ 7, 0x10 }, /* modem deltas */
+		{ 8, 2 }, /* not a boolean */
+		{ 9, 0xff }, { 10, 17 }, /* more than the FIFO holds */
+	};
+	struct port p;
+	uint8_t buf[64], copy[64];
+	int len;
+
+	port_open(&p);
+	assert_int_equal(p.dev->ops->quiesce(p.dev), 0);
+	len = p.dev->ops->save(p.dev, buf, sizeof(buf));
+	assert_int_equal(len, 11);
+	for (unsigned int i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		memcpy(copy, buf, sizeof(buf));
+		copy[bad[i].at] = bad[i].value;
+		assert_int_equal(p.dev->ops->load(p.dev, copy, (size_t)len), -EINVAL);
+	}
+	assert_int_equal(p.dev->ops->load(p.dev, buf, (size_t)len), 0);
+	port_close(&p);
+}
+
+static void *drain(void *arg)
+{
+	struct port *p = arg;
+	size_t n = 0;
+	uint8_t buf[512];
+
+	while (n < 100000) {
+		ssize_t got = read(p->out, buf, sizeof(buf));
+
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	return (void *)n;
+}
+
+static void vcpus_terminal_and_migration_at_once(void **state)
+{
+	struct port p;
+	pthread_t reader;
+	void *n;
+
+	port_open(&p);
+	out8(&p, 1, 0x0f);
+	assert_int_equal(pthread_create(&reader, NULL, drain, &p), 0);
+	for (unsigned int i = 0; i < 100000; i++) {
+		while (!(in8(&p, 5) & 0x20))
+			;
+		out8(&p, 0, 'a');
+		if (i % 1000 == 0) {
+			assert_int_equal(write(p.in, "k", 1), 1);
+			assert_int_equal(p.dev->ops->quiesce(p.dev), 0);
+			p.dev->ops->resume(p.dev);
+		}
+		if (in8(&p, 5) & 0x01)
+			assert_int_equal(in8(&p, 0), 'k');
+	}
+	pthread_join(reader, &n);
+	assert_int_equal((size_t)n, 100000);
+	port_close(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(linux_finds_a_16550a),
+		cmocka_unit_test(output_arrives_in_order),
+		cmocka_unit_test(input_interrupts_and_is_read),
+		cmocka_unit_test(no_input_is_lost_when_the_guest_is_slow),
+		cmocka_unit_test(each_byte_written_gives_a_new_transmit_interrupt),
+		cmocka_unit_test(loopback_returns_what_is_sent),
+		cmocka_unit_test(a_reader_that_does_not_read_makes_the_line_busy_not_the_vcpu),
+		cmocka_unit_test(a_reader_that_left_is_forgotten),
+		cmocka_unit_test(a_socket_is_a_terminal_too),
+		cmocka_unit_test(state_moves_to_another_port),
+		cmocka_unit_test(state_that_no_port_can_have_is_refused),
+		cmocka_unit_test(vcpus_terminal_and_migration_at_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
