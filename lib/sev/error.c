@@ -69,7 +69,8 @@ static const struct fw_code codes[] = {
 };
 
 #define NCODES (sizeof(codes) / sizeof(codes[0]))
-_Static_assert(NCODES == SEV_RET_MAX, "every status of <linux/psp-sev.h> has a name");
+_Static_assert(NCODES == SEV_RET_SECURE_DATA_INVALID + 1,
+	       "every status of SEV API 0.24 has a name");
 
 static const struct fw_code no_call = {
 	"NO_FW_CALL",
