@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Control messages over a channel: framing, bounds, order, and the peer's WIRE_ABORT turned into an error with its words. */
+#ifndef LIB_MIGRATE_CONTROL_H
+#define LIB_MIGRATE_CONTROL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/migrate/channel.h"
+#include "lib/migrate/wire.h"
+
+/* A part of a body to be sent. */
+struct control_part {
+	const void *bytes;
+	size_t len;
+};
+
+/* Send one message whose body is the parts one after the other. 0 or a negative errno (-EMSGSIZE: more than wire_limit()). */
+int control_send(struct channel *channel, enum wire_type type, const struct control_part *parts,
+		 unsigned int nparts, int timeout_ms);
+int control_send_one(struct channel *channel, enum wire_type type, const void *body, size_t len,
+		     int timeout_ms);
+
+/*
+ * Receive the next message, which must be of this type and have between min and max bytes, into body (room for max). *len gets its
+ * length (may be NULL when min equals max). 0 or a negative errno with the reason in why: -ECANCELED when the peer sent WIRE_ABORT
+ * (its words are the reason), -EPROTO when it broke the protocol. Variable bodies of large messages: control_recv_alloc().
+ */
+int control_recv(struct channel *channel, enum wire_type type, void *body, size_t min, size_t max,
+		 size_t *len, int timeout_ms, char *why, size_t why_max);
+
+/* As above, any length up to wire_limit(): *body is allocated and the caller's to free(). */
+int control_recv_alloc(struct channel *channel, enum wire_type type, void **body, size_t *len,
+		       int timeout_ms, char *why, size_t why_max);
+
+/* Any type: *type says which. For loops that serve requests. */
+int control_recv_any(struct channel *channel, uint16_t *type, void **body, size_t *len,
+		     int timeout_ms, char *why, size_t why_max);
+
+/* Tell the peer that it is over, and why. Never fails: a peer that cannot hear is gone anyway. */
+void control_abort(struct channel *channel, const char *reason);
+
+#endif
