@@ -192,7 +192,7 @@ int address_connect(const char *address, int timeout_ms, char *why, size_t max)
 
 int address_of(int fd, char *out, size_t max)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
 	char host[128], port[16];
 	int n;
