@@ -7,10 +7,10 @@
 
 #define VENDOR_PRIME_BYTES 256
 
-extern const uint8_t vendor_ask_prime1[VENDOR_PRIME_BYTES];
-extern const uint8_t vendor_ask_prime2[VENDOR_PRIME_BYTES];
-extern const uint8_t vendor_ask_exponent1[VENDOR_PRIME_BYTES];
-extern const uint8_t vendor_ask_exponent2[VENDOR_PRIME_BYTES];
-extern const uint8_t vendor_ask_coefficient[VENDOR_PRIME_BYTES];
+extern const uint8_t psp_vendor_ask_prime1[VENDOR_PRIME_BYTES];
+extern const uint8_t psp_vendor_ask_prime2[VENDOR_PRIME_BYTES];
+extern const uint8_t psp_vendor_ask_exponent1[VENDOR_PRIME_BYTES];
+extern const uint8_t psp_vendor_ask_exponent2[VENDOR_PRIME_BYTES];
+extern const uint8_t psp_vendor_ask_coefficient[VENDOR_PRIME_BYTES];
 
 #endif
