@@ -27,11 +27,11 @@ struct mirror_ram {
 #define REGION_RAM_MAX 4
 
 struct region_plan {
-	uint64_t
-		gpa; /* reserve [gpa, gpa + bytes) in the guest's memory map; a multiple of 2 MiB */
-	uint64_t bytes; /* a multiple of 4 KiB; at most 2 MiB + 0.2 % of RAM */
-	uint64_t
-		core_bytes; /* [gpa, gpa + core_bytes) is launched (LAUNCH_UPDATE_DATA) and measured */
+	/* Reserve [gpa, gpa + bytes) in the guest's memory map. Multiples of 2 MiB; bytes is at most 2 MiB + 0.2 % of RAM. */
+	uint64_t gpa;
+	uint64_t bytes;
+	/* [gpa, gpa + core_bytes) is launched (LAUNCH_UPDATE_DATA) and measured. */
+	uint64_t core_bytes;
 
 	/* How the rest is laid out: offsets from gpa. For lib/mirror only. */
 	uint64_t cbit_mask;
@@ -44,7 +44,7 @@ struct region_plan {
 /*
  * Plan the region for a RAM layout. gpa 0: as high as it fits in RAM below 4 GiB. cbit_mask is the C-bit's mask in a page-table
  * entry (1ULL << CPUID 0x8000001F EBX[5:0]) or 0 without SEV. Errors: -EINVAL (bad layout, gpa unaligned or outside RAM), -ENOSPC
- * (it does not fit), -E2BIG (more RAM than the bootstrap page tables reach: about 900 GiB).
+ * (it does not fit), -E2BIG (more RAM than the helper's page tables reach: it ends above 512 GiB).
  */
 int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
 		uint64_t gpa, uint64_t cbit_mask);

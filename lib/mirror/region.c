@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/mirror/region.h"
+
+#include "helper/layout.h"
+#include "helper/protocol.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define PAGE  HELPER_PAGE_BYTES
+#define MIB2  0x200000ULL
+#define GIB   0x40000000ULL
+#define GIB_4 0x100000000ULL
+
+extern const uint8_t helper_image_start[], helper_image_end[];
+
+static const struct helper_image *image(void)
+{
+	return (const struct helper_image *)helper_image_start;
+}
+
+static uint64_t align_up(uint64_t value, uint64_t to)
+{
+	return (value + to - 1) / to * to;
+}
+
+static bool ram_ok(const struct mirror_ram *ram, unsigned int nram)
+{
+	uint64_t end = 0;
+	unsigned int i;
+
+	if (nram < 1 || nram > REGION_RAM_MAX)
+		return false;
+	for (i = 0; i < nram; i++) {
+		if (ram[i].gpa % MIB2 || ram[i].bytes % MIB2 || ram[i].bytes == 0 ||
+		    ram[i].gpa < end || ram[i].bytes > UINT64_MAX - ram[i].gpa)
+			return false;
+		end = ram[i].gpa + ram[i].bytes;
+	}
+	return true;
+}
+
+/* One page directory for each GiB that holds RAM, after the fixed ones (helper/tables.c fills them in this order). */
+static uint64_t run_tables(const struct mirror_ram *ram, unsigned int nram)
+{
+	uint64_t tables = HELPER_RUN_RAM_PD;
+	uint64_t next = 0;
+	unsigned int i;
+
+	for (i = 0; i < nram; i++) {
+		uint64_t first = ram[i].gpa / GIB;
+		uint64_t end = (ram[i].gpa + ram[i].bytes + GIB - 1) / GIB;
+
+		if (first < next)
+			first = next;
+		tables += end - first;
+		next = end;
+	}
+	return tables;
+}
+
+static uint64_t pages_of(const struct mirror_ram *ram, unsigned int nram)
+{
+	uint64_t npages = 0;
+	unsigned int i;
+
+	for (i = 0; i < nram; i++)
+		npages += ram[i].bytes / PAGE;
+	return npages;
+}
+
+static int place(struct region_plan *plan, uint64_t gpa)
+{
+	int error = gpa ? -EINVAL : -ENOSPC;
+	unsigned int i;
+
+	if (gpa % MIB2)
+		return -EINVAL;
+	for (i = 0; i < plan->nram; i++) {
+		uint64_t start = plan->ram[i].gpa;
+		uint64_t end = start + plan->ram[i].bytes;
+
+		if (gpa) {
+			if (gpa >= start && gpa < end)
+				error = plan->bytes <= end - gpa ? 0 : -ENOSPC;
+			continue;
+		}
+		end = end < GIB_4 ? end : GIB_4;
+		/* Never at 0, where a guest wants its first pages. */
+		if (start < end && end - start > plan->bytes) {
+			plan->gpa = end - plan->bytes;
+			error = 0;
+		}
+	}
+	if (gpa)
+		plan->gpa = gpa;
+	return error;
+}
+
+int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
+		uint64_t gpa, uint64_t cbit_mask)
+{
+	const struct helper_image *head = image();
+
+	memset(plan, 0, sizeof(*plan));
+	if (!ram_ok(ram, nram))
+		return -EINVAL;
+	if (ram[nram - 1].gpa + ram[nram - 1].bytes > HELPER_GPA_LIMIT)
+		return -E2BIG;
+	memcpy(plan->ram, ram, nram * sizeof(*ram));
+	plan->nram = nram;
+	plan->cbit_mask = cbit_mask;
+	plan->core_bytes =
+		(uint64_t)HELPER_CORE_IMAGE * PAGE + head->text_bytes + head->rodata_bytes;
+	plan->volatile_offset = plan->core_bytes;
+	plan->run_tables_offset = plan->volatile_offset + head->bss_bytes;
+	plan->run_tables_bytes = run_tables(ram, nram) * PAGE;
+	plan->epoch_offset = plan->run_tables_offset + plan->run_tables_bytes;
+	plan->epoch_bytes = align_up(pages_of(ram, nram) * sizeof(uint32_t), PAGE);
+	plan->bytes = align_up(plan->epoch_offset + plan->epoch_bytes, MIB2);
+	return place(plan, gpa);
+}
+
+static void build_layout(const struct region_plan *plan, struct helper_layout *layout)
+{
+	uint64_t first = 0;
+	unsigned int i;
+
+	layout->magic = HELPER_LAYOUT_MAGIC;
+	layout->abi = HELPER_ABI_VERSION;
+	layout->nram = plan->nram;
+	layout->cbit_mask = plan->cbit_mask;
+	layout->region_gpa = plan->gpa;
+	layout->region_bytes = plan->bytes;
+	layout->core_bytes = plan->core_bytes;
+	layout->run_tables_offset = plan->run_tables_offset;
+	layout->run_tables_bytes = plan->run_tables_bytes;
+	layout->epoch_offset = plan->epoch_offset;
+	layout->epoch_bytes = plan->epoch_bytes;
+	for (i = 0; i < plan->nram; i++) {
+		layout->ram[i].gpa = plan->ram[i].gpa;
+		layout->ram[i].npages = plan->ram[i].bytes / PAGE;
+		layout->ram[i].first = first;
+		first += layout->ram[i].npages;
+	}
+	layout->npages = first;
+}
+
+/*
+ * A 64-bit TSS (APM volume 2, 12.2.5) that is there for its I/O permission bitmap only: ring 3 may write the helper's ports. A port
+ * whose bits lie beyond the limit is refused by the CPU.
+ */
+static void build_tss(uint8_t *tss)
+{
+	unsigned int port;
+
+	tss[0x66] = HELPER_TSS_BITMAP & 0xff;
+	tss[0x67] = HELPER_TSS_BITMAP >> 8;
+	memset(tss + HELPER_TSS_BITMAP, 0xff, HELPER_TSS_LIMIT + 1 - HELPER_TSS_BITMAP);
+	for (port = HELPER_PORT_EVENT; port < HELPER_PORT_DOORBELL + 4; port++)
+		tss[HELPER_TSS_BITMAP + port / 8] &= (uint8_t) ~(1u << port % 8);
+}
+
+static uint64_t small_page(const struct region_plan *plan, uint64_t offset)
+{
+	const struct helper_image *head = image();
+	uint64_t text = (uint64_t)HELPER_CORE_IMAGE * PAGE;
+	uint64_t areas = plan->volatile_offset;
+	uint64_t entry = (plan->gpa + offset) | plan->cbit_mask | HELPER_PTE_READ;
+
+	if (offset >= text && offset < text + head->text_bytes)
+		return entry;
+	entry |= HELPER_PTE_NX;
+	if (offset < plan->core_bytes)
+		return offset / PAGE == HELPER_CORE_KEYS ? entry | HELPER_PTE_WRITE : entry;
+	if (offset - areas < (uint64_t)head->vcpus * head->vcpu_bytes &&
+	    (offset - areas) % head->vcpu_bytes == 0)
+		return 0; /* a stack's guard page */
+	return entry | HELPER_PTE_WRITE;
+}
+
+/* The bootstrap tables: the region alone, its first 2 MiB page by page. */
+static void build_tables(const struct region_plan *plan, uint8_t *core)
+{
+	uint64_t *pml4 = (uint64_t *)(core + (size_t)HELPER_CORE_PML4 * PAGE);
+	uint64_t *pdpt = (uint64_t *)(core + (size_t)HELPER_CORE_PDPT * PAGE);
+	uint64_t *pd = (uint64_t *)(core + (size_t)HELPER_CORE_PD * PAGE);
+	uint64_t *pt = (uint64_t *)(core + (size_t)HELPER_CORE_PT * PAGE);
+	uint64_t link = plan->gpa | plan->cbit_mask | HELPER_PTE_TABLE;
+	uint64_t offset;
+
+	pml4[HELPER_REGION_VA >> 39 & 511] = link + (uint64_t)HELPER_CORE_PDPT * PAGE;
+	pdpt[0] = link + (uint64_t)HELPER_CORE_PD * PAGE;
+	pd[0] = link + (uint64_t)HELPER_CORE_PT * PAGE;
+	for (offset = 0; offset < MIB2; offset += PAGE)
+		pt[offset / PAGE] = small_page(plan, offset);
+	for (offset = MIB2; offset < plan->bytes; offset += MIB2)
+		pd[offset / MIB2] = (plan->gpa + offset) | plan->cbit_mask | HELPER_PTE_READ |
+				    HELPER_PTE_WRITE | HELPER_PTE_2MIB | HELPER_PTE_NX;
+}
+
+int region_build(const struct region_plan *plan, void *core, size_t bytes)
+{
+	uint8_t *at = core;
+
+	if (bytes < plan->core_bytes)
+		return -ENOBUFS;
+	memset(core, 0, plan->core_bytes);
+	build_layout(plan, core);
+	build_tss(at + (size_t)HELPER_CORE_TSS * PAGE);
+	build_tables(plan, at);
+	memcpy(at + (size_t)HELPER_CORE_IMAGE * PAGE, helper_image_start,
+	       (size_t)(helper_image_end - helper_image_start));
+	return 0;
+}
