@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/version.h"
+
+static const struct cli_command commands[] = {
+	{ "owner", "what the guest's owner does, on any machine: verify, measure, send secrets",
+	  cli_owner },
+	{ "platform", "this host's secure processor: its state and certificates", cli_platform },
+	{ "doctor", "what this host can do, and what to do about what it cannot", cli_doctor },
+	{ NULL, NULL, NULL },
+};
+
+static const char help[] =
+	"usage: sevmirror COMMAND [ARGUMENTS]\n"
+	"       sevmirror --version\n"
+	"\n"
+	"Runs SEV-encrypted virtual machines with a mirror VM beside them, and moves them\n"
+	"between hosts while they run. 'sevmirror COMMAND --help' explains a command.\n"
+	"\n"
+	"Exit status:\n"
+	"  0  done\n"
+	"  1  it did not work; standard error says why\n"
+	"  2  wrong or missing arguments\n"
+	"  3  refused: certificates, a measurement or a policy do not hold\n"
+	"  4  this host lacks what is needed (KVM, SEV, a limit, a permission)\n"
+	"  5  an SEV guest asked for a reboot, which ends it\n"
+	"  6  the guest stopped by a fault of its own\n";
+
+int main(int argc, char **argv)
+{
+	static char name[] = "sevmirror";
+
+	if (argc > 0)
+		argv[0] = name;
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		puts("sevmirror " SEVMIRROR_VERSION);
+		return cli_finish(CLI_OK);
+	}
+	return cli_dispatch(commands, help, argc, argv);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/owner.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+#include "emulator/psp/vendor.h"
+#include "lib/sev/policy.h"
+#include "lib/util/file.h"
+#include "lib/util/text.h"
+
+static const struct cli_command commands[] = {
+	{ "verify-platform", "does a host's certificate chain hold, up to a root you choose?",
+	  cli_owner_verify_platform },
+	{ "session", "make the keys and the session a guest is launched with", cli_owner_session },
+	{ "verify", "is a launched guest's measurement the expected one?", cli_owner_verify },
+	{ "secret", "seal a secret for a guest whose measurement was verified", cli_owner_secret },
+	{ NULL, NULL, NULL },
+};
+
+static const char help[] =
+	"usage: sevmirror owner COMMAND [ARGUMENTS]\n"
+	"\n"
+	"The guest owner's side of a launch. Needs no SEV machine; keep the key files away from\n"
+	"the host that runs the guest. In order:\n"
+	"  1. verify-platform  the host's certificates (from 'sevmirror platform certs')\n"
+	"  2. session          gives NAME_godh.b64 and NAME_session.b64 for the host\n"
+	"  3. verify           the measurement that the host reports, before anything secret\n"
+	"  4. secret           for injection into the guest\n";
+
+int cli_owner(int argc, char **argv)
+{
+	return cli_dispatch(commands, help, argc, argv);
+}
+
+static int load_emulation_root(struct sev_root *root)
+{
+	struct sev_error error;
+
+	if (sev_root_from_file_bytes(root, psp_vendor_ask_ark, PSP_VENDOR_CERTS_BYTES, &error)) {
+		cli_error("the emulation's root: %s", error.message);
+		return CLI_FAILURE;
+	}
+	return CLI_OK;
+}
+
+int owner_load_root(const char *name, struct sev_root *root, bool *emulation)
+{
+	struct sev_error error;
+	void *buf;
+	size_t len;
+	int err;
+
+	*emulation = !strcmp(name, "emulation");
+	if (*emulation)
+		return load_emulation_root(root);
+	err = sev_root_builtin(root, name, &error);
+	if (!err)
+		return CLI_OK;
+	if (err == -ENOENT) {
+		err = util_read_file(name, SEV_CHAIN_FILE_BYTES_MAX, &buf, &len);
+		if (err) {
+			cli_error(
+				"root '%s': neither emulation, milan, genoa, turin, nor a file: %s",
+				name, strerror(-err));
+			return CLI_FAILURE;
+		}
+		err = sev_root_from_file_bytes(root, buf, len, &error);
+		free(buf);
+	}
+	if (err) {
+		cli_error("%s: %s", name, error.message);
+		return CLI_REFUSED;
+	}
+	return CLI_OK;
+}
+
+static int load_file(const char *path, struct sev_chain *chain)
+{
+	struct sev_error error;
+	void *buf;
+	size_t len;
+	int err = util_read_file(path, SEV_CHAIN_FILE_BYTES_MAX, &buf, &len);
+
+	if (err) {
+		cli_error("%s: %s", path, strerror(-err));
+		return CLI_FAILURE;
+	}
+	err = sev_chain_add(chain, buf, len, path, &error);
+	free(buf);
+	if (err) {
+		cli_error("%s", error.message);
+		return CLI_REFUSED;
+	}
+	return CLI_OK;
+}
+
+static int load_folder(const char *folder, struct sev_chain *chain)
+{
+	static const char *const names[] = { "cert_chain.cert", "pdh.cert", "pek.cert",
+					     "oca.cert",	"cek.cert", "ask_ark.cert",
+					     "ask.cert",	"ark.cert" };
+	int found = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char path[4096];
+		struct stat st;
+		int code;
+
+		if ((size_t)snprintf(path, sizeof(path), "%s/%s", folder, names[i]) >= sizeof(path))
+			continue;
+		if (stat(path, &st) && errno == ENOENT)
+			continue;
+		code = load_file(path, chain);
+		if (code)
+			return code;
+		found++;
+	}
+	if (found)
+		return CLI_OK;
+	cli_error("%s: none of pdh.cert, cert_chain.cert, ... in this folder", folder);
+	return CLI_FAILURE;
+}
+
+int owner_load_chain(char *const *paths, int npaths, bool emulation, struct sev_chain *chain)
+{
+	struct sev_error error;
+
+	sev_chain_init(chain);
+	if (emulation && sev_chain_add(chain, psp_vendor_ask_ark, PSP_VENDOR_CERTS_BYTES,
+				       "the emulation's root", &error)) {
+		cli_error("%s", error.message);
+		return CLI_FAILURE;
+	}
+	for (int i = 0; i < npaths; i++) {
+		struct stat st;
+		bool folder = !stat(paths[i], &st) && S_ISDIR(st.st_mode);
+		int code = folder ? load_folder(paths[i], chain) : load_file(paths[i], chain);
+
+		if (code)
+			return code;
+	}
+	return CLI_OK;
+}
+
+int owner_load_key(const char *path, uint8_t key[SEV_KEY_BYTES])
+{
+	void *buf;
+	size_t len;
+	int err = util_read_file(path, SEV_KEY_BYTES, &buf, &len);
+
+	if (err && err != -EFBIG) {
+		cli_error("%s: %s", path, strerror(-err));
+		return CLI_FAILURE;
+	}
+	if (err == -EFBIG || len != SEV_KEY_BYTES) {
+		if (!err)
+			util_free_secret(buf, len);
+		cli_error("%s: a TIK or TEK file has 16 bytes, no less and no more", path);
+		return CLI_FAILURE;
+	}
+	memcpy(key, buf, SEV_KEY_BYTES);
+	util_free_secret(buf, len);
+	return CLI_OK;
+}
+
+static bool decode_measurement(const char *text, size_t len, uint8_t *measurement)
+{
+	size_t n;
+
+	return util_base64_decode(text, len, measurement, SEV_MEASUREMENT_BYTES, &n) == 0 &&
+	       n == SEV_MEASUREMENT_BYTES;
+}
+
+int owner_load_measurement(const char *arg, uint8_t measurement[SEV_MEASUREMENT_BYTES])
+{
+	void *buf;
+	size_t len;
+	int err;
+
+	if (decode_measurement(arg, strlen(arg), measurement))
+		return CLI_OK;
+	err = util_read_file(arg, 1024, &buf, &len);
+	if (err == -ENOENT) {
+		cli_error("measurement '%s': neither 48 bytes in base64 nor a file", arg);
+		return CLI_FAILURE;
+	}
+	if (err) {
+		cli_error("%s: %s", arg, strerror(-err));
+		return CLI_FAILURE;
+	}
+	err = len == SEV_MEASUREMENT_BYTES || decode_measurement(buf, len, measurement) ? 0 : -1;
+	if (len == SEV_MEASUREMENT_BYTES)
+		memcpy(measurement, buf, len);
+	free(buf);
+	if (err) {
+		cli_error("%s: a measurement has 48 bytes, raw or in base64: truncated?", arg);
+		return CLI_FAILURE;
+	}
+	return CLI_OK;
+}
+
+int owner_parse_policy(const char *command, const char *text, uint32_t *policy)
+{
+	const char *warning;
+
+	if (sev_policy_parse(text, policy))
+		return cli_usage(command,
+				 "policy '%s': not a number nor flags like 'NODBG|NOKS|SEV'", text);
+	for (unsigned int i = 0; (warning = sev_policy_warning(*policy, i)); i++)
+		cli_warning("policy: %s", warning);
+	return CLI_OK;
+}

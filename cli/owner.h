@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands of `sevmirror owner` share: reading certificates, keys and measurements from files. */
+#ifndef CLI_OWNER_H
+#define CLI_OWNER_H
+
+#include <stdint.h>
+
+#include "lib/sev/chain.h"
+#include "lib/sev/format.h"
+#include "lib/sev/root.h"
+
+int cli_owner_verify_platform(int argc, char **argv);
+int cli_owner_session(int argc, char **argv);
+int cli_owner_verify(int argc, char **argv);
+int cli_owner_secret(int argc, char **argv);
+
+/*
+ * The functions below print what is wrong themselves and return enum cli_exit.
+ */
+
+/* The trust anchor that --root names: "emulation", a built-in one, or a file. *emulation says that it protects nothing. */
+int owner_load_root(const char *name, struct sev_root *root, bool *emulation);
+
+/*
+ * Read certificates from files and folders, in this order. In a folder: the files that sevctl and sev-tool write (pdh.cert,
+ * cert_chain.cert, pek.cert, oca.cert, cek.cert, ask_ark.cert, ask.cert, ark.cert), as far as they exist. With emulation the emulated chips' ASK and ARK
+ * are added where the files have none.
+ */
+int owner_load_chain(char *const *paths, int npaths, bool emulation, struct sev_chain *chain);
+
+/* TIK or TEK: a file of 16 bytes. */
+int owner_load_key(const char *path, uint8_t key[SEV_KEY_BYTES]);
+
+/* A launch measurement: 48 bytes as base64 on the command line, or a file with them as base64 or raw ("-": standard input). */
+int owner_load_measurement(const char *arg, uint8_t measurement[SEV_MEASUREMENT_BYTES]);
+
+/* A policy as people write it, with warnings for a loose one. */
+int owner_parse_policy(const char *command, const char *text, uint32_t *policy);
+
+#endif

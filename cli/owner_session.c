@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/owner.h"
+#include "lib/sev/policy.h"
+#include "lib/sev/session.h"
+#include "lib/util/file.h"
+#include "lib/util/text.h"
+
+static const char help[] =
+	"usage: sevmirror owner session --root ROOT [--name NAME] [--policy POLICY] [--force] PATH...\n"
+	"       sevmirror owner session --unverified  [the same without --root]\n"
+	"\n"
+	"Makes what a guest is launched with, for one host and one policy. The host's chain is\n"
+	"verified first, as by 'owner verify-platform' (--root and PATH as there). Writes, as\n"
+	"'sevctl session' does,\n"
+	"  NAME_godh.b64, NAME_session.b64  for the host: 'sevmirror run --dh-cert --session', QEMU's\n"
+	"                                   dh-cert-file and session-file, libvirt's dhCert and session\n"
+	"  NAME_tik.bin, NAME_tek.bin       SECRET, yours: for 'owner verify' and 'owner secret'\n"
+	"all readable by you alone.\n"
+	"\n"
+	"  --name NAME      may hold a folder (default: vm)\n"
+	"  --policy POLICY  flags NODBG, NOKS, ES, NOSEND, DOMAIN, SEV, API=MAJOR.MINOR joined by '|',\n"
+	"                   or a number (default: NODBG|NOKS|SEV)\n"
+	"  --force          replace files that exist\n"
+	"  --unverified     do not verify the chain: the PDH alone will do. Only sensible when it was\n"
+	"                   verified before.\n";
+
+struct request {
+	const char *name;
+	const char *root;
+	uint32_t policy;
+	bool force, unverified;
+};
+
+enum { GODH, SESSION, TIK, TEK, NFILES };
+
+static const char *const suffixes[NFILES] = { "_godh.b64", "_session.b64", "_tik.bin", "_tek.bin" };
+
+static int file_name(const char *name, int which, char *path, size_t max)
+{
+	if ((size_t)snprintf(path, max, "%s%s", name, suffixes[which]) < max)
+		return CLI_OK;
+	cli_error("the name is too long");
+	return CLI_FAILURE;
+}
+
+static int check_absent(const struct request *request)
+{
+	char path[4096];
+
+	for (int i = 0; i < NFILES && !request->force; i++) {
+		if (file_name(request->name, i, path, sizeof(path)))
+			return CLI_FAILURE;
+		if (access(path, F_OK) == 0) {
+			cli_error(
+				"%s exists: a guest may depend on it; --force replaces it, --name chooses "
+				"another",
+				path);
+			return CLI_FAILURE;
+		}
+	}
+	return CLI_OK;
+}
+
+static int write_one(const char *name, int which, const void *bytes, size_t len)
+{
+	char path[4096];
+	int err;
+
+	if (file_name(name, which, path, sizeof(path)))
+		return CLI_FAILURE;
+	err = util_write_file(path, bytes, len, 0600);
+	if (err) {
+		cli_error("%s: %s", path, strerror(-err));
+		return CLI_FAILURE;
+	}
+	puts(path);
+	return CLI_OK;
+}
+
+static int write_files(const char *name, const struct sev_owner_session *session)
+{
+	char godh[UTIL_BASE64_BYTES(SEV_CERT_BYTES)];
+	char blob[UTIL_BASE64_BYTES(sizeof(struct sev_session_blob))];
+
+	util_base64_encode(session->start.dh_cert, SEV_CERT_BYTES, godh);
+	util_base64_encode(&session->start.session, sizeof(session->start.session), blob);
+	if (write_one(name, TIK, session->tik, SEV_KEY_BYTES) ||
+	    write_one(name, TEK, session->tek, SEV_KEY_BYTES) ||
+	    write_one(name, GODH, godh, strlen(godh)) ||
+	    write_one(name, SESSION, blob, strlen(blob)))
+		return CLI_FAILURE;
+	return cli_finish(CLI_OK);
+}
+
+static int verify_chain(const struct request *request, const struct sev_chain *chain,
+			const struct sev_root *root)
+{
+	struct sev_error error;
+
+	if (request->unverified) {
+		cli_warning("the platform is not verified: the session is worth what the PDH is");
+		if (chain->present & 1U << SEV_CHAIN_PDH)
+			return CLI_OK;
+		cli_error("there is no PDH certificate in these files");
+		return CLI_FAILURE;
+	}
+	if (!sev_chain_verify(chain, root, &error))
+		return CLI_OK;
+	cli_error("%s", error.message);
+	return CLI_REFUSED;
+}
+
+static int make_session(const struct request *request, char *const *paths, int npaths)
+{
+	struct sev_owner_session session;
+	struct sev_chain chain;
+	struct sev_root root;
+	struct sev_error error;
+	bool emulation = false;
+	int code = check_absent(request);
+
+	if (!code && request->root)
+		code = owner_load_root(request->root, &root, &emulation);
+	if (!code)
+		code = owner_load_chain(paths, npaths, emulation, &chain);
+	if (!code)
+		code = verify_chain(request, &chain, &root);
+	if (code)
+		return code;
+	if (emulation)
+		cli_warning(
+			"the emulation's root: an emulated host protects nothing from its host");
+	if (sev_owner_session_create(&session, &chain.certs[SEV_CHAIN_PDH], request->policy,
+				     &error)) {
+		cli_error("%s", error.message);
+		return CLI_FAILURE;
+	}
+	code = write_files(request->name, &session);
+	sev_owner_session_wipe(&session);
+	return code;
+}
+
+int cli_owner_session(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "root", required_argument, NULL, 'r' },
+		{ "name", required_argument, NULL, 'n' },
+		{ "policy", required_argument, NULL, 'p' },
+		{ "force", no_argument, NULL, 'f' },
+		{ "unverified", no_argument, NULL, 'u' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct request request = { .name = "vm", .policy = SEV_POLICY_DEFAULT };
+	int c;
+
+	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+		switch (c) {
+		case 'r':
+			request.root = optarg;
+			break;
+		case 'n':
+			request.name = optarg;
+			break;
+		case 'p':
+			if (owner_parse_policy(argv[0], optarg, &request.policy))
+				return CLI_USAGE;
+			break;
+		case 'f':
+			request.force = true;
+			break;
+		case 'u':
+			request.unverified = true;
+			break;
+		default:
+			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+		}
+	}
+	if (!request.root == !request.unverified)
+		return cli_usage(argv[0], "either --root ROOT or --unverified");
+	if (optind == argc)
+		return cli_usage(argv[0], "no certificate files");
+	return make_session(&request, argv + optind, argc - optind);
+}

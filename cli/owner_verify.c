@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/owner.h"
+#include "lib/sev/measurement.h"
+#include "lib/sev/policy.h"
+#include "lib/util/text.h"
+
+static const char help[] =
+	"usage: sevmirror owner verify --digest HEX --tik FILE --measurement M --api MAJOR.MINOR\n"
+	"                              --build ID [--policy POLICY] [--json]\n"
+	"\n"
+	"Compares the measurement of a launched guest with the expected launch digest (from 'owner\n"
+	"measure'). Only the firmware and who has the TIK can make it, so if it holds, the guest\n"
+	"that the host started is the one you measured, with your policy.\n"
+	"\n"
+	"  --digest HEX       the expected launch digest, 64 hexadecimal digits\n"
+	"  --tik FILE         NAME_tik.bin of 'owner session'\n"
+	"  --measurement M    what the host reports: 48 bytes in base64, or a file with them\n"
+	"                     (base64 or raw; '-': standard input)\n"
+	"  --api, --build     the host's firmware version and build id ('sevmirror platform\n"
+	"                     status' there; they are part of the measurement)\n"
+	"  --policy POLICY    the policy of the session (default: NODBG|NOKS|SEV)\n"
+	"  --json             the result as JSON\n"
+	"\n"
+	"Exit status: 0 it is the expected one, 3 it is not.\n";
+
+struct request {
+	struct sev_measured measured;
+	const char *digest, *tik, *measurement;
+	bool api, build, json;
+};
+
+static int parse_api(const char *command, const char *text, struct request *request)
+{
+	unsigned int major, minor;
+	int end = 0;
+
+	if (sscanf(text, "%3u.%3u%n", &major, &minor, &end) != 2 || text[end] || major > 255 ||
+	    minor > 255)
+		return cli_usage(command, "--api '%s': not a version like 0.24", text);
+	request->measured.api_major = (uint8_t)major;
+	request->measured.api_minor = (uint8_t)minor;
+	request->api = true;
+	return CLI_OK;
+}
+
+static int parse_build(const char *command, const char *text, struct request *request)
+{
+	char *end;
+	unsigned long build = strtoul(text, &end, 10);
+
+	if (text[0] < '0' || text[0] > '9' || *end || build > 255)
+		return cli_usage(command, "--build '%s': not a number from 0 to 255", text);
+	request->measured.build = (uint8_t)build;
+	request->build = true;
+	return CLI_OK;
+}
+
+static int check_complete(const char *command, const struct request *request)
+{
+	if (!request->digest || !request->tik || !request->measurement || !request->api ||
+	    !request->build)
+		return cli_usage(
+			command,
+			"--digest, --tik, --measurement, --api and --build are all needed");
+	return CLI_OK;
+}
+
+static int verify(struct request *request)
+{
+	uint8_t measurement[SEV_MEASUREMENT_BYTES], tik[SEV_KEY_BYTES];
+	struct sev_error error;
+	int code = owner_load_measurement(request->measurement, measurement), err;
+
+	if (!code)
+		code = owner_load_key(request->tik, tik);
+	if (code)
+		return code;
+	err = sev_measurement_verify(&request->measured, tik, measurement, &error);
+	explicit_bzero(tik, sizeof(tik));
+	if (request->json)
+		code = cli_print_json(json_pack("{s:b, s:s*}", "valid", !err, "reason",
+						err ? error.message : NULL));
+	else if (err)
+		cli_error("%s", error.message);
+	else
+		puts("The measurement is the expected one.");
+	if (code)
+		return code;
+	return cli_finish(err == -EBADMSG ? CLI_REFUSED : err ? CLI_FAILURE : CLI_OK);
+}
+
+int cli_owner_verify(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "digest", required_argument, NULL, 'd' },
+		{ "tik", required_argument, NULL, 't' },
+		{ "measurement", required_argument, NULL, 'm' },
+		{ "api", required_argument, NULL, 'a' },
+		{ "build", required_argument, NULL, 'b' },
+		{ "policy", required_argument, NULL, 'p' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct request request = { .measured.policy = SEV_POLICY_DEFAULT };
+	int c, code = CLI_OK;
+
+	while (!code && (c = cli_getopt(argc, argv, options, help)) != -1) {
+		switch (c) {
+		case 'd':
+			request.digest = optarg;
+			if (util_hex_decode(optarg, request.measured.digest, SEV_DIGEST_BYTES))
+				code = cli_usage(argv[0], "--digest: not 64 hexadecimal digits");
+			break;
+		case 't':
+			request.tik = optarg;
+			break;
+		case 'm':
+			request.measurement = optarg;
+			break;
+		case 'a':
+			code = parse_api(argv[0], optarg, &request);
+			break;
+		case 'b':
+			code = parse_build(argv[0], optarg, &request);
+			break;
+		case 'p':
+			code = owner_parse_policy(argv[0], optarg, &request.measured.policy);
+			break;
+		case 'j':
+			request.json = true;
+			break;
+		default:
+			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+		}
+	}
+	if (!code && optind < argc)
+		code = cli_usage(argv[0], "what is '%s'?", argv[optind]);
+	if (!code)
+		code = check_complete(argv[0], &request);
+	return code ? code : verify(&request);
+}
