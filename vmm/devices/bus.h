@@ -19,7 +19,10 @@ enum bus_space {
 
 struct bus;
 
-/* NULL: out of memory. bus_destroy() destroys every device; no vCPU may run any more. NULL is allowed. */
+/*
+ * NULL: out of memory. bus_destroy() destroys every device; no vCPU may run any more, and no device may be waiting for a page of
+ * post-copy (close the userfaultfd first). NULL is allowed.
+ */
 struct bus *bus_create(void);
 void bus_destroy(struct bus *bus);
 
