@@ -51,10 +51,10 @@ struct payload_params {
 	uint32_t version;
 	uint32_t vcpus; /* how many enter the payload, 1 to PAYLOAD_MAX_VCPUS */
 	uint64_t shared_gpa; /* struct payload_shared; page-aligned */
-	uint64_t
-		shared_bytes; /* of the shared area, at least sizeof(struct payload_shared); what is behind it is the payload's */
-	uint64_t
-		work_gpa; /* RAM that the payload may use as it likes: page-aligned, zeroed at launch, disjoint from all else */
+	/* of the shared area, at least sizeof(struct payload_shared); what is behind it is the payload's */
+	uint64_t shared_bytes;
+	/* RAM that the payload may use as it likes: page-aligned, zeroed at launch, disjoint from all else */
+	uint64_t work_gpa;
 	uint64_t work_bytes;
 	uint64_t tsc_khz; /* of the guest's TSC; 0: unknown, then a payload does not pace itself */
 	uint64_t reserved;
@@ -79,8 +79,8 @@ enum payload_command {
 enum payload_bell {
 	PAYLOAD_BELL_LOG = 1, /* there is new text in the log; go on at once */
 	PAYLOAD_BELL_STATE = 2, /* state changed; go on at once */
-	PAYLOAD_BELL_SLEEP =
-		3, /* nothing to do for RDI microseconds: go on after that or earlier, and a pause must not wait for it */
+	/* nothing to do for RDI microseconds: go on after that or earlier, and a pause must not wait for it */
+	PAYLOAD_BELL_SLEEP = 3,
 	PAYLOAD_BELL_EXIT = 4, /* this vCPU is finished and must not be run again */
 };
 
@@ -88,8 +88,8 @@ enum payload_bell {
 struct payload_vcpu {
 	uint64_t heartbeat; /* goes up all the time */
 	uint64_t errors;
-	uint64_t
-		max_gap_tsc; /* the longest time that passed between two heartbeats: what a pause looks like from inside */
+	/* the longest time that passed between two heartbeats: what a pause looks like from inside */
+	uint64_t max_gap_tsc;
 	uint64_t last_tsc;
 	uint64_t counters[PAYLOAD_COUNTERS]; /* the payload's own */
 };
@@ -102,8 +102,8 @@ struct payload_shared {
 	uint32_t state; /* enum payload_state: vCPU 0 writes, any vCPU on failure */
 	uint32_t error; /* the payload's own number of the first error, 0: none */
 	uint64_t error_info[4]; /* what goes with it, for instance address, expected, found */
-	uint64_t
-		log_written; /* total bytes ever logged; the log holds the last PAYLOAD_LOG_BYTES of them, a ring. vCPU 0 writes. */
+	/* total bytes ever logged; the log holds the last PAYLOAD_LOG_BYTES of them, a ring. vCPU 0 writes. */
+	uint64_t log_written;
 	char log[PAYLOAD_LOG_BYTES];
 	struct payload_vcpu vcpu[PAYLOAD_MAX_VCPUS] __attribute__((aligned(128)));
 };

@@ -20,8 +20,8 @@ struct irq_line {
 };
 
 struct device_ops {
-	const char *
-		name; /* as it stands in the saved state and in the compatibility handshake, with a version: "virtio-blk/1" */
+	/* as it stands in the saved state and in the compatibility handshake, with a version: "virtio-blk/1" */
+	const char *name;
 
 	/*
 	 * One access of 1, 2, 4 or 8 bytes at offset into the device's range. Reads fill data (little-endian) whatever the offset;

@@ -57,8 +57,8 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 struct serial {
 	struct device dev;
 	struct irq_line irq;
-	pthread_mutex_t
-		lock; /* all below; serial_io has its own lock and is called with this one held, never the other way */
+	/* all below; serial_io has its own lock and is called with this one held, never the other way */
+	pthread_mutex_t lock;
 	struct serial_io *io;
 	uint64_t dropped;
 	uint8_t ier, fcr, lcr, mcr, scr;

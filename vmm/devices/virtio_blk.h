@@ -20,7 +20,8 @@ struct virtio_blk_options {
 	const char *path;
 	const char *serial; /* what get-id tells, at most VIRTIO_BLK_SERIAL_BYTES; NULL: none */
 	bool read_only;
-	bool deferred; /* a migration's target: do not open yet; the size comes with the state, virtio_blk_attach() opens */
+	/* a migration's target: do not open yet; the size comes with the state, virtio_blk_attach() opens */
+	bool deferred;
 };
 
 struct virtio_blk_stats {
