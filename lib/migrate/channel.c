@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -131,6 +132,49 @@ int channel_send(struct channel *channel, const void *buf, size_t len, int timeo
 int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms)
 {
 	return move_all(channel, RECV, buf, len, timeout_ms);
+}
+
+/* One sendmsg() on a bare socket, as move_some(). */
+static ssize_t sendv_some(struct channel *channel, struct iovec *iov, unsigned int n,
+			  int timeout_ms)
+{
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n < IOV_MAX ? n : IOV_MAX };
+	ssize_t sent;
+
+	if (atomic_load(&channel->cancelled))
+		return -ECANCELED;
+	sent = sendmsg(channel->fd, &msg, MSG_NOSIGNAL);
+	if (sent >= 0)
+		return sent;
+	if (errno == EINTR)
+		return 0;
+	if (errno == EAGAIN)
+		return wait_for(channel, POLLOUT, timeout_ms);
+	return errno == EPIPE ? -ECONNRESET : -errno;
+}
+
+int channel_sendv(struct channel *channel, struct iovec *iov, unsigned int n, int timeout_ms)
+{
+	int err = 0;
+
+	if (channel->ssl) {
+		for (unsigned int i = 0; i < n && !err; i++)
+			err = channel_send(channel, iov[i].iov_base, iov[i].iov_len, timeout_ms);
+		return err;
+	}
+	while (n) {
+		ssize_t sent = sendv_some(channel, iov, n, timeout_ms);
+
+		if (sent < 0)
+			return (int)sent;
+		for (; n && (size_t)sent >= iov->iov_len; iov++, n--)
+			sent -= (ssize_t)iov->iov_len;
+		if (n) {
+			iov->iov_base = (char *)iov->iov_base + sent;
+			iov->iov_len -= (size_t)sent;
+		}
+	}
+	return 0;
 }
 
 bool channel_readable(struct channel *channel)

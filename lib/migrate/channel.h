@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /*
  * How the peer is authenticated. Exactly one of: certificate + key + ca (PEM files; the peer's certificate must be signed by ca, and
@@ -45,6 +46,9 @@ void channel_close(struct channel *channel);
  */
 int channel_send(struct channel *channel, const void *buf, size_t len, int timeout_ms);
 int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms);
+
+/* channel_send() of several buffers in turn, in as few system calls as they fit in. iov is changed. */
+int channel_sendv(struct channel *channel, struct iovec *iov, unsigned int n, int timeout_ms);
 
 /* True when channel_recv() would find something at once. */
 bool channel_readable(struct channel *channel);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Control messages and frames of pages: what goes out comes in, and every way of breaking the rules is refused by name. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -285,6 +286,37 @@ static void test_hello(void **state)
 	stream_done(&other);
 }
 
+static void *sendv_thread(void *arg)
+{
+	struct pair *p = arg;
+	struct iovec iov[1500];
+	static uint8_t bytes[1500 * 37];
+
+	for (int i = 0; i < 1500; i++) {
+		memset(bytes + i * 37, i, 37);
+		iov[i] = (struct iovec){ bytes + i * 37, i % 37 };
+	}
+	return (void *)(intptr_t)channel_sendv(p->a, iov, 1500, PATIENCE);
+}
+
+/* More buffers than one system call takes, empty ones among them. */
+static void test_scattered(void **state)
+{
+	struct pair *p = *state;
+	pthread_t thread;
+	uint8_t buf[64];
+	void *err;
+
+	assert_int_equal(pthread_create(&thread, NULL, sendv_thread, p), 0);
+	for (int i = 0; i < 1500; i++) {
+		assert_int_equal(channel_recv(p->b, buf, i % 37, PATIENCE), 0);
+		for (int j = 0; j < i % 37; j++)
+			assert_int_equal(buf[j], i & 0xff);
+	}
+	pthread_join(thread, &err);
+	assert_null(err);
+}
+
 static void test_every_type_has_a_name(void **state)
 {
 	bool known;
@@ -306,6 +338,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_headers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_length_and_hang_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_abort_has_words, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scattered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frame_headers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hello, setup, teardown),

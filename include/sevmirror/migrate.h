@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Live migration of a VM between two hosts. A migration is an object: create it for one side, run it (blocks until the outcome is
+ * known), cancel it from any thread, destroy it. The VM is reached through struct sevmirror_host_ops.
+ *
+ * Whatever fails before the hand-over, the source's guest runs on and the target keeps nothing; after it only the target may run it.
+ */
+#ifndef SEVMIRROR_MIGRATE_H
+#define SEVMIRROR_MIGRATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sevmirror/host.h>
+
+struct sevmirror_migration;
+
+/* How the hosts know each other: exactly one of the three. Files are PEM; the strings are borrowed until the migration is destroyed. */
+struct sevmirror_security {
+	const char *certificate; /* with key and ca: mutual TLS */
+	const char *key;
+	const char *ca;
+	const char *
+		peer_name; /* the name the peer's certificate must bear; NULL: any that ca signed */
+	const char *psk_file; /* 32 to 64 bytes in hexadecimal, owner-only */
+	bool insecure; /* bare sockets: for tests */
+};
+
+/* Zero means the default. Times are nanoseconds, rates bytes a second. */
+struct sevmirror_source_options {
+	const char *address; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH" */
+	struct sevmirror_security security;
+	unsigned int streams; /* data connections and helper vCPUs: default 2 */
+	uint64_t max_downtime; /* default 300 ms */
+	uint64_t bandwidth; /* at most; 0: no limit */
+	bool throttle; /* slow the guest down if it would not converge */
+	unsigned int max_rounds; /* default 30 */
+	uint64_t timeout; /* how long the connection may stand still: default 10 s */
+	const void *
+		vendor_chain; /* ASK and ARK of the target's chip, as the operator got them from the vendor; NULL with --sev=off */
+	uint64_t vendor_chain_bytes;
+};
+
+struct sevmirror_target_options {
+	int listen_fd; /* borrowed */
+	struct sevmirror_security security;
+	unsigned int max_streams; /* default 16 */
+	uint64_t timeout;
+	const void *
+		pdh; /* this platform's, as KVM's and the firmware's user got them from /dev/sev; NULL with --sev=off */
+	uint64_t pdh_bytes;
+	const void *chain;
+	uint64_t chain_bytes;
+	const void *vendor_chain;
+	uint64_t vendor_chain_bytes;
+};
+
+/* What a run ended with. */
+enum sevmirror_outcome {
+	SEVMIRROR_MIGRATED = 0, /* the guest runs at the target */
+	SEVMIRROR_FAILED = 1, /* the guest runs on at the source (target: nothing is left of it) */
+	SEVMIRROR_CANCELLED = 2, /* the same, because somebody asked */
+	SEVMIRROR_UNKNOWN =
+		3, /* the connection broke in the hand-over: the guest is paused here and may run there */
+};
+
+/* 0, -ENOMEM, or -EINVAL for options that make no sense (the reason in why, max bytes, terminated). */
+int sevmirror_source_create(struct sevmirror_migration **migration,
+			    const struct sevmirror_host_ops *ops, void *opaque,
+			    const struct sevmirror_source_options *options, char *why, size_t max);
+int sevmirror_target_create(struct sevmirror_migration **migration,
+			    const struct sevmirror_host_ops *ops, void *opaque,
+			    const struct sevmirror_target_options *options, char *why, size_t max);
+
+/* Do it. *summary is always filled; on failure its error says why in words. Once for each object. */
+enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *migration,
+					       struct sevmirror_summary *summary);
+
+/* Any thread, any time, idempotent. Before the hand-over the run ends with CANCELLED; after it this does nothing. */
+void sevmirror_migration_cancel(struct sevmirror_migration *migration);
+
+/* After the run has returned. NULL is allowed. */
+void sevmirror_migration_destroy(struct sevmirror_migration *migration);
+
+#endif
