@@ -27,11 +27,12 @@
 #define PAYLOAD_U64(x) x##ULL
 #endif
 
-#define PAYLOAD_BASE	      PAYLOAD_U64(0x400000)
-#define PAYLOAD_IMAGE_MAX     PAYLOAD_U64(0x400000)
-#define PAYLOAD_DOORBELL_PORT 0x600
-#define PAYLOAD_MAX_VCPUS     16
-#define PAYLOAD_STACK_BYTES   16384
+#define PAYLOAD_BASE		PAYLOAD_U64(0x400000)
+#define PAYLOAD_IMAGE_MAX	PAYLOAD_U64(0x400000)
+#define PAYLOAD_DOORBELL_PORT	0x600
+#define PAYLOAD_MAX_VCPUS	16
+#define PAYLOAD_BELL_EXIT_VALUE 4 /* enum payload_bell, for assembly */
+#define PAYLOAD_STACK_BYTES	16384
 
 #ifndef __ASSEMBLER__
 
@@ -71,8 +72,8 @@ enum payload_state {
 /* Host to payload, polled at least every few milliseconds. */
 enum payload_command {
 	PAYLOAD_CMD_RUN = 0,
-	PAYLOAD_CMD_STOP =
-		1, /* finish (a self-verifying payload verifies everything once more), then exit */
+	/* finish (a self-verifying payload verifies everything once more), then exit */
+	PAYLOAD_CMD_STOP = 1,
 };
 
 /* The value of the `out`, in EAX; RDI carries an argument (the host reads it from the vCPU's registers). */
@@ -81,7 +82,8 @@ enum payload_bell {
 	PAYLOAD_BELL_STATE = 2, /* state changed; go on at once */
 	/* nothing to do for RDI microseconds: go on after that or earlier, and a pause must not wait for it */
 	PAYLOAD_BELL_SLEEP = 3,
-	PAYLOAD_BELL_EXIT = 4, /* this vCPU is finished and must not be run again */
+	PAYLOAD_BELL_EXIT =
+		PAYLOAD_BELL_EXIT_VALUE, /* this vCPU is finished and must not be run again */
 };
 
 /* One writer each: vCPU i writes vcpu[i]. A cache line pair, so that no two vCPUs share a line. */
@@ -99,10 +101,11 @@ struct payload_shared {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t command; /* enum payload_command: host writes */
-	uint32_t state; /* enum payload_state: vCPU 0 writes, any vCPU on failure */
+	uint32_t
+		state; /* enum payload_state: DONE when all vCPUs are, FAILED as soon as one found an error, and it stays */
 	uint32_t error; /* the payload's own number of the first error, 0: none */
 	uint64_t error_info[4]; /* what goes with it, for instance address, expected, found */
-	/* total bytes ever logged; the log holds the last PAYLOAD_LOG_BYTES of them, a ring. vCPU 0 writes. */
+	/* total bytes ever logged; the log holds the last PAYLOAD_LOG_BYTES of them, a ring */
 	uint64_t log_written;
 	char log[PAYLOAD_LOG_BYTES];
 	struct payload_vcpu vcpu[PAYLOAD_MAX_VCPUS] __attribute__((aligned(128)));
