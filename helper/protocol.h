@@ -38,7 +38,7 @@ static inline uint32_t helper_ring_of(uint64_t gfn, uint32_t nrings)
 enum helper_event {
 	HELPER_EVENT_BOOTED =
 		1, /* vCPU 0: go on at the serve entry, with the run-time page tables */
-	HELPER_EVENT_SLEEP = 2, /* nothing to do: run again when a request was submitted */
+	HELPER_EVENT_SLEEP = 2, /* nothing to do: run again once submitted differs from completed */
 	HELPER_EVENT_FATAL = 3, /* detail: enum helper_status; do not run again */
 };
 
@@ -50,8 +50,7 @@ struct helper_ring_control {
 	uint32_t spin; /* host: polls before sleeping, 0 = helper's default */
 	uint8_t pad0[48];
 	uint32_t completed; /* helper: completions written so far */
-	uint32_t asleep; /* helper: about to sleep; a submitter must wake it */
-	uint8_t pad1[56];
+	uint8_t pad1[60];
 };
 
 enum helper_op {

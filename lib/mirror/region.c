@@ -15,8 +15,10 @@
 
 extern const uint8_t helper_image_start[], helper_image_end[];
 
-static const struct helper_image *image(void)
+const struct helper_image *region_image(size_t *bytes)
 {
+	if (bytes)
+		*bytes = (size_t)(helper_image_end - helper_image_start);
 	return (const struct helper_image *)helper_image_start;
 }
 
@@ -101,7 +103,7 @@ static int place(struct region_plan *plan, uint64_t gpa)
 int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
 		uint64_t gpa, uint64_t cbit_mask)
 {
-	const struct helper_image *head = image();
+	const struct helper_image *head = region_image(NULL);
 
 	memset(plan, 0, sizeof(*plan));
 	if (!ram_ok(ram, nram))
@@ -164,7 +166,7 @@ static void build_tss(uint8_t *tss)
 
 static uint64_t small_page(const struct region_plan *plan, uint64_t offset)
 {
-	const struct helper_image *head = image();
+	const struct helper_image *head = region_image(NULL);
 	uint64_t text = (uint64_t)HELPER_CORE_IMAGE * PAGE;
 	uint64_t areas = plan->volatile_offset;
 	uint64_t entry = (plan->gpa + offset) | plan->cbit_mask | HELPER_PTE_READ;

@@ -55,4 +55,12 @@ int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned
  */
 int region_build(const struct region_plan *plan, void *core, size_t bytes);
 
+struct helper_image;
+
+/*
+ * The helper's image as it lies in the core, and its size if bytes is not NULL: the same on every host that runs this build. The hosts
+ * of a migration compare its digest.
+ */
+const struct helper_image *region_image(size_t *bytes);
+
 #endif

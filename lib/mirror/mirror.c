@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/mirror/mirror.h"
+
+#include "lib/mirror/vcpu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define GIB	  0x40000000ULL
+#define MIB2	  0x200000ULL
+#define PAGE	  4096ULL
+#define WINDOW_ID REGION_RAM_MAX /* memslot number; RAM's are below */
+
+struct part {
+	struct mirror_ram ram;
+	uint8_t *hva;
+};
+
+struct mirror {
+	int kvm_fd, vm_fd, window_fd;
+	bool own_kvm_fd;
+	bool log_dirty;
+	struct part part[REGION_RAM_MAX];
+	unsigned int nparts;
+	uint8_t *window;
+	uint64_t window_gpa, window_bytes;
+	struct mirror_vcpu *vcpu[MIRROR_VCPUS_MAX];
+	unsigned int nvcpus;
+};
+
+static int fail(const char **why, const char *step, int error)
+{
+	if (why)
+		*why = step;
+	return -error;
+}
+
+static int open_kvm(struct mirror *m, const struct mirror_config *config, const char **why)
+{
+	m->kvm_fd = config->kvm_fd;
+	if (m->kvm_fd < 0) {
+		m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+		if (m->kvm_fd < 0)
+			return fail(why, "opening /dev/kvm", errno);
+		m->own_kvm_fd = true;
+	}
+	m->vm_fd = ioctl(m->kvm_fd, KVM_CREATE_VM, 0);
+	if (m->vm_fd < 0)
+		return fail(why, "creating a VM (KVM_CREATE_VM)", errno);
+	return 0;
+}
+
+/* Before any vCPU: KVM refuses it after (arch/x86/kvm/svm/sev.c, sev_vm_copy_enc_context_from). */
+static int share_context(struct mirror *m, const struct mirror_config *config, const char **why)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_VM_COPY_ENC_CONTEXT_FROM };
+
+	if (config->primary_fd < 0)
+		return 0;
+	cap.args[0] = (uint64_t)config->primary_fd;
+	if (ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap))
+		return fail(why,
+			    "sharing the encryption context (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM)",
+			    errno);
+	return 0;
+}
+
+static int add_slot(struct mirror *m, uint32_t id, uint32_t flags, uint64_t gpa, uint64_t bytes,
+		    void *hva)
+{
+	struct kvm_userspace_memory_region slot = {
+		.slot = id,
+		.flags = flags,
+		.guest_phys_addr = gpa,
+		.memory_size = bytes,
+		.userspace_addr = (uintptr_t)hva,
+	};
+
+	return ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
+}
+
+static int map_ram(struct mirror *m, const struct mirror_config *config, const char **why)
+{
+	uint32_t flags = (config->read_only ? KVM_MEM_READONLY : 0) |
+			 (config->log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+	unsigned int i;
+	int error;
+
+	for (i = 0; i < config->nram; i++) {
+		struct part *part = &m->part[i];
+		void *hva = mmap(NULL, config->ram[i].bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+				 config->ram[i].fd, (off_t)config->ram[i].offset);
+
+		if (hva == MAP_FAILED)
+			return fail(why, "mapping guest RAM a second time", errno);
+		part->hva = hva;
+		part->ram = config->ram[i];
+		part->ram.fd = -1;
+		m->nparts = i + 1;
+		error = add_slot(m, i, flags, part->ram.gpa, part->ram.bytes, hva);
+		if (error)
+			return fail(why, "adding guest RAM to the mirror", -error);
+	}
+	return 0;
+}
+
+static int map_window(struct mirror *m, const struct mirror_config *config, const char **why)
+{
+	const struct mirror_ram *last = &config->ram[config->nram - 1];
+	uint64_t end = last->gpa + last->bytes;
+	void *window;
+	int error;
+
+	m->window_bytes = config->window_bytes;
+	/* Above RAM and the hole below 4 GiB: nothing of the guest is there, and it is well below a C-bit. */
+	m->window_gpa = ((end < 4 * GIB ? 4 * GIB : end) + GIB - 1) / GIB * GIB;
+	m->window_fd = memfd_create("sevmirror-window", MFD_CLOEXEC);
+	if (m->window_fd < 0 || ftruncate(m->window_fd, (off_t)m->window_bytes))
+		return fail(why, "creating the window", errno);
+	window = mmap(NULL, m->window_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+		      m->window_fd, 0);
+	if (window == MAP_FAILED)
+		return fail(why, "mapping the window", errno);
+	m->window = window;
+	error = add_slot(m, WINDOW_ID, 0, m->window_gpa, m->window_bytes, window);
+	return error ? fail(why, "adding the window to the mirror", -error) : 0;
+}
+
+static bool config_ok(const struct mirror_config *config)
+{
+	return config->nram >= 1 && config->nram <= REGION_RAM_MAX && config->nvcpus >= 1 &&
+	       config->nvcpus <= MIRROR_VCPUS_MAX && config->window_bytes > 0 &&
+	       config->window_bytes % MIB2 == 0;
+}
+
+int mirror_create(struct mirror **mirror, const struct mirror_config *config, const char **why)
+{
+	struct mirror *m;
+	int error;
+
+	*mirror = NULL;
+	if (!config_ok(config))
+		return fail(why, "the mirror's configuration", EINVAL);
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return fail(why, "memory", ENOMEM);
+	m->kvm_fd = m->vm_fd = m->window_fd = -1;
+	m->log_dirty = config->log_dirty;
+	error = open_kvm(m, config, why);
+	if (!error)
+		error = share_context(m, config, why);
+	if (!error)
+		error = map_ram(m, config, why);
+	if (!error)
+		error = map_window(m, config, why);
+	while (!error && m->nvcpus < config->nvcpus) {
+		error = mirror_vcpu_create(&m->vcpu[m->nvcpus], m->kvm_fd, m->vm_fd, m->nvcpus,
+					   config->cbit_mask);
+		if (error)
+			fail(why, "creating a vCPU of the mirror", -error);
+		else
+			m->nvcpus++;
+	}
+	if (error) {
+		mirror_destroy(m);
+		return error;
+	}
+	*mirror = m;
+	return 0;
+}
+
+void mirror_destroy(struct mirror *m)
+{
+	unsigned int i;
+
+	if (!m)
+		return;
+	for (i = 0; i < m->nvcpus; i++)
+		mirror_vcpu_destroy(m->vcpu[i]);
+	if (m->vm_fd >= 0)
+		close(m->vm_fd);
+	for (i = 0; i < m->nparts; i++)
+		munmap(m->part[i].hva, m->part[i].ram.bytes);
+	if (m->window)
+		munmap(m->window, m->window_bytes);
+	if (m->window_fd >= 0)
+		close(m->window_fd);
+	if (m->own_kvm_fd)
+		close(m->kvm_fd);
+	free(m);
+}
+
+int mirror_vm_fd(const struct mirror *m)
+{
+	return m->vm_fd;
+}
+
+uint64_t mirror_window_gpa(const struct mirror *m)
+{
+	return m->window_gpa;
+}
+
+void *mirror_window(const struct mirror *m)
+{
+	return m->window;
+}
+
+void *mirror_hva(const struct mirror *m, uint64_t gpa, uint64_t bytes)
+{
+	unsigned int i;
+
+	for (i = 0; i < m->nparts; i++) {
+		const struct mirror_ram *ram = &m->part[i].ram;
+
+		if (gpa >= ram->gpa && gpa - ram->gpa < ram->bytes &&
+		    bytes <= ram->bytes - (gpa - ram->gpa))
+			return m->part[i].hva + (gpa - ram->gpa);
+	}
+	return NULL;
+}
+
+static void or_bits(uint64_t *to, const uint64_t *from, size_t first, size_t npages)
+{
+	size_t i;
+
+	/* Parts are whole 2 MiB, so each begins at a word's first bit. */
+	for (i = 0; i < npages / 64; i++)
+		to[first / 64 + i] |= from[i];
+}
+
+int mirror_dirty_fetch(struct mirror *m, uint64_t *bitmap, size_t npages)
+{
+	size_t first = 0;
+	unsigned int i;
+
+	if (!m->log_dirty)
+		return -EINVAL;
+	for (i = 0; i < m->nparts; i++) {
+		size_t n = m->part[i].ram.bytes / PAGE;
+		struct kvm_dirty_log log = { .slot = i };
+		int error = 0;
+
+		if (n > npages - first)
+			return -ENOBUFS;
+		log.dirty_bitmap = calloc(n / 64, sizeof(uint64_t));
+		if (!log.dirty_bitmap)
+			return -ENOMEM;
+		if (ioctl(m->vm_fd, KVM_GET_DIRTY_LOG, &log))
+			error = -errno;
+		else
+			or_bits(bitmap, log.dirty_bitmap, first, n);
+		free(log.dirty_bitmap);
+		if (error)
+			return error;
+		first += n;
+	}
+	return 0;
+}
+
+int mirror_ioeventfd(struct mirror *m, uint16_t port, uint32_t value, int eventfd)
+{
+	struct kvm_ioeventfd event = {
+		.datamatch = value,
+		.addr = port,
+		.len = 4,
+		.fd = eventfd,
+		.flags = KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DATAMATCH,
+	};
+
+	return ioctl(m->vm_fd, KVM_IOEVENTFD, &event) ? -errno : 0;
+}
+
+int mirror_vcpu_enter(struct mirror *m, unsigned int vcpu, const struct mirror_entry *entry)
+{
+	return vcpu < m->nvcpus ? mirror_vcpu_set(m->vcpu[vcpu], entry) : -EINVAL;
+}
+
+int mirror_vcpu_start(struct mirror *m, unsigned int vcpu, mirror_handler handler, void *opaque)
+{
+	return vcpu < m->nvcpus ? mirror_vcpu_thread(m->vcpu[vcpu], handler, opaque) : -EINVAL;
+}
+
+void mirror_vcpu_stop(struct mirror *m, unsigned int vcpu)
+{
+	if (vcpu < m->nvcpus)
+		mirror_vcpu_end(m->vcpu[vcpu]);
+}
+
+void mirror_vcpu_join(struct mirror *m, unsigned int vcpu)
+{
+	if (vcpu < m->nvcpus)
+		mirror_vcpu_wait(m->vcpu[vcpu]);
+}
+
+bool mirror_park(struct mirror *m, unsigned int vcpu, bool (*work)(void *opaque), void *opaque)
+{
+	return mirror_vcpu_park(m->vcpu[vcpu], work, opaque);
+}
+
+void mirror_wake(struct mirror *m, unsigned int vcpu)
+{
+	if (vcpu < m->nvcpus)
+		mirror_vcpu_wake(m->vcpu[vcpu]);
+}
+
+uint64_t mirror_exits(const struct mirror *m)
+{
+	uint64_t exits = 0;
+	unsigned int i;
+
+	for (i = 0; i < m->nvcpus; i++)
+		exits += mirror_vcpu_exits(m->vcpu[i]);
+	return exits;
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/mirror/rings.h"
+
+#include "helper/layout.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE	     HELPER_PAGE_BYTES
+#define MIB2	     0x200000ULL
+#define BOOT_TIMEOUT 30000000000ULL
+#define SPIN_DEFAULT 2000
+
+/* What was asked: the completion must match it. */
+struct pending {
+	uint32_t id;
+	uint32_t count;
+	uint16_t op;
+};
+
+struct ring {
+	struct rings *owner;
+	unsigned int index;
+	struct helper_ring_control *control;
+	struct helper_request *requests;
+	struct helper_completion *completions;
+	struct pending pending[HELPER_RING_ENTRIES];
+	uint32_t submitted; /* atomic: the vCPU's thread reads it before it sleeps */
+	uint32_t taken;
+	uint32_t next_id;
+	int doorbell; /* eventfd */
+	int error; /* atomic: negative errno once the ring is dead */
+	uint32_t fatal; /* atomic: enum helper_status that the helper gave up with */
+	uint32_t event; /* atomic: the last event while booting */
+};
+
+struct rings {
+	struct mirror *mirror;
+	struct region_plan plan;
+	struct ring ring[HELPER_VCPUS_MAX];
+	unsigned int nrings;
+	uint32_t data_pages, window_pages;
+	uint32_t host_polls;
+	uint32_t kernel;
+};
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+static void ring_bell(struct ring *r)
+{
+	uint64_t one = 1;
+
+	if (write(r->doorbell, &one, sizeof(one)) < 0)
+		return; /* only when the counter is full: then it is readable already */
+}
+
+static void die(struct ring *r, int error)
+{
+	int alive = 0;
+
+	__atomic_compare_exchange_n(&r->error, &alive, error, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+	ring_bell(r);
+}
+
+static int dead(const struct ring *r)
+{
+	return __atomic_load_n(&r->error, __ATOMIC_SEQ_CST);
+}
+
+/* On the vCPU's thread, which is out of the guest: completed stands still. */
+static bool has_work(void *opaque)
+{
+	struct ring *r = opaque;
+
+	return __atomic_load_n(&r->submitted, __ATOMIC_SEQ_CST) !=
+	       __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST);
+}
+
+static bool on_event(struct ring *r, uint32_t value)
+{
+	switch (value & 0xff) {
+	case HELPER_EVENT_SLEEP:
+		return mirror_park(r->owner->mirror, r->index, has_work, r);
+	case HELPER_EVENT_BOOTED:
+		__atomic_store_n(&r->event, value, __ATOMIC_SEQ_CST);
+		ring_bell(r);
+		return false;
+	case HELPER_EVENT_FATAL:
+		__atomic_store_n(&r->fatal, value >> 8, __ATOMIC_SEQ_CST);
+		die(r, value >> 8 == HELPER_BAD_CORE ? -EBADMSG : -EPROTO);
+		return false;
+	default:
+		die(r, -EPROTO);
+		return false;
+	}
+}
+
+static bool exited(void *opaque, unsigned int vcpu, const struct mirror_exit *exit)
+{
+	struct rings *rings = opaque;
+	struct ring *r = &rings->ring[vcpu];
+
+	switch (exit->kind) {
+	case MIRROR_EXIT_OUT:
+		if (exit->port == HELPER_PORT_EVENT)
+			return on_event(r, exit->value);
+		if (exit->port == HELPER_PORT_DOORBELL) {
+			ring_bell(r); /* where KVM has no ioeventfd */
+			return true;
+		}
+		die(r, -EPROTO);
+		return false;
+	case MIRROR_EXIT_STOPPED:
+		die(r, -ESHUTDOWN);
+		return false;
+	case MIRROR_EXIT_CRASHED:
+		die(r, -EFAULT);
+		return false;
+	default:
+		die(r, exit->detail >= 256 ? -(int)(exit->detail - 256) : -EIO);
+		return false;
+	}
+}
+
+const char *rings_error(const struct rings *rings, unsigned int ring)
+{
+	switch (dead(&rings->ring[ring])) {
+	case 0:
+		return "no error";
+	case -EBADMSG:
+		return "the helper refuses its core: it is not the one that the session sealed, or another build's";
+	case -EFAULT:
+		return "the helper crashed (triple fault in the mirror)";
+	case -ESHUTDOWN:
+		return "the helper was stopped";
+	case -EPROTO:
+		return "the helper gave up or broke its protocol";
+	default:
+		return "KVM could not run the mirror's vCPU";
+	}
+}
+
+static void setup_ring(struct rings *rings, unsigned int index)
+{
+	struct ring *r = &rings->ring[index];
+	uint8_t *page =
+		(uint8_t *)mirror_window(rings->mirror) + (size_t)index * HELPER_RING_PAGES * PAGE;
+
+	r->owner = rings;
+	r->index = index;
+	r->control = (struct helper_ring_control *)page;
+	r->requests = (struct helper_request *)(page + PAGE);
+	r->completions = (struct helper_completion *)(page + 2 * PAGE);
+}
+
+static struct mirror_entry entry_at(const struct region_plan *plan, uint64_t cr3, uint32_t rip)
+{
+	return (struct mirror_entry){
+		.cr3 = cr3,
+		.tss = HELPER_REGION_VA + HELPER_CORE_TSS * PAGE,
+		.tss_limit = HELPER_TSS_LIMIT,
+		.rip = HELPER_REGION_VA + HELPER_CORE_IMAGE * PAGE + rip,
+		.rsp = HELPER_REGION_VA + plan->volatile_offset, /* the entry takes its own */
+	};
+}
+
+/* vCPU 0 runs the boot entry until it says that it is done. */
+static int boot(struct rings *rings, const struct rings_config *config)
+{
+	const struct region_plan *plan = config->plan;
+	struct ring *r = &rings->ring[0];
+	struct mirror_entry entry =
+		entry_at(plan, plan->gpa + HELPER_CORE_PML4 * PAGE, region_image(NULL)->boot);
+	struct pollfd wait = { .fd = r->doorbell, .events = POLLIN };
+	uint64_t timeout = config->boot_timeout ? config->boot_timeout : BOOT_TIMEOUT;
+	uint64_t ignored;
+	int error;
+
+	entry.rdi = mirror_window_gpa(rings->mirror);
+	entry.rsi = (uint64_t)rings->window_pages * PAGE;
+	entry.rdx = rings->nrings;
+	error = mirror_vcpu_enter(rings->mirror, 0, &entry);
+	if (!error)
+		error = mirror_vcpu_start(rings->mirror, 0, exited, rings);
+	if (error)
+		return error;
+	poll(&wait, 1, (int)(timeout / 1000000));
+	mirror_vcpu_stop(rings->mirror, 0);
+	if (read(r->doorbell, &ignored, sizeof(ignored)) < 0)
+		return -ETIMEDOUT;
+	if (__atomic_load_n(&r->event, __ATOMIC_SEQ_CST) == 0)
+		return dead(r) == -ESHUTDOWN ? -ETIMEDOUT : dead(r);
+	rings->kernel = r->event >> 8;
+	r->error = 0;
+	return 0;
+}
+
+static int serve(struct rings *rings, const struct rings_config *config)
+{
+	const struct region_plan *plan = config->plan;
+	unsigned int i;
+	int error = 0;
+
+	for (i = 0; !error && i < rings->nrings; i++) {
+		struct mirror_entry entry = entry_at(plan, plan->gpa + plan->run_tables_offset,
+						     region_image(NULL)->serve);
+
+		entry.rdi = i;
+		/* Without ioeventfd the doorbell is an ordinary exit. */
+		(void)mirror_ioeventfd(rings->mirror, HELPER_PORT_DOORBELL, i,
+				       rings->ring[i].doorbell);
+		error = mirror_vcpu_enter(rings->mirror, i, &entry);
+		if (!error)
+			error = mirror_vcpu_start(rings->mirror, i, exited, rings);
+	}
+	return error;
+}
+
+static int setup(struct rings *rings, const struct rings_config *config, const char **step)
+{
+	uint64_t pages =
+		(uint64_t)config->nrings * (HELPER_RING_PAGES + (uint64_t)config->data_pages);
+	struct mirror_config mirror = {
+		.kvm_fd = config->kvm_fd,
+		.primary_fd = config->primary_fd,
+		.ram = config->ram,
+		.nram = config->nram,
+		.window_bytes = (pages * PAGE + MIB2 - 1) / MIB2 * MIB2,
+		.nvcpus = config->nrings,
+		.cbit_mask = config->plan->cbit_mask,
+	};
+	unsigned int i;
+	int error;
+
+	*step = "the rings' configuration";
+	if (config->nrings < 1 || config->nrings > HELPER_VCPUS_MAX ||
+	    mirror.window_bytes > HELPER_WINDOW_MAX)
+		return -EINVAL;
+	rings->plan = *config->plan;
+	rings->nrings = config->nrings;
+	rings->data_pages = config->data_pages;
+	rings->window_pages = (uint32_t)(mirror.window_bytes / PAGE);
+	rings->host_polls = SPIN_DEFAULT;
+	error = mirror_create(&rings->mirror, &mirror, step);
+	if (error)
+		return error;
+	for (i = 0; i < rings->nrings; i++) {
+		setup_ring(rings, i);
+		rings->ring[i].doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		*step = "creating an eventfd";
+		if (rings->ring[i].doorbell < 0)
+			return -errno;
+	}
+	*step = "starting the helper";
+	error = boot(rings, config);
+	return error ? error : serve(rings, config);
+}
+
+int rings_create(struct rings **out, const struct rings_config *config, char *why, size_t why_bytes)
+{
+	struct rings *rings = calloc(1, sizeof(*rings));
+	const char *step = "memory";
+	unsigned int i;
+	int error;
+
+	*out = NULL;
+	if (!rings)
+		return -ENOMEM;
+	for (i = 0; i < HELPER_VCPUS_MAX; i++)
+		rings->ring[i].doorbell = -1;
+	error = setup(rings, config, &step);
+	if (!error) {
+		*out = rings;
+		return 0;
+	}
+	if (why)
+		snprintf(why, why_bytes, "%s: %s%s%s", step, strerror(-error),
+			 dead(&rings->ring[0]) ? ": " : "",
+			 dead(&rings->ring[0]) ? rings_error(rings, 0) : "");
+	rings_destroy(rings);
+	return error;
+}
+
+void rings_destroy(struct rings *rings)
+{
+	unsigned int i;
+
+	if (!rings)
+		return;
+	mirror_destroy(rings->mirror);
+	for (i = 0; i < rings->nrings; i++)
+		if (rings->ring[i].doorbell >= 0)
+			close(rings->ring[i].doorbell);
+	free(rings);
+}
+
+struct mirror *rings_mirror(const struct rings *rings)
+{
+	return rings->mirror;
+}
+
+const struct region_plan *rings_plan(const struct rings *rings)
+{
+	return &rings->plan;
+}
+
+unsigned int rings_count(const struct rings *rings)
+{
+	return rings->nrings;
+}
+
+const char *rings_kernel(const struct rings *rings)
+{
+	static const char *const names[] = { "unknown", "SSE", "AVX2", "VAES/AVX-512" };
+
+	return names[rings->kernel < 4 ? rings->kernel : 0];
+}
+
+unsigned int rings_of(const struct rings *rings, uint64_t gpa)
+{
+	return helper_ring_of(gpa / PAGE, rings->nrings);
+}
+
+uint32_t rings_data(const struct rings *rings, unsigned int ring, uint32_t *npages)
+{
+	*npages = rings->data_pages;
+	return rings->nrings * HELPER_RING_PAGES + ring * rings->data_pages;
+}
+
+void *rings_page(const struct rings *rings, uint32_t page)
+{
+	if (page < rings->nrings * HELPER_RING_PAGES || page >= rings->window_pages)
+		return NULL;
+	return (uint8_t *)mirror_window(rings->mirror) + (size_t)page * PAGE;
+}
+
+unsigned int rings_pending(const struct rings *rings, unsigned int ring)
+{
+	const struct ring *r = &rings->ring[ring];
+
+	return r->submitted - r->taken;
+}
+
+int rings_submit(struct rings *rings, unsigned int ring, const struct helper_request *request,
+		 uint32_t *id)
+{
+	struct ring *r = &rings->ring[ring];
+	uint32_t place = r->submitted % HELPER_RING_ENTRIES;
+	struct helper_request copy = *request;
+
+	if (dead(r))
+		return dead(r);
+	if (r->submitted - r->taken >= HELPER_RING_ENTRIES)
+		return -EAGAIN;
+	copy.id = r->next_id++;
+	r->pending[place] = (struct pending){ .id = copy.id, .count = copy.count, .op = copy.op };
+	if (id)
+		*id = copy.id;
+	memcpy(&r->requests[place], &copy, sizeof(copy));
+	__atomic_store_n(&r->submitted, r->submitted + 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&r->control->submitted, r->submitted, __ATOMIC_SEQ_CST);
+	mirror_wake(rings->mirror, ring);
+	return 0;
+}
+
+static bool answers(const struct pending *asked, const struct helper_completion *c)
+{
+	uint32_t most = asked->op == HELPER_OP_HELLO ? UINT32_MAX : asked->count;
+
+	if (asked->op == HELPER_OP_MISSING)
+		most = asked->count << HELPER_CHUNK_SHIFT;
+	return c->id == asked->id && c->op == asked->op && c->status <= HELPER_MISMATCH &&
+	       c->count <= most;
+}
+
+int rings_poll(struct rings *rings, unsigned int ring, struct helper_completion *completion)
+{
+	struct ring *r = &rings->ring[ring];
+	uint32_t place = r->taken % HELPER_RING_ENTRIES;
+	uint32_t ready = __atomic_load_n(&r->control->completed, __ATOMIC_ACQUIRE) - r->taken;
+
+	if (ready == 0 || dead(r) == -EPROTO)
+		return dead(r);
+	if (ready > r->submitted - r->taken)
+		goto nonsense;
+	memcpy(completion, &r->completions[place], sizeof(*completion));
+	if (!answers(&r->pending[place], completion))
+		goto nonsense;
+	r->taken++;
+	__atomic_store_n(&r->control->taken, r->taken, __ATOMIC_RELEASE);
+	return 1;
+nonsense:
+	die(r, -EPROTO);
+	return -EPROTO;
+}
+
+int rings_fd(const struct rings *rings, unsigned int ring)
+{
+	return rings->ring[ring].doorbell;
+}
+
+int rings_arm(struct rings *rings, unsigned int ring)
+{
+	struct ring *r = &rings->ring[ring];
+
+	__atomic_store_n(&r->control->host_sleeps, 1, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST) != r->taken || dead(r);
+}
+
+void rings_disarm(struct rings *rings, unsigned int ring)
+{
+	struct ring *r = &rings->ring[ring];
+	uint64_t ignored;
+
+	__atomic_store_n(&r->control->host_sleeps, 0, __ATOMIC_SEQ_CST);
+	if (read(r->doorbell, &ignored, sizeof(ignored)) < 0)
+		return; /* nothing rang */
+}
+
+int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion *completion,
+	       uint64_t timeout)
+{
+	struct ring *r = &rings->ring[ring];
+	uint64_t end = now() + timeout;
+	uint32_t i;
+	int got;
+
+	if (r->submitted == r->taken)
+		return dead(r) ? dead(r) : -ENOENT;
+	for (i = 0; i < rings->host_polls; i++) {
+		got = rings_poll(rings, ring, completion);
+		if (got)
+			return got < 0 ? got : 0;
+		__builtin_ia32_pause();
+	}
+	for (;;) {
+		struct pollfd wait = { .fd = r->doorbell, .events = POLLIN };
+		uint64_t at = now();
+
+		if (!rings_arm(rings, ring) && at < end)
+			poll(&wait, 1, (int)((end - at + 999999) / 1000000));
+		rings_disarm(rings, ring);
+		got = rings_poll(rings, ring, completion);
+		if (got)
+			return got < 0 ? got : 0;
+		if (now() >= end)
+			return -ETIMEDOUT;
+	}
+}
+
+int rings_call(struct rings *rings, unsigned int ring, const struct helper_request *request,
+	       struct helper_completion *completion, uint64_t timeout)
+{
+	int error;
+
+	if (rings_pending(rings, ring))
+		return -EBUSY;
+	error = rings_submit(rings, ring, request, NULL);
+	return error ? error : rings_wait(rings, ring, completion, timeout);
+}
+
+void rings_spin(struct rings *rings, uint32_t helper_polls, uint32_t host_polls)
+{
+	unsigned int i;
+
+	for (i = 0; i < rings->nrings; i++)
+		__atomic_store_n(&rings->ring[i].control->spin, helper_polls, __ATOMIC_RELAXED);
+	rings->host_polls = host_polls ? host_polls : SPIN_DEFAULT;
+}
+
+const char *rings_status_name(unsigned int status)
+{
+	static const char *const names[] = {
+		"OK",	      "BAD_REQUEST", "BAD_STATE", "BAD_WINDOW", "BAD_GPA",
+		"OWN_REGION", "NOT_MINE",    "BAD_TAG",	  "STALE",	"RESIDENT",
+		"BUSY",	      "NO_RANDOM",   "BAD_CORE",  "EPOCH_FULL", "MISMATCH",
+	};
+
+	return status < sizeof(names) / sizeof(names[0]) ? names[status] : "unknown";
+}

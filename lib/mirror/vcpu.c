@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/mirror/vcpu.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/*
+ * Takes a vCPU out of KVM_RUN. It is blocked in the vCPU threads except inside KVM_RUN (KVM_SET_SIGNAL_MASK), so it is never delivered:
+ * the embedding program needs no handler and loses no signal of its own.
+ */
+#define KICK_SIGNAL SIGRTMAX
+
+#define CPUID_ENTRIES_MAX 256
+
+/* Control registers of 64-bit mode with SSE and AVX (APM volume 2, 3.1). */
+#define CR0_BITS    0x80050033ULL /* PG, AM, WP, NE, ET, MP, PE */
+#define CR4_BITS    0x620ULL /* PAE, OSFXSR, OSXMMEXCPT */
+#define CR4_OSXSAVE 0x40000ULL
+#define EFER_BITS   0xd01ULL /* NXE, LMA, LME, SCE */
+#define XCR0_AVX512 0xe7ULL
+#define XCR0_AVX    0x7ULL
+#define SELECTOR_CS 0x33
+#define SELECTOR_SS 0x2b
+#define SELECTOR_TR 0x40
+#define TYPE_CODE   11
+#define TYPE_DATA   3
+#define TYPE_TSS    11
+
+struct mirror_vcpu {
+	int fd;
+	unsigned int index;
+	uint64_t cbit_mask;
+	bool xsave; /* the VM's CPUID offers it */
+	struct kvm_run *run;
+	size_t run_bytes;
+	mirror_handler handler;
+	void *opaque;
+	pthread_t thread;
+	bool started; /* there is a thread to join; for the owner only */
+	uint64_t exits; /* atomic */
+	bool stop; /* atomic */
+	bool parked; /* atomic */
+	pthread_mutex_t lock; /* with changed: sleeping and waking */
+	pthread_cond_t changed;
+};
+
+/*
+ * What KVM offers, as it is: on a SEV host that includes leaf 0x8000001F, from which KVM learns that the C-bit in CR3 is no reserved
+ * bit. So this comes before KVM_SET_SREGS.
+ */
+static int set_cpuid(struct mirror_vcpu *v, int kvm_fd)
+{
+	struct kvm_cpuid2 *cpuid;
+	uint32_t i;
+	int error = 0;
+
+	cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
+	if (!cpuid)
+		return -ENOMEM;
+	cpuid->nent = CPUID_ENTRIES_MAX;
+	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) || ioctl(v->fd, KVM_SET_CPUID2, cpuid))
+		error = -errno;
+	for (i = 0; !error && i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == 1)
+			v->xsave = cpuid->entries[i].ecx & bit_XSAVE;
+	free(cpuid);
+	return error;
+}
+
+static int set_signal_mask(struct mirror_vcpu *v)
+{
+	struct {
+		struct kvm_signal_mask head;
+		uint64_t blocked;
+	} mask = { .head.len = sizeof(uint64_t), .blocked = ~(1ULL << (KICK_SIGNAL - 1)) };
+
+	return ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask) ? -errno : 0;
+}
+
+int mirror_vcpu_create(struct mirror_vcpu **vcpu, int kvm_fd, int vm_fd, unsigned int index,
+		       uint64_t cbit_mask)
+{
+	struct mirror_vcpu *v = calloc(1, sizeof(*v));
+	int error, bytes;
+	void *run;
+
+	if (!v)
+		return -ENOMEM;
+	v->index = index;
+	v->cbit_mask = cbit_mask;
+	pthread_mutex_init(&v->lock, NULL);
+	pthread_cond_init(&v->changed, NULL);
+	v->fd = ioctl(vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+	if (v->fd < 0) {
+		error = -errno;
+		goto fail;
+	}
+	error = set_cpuid(v, kvm_fd);
+	if (!error)
+		error = set_signal_mask(v);
+	if (error)
+		goto fail;
+	bytes = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	run = bytes < 0 ? MAP_FAILED :
+			  mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (run == MAP_FAILED) {
+		error = -errno;
+		goto fail;
+	}
+	v->run = run;
+	v->run_bytes = (size_t)bytes;
+	*vcpu = v;
+	return 0;
+fail:
+	mirror_vcpu_destroy(v);
+	return error;
+}
+
+void mirror_vcpu_destroy(struct mirror_vcpu *v)
+{
+	mirror_vcpu_end(v);
+	if (v->run)
+		munmap(v->run, v->run_bytes);
+	if (v->fd >= 0)
+		close(v->fd);
+	pthread_cond_destroy(&v->changed);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+}
+
+static struct kvm_segment segment(uint16_t selector, uint8_t type, bool system)
+{
+	struct kvm_segment s = {
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = type,
+		.present = 1,
+		.dpl = system ? 0 : 3,
+		.s = !system,
+		.l = !system && type == TYPE_CODE,
+		.db = !system && type == TYPE_DATA,
+		.g = !system,
+	};
+
+	return s;
+}
+
+static int set_sregs(struct mirror_vcpu *v, const struct mirror_entry *entry)
+{
+	struct kvm_sregs sregs;
+
+	if (ioctl(v->fd, KVM_GET_SREGS, &sregs))
+		return -errno;
+	sregs.cs = segment(SELECTOR_CS, TYPE_CODE, false);
+	sregs.ss = segment(SELECTOR_SS, TYPE_DATA, false);
+	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
+	sregs.tr = segment(SELECTOR_TR, TYPE_TSS, true);
+	sregs.tr.base = entry->tss;
+	sregs.tr.limit = entry->tss_limit;
+	/* No IDT: any exception is a triple fault, which ends the mirror and nothing else. */
+	memset(&sregs.idt, 0, sizeof(sregs.idt));
+	memset(&sregs.gdt, 0, sizeof(sregs.gdt));
+	sregs.cr0 = CR0_BITS;
+	sregs.cr3 = entry->cr3 | v->cbit_mask;
+	sregs.cr4 = CR4_BITS | (v->xsave ? CR4_OSXSAVE : 0);
+	sregs.efer = EFER_BITS;
+	return ioctl(v->fd, KVM_SET_SREGS, &sregs) ? -errno : 0;
+}
+
+/* The helper looks at XCR0 and takes the kernels that it allows, so less than asked for is no error. */
+static void set_xcr0(struct mirror_vcpu *v)
+{
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
+
+	xcrs.xcrs[0].value = XCR0_AVX512;
+	if (ioctl(v->fd, KVM_SET_XCRS, &xcrs) == 0)
+		return;
+	xcrs.xcrs[0].value = XCR0_AVX;
+	(void)ioctl(v->fd, KVM_SET_XCRS, &xcrs);
+}
+
+int mirror_vcpu_set(struct mirror_vcpu *v, const struct mirror_entry *entry)
+{
+	struct kvm_regs regs = {
+		.rip = entry->rip,
+		.rsp = entry->rsp,
+		.rdi = entry->rdi,
+		.rsi = entry->rsi,
+		.rdx = entry->rdx,
+		.rflags = 2,
+	};
+	int error;
+
+	if (v->started)
+		return -EBUSY;
+	error = set_sregs(v, entry);
+	if (error)
+		return error;
+	if (v->xsave)
+		set_xcr0(v);
+	return ioctl(v->fd, KVM_SET_REGS, &regs) ? -errno : 0;
+}
+
+static void decode(const struct mirror_vcpu *v, struct mirror_exit *exit)
+{
+	const struct kvm_run *run = v->run;
+
+	*exit = (struct mirror_exit){ .kind = MIRROR_EXIT_FAILED, .detail = run->exit_reason };
+	if (run->exit_reason == KVM_EXIT_SHUTDOWN)
+		exit->kind = MIRROR_EXIT_CRASHED;
+	if (run->exit_reason != KVM_EXIT_IO || run->io.direction != KVM_EXIT_IO_OUT ||
+	    run->io.size != 4 || run->io.count != 1)
+		return;
+	exit->kind = MIRROR_EXIT_OUT;
+	exit->port = run->io.port;
+	memcpy(&exit->value, (const uint8_t *)run + run->io.data_offset, sizeof(exit->value));
+}
+
+static bool stopping(struct mirror_vcpu *v)
+{
+	return __atomic_load_n(&v->stop, __ATOMIC_ACQUIRE);
+}
+
+static void *run_thread(void *arg)
+{
+	struct mirror_vcpu *v = arg;
+	struct mirror_exit exit;
+	bool on = true;
+
+	while (on) {
+		int error = ioctl(v->fd, KVM_RUN, 0) ? errno : 0;
+
+		__atomic_fetch_add(&v->exits, 1, __ATOMIC_RELAXED);
+		if (error == EINTR || error == EAGAIN) {
+			if (!stopping(v))
+				continue;
+			exit = (struct mirror_exit){ .kind = MIRROR_EXIT_STOPPED };
+		} else if (error) {
+			exit = (struct mirror_exit){ .kind = MIRROR_EXIT_FAILED,
+						     .detail = 256 + (uint32_t)error };
+		} else {
+			decode(v, &exit);
+		}
+		on = v->handler(v->opaque, v->index, &exit) && exit.kind == MIRROR_EXIT_OUT;
+		if (on && stopping(v)) {
+			exit = (struct mirror_exit){ .kind = MIRROR_EXIT_STOPPED };
+			v->handler(v->opaque, v->index, &exit);
+			on = false;
+		}
+	}
+	return NULL;
+}
+
+int mirror_vcpu_thread(struct mirror_vcpu *v, mirror_handler handler, void *opaque)
+{
+	sigset_t all, before;
+	int error;
+
+	if (v->started)
+		return -EBUSY;
+	v->handler = handler;
+	v->opaque = opaque;
+	v->stop = false;
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	error = pthread_create(&v->thread, NULL, run_thread, v);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	v->started = !error;
+	return -error;
+}
+
+void mirror_vcpu_end(struct mirror_vcpu *v)
+{
+	if (!v->started)
+		return;
+	pthread_mutex_lock(&v->lock);
+	__atomic_store_n(&v->stop, true, __ATOMIC_RELEASE);
+	pthread_cond_broadcast(&v->changed);
+	pthread_mutex_unlock(&v->lock);
+	pthread_kill(v->thread, KICK_SIGNAL);
+	mirror_vcpu_wait(v);
+}
+
+void mirror_vcpu_wait(struct mirror_vcpu *v)
+{
+	if (v->started)
+		pthread_join(v->thread, NULL);
+	v->started = false;
+}
+
+bool mirror_vcpu_park(struct mirror_vcpu *v, bool (*work)(void *opaque), void *opaque)
+{
+	pthread_mutex_lock(&v->lock);
+	/* mirror_wake() publishes the work, then looks at parked: one of the two sees the other. */
+	__atomic_store_n(&v->parked, true, __ATOMIC_SEQ_CST);
+	while (!stopping(v) && !work(opaque))
+		pthread_cond_wait(&v->changed, &v->lock);
+	__atomic_store_n(&v->parked, false, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&v->lock);
+	return !stopping(v);
+}
+
+void mirror_vcpu_wake(struct mirror_vcpu *v)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!__atomic_load_n(&v->parked, __ATOMIC_SEQ_CST))
+		return;
+	pthread_mutex_lock(&v->lock);
+	pthread_cond_broadcast(&v->changed);
+	pthread_mutex_unlock(&v->lock);
+}
+
+uint64_t mirror_vcpu_exits(const struct mirror_vcpu *v)
+{
+	return __atomic_load_n(&v->exits, __ATOMIC_RELAXED);
+}
