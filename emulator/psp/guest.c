@@ -71,7 +71,7 @@ enum psp_status psp_guest_prepare(struct psp *psp, uint32_t share, uint32_t poli
 		guest->key_id = other->key_id;
 		memcpy(guest->vek, other->vek, sizeof(guest->vek));
 	} else {
-		guest->key_id = ++psp->next_key_id;
+		guest->key_id = psp->last_key_id + 1;
 		psp_random(psp, guest->vek, sizeof(guest->vek));
 	}
 	sha256_init(&guest->launch);
@@ -95,6 +95,8 @@ enum psp_status psp_guest_enter(struct call *call, struct guest *guest)
 		psp_guest_wipe(guest);
 		return status;
 	}
+	if (guest->key_id > psp->last_key_id)
+		psp->last_key_id = guest->key_id;
 	*slot = *guest;
 	explicit_bzero(guest, sizeof(*guest));
 	psp->state = PLATFORM_WORKING;

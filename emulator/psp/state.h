@@ -29,8 +29,8 @@ struct guest {
 	uint8_t tek[16]; /* transport encryption and integrity keys */
 	uint8_t tik[16];
 	struct sha256_ctx launch; /* over all LAUNCH_UPDATE_DATA so far */
-	uint8_t launch_digest
-		[32]; /* zeros until LAUNCH_MEASURE, and in a guest that was received */
+	/* zeros until LAUNCH_MEASURE, and in a guest that was received */
+	uint8_t launch_digest[32];
 	uint8_t measurement[32];
 };
 
@@ -71,7 +71,7 @@ struct psp {
 	bool nv_rejected; /* the last INIT found it damaged: the next one replaces it */
 
 	struct guest guests[GUESTS_MAX];
-	uint64_t next_key_id;
+	uint64_t last_key_id;
 	struct asid_slot *asids; /* max_asid + 1 */
 };
 

@@ -2,7 +2,7 @@
 /*
  * The emulated chips' vendor root: the certificates of the ASK and the ARK, in this order, in AMD's certificate format (publication
  * 55766, appendix B; what AMD publishes as ask_ark_*.cert). EMULATION ONLY: the private keys are in this source tree. Links without
- * the rest of the firmware and without its cryptography (vendor_certs.c alone).
+ * the rest of the firmware and without its cryptography (vendor_certs.c alone). The same bytes are vendor/ask_ark_emulation.cert.
  */
 #ifndef EMULATOR_PSP_VENDOR_H
 #define EMULATOR_PSP_VENDOR_H
