@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What the memory model cannot do safely, the emulator's QEMU refuses at start-up, with a message that says what to do.
+# shellcheck source=tests/emulated/driver.sh
+. "$(dirname "$0")/driver.sh"
+
+qemu=$("$top/emulator/qemu/build" 2>/dev/null | tail -n 1)
+check "the emulator is built" test -x "$qemu" || exit 1
+features=+svm,+npt,+nrip-save,+decodeassists,+flushbyasid
+cpu=EPYC,$features,sev-emu=on,phys-bits=48
+psp=(-device "amd-psp,chip-seed=refuse")
+rest=(-nodefaults -no-user-config -display none -S -qmp stdio -m 128M)
+
+# start_with OPTIONS...: start QEMU, stopped, and quit it
+# shellcheck disable=SC2317 # called by check and says
+start_with() {
+	printf '{"execute":"qmp_capabilities"}{"execute":"quit"}' | timeout 60 "$qemu" "$@" "${rest[@]}"
+}
+
+# refuses WHAT TEXT OPTIONS...
+refuses() {
+	local what=$1 text=$2
+	shift 2
+	says "$what" "$text" start_with "$@"
+}
+
+tcg=(-accel "tcg,thread=single")
+check "the right machine starts" start_with -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}"
+refuses "several TCG threads" "thread=single" -machine q35 -accel tcg,thread=multi -smp 2 -cpu $cpu "${psp[@]}"
+refuses "-icount" "icount" -machine q35 "${tcg[@]}" -icount shift=0 -cpu $cpu "${psp[@]}"
+refuses "the CPU's SEV without the PSP" "amd-psp" -machine q35 "${tcg[@]}" -cpu $cpu
+refuses "the PSP without the CPU's SEV" "sev-emu=on" -machine q35 "${tcg[@]}" -cpu EPYC,$features,phys-bits=48 "${psp[@]}"
+for f in svm npt nrip-save decodeassists flushbyasid; do
+	refuses "no $f" "$f" -machine q35 "${tcg[@]}" -cpu "${cpu/+$f/-$f}" "${psp[@]}"
+done
+refuses "another width of addresses" "phys-bits=48" -machine q35 "${tcg[@]}" -cpu EPYC,$features,sev-emu=on,phys-bits=40 "${psp[@]}"
+refuses "two PSPs" "one PSP" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" "${psp[@]}"
+refuses "a PSP without identity" "chip-seed" -machine q35 "${tcg[@]}" -cpu $cpu -device amd-psp
+refuses "memory hotplug" "maxmem" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" -m 128M,slots=2,maxmem=1G
+head -c 4096 /dev/urandom >"$tmp/nv"
+refuses "spoilt platform state" "nv-file=" -machine q35 "${tcg[@]}" -cpu $cpu -device "amd-psp,chip-seed=refuse,nv-file=$tmp/nv"
+
+# Saving and migrating the machine would lose the PSP's state: a blocker says so.
+said=$(printf '{"execute":"qmp_capabilities"}{"execute":"migrate","arguments":{"uri":"exec:cat>/dev/null"}}{"execute":"quit"}' |
+	timeout 60 "$qemu" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" "${rest[@]}" 2>&1)
+check "migrating the emulated host is blocked" grep -q 'encrypted pages and a PSP' <<<"$said"
+finished
