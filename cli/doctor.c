@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -64,11 +65,13 @@ __attribute__((format(printf, 5, 6))) static void add(struct findings *f, const 
 static void check_kernel(struct findings *f)
 {
 	struct utsname name;
-	unsigned int major = 0, minor = 0;
+	unsigned long major, minor;
 	bool new_enough;
+	char *end;
 
 	uname(&name);
-	sscanf(name.release, "%u.%u", &major, &minor);
+	major = strtoul(name.release, &end, 10);
+	minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
 	new_enough = major > 5 || (major == 5 && minor >= 15);
 	add(f, "kernel", new_enough ? GOOD : BAD,
 	    "mirrors need Linux 5.13, post-copy by minor faults 5.14 and SEND_CANCEL 5.15: install "

@@ -37,14 +37,8 @@ struct request {
 
 static int parse_api(const char *command, const char *text, struct request *request)
 {
-	unsigned int major, minor;
-	int end = 0;
-
-	if (sscanf(text, "%3u.%3u%n", &major, &minor, &end) != 2 || text[end] || major > 255 ||
-	    minor > 255)
+	if (sev_api_version_parse(text, &request->measured.api_major, &request->measured.api_minor))
 		return cli_usage(command, "--api '%s': not a version like 0.24", text);
-	request->measured.api_major = (uint8_t)major;
-	request->measured.api_minor = (uint8_t)minor;
 	request->api = true;
 	return CLI_OK;
 }

@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "emulator/psp/vendor.h"
 #include "lib/sev/cert.h"
+#include "lib/sev/cpuid.h"
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
@@ -20,7 +21,8 @@ static const char help[] =
 	"\n"
 	"This host's secure processor, through /dev/sev.\n"
 	"\n"
-	"status  firmware version and build id (the guest's owner needs both), state, owner, guests\n"
+	"status  firmware version, build id and C-bit (the guest's owner needs them), state, owner,\n"
+	"        guests\n"
 	"certs   writes the certificates for guest owners and for hosts that send guests here:\n"
 	"        pdh.cert and cert_chain.cert (PEK, OCA, CEK; as sev-tool and QEMU have them), each one of\n"
 	"        the chain in a file of its own, and on an emulated host ask_ark.cert. On real hardware\n"
@@ -55,16 +57,18 @@ static const char *state_name(uint8_t state)
 static int status_run(int fd, const struct request *request)
 {
 	struct sev_platform_status s;
+	struct sev_cpuid cpuid;
 	struct sev_error error;
 
 	if (sev_platform_status(fd, &s, &error))
 		return fail(&error);
+	sev_cpuid_host(&cpuid);
 	if (request->json)
-		return cli_print_json(json_pack("{s:{s:i, s:i}, s:i, s:s, s:s, s:b, s:i}", "api",
-						"major", s.api_major, "minor", s.api_minor, "build",
-						s.build, "state", state_name(s.state), "owner",
-						s.owned ? "external" : "self", "es", s.es, "guests",
-						(int)s.guests));
+		return cli_print_json(json_pack("{s:{s:i, s:i}, s:i, s:s, s:s, s:b, s:i, s:i}",
+						"api", "major", s.api_major, "minor", s.api_minor,
+						"build", s.build, "state", state_name(s.state),
+						"owner", s.owned ? "external" : "self", "es", s.es,
+						"guests", (int)s.guests));
 	printf("firmware  API %u.%u, build %u  (for owner verify: --api %u.%u --build %u)\n",
 	       s.api_major, s.api_minor, s.build, s.api_major, s.api_minor, s.build);
 	printf("state     %s\n", state_name(s.state));
@@ -72,6 +76,7 @@ static int status_run(int fd, const struct request *request)
 	       s.owned ? "external: its OCA signed the PEK" : "the platform itself");
 	printf("SEV-ES    %s\n", s.es ? "initialised" : "not initialised");
 	printf("guests    %u\n", s.guests);
+	printf("C-bit     %u  (for owner measure: --c-bit %u)\n", cpuid.c_bit, cpuid.c_bit);
 	return cli_finish(CLI_OK);
 }
 

@@ -19,23 +19,43 @@ static const struct {
 #define POLICY_RESERVED	 0x0000ffc0U /* bits 6 to 15 */
 #define POLICY_TEXT_ITEM 32
 
-/* "API=MAJOR.MINOR" */
-static int parse_api(const char *item, uint32_t *policy)
+/* A decimal number up to 255, and where it ends. */
+static int parse_byte(const char *text, char **end, uint8_t *value)
 {
-	unsigned int major, minor;
-	int end = 0;
+	unsigned long n;
 
-	if (sscanf(item, "%3u.%3u%n", &major, &minor, &end) != 2 || item[end] != '\0' ||
-	    major > 255 || minor > 255)
+	if (text[0] < '0' || text[0] > '9')
 		return -EINVAL;
-	*policy |= major << SEV_POLICY_API_MAJOR_SHIFT | minor << SEV_POLICY_API_MINOR_SHIFT;
+	n = strtoul(text, end, 10);
+	if (n > UINT8_MAX)
+		return -EINVAL;
+	*value = (uint8_t)n;
+	return 0;
+}
+
+int sev_api_version_parse(const char *text, uint8_t *major, uint8_t *minor)
+{
+	uint8_t a, b;
+	char *end;
+
+	if (parse_byte(text, &end, &a) || *end != '.' || parse_byte(end + 1, &end, &b) || *end)
+		return -EINVAL;
+	*major = a;
+	*minor = b;
 	return 0;
 }
 
 static int parse_item(const char *item, uint32_t *policy)
 {
-	if (!strncasecmp(item, "API=", 4))
-		return parse_api(item + 4, policy);
+	uint8_t major, minor;
+
+	if (!strncasecmp(item, "API=", 4)) {
+		if (sev_api_version_parse(item + 4, &major, &minor))
+			return -EINVAL;
+		*policy |= (uint32_t)major << SEV_POLICY_API_MAJOR_SHIFT |
+			   (uint32_t)minor << SEV_POLICY_API_MINOR_SHIFT;
+		return 0;
+	}
 	if (!strcasecmp(item, "default")) {
 		*policy |= SEV_POLICY_DEFAULT;
 		return 0;

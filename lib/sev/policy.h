@@ -30,7 +30,12 @@
  */
 int sev_policy_parse(const char *text, uint32_t *policy);
 
-/* The same form back, "NODBG|NOKS|SEV (0x23)", truncated to max bytes with its NUL. Returns text. */
+/* "0.24", a firmware's API version. 0 or -EINVAL. */
+int sev_api_version_parse(const char *text, uint8_t *major, uint8_t *minor);
+
+/*
+ * A policy as sev_policy_parse() reads it, then its number: "NODBG|NOKS|SEV (0x23)", truncated to max bytes with its NUL. Returns text.
+ */
 char *sev_policy_format(uint32_t policy, char *text, size_t max);
 
 /*

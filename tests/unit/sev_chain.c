@@ -225,7 +225,7 @@ static void other_files_are_refused(void **state)
 	char text[3000];
 
 	memset(text, '\n', sizeof(text));
-	memcpy(text, "-----BEGIN CERTIFICATE-----", 27);
+	strcpy(text, "-----BEGIN CERTIFICATE-----");
 	sev_chain_init(&chain);
 	assert_int_equal(sev_chain_add(&chain, text, sizeof(text), "x.pem", &error), -EBADMSG);
 	assert_non_null(strstr(error.message, "not in AMD's certificate format"));
