@@ -22,6 +22,7 @@ enum cli_exit {
 	CLI_GUEST_REBOOT = 5, /* an SEV guest asked for a reboot, which ends it */
 	CLI_GUEST_CRASH =
 		6, /* the guest stopped by a fault of its own (triple fault, KVM internal error) */
+	CLI_GUEST_STOPPED = 7, /* from outside: a signal, Ctrl-] or `sevmirror stop` */
 };
 
 /* argv[0] is the whole command ("sevmirror owner session"), the arguments follow. Returns enum cli_exit. */
@@ -60,6 +61,7 @@ int cli_print_json(json_t *value);
 /* Flush standard output: code, or CLI_FAILURE when it cannot be written (a full disk, a closed pipe). The last thing a command does. */
 int cli_finish(int code);
 
+int cli_run(int argc, char **argv);
 int cli_owner(int argc, char **argv);
 int cli_platform(int argc, char **argv);
 int cli_doctor(int argc, char **argv);

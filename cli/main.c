@@ -6,6 +6,8 @@
 #include "cli/version.h"
 
 static const struct cli_command commands[] = {
+	{ "run", "run a guest: a Linux kernel or a payload, encrypted where the host can",
+	  cli_run },
 	{ "owner", "what the guest's owner does, on any machine: verify, measure, send secrets",
 	  cli_owner },
 	{ "platform", "this host's secure processor: its state and certificates", cli_platform },
@@ -27,7 +29,8 @@ static const char help[] =
 	"  3  refused: certificates, a measurement or a policy do not hold\n"
 	"  4  this host lacks what is needed (KVM, SEV, a limit, a permission)\n"
 	"  5  an SEV guest asked for a reboot, which ends it\n"
-	"  6  the guest stopped by a fault of its own\n";
+	"  6  the guest stopped by a fault of its own\n"
+	"  7  the guest was stopped from outside\n";
 
 int main(int argc, char **argv)
 {

@@ -26,6 +26,19 @@ void guest_memory_destroy(struct guest_memory *memory);
 uint64_t guest_memory_bytes(const struct guest_memory *memory);
 int guest_memory_fd(const struct guest_memory *memory);
 
+/* One part of RAM: [gpa, gpa + bytes) is [offset, offset + bytes) of the memfd, mapped at hva. */
+struct guest_memory_range {
+	uint64_t gpa;
+	uint64_t bytes;
+	uint64_t offset;
+	void *hva;
+};
+
+/* The parts by gpa, ascending; their offsets follow one another without a gap. Returns how many there are. */
+#define GUEST_MEMORY_RANGES 2
+unsigned int guest_memory_ranges(const struct guest_memory *memory,
+				 struct guest_memory_range ranges[GUEST_MEMORY_RANGES]);
+
 /*
  * Host address of the guest-physical range [gpa, gpa + len), or NULL when any byte of it is not RAM or the range wraps. The range is
  * contiguous in host memory. Safe for any gpa and len, so it is the bounds check for what a guest names. The guest may change the
@@ -38,5 +51,14 @@ void *guest_memory_hva(const struct guest_memory *memory, uint64_t gpa, uint64_t
  * migration ORs them in. Any thread. Cheap when no log is armed.
  */
 void guest_memory_mark_dirty(struct guest_memory *memory, uint64_t gpa, uint64_t len);
+
+/*
+ * The log behind guest_memory_mark_dirty(): one bit a page of the memfd, in log_words() words. start arms it with all clear (0 or
+ * -ENOMEM), fetch ORs what was marked into bitmap and clears it. One caller at a time; marking goes on meanwhile.
+ */
+int guest_memory_log_start(struct guest_memory *memory);
+void guest_memory_log_stop(struct guest_memory *memory);
+size_t guest_memory_log_words(const struct guest_memory *memory);
+void guest_memory_log_fetch(struct guest_memory *memory, uint64_t *bitmap);
 
 #endif

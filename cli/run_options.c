@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/run_options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cli/cli.h"
+#include "lib/sev/policy.h"
+
+#define MEMORY_DEFAULT	(256ULL << 20)
+#define MEMORY_UNIT	(2ULL << 20)
+#define CMDLINE_DEFAULT "console=ttyS0"
+#define NAME_MAX_CHARS	64
+
+static const char help[] =
+	"usage: sevmirror run --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]\n"
+	"       sevmirror run --payload FILE [--arg NUMBER]... [options]\n"
+	"\n"
+	"Runs a guest in the foreground, its console on stdin and stdout, until it powers off.\n"
+	"\n"
+	"  --name NAME       what other commands know the guest by\n"
+	"  --kernel FILE     Linux bzImage (/boot/vmlinuz-...)\n"
+	"  --initrd FILE     initial RAM disk\n"
+	"  --cmdline TEXT    kernel command line (default: console=ttyS0)\n"
+	"  --payload FILE    run this ring-3 ELF program instead of a kernel\n"
+	"  --arg NUMBER      an argument of the payload; as often as it has some\n"
+	"  --memory SIZE     guest memory, a multiple of 2M (default: 256M)\n"
+	"  --cpus N          virtual CPUs (default: 1)\n"
+	"  --hugepages       back the memory by 2 MiB pages\n"
+	"  --sev MODE        on, off, or auto: encrypt where the host can (default: auto)\n"
+	"  --policy POLICY   SEV policy, flags or a number (default: NODBG|NOKS|SEV)\n"
+	"  --session FILE    the guest owner's session blob, with\n"
+	"  --dh-cert FILE    the guest owner's DH certificate\n"
+	"  --help            this text\n"
+	"\n"
+	"Exit status: 0 the guest powered off, 1 it could not be started, 2 usage, 4 this host cannot run\n"
+	"it, 5 the guest asked for a reboot (which ends it: a SEV guest cannot be reset in place), 6 it\n"
+	"crashed, 7 it was stopped from outside.\n";
+
+enum option_id {
+	OPT_NAME = 256,
+	OPT_KERNEL,
+	OPT_INITRD,
+	OPT_CMDLINE,
+	OPT_PAYLOAD,
+	OPT_ARG,
+	OPT_MEMORY,
+	OPT_CPUS,
+	OPT_HUGEPAGES,
+	OPT_SEV,
+	OPT_POLICY,
+	OPT_SESSION,
+	OPT_DH_CERT,
+};
+
+static const struct option long_options[] = {
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "initrd", required_argument, NULL, OPT_INITRD },
+	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
+	{ "payload", required_argument, NULL, OPT_PAYLOAD },
+	{ "arg", required_argument, NULL, OPT_ARG },
+	{ "memory", required_argument, NULL, OPT_MEMORY },
+	{ "cpus", required_argument, NULL, OPT_CPUS },
+	{ "hugepages", no_argument, NULL, OPT_HUGEPAGES },
+	{ "sev", required_argument, NULL, OPT_SEV },
+	{ "policy", required_argument, NULL, OPT_POLICY },
+	{ "session", required_argument, NULL, OPT_SESSION },
+	{ "dh-cert", required_argument, NULL, OPT_DH_CERT },
+	{ "help", no_argument, NULL, CLI_OPT_HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int parse_number(const char *text, uint64_t *value)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	*value = strtoull(text, &end, 0);
+	return errno || *end ? -EINVAL : 0;
+}
+
+int run_parse_size(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	unsigned int shift = 0;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	*bytes = strtoull(text, &end, 10);
+	if (errno)
+		return -EINVAL;
+	if (*end) {
+		unit = strchr(units, toupper((unsigned char)*end));
+		if (!unit || end[1])
+			return -EINVAL;
+		shift = 10 * (unsigned int)(unit - units + 1);
+	}
+	if (*bytes > UINT64_MAX >> shift)
+		return -EINVAL;
+	*bytes <<= shift;
+	return 0;
+}
+
+/* Names become file names in the runtime directory. */
+static bool good_name(const char *name)
+{
+	size_t i, len = strlen(name);
+
+	if (!len || len > NAME_MAX_CHARS || !isalnum((unsigned char)*name))
+		return false;
+	for (i = 0; i < len; i++) {
+		if (!isalnum((unsigned char)name[i]) && !strchr("-_.", name[i]))
+			return false;
+	}
+	return true;
+}
+
+static int parse_memory(struct run_options *options, const char *text, struct why *why)
+{
+	if (run_parse_size(text, &options->machine.vm.memory_bytes) ||
+	    !options->machine.vm.memory_bytes || options->machine.vm.memory_bytes % MEMORY_UNIT)
+		return why_set(why, -EINVAL,
+			       "--memory %s: a multiple of 2M is needed, as in 256M or 4G", text);
+	return 0;
+}
+
+static int parse_cpus(struct run_options *options, const char *text, struct why *why)
+{
+	uint64_t cpus;
+
+	if (parse_number(text, &cpus) || cpus < 1 || cpus > LAUNCH_MAX_CPUS)
+		return why_set(why, -EINVAL, "--cpus %s: a number from 1 to %d is needed", text,
+			       LAUNCH_MAX_CPUS);
+	options->machine.vm.cpus = (unsigned int)cpus;
+	return 0;
+}
+
+static int parse_sev(struct run_options *options, const char *text, struct why *why)
+{
+	static const char *const modes[] = { "auto", "on", "off" };
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		if (!strcasecmp(text, modes[i])) {
+			options->sev = (enum run_sev)i;
+			return 0;
+		}
+	}
+	return why_set(why, -EINVAL, "--sev %s: on, off or auto is needed", text);
+}
+
+static int parse_arg(struct run_options *options, unsigned int *nargs, const char *text,
+		     struct why *why)
+{
+	if (*nargs == LAUNCH_PAYLOAD_ARGS)
+		return why_set(why, -EINVAL, "a payload has at most %d arguments",
+			       LAUNCH_PAYLOAD_ARGS);
+	if (parse_number(text, &options->boot.payload_args[*nargs]))
+		return why_set(why, -EINVAL, "--arg %s: a number is needed", text);
+	++*nargs;
+	return 0;
+}
+
+static int parse_one(struct run_options *options, int id, const char *arg, unsigned int *nargs,
+		     struct why *why)
+{
+	switch (id) {
+	case OPT_NAME:
+		options->name = arg;
+		return good_name(arg) ?
+			       0 :
+			       why_set(why, -EINVAL,
+				       "--name %s: letters, digits, '-', '_' and '.', at most %d",
+				       arg, NAME_MAX_CHARS);
+	case OPT_KERNEL:
+		options->boot.kernel = arg;
+		return 0;
+	case OPT_INITRD:
+		options->boot.initrd = arg;
+		return 0;
+	case OPT_CMDLINE:
+		options->boot.cmdline = arg;
+		return 0;
+	case OPT_PAYLOAD:
+		options->boot.payload = arg;
+		options->machine.vm.payload = true;
+		return 0;
+	case OPT_ARG:
+		return parse_arg(options, nargs, arg, why);
+	case OPT_MEMORY:
+		return parse_memory(options, arg, why);
+	case OPT_CPUS:
+		return parse_cpus(options, arg, why);
+	case OPT_HUGEPAGES:
+		options->machine.vm.hugepages = true;
+		return 0;
+	case OPT_SEV:
+		return parse_sev(options, arg, why);
+	case OPT_POLICY:
+		return sev_policy_parse(arg, &options->boot.policy) ?
+			       why_set(why, -EINVAL,
+				       "--policy %s: flags as in NODBG|NOKS|SEV, or a number",
+				       arg) :
+			       0;
+	case OPT_SESSION:
+		options->session = arg;
+		return 0;
+	case OPT_DH_CERT:
+		options->dh_cert = arg;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int check_together(const struct run_options *options, struct why *why)
+{
+	const struct machine_boot *boot = &options->boot;
+
+	if (!boot->kernel && !boot->payload)
+		return why_set(why, -EINVAL, "--kernel or --payload is needed");
+	if (boot->kernel && boot->payload)
+		return why_set(why, -EINVAL, "--kernel and --payload exclude each other");
+	if (boot->payload && boot->initrd)
+		return why_set(why, -EINVAL, "a payload takes no --initrd");
+	if (!options->session != !options->dh_cert)
+		return why_set(why, -EINVAL, "--session and --dh-cert belong together");
+	if (options->session && options->sev == RUN_SEV_OFF)
+		return why_set(why, -EINVAL,
+			       "an owner's session needs SEV, and --sev off was given");
+	return 0;
+}
+
+bool run_options_parse(struct run_options *options, int argc, char **argv, int *code)
+{
+	struct why why = { "" };
+	unsigned int nargs = 0;
+	int id, err = 0;
+
+	*options = (struct run_options){
+		.machine.vm = { .memory_bytes = MEMORY_DEFAULT, .cpus = 1 },
+		.boot = { .cmdline = CMDLINE_DEFAULT, .policy = SEV_POLICY_DEFAULT },
+	};
+	while (!err && (id = cli_getopt(argc, argv, long_options, help)) != -1) {
+		if (id == CLI_OPT_BAD || id == CLI_OPT_HELP) {
+			*code = id == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+			return false;
+		}
+		err = parse_one(options, id, optarg, &nargs, &why);
+	}
+	if (!err && optind < argc)
+		err = why_set(&why, -EINVAL, "'%s' is no option", argv[optind]);
+	if (!err)
+		err = check_together(options, &why);
+	if (err)
+		*code = cli_usage(argv[0], "%s", why.text);
+	return !err;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of `sevmirror run`.
+ */
+#ifndef CLI_RUN_OPTIONS_H
+#define CLI_RUN_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "vmm/vm/machine.h"
+
+enum run_sev {
+	RUN_SEV_AUTO,
+	RUN_SEV_ON,
+	RUN_SEV_OFF,
+};
+
+struct run_options {
+	const char *name; /* NULL: none given */
+	struct machine_config machine;
+	struct machine_boot boot;
+	enum run_sev sev;
+	const char *session, *dh_cert; /* the owner's files, or NULL */
+};
+
+/*
+ * Read argv (argv[0] is the command). True: go on. False: all is said, *code is what to exit with. Strings stay where they are in argv.
+ */
+bool run_options_parse(struct run_options *options, int argc, char **argv, int *code);
+
+/* "256M", "2G", plain bytes: 0 or -EINVAL. */
+int run_parse_size(const char *text, uint64_t *bytes);
+
+#endif

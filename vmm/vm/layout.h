@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the loader puts what a guest starts with, guest-physical. Part of the launch measurement: changing a line here changes every
+ * digest. Devices: vmm/devices/layout.h.
+ */
+#ifndef VMM_VM_LAYOUT_H
+#define VMM_VM_LAYOUT_H
+
+/* Conventional memory: page 0 holds the BIOS data area's words (zero: none), and the kernel puts the other CPUs' start code in here. */
+#define LAYOUT_ZERO_PAGE_GPA	0x00000ULL
+#define LAYOUT_GDT_GPA		0x10000ULL
+#define LAYOUT_BOOT_PARAMS_GPA	0x11000ULL
+#define LAYOUT_CMDLINE_GPA	0x12000ULL
+#define LAYOUT_CMDLINE_BYTES	0x2000ULL
+#define LAYOUT_PAGE_TABLES_GPA	0x20000ULL
+#define LAYOUT_CONVENTIONAL_END 0xa0000ULL
+
+/* In the last part of the hole below 1 MiB, where a BIOS would have them too. */
+#define LAYOUT_ACPI_GPA	  0xe0000ULL
+#define LAYOUT_ACPI_BYTES 0x10000ULL
+
+/* The PC's reset vector, F000:FFF0, as real mode reaches it. */
+#define LAYOUT_RESET_PAGE_GPA 0xff000ULL
+#define LAYOUT_RESET_OFFSET   0xff0
+
+#define LAYOUT_EXTENDED_GPA 0x100000ULL
+
+/* Payload guests: below PAYLOAD_BASE, in place of the kernel's things. */
+#define LAYOUT_PAYLOAD_PARAMS_GPA   0x11000ULL
+#define LAYOUT_PAYLOAD_TSS_GPA	    0x14000ULL
+#define LAYOUT_PAYLOAD_TSS_BYTES    0x3000ULL
+#define LAYOUT_PAYLOAD_SHARED_GPA   0x200000ULL
+#define LAYOUT_PAYLOAD_SHARED_BYTES 0x10000ULL
+
+/* The two registers of hardware-reduced ACPI, and the line of its events (power button). acpi_layout.h has what the DSDT knows of it. */
+#define LAYOUT_ACPI_PORT  0x620
+#define LAYOUT_ACPI_PORTS 4
+#define LAYOUT_RESET_PORT 0x622 /* LAYOUT_ACPI_PORT + ACPI_RESET */
+#define LAYOUT_ACPI_GSI	  9
+
+/* For hosts whose KVM needs pages of the guest's address space for itself (Intel without unrestricted guest): below the BIOS's place. */
+#define LAYOUT_KVM_IDENTITY_MAP_GPA 0xfffbc000ULL
+#define LAYOUT_KVM_TSS_GPA	    0xfffbd000ULL
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The page tables a guest starts with: an identity map of 2 MiB pages, four levels (AMD64 APM volume 2, 5.3).
+ */
+#ifndef VMM_VM_PAGE_TABLES_H
+#define VMM_VM_PAGE_TABLES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE_TABLES_MAX_BYTES 0x7f000 /* what fits below the end of conventional memory */
+
+struct page_tables {
+	uint8_t *bytes; /* of the tables; the PML4 first. max must not be exceeded. */
+	size_t max;
+	size_t used;
+	uint64_t gpa; /* of bytes[0] */
+	uint64_t
+		c_mask; /* set in every entry: tables and pages are private; 0 without encryption */
+	bool user; /* pages and tables are open to ring 3 */
+};
+
+/* Begin with an empty PML4. -ENOSPC when max is too small even for that. */
+int page_tables_init(struct page_tables *tables);
+
+/* Map [gpa, gpa + len), both multiples of 2 MiB, to itself. 0, or -ENOSPC when the tables do not fit. */
+int page_tables_map(struct page_tables *tables, uint64_t gpa, uint64_t len);
+
+/*
+ * Map the 4 KiB page at gpa to itself as a shared one (without C-bit), splitting the 2 MiB page around it. 0, -ENOENT when that is not
+ * mapped, -ENOSPC.
+ */
+int page_tables_share(struct page_tables *tables, uint64_t gpa);
+
+#endif

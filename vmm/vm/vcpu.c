@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One thread a vCPU: it runs the guest, or it is parked. A vCPU is parked only after KVM_RUN came back with EINTR, because only then
+ * nothing of its last exit is pending inside KVM, and its registers are what a save must see.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/vm/cpuid.h"
+#include "vmm/vm/vm_private.h"
+
+int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned int index, struct why *why)
+{
+	union guest_cpuid cpuid;
+	int err;
+
+	vcpu->vm = vm;
+	vcpu->index = index;
+	vcpu->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
+	if (vcpu->fd < 0)
+		return why_errno(why, "KVM_CREATE_VCPU of CPU %u", index);
+	vcpu->run = mmap(NULL, vm->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		vcpu->run = NULL;
+		return why_errno(why, "mapping the kvm_run of CPU %u", index);
+	}
+	/* Before KVM_SET_SREGS: KVM checks CR3's C-bit against it. */
+	err = guest_cpuid_get(&cpuid, vm->kvm_fd, index, vm->config.cpus, vm->config.sev,
+			      vm->hears_sharing, why);
+	if (err)
+		return err;
+	if (ioctl(vcpu->fd, KVM_SET_CPUID2, &cpuid) < 0)
+		return why_errno(why, "KVM_SET_CPUID2");
+	return 0;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+	if (vcpu->run)
+		munmap(vcpu->run, vcpu->vm->run_bytes);
+	if (vcpu->fd >= 0)
+		close(vcpu->fd);
+}
+
+static void set_immediate_exit(struct vcpu *vcpu, uint8_t value)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	/* Set first: a signal that arrives before KVM_RUN would otherwise be lost. */
+	set_immediate_exit(vcpu, 1);
+	if (vcpu->thread_made)
+		pthread_kill(vcpu->thread, VCPU_SIGNAL);
+}
+
+void vcpu_sleep(struct vcpu *vcpu, uint64_t nanoseconds)
+{
+	struct vm *vm = vcpu->vm;
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	nanoseconds += (uint64_t)until.tv_nsec;
+	until.tv_sec += (time_t)(nanoseconds / 1000000000);
+	until.tv_nsec = (long)(nanoseconds % 1000000000);
+	pthread_mutex_lock(&vm->lock);
+	while (vm->want == WANT_RUN &&
+	       pthread_cond_timedwait(&vm->changed, &vm->lock, &until) != ETIMEDOUT)
+		;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* Stay here while the vCPU is not to run. False: its thread is to end. */
+static bool gate(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	bool run;
+
+	pthread_mutex_lock(&vm->lock);
+	while (vm->want == WANT_PAUSE || (vm->want == WANT_RUN && vcpu->done)) {
+		if (!vcpu->parked) {
+			vcpu->parked = true;
+			pthread_cond_broadcast(&vm->changed);
+		}
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	}
+	run = vm->want == WANT_RUN;
+	vcpu->parked = !run;
+	if (run)
+		set_immediate_exit(vcpu, 0);
+	else
+		pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	return run;
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+
+	for (;;) {
+		if (!gate(vcpu))
+			return NULL;
+		do {
+			if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+				/* EAGAIN: a CPU that waits for INIT was woken for nothing. */
+				if (errno == EINTR || errno == EAGAIN)
+					break;
+				vm_ended(vcpu->vm, VM_FAILED, "CPU %u: KVM_RUN: %s", vcpu->index,
+					 strerror(errno));
+				return NULL;
+			}
+		} while (vcpu_exit(vcpu));
+		if (vm_end(vcpu->vm) != VM_RUNS)
+			return NULL;
+	}
+}
+
+int vcpu_start(struct vcpu *vcpu, struct why *why)
+{
+	sigset_t all_but_ours, before;
+	char name[16];
+	int err;
+
+	/* Signals to the process are for its main thread; a vCPU thread hears only the kick. */
+	sigfillset(&all_but_ours);
+	sigdelset(&all_but_ours, VCPU_SIGNAL);
+	pthread_sigmask(SIG_SETMASK, &all_but_ours, &before);
+	err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err)
+		return why_set(why, -err, "no thread for CPU %u: %s", vcpu->index, strerror(err));
+	vcpu->thread_made = true;
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
+	pthread_setname_np(vcpu->thread, name);
+	return 0;
+}
+
+void vcpu_join(struct vcpu *vcpu)
+{
+	if (!vcpu->thread_made)
+		return;
+	pthread_join(vcpu->thread, NULL);
+	vcpu->thread_made = false;
+}

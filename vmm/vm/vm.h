@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest on KVM: its memory, vCPU threads and interrupt controllers, plain or encrypted by the same code. The life of one:
+ * vm_create(), devices onto vm_bus(), then either vm_launch() and vm_launch_finish() (a new guest) or vm_state_load() (one that
+ * comes from elsewhere), vm_start(), vm_pause() and vm_resume() as one likes, until vm_end_fd() is readable or vm_stop(); vm_destroy().
+ *
+ * Functions return 0 or a negative errno with the sentence in why (may be NULL). They are for one control thread, except where said.
+ */
+#ifndef VMM_VM_VM_H
+#define VMM_VM_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/sev/guest.h"
+#include "vmm/devices/device.h"
+#include "vmm/vm/why.h"
+
+struct bus;
+struct guest_memory;
+struct launch_entry;
+struct launch_image;
+struct payload_shared;
+struct sev_pagemap;
+struct vm;
+
+struct vm_config {
+	uint64_t memory_bytes; /* as for guest_memory_create() */
+	unsigned int cpus; /* 1 to LAUNCH_MAX_CPUS */
+	bool hugepages;
+	bool sev; /* encrypted; fails where the host cannot */
+	bool payload; /* the guest is a ring-3 payload (launch_image.h) */
+};
+
+/* Why a guest came to its end. */
+enum vm_end {
+	VM_RUNS = 0, /* it has not */
+	VM_POWEROFF, /* by itself; a payload: done */
+	VM_REBOOT, /* the guest asked for a reset */
+	VM_CRASH, /* a triple fault; a payload: found an error */
+	VM_FAILED, /* KVM or the VMM could not go on */
+	VM_STOPPED, /* vm_stop() */
+};
+
+/*
+ * Whether this host can encrypt guests: /dev/kvm, /dev/sev and the CPU say so. 0, or a negative errno with what is missing.
+ */
+int vm_sev_available(struct why *why);
+
+int vm_create(struct vm **vm, const struct vm_config *config, struct why *why);
+
+/* Stops vCPUs that run, frees everything, closes the KVM fds. NULL is allowed. */
+void vm_destroy(struct vm *vm);
+
+/*
+ * Write the image into guest RAM and set the vCPUs' registers. With SEV also LAUNCH_START (owner may be NULL), LAUNCH_UPDATE_DATA of each
+ * segment and LAUNCH_MEASURE into measurement (which is zeroed without SEV). Between this and vm_launch_finish() the owner may
+ * inject secrets.
+ */
+int vm_launch(struct vm *vm, const struct launch_image *image, uint32_t policy,
+	      const struct sev_owner_start *owner, uint8_t measurement[SEV_MEASUREMENT_BYTES],
+	      struct why *why);
+
+/* Inject a packet of the owner's at gpa. -EINVAL: not RAM, or not with SEV. */
+int vm_launch_secret(struct vm *vm, const struct sev_packet_header *header, const void *payload,
+		     uint32_t bytes, uint64_t gpa, struct why *why);
+int vm_launch_finish(struct vm *vm, struct why *why);
+
+/* Make the vCPU threads; they wait for vm_resume(). */
+int vm_start(struct vm *vm, struct why *why);
+
+/*
+ * vm_pause(): vCPUs and devices stand still when it returns, and guest memory with them. -EIO when a device could not flush; it is paused
+ * nevertheless. Both are idempotent. vm_request_pause() only asks the vCPUs and does not wait (devices go on); any thread.
+ */
+int vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+void vm_request_pause(struct vm *vm);
+
+/* End the guest where it stands. Any thread, any time, any number of times; what ended first is what counts. */
+void vm_stop(struct vm *vm);
+
+/* Press the guest's power button: a Linux guest shuts down if it has somebody who listens to it. Any thread. */
+void vm_power_button(struct vm *vm);
+
+/* An eventfd that becomes readable when the guest has come to its end; vm_end() says which. Any thread. */
+int vm_end_fd(const struct vm *vm);
+enum vm_end vm_end(const struct vm *vm);
+
+/*
+ * What goes with the end, some lines of text for people (KVM's error, registers where they can be read); "" when there is nothing to say.
+ * Stable once vm_end_fd() is readable.
+ */
+const char *vm_end_report(const struct vm *vm);
+
+bool vm_paused(const struct vm *vm); /* vm_pause() has returned and vm_resume() was not called */
+unsigned int vm_cpus(const struct vm *vm);
+unsigned int vm_cpus_parked(struct vm *vm); /* vCPUs that stand still now. Any thread. */
+int vm_kvm_fd(const struct vm *vm);
+int vm_fd(const struct vm *vm);
+int vm_sev_fd(const struct vm *vm); /* -1 without SEV */
+uint64_t vm_c_mask(const struct vm *vm); /* 0 without SEV */
+struct guest_memory *vm_memory(const struct vm *vm);
+struct bus *vm_bus(const struct vm *vm);
+struct sev_guest *vm_sev(const struct vm *vm); /* NULL without SEV */
+struct sev_pagemap *vm_pagemap(const struct vm *vm);
+
+/* The area a payload shares with the host; NULL when the guest is none, or not launched. The guest writes it at any time. */
+struct payload_shared *vm_payload_shared(const struct vm *vm);
+
+/* The guest's TSC frequency, 0 when KVM does not know it. */
+uint64_t vm_tsc_khz(const struct vm *vm);
+
+/* The line gsi of the guest's interrupt controllers; valid as long as the VM. */
+struct irq_line vm_irq_line(struct vm *vm, unsigned int gsi);
+
+#endif
