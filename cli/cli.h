@@ -35,8 +35,8 @@ struct cli_command {
 };
 
 /*
- * Run the command of the table (ends with a NULL name) that argv[1] names. help is printed, with the list of commands, for --help and
- * for "help"; it is a usage error to name none.
+ * Run the command of the table (ends with a NULL name) that argv[1] names. help is printed, with the list of commands,
+ * for --help and for "help"; it is a usage error to name none.
  */
 int cli_dispatch(const struct cli_command *table, const char *help, int argc, char **argv);
 
@@ -48,8 +48,9 @@ void cli_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * getopt_long() for long options with values in argv; short ones only -h. Returns the option's val, -1 at the end; CLI_OPT_BAD after it
- * has said what is wrong (return CLI_USAGE), CLI_OPT_HELP after it has printed help (return CLI_OK).
+ * getopt_long() for long options with values in argv; short ones only -h. Returns the option's val, -1 at the end;
+ * CLI_OPT_BAD after it has said what is wrong (return CLI_USAGE), CLI_OPT_HELP after it has printed help (return
+ * CLI_OK).
  */
 #define CLI_OPT_BAD  '?'
 #define CLI_OPT_HELP 'h'
@@ -58,7 +59,10 @@ int cli_getopt(int argc, char **argv, const struct option *options, const char *
 /* Print value, indented, with a newline, and release it. CLI_OK, or CLI_FAILURE (out of memory, or standard output is broken). */
 int cli_print_json(json_t *value);
 
-/* Flush standard output: code, or CLI_FAILURE when it cannot be written (a full disk, a closed pipe). The last thing a command does. */
+/*
+ * Flush standard output: code, or CLI_FAILURE when it cannot be written (a full disk, a closed pipe). The last thing a
+ * command does.
+ */
 int cli_finish(int code);
 
 int cli_run(int argc, char **argv);

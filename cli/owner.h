@@ -22,9 +22,9 @@ int cli_owner_secret(int argc, char **argv);
 int owner_load_root(const char *name, struct sev_root *root, bool *emulation);
 
 /*
- * Read certificates from files and folders, in this order. In a folder: the files that sevctl and sev-tool write (pdh.cert,
- * cert_chain.cert, pek.cert, oca.cert, cek.cert, ask_ark.cert, ask.cert, ark.cert), as far as they exist. With emulation the emulated chips' ASK and ARK
- * are added where the files have none.
+ * Read certificates from files and folders, in this order. In a folder: the files that sevctl and sev-tool write
+ * (pdh.cert, cert_chain.cert, pek.cert, oca.cert, cek.cert, ask_ark.cert, ask.cert, ark.cert), as far as they exist.
+ * With emulation the emulated chips' ASK and ARK are added where the files have none.
  */
 int owner_load_chain(char *const *paths, int npaths, bool emulation, struct sev_chain *chain);
 

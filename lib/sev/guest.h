@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The encryption context of one KVM VM: launch, attestation, secrets, migration through the firmware. A thin layer over
- * KVM_MEMORY_ENCRYPT_OP (Linux Documentation/virt/kvm/x86/amd-memory-encryption.rst) that knows sizes, keeps the order of calls
- * and turns failures into sentences.
+ * KVM_MEMORY_ENCRYPT_OP (Linux Documentation/virt/kvm/x86/amd-memory-encryption.rst) that knows sizes, keeps the order
+ * of calls and turns failures into sentences.
  *
- * All functions return 0 or a negative errno and, on failure, fill *error (may be NULL). A firmware refusal is -EIO with the code in
- * error->fw. Calls on one guest are not to overlap. No vCPU may exist before sev_guest_create() or sev_guest_create_mirror().
+ * All functions return 0 or a negative errno and, on failure, fill *error (may be NULL). A firmware refusal is -EIO
+ * with the code in error->fw. Calls on one guest are not to overlap. No vCPU may exist before sev_guest_create() or
+ * sev_guest_create_mirror().
  */
 #ifndef LIB_SEV_GUEST_H
 #define LIB_SEV_GUEST_H
@@ -76,8 +77,8 @@ int sev_guest_launch_measure(struct sev_guest *guest, uint8_t measurement[SEV_ME
 			     struct sev_error *error);
 
 /*
- * Decrypt the owner's packet into private guest memory at hva (16-byte aligned, within one page for bytes; bytes a multiple of 16).
- * Between LAUNCH_MEASURE and LAUNCH_FINISH.
+ * Decrypt the owner's packet into private guest memory at hva (16-byte aligned, within one page for bytes; bytes a
+ * multiple of 16). Between LAUNCH_MEASURE and LAUNCH_FINISH.
  */
 int sev_guest_launch_secret(struct sev_guest *guest, const struct sev_packet_header *header,
 			    const void *payload, uint32_t bytes, void *hva,
@@ -89,16 +90,16 @@ int sev_guest_status(struct sev_guest *guest, struct sev_guest_status *status,
 		     struct sev_error *error);
 
 /*
- * GET_ATTESTATION_REPORT: signed by the PEK. *bytes is the size of report on entry, of what was written on return; -ENOSPC when it is too
- * small, with *bytes what is needed.
+ * GET_ATTESTATION_REPORT: signed by the PEK. *bytes is the size of report on entry, of what was written on return;
+ * -ENOSPC when it is too small, with *bytes what is needed.
  */
 int sev_guest_attestation_report(struct sev_guest *guest, const uint8_t nonce[SEV_NONCE_BYTES],
 				 void *report, uint32_t *bytes, struct sev_error *error);
 
 /*
- * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may go on running) verifies the target and enforces the policy; SEND_UPDATE_DATA makes a
- * packet of at most one page of private memory (hva and bytes multiples of 16, not across a page; transport has room for bytes);
- * SEND_FINISH (to SENT) or SEND_CANCEL (back to RUNNING).
+ * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may go on running) verifies the target and enforces the policy;
+ * SEND_UPDATE_DATA makes a packet of at most one page of private memory (hva and bytes multiples of 16, not across a
+ * page; transport has room for bytes); SEND_FINISH (to SENT) or SEND_CANCEL (back to RUNNING).
  */
 int sev_guest_send_start(struct sev_guest *guest, const struct sev_send_target *target,
 			 uint32_t *policy, struct sev_session_blob *session,
@@ -110,8 +111,9 @@ int sev_guest_send_finish(struct sev_guest *guest, struct sev_error *error);
 int sev_guest_send_cancel(struct sev_guest *guest, struct sev_error *error);
 
 /*
- * Receiving, on a fresh sev_guest_create(): RECEIVE_START takes the sender's PDH certificate and session; RECEIVE_UPDATE_DATA opens a packet
- * into private memory at hva, faulting it in (never through a mapping armed with userfaultfd); RECEIVE_FINISH (to RUNNING).
+ * Receiving, on a fresh sev_guest_create(): RECEIVE_START takes the sender's PDH certificate and session;
+ * RECEIVE_UPDATE_DATA opens a packet into private memory at hva, faulting it in (never through a mapping armed with
+ * userfaultfd); RECEIVE_FINISH (to RUNNING).
  */
 int sev_guest_receive_start(struct sev_guest *guest, uint32_t policy,
 			    const uint8_t sender_pdh[SEV_CERT_BYTES],

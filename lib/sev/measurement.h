@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the firmware measures at launch, computed by the guest owner: the launch digest over everything that LAUNCH_UPDATE_DATA was given, in its
- * order, and the measurement that binds it to the platform's firmware, the policy and the owner's session.
+ * What the firmware measures at launch, computed by the guest owner: the launch digest over everything that
+ * LAUNCH_UPDATE_DATA was given, in its order, and the measurement that binds it to the platform's firmware, the policy
+ * and the owner's session.
  */
 #ifndef LIB_SEV_MEASUREMENT_H
 #define LIB_SEV_MEASUREMENT_H
@@ -34,8 +35,8 @@ int sev_measurement_compute(const struct sev_measured *measured, const uint8_t t
 			    const uint8_t nonce[SEV_NONCE_BYTES], uint8_t mac[SEV_DIGEST_BYTES]);
 
 /*
- * Is measurement (MAC and nonce, as LAUNCH_MEASURE gives it) what was expected? In constant time. 0, -EBADMSG with what to look at, or
- * -EIO.
+ * Is measurement (MAC and nonce, as LAUNCH_MEASURE gives it) what was expected? In constant time. 0, -EBADMSG with what
+ * to look at, or -EIO.
  */
 int sev_measurement_verify(const struct sev_measured *expected, const uint8_t tik[SEV_KEY_BYTES],
 			   const uint8_t measurement[SEV_MEASUREMENT_BYTES],

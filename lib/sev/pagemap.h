@@ -25,16 +25,16 @@ void sev_pagemap_destroy(struct sev_pagemap *map);
 uint64_t sev_pagemap_npages(const struct sev_pagemap *map);
 
 /*
- * Called after pages took a kind, from the thread that set it, once for each call of sev_pagemap_hypercall() that named at least one
- * page of the map: the engine marks [gfn, gfn + npages) dirty in its new kind, a host without coherent caches flushes them. Set it
- * before vCPUs run; NULL for none.
+ * Called after pages took a kind, from the thread that set it, once for each call of sev_pagemap_hypercall() that named
+ * at least one page of the map: the engine marks [gfn, gfn + npages) dirty in its new kind, a host without coherent
+ * caches flushes them. Set it before vCPUs run; NULL for none.
  */
 typedef void (*sev_pagemap_changed_fn)(void *opaque, uint64_t gfn, uint64_t npages, bool private);
 void sev_pagemap_on_change(struct sev_pagemap *map, sev_pagemap_changed_fn changed, void *opaque);
 
 /*
- * Pin [gfn, gfn + npages) to private whatever the guest says (the helper region). Before vCPUs run. 0 or -EINVAL (not in the map).
- * One such range; a second call replaces the first.
+ * Pin [gfn, gfn + npages) to private whatever the guest says (the helper region). Before vCPUs run. 0 or -EINVAL (not
+ * in the map). One such range; a second call replaces the first.
  */
 int sev_pagemap_set_always_private(struct sev_pagemap *map, uint64_t gfn, uint64_t npages);
 
@@ -57,8 +57,8 @@ uint64_t sev_pagemap_run(const struct sev_pagemap *map, uint64_t gfn, bool *priv
 uint64_t sev_pagemap_count_shared(const struct sev_pagemap *map);
 
 /*
- * The guest's MSR_KVM_MIGRATION_CONTROL (KVM hands it to user space, KVM_EXIT_X86_RDMSR/WRMSR). write: 0, or -EINVAL for reserved bits (the
- * guest gets #GP). ready: bit 0, KVM_MIGRATION_READY.
+ * The guest's MSR_KVM_MIGRATION_CONTROL (KVM hands it to user space, KVM_EXIT_X86_RDMSR/WRMSR). write: 0, or -EINVAL
+ * for reserved bits (the guest gets #GP). ready: bit 0, KVM_MIGRATION_READY.
  */
 int sev_pagemap_write_migration_control(struct sev_pagemap *map, uint64_t value);
 uint64_t sev_pagemap_read_migration_control(const struct sev_pagemap *map);

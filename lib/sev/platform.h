@@ -36,8 +36,8 @@ int sev_device_open(struct sev_error *error);
 int sev_platform_status(int sev_fd, struct sev_platform_status *status, struct sev_error *error);
 
 /*
- * GET_ID: the chip's identity, what AMD's key server is asked for the CEK with. *bytes is room on entry, length on return. -ENOSPC
- * when the room is too small.
+ * GET_ID: the chip's identity, what AMD's key server is asked for the CEK with. *bytes is room on entry, length on
+ * return. -ENOSPC when the room is too small.
  */
 int sev_platform_get_id(int sev_fd, uint8_t *id, uint32_t *bytes, struct sev_error *error);
 

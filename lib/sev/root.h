@@ -18,11 +18,11 @@ struct sev_root {
 };
 
 /*
- * AMD's roots that are built in: "milan", "genoa", "turin". Their keys are those of the X.509 certificates ARK-Milan, ARK-Genoa and
- * ARK-Turin, whose self-signatures are verified on the way. That the ARK in AMD's SEV certificate format (ask_ark_*.cert) has the same
- * key was checked by others for Milan; for Genoa and Turin it is expected, and if it were not so their platforms would be refused.
- * The roots of the first two generations (Naples, Rome) were only published in that format and are not built in: use
- * sev_root_from_file_bytes(). 0; -ENOENT: no such name; -EBADMSG.
+ * AMD's roots that are built in: "milan", "genoa", "turin". Their keys are those of the X.509 certificates ARK-Milan,
+ * ARK-Genoa and ARK-Turin, whose self-signatures are verified on the way. That the ARK in AMD's SEV certificate format
+ * (ask_ark_*.cert) has the same key was checked by others for Milan; for Genoa and Turin it is expected, and if it were
+ * not so their platforms would be refused. The roots of the first two generations (Naples, Rome) were only published in
+ * that format and are not built in: use sev_root_from_file_bytes(). 0; -ENOENT: no such name; -EBADMSG.
  */
 int sev_root_builtin(struct sev_root *root, const char *name, struct sev_error *error);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest owner's secure channel to a platform's firmware: an ephemeral DH key, transport keys (TEK, TIK) and the session buffer that
- * carries them, readable only by the platform whose PDH certificate was given (SEV API 0.24, chapter "Transport keys").
+ * The guest owner's secure channel to a platform's firmware: an ephemeral DH key, transport keys (TEK, TIK) and the
+ * session buffer that carries them, readable only by the platform whose PDH certificate was given (SEV API 0.24,
+ * chapter "Transport keys").
  */
 #ifndef LIB_SEV_SESSION_H
 #define LIB_SEV_SESSION_H

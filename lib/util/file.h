@@ -13,8 +13,8 @@ int util_write_all(int fd, const void *buf, size_t len);
 ssize_t util_read_full(int fd, void *buf, size_t len);
 
 /*
- * The whole file ("-": standard input) into *buf, which the caller frees, followed by a NUL that *len does not count. 0, -EFBIG for
- * more than max bytes, or another negative errno.
+ * The whole file ("-": standard input) into *buf, which the caller frees, followed by a NUL that *len does not count.
+ * 0, -EFBIG for more than max bytes, or another negative errno.
  */
 int util_read_file(const char *path, size_t max, void **buf, size_t *len);
 

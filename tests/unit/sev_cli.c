@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command `sevmirror` as a person uses it: the owner's whole way from a platform's certificates to an injected secret, with the
- * emulator's firmware as the host; exit codes, messages, files; and what is wrong with files from elsewhere.
+ * The command `sevmirror` as a person uses it: the owner's whole way from a platform's certificates to an injected
+ * secret, with the emulator's firmware as the host; exit codes, messages, files; and what is wrong with files from
+ * elsewhere.
  */
 #include <errno.h>
 #include <fcntl.h>
