@@ -153,6 +153,8 @@ enum helper_status session_make(struct helper *h, struct helper_vcpu *v, uint32_
 
 	if (flags & ~(uint32_t)HELPER_SESSION_ZERO_MARKS)
 		return HELPER_BAD_REQUEST;
+	if (session_state(h) == HELPER_FAILED)
+		return HELPER_BAD_STATE;
 	status = change_begin(h, v, HELPER_EMPTY);
 	if (status != HELPER_OK)
 		return status;

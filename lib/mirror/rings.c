@@ -2,6 +2,7 @@
 #include "lib/mirror/rings.h"
 
 #include "helper/layout.h"
+#include "lib/mirror/ring.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,26 +18,11 @@
 #define BOOT_TIMEOUT 30000000000ULL
 #define SPIN_DEFAULT 2000
 
-/* What was asked: the completion must match it. */
-struct pending {
-	uint32_t id;
-	uint32_t count;
-	uint16_t op;
-};
-
 struct ring {
+	struct host_ring host;
 	struct rings *owner;
 	unsigned int index;
-	struct helper_ring_control *control;
-	struct helper_request *requests;
-	struct helper_completion *completions;
-	struct pending pending[HELPER_RING_ENTRIES];
-	uint32_t submitted; /* atomic: the vCPU's thread reads it before it sleeps */
-	uint32_t taken;
-	uint32_t next_id;
 	int doorbell; /* eventfd */
-	int error; /* atomic: negative errno once the ring is dead */
-	uint32_t fatal; /* atomic: enum helper_status that the helper gave up with */
 	uint32_t event; /* atomic: the last event while booting */
 };
 
@@ -68,25 +54,16 @@ static void ring_bell(struct ring *r)
 
 static void die(struct ring *r, int error)
 {
-	int alive = 0;
-
-	__atomic_compare_exchange_n(&r->error, &alive, error, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
+	ring_die(&r->host, error);
 	ring_bell(r);
-}
-
-static int dead(const struct ring *r)
-{
-	return __atomic_load_n(&r->error, __ATOMIC_SEQ_CST);
 }
 
 /* On the vCPU's thread, which is out of the guest: completed stands still. */
 static bool has_work(void *opaque)
 {
-	struct ring *r = opaque;
+	const struct ring *r = opaque;
 
-	return __atomic_load_n(&r->submitted, __ATOMIC_SEQ_CST) !=
-	       __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST);
+	return ring_has_work(&r->host);
 }
 
 static bool on_event(struct ring *r, uint32_t value)
@@ -99,7 +76,6 @@ static bool on_event(struct ring *r, uint32_t value)
 		ring_bell(r);
 		return false;
 	case HELPER_EVENT_FATAL:
-		__atomic_store_n(&r->fatal, value >> 8, __ATOMIC_SEQ_CST);
 		die(r, value >> 8 == HELPER_BAD_CORE ? -EBADMSG : -EPROTO);
 		return false;
 	default:
@@ -137,7 +113,7 @@ static bool exited(void *opaque, unsigned int vcpu, const struct mirror_exit *ex
 
 const char *rings_error(const struct rings *rings, unsigned int ring)
 {
-	switch (dead(&rings->ring[ring])) {
+	switch (ring_error(&rings->ring[ring].host)) {
 	case 0:
 		return "no error";
 	case -EBADMSG:
@@ -161,9 +137,7 @@ static void setup_ring(struct rings *rings, unsigned int index)
 
 	r->owner = rings;
 	r->index = index;
-	r->control = (struct helper_ring_control *)page;
-	r->requests = (struct helper_request *)(page + PAGE);
-	r->completions = (struct helper_completion *)(page + 2 * PAGE);
+	ring_init(&r->host, page);
 }
 
 static struct mirror_entry entry_at(const struct region_plan *plan, uint64_t cr3, uint32_t rip)
@@ -202,9 +176,9 @@ static int boot(struct rings *rings, const struct rings_config *config)
 	if (read(r->doorbell, &ignored, sizeof(ignored)) < 0)
 		return -ETIMEDOUT;
 	if (__atomic_load_n(&r->event, __ATOMIC_SEQ_CST) == 0)
-		return dead(r) == -ESHUTDOWN ? -ETIMEDOUT : dead(r);
+		return ring_error(&r->host) == -ESHUTDOWN ? -ETIMEDOUT : ring_error(&r->host);
 	rings->kernel = r->event >> 8;
-	r->error = 0;
+	r->host.error = 0; /* no thread is left that could see it */
 	return 0;
 }
 
@@ -288,8 +262,8 @@ int rings_create(struct rings **out, const struct rings_config *config, char *wh
 	}
 	if (why)
 		snprintf(why, why_bytes, "%s: %s%s%s", step, strerror(-error),
-			 dead(&rings->ring[0]) ? ": " : "",
-			 dead(&rings->ring[0]) ? rings_error(rings, 0) : "");
+			 ring_error(&rings->ring[0].host) ? ": " : "",
+			 ring_error(&rings->ring[0].host) ? rings_error(rings, 0) : "");
 	rings_destroy(rings);
 	return error;
 }
@@ -349,62 +323,22 @@ void *rings_page(const struct rings *rings, uint32_t page)
 
 unsigned int rings_pending(const struct rings *rings, unsigned int ring)
 {
-	const struct ring *r = &rings->ring[ring];
-
-	return r->submitted - r->taken;
+	return ring_pending(&rings->ring[ring].host);
 }
 
 int rings_submit(struct rings *rings, unsigned int ring, const struct helper_request *request,
 		 uint32_t *id)
 {
-	struct ring *r = &rings->ring[ring];
-	uint32_t place = r->submitted % HELPER_RING_ENTRIES;
-	struct helper_request copy = *request;
+	int error = ring_submit(&rings->ring[ring].host, request, id);
 
-	if (dead(r))
-		return dead(r);
-	if (r->submitted - r->taken >= HELPER_RING_ENTRIES)
-		return -EAGAIN;
-	copy.id = r->next_id++;
-	r->pending[place] = (struct pending){ .id = copy.id, .count = copy.count, .op = copy.op };
-	if (id)
-		*id = copy.id;
-	memcpy(&r->requests[place], &copy, sizeof(copy));
-	__atomic_store_n(&r->submitted, r->submitted + 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&r->control->submitted, r->submitted, __ATOMIC_SEQ_CST);
-	mirror_wake(rings->mirror, ring);
-	return 0;
-}
-
-static bool answers(const struct pending *asked, const struct helper_completion *c)
-{
-	uint32_t most = asked->op == HELPER_OP_HELLO ? UINT32_MAX : asked->count;
-
-	if (asked->op == HELPER_OP_MISSING)
-		most = asked->count << HELPER_CHUNK_SHIFT;
-	return c->id == asked->id && c->op == asked->op && c->status <= HELPER_MISMATCH &&
-	       c->count <= most;
+	if (!error)
+		mirror_wake(rings->mirror, ring);
+	return error;
 }
 
 int rings_poll(struct rings *rings, unsigned int ring, struct helper_completion *completion)
 {
-	struct ring *r = &rings->ring[ring];
-	uint32_t place = r->taken % HELPER_RING_ENTRIES;
-	uint32_t ready = __atomic_load_n(&r->control->completed, __ATOMIC_ACQUIRE) - r->taken;
-
-	if (ready == 0 || dead(r) == -EPROTO)
-		return dead(r);
-	if (ready > r->submitted - r->taken)
-		goto nonsense;
-	memcpy(completion, &r->completions[place], sizeof(*completion));
-	if (!answers(&r->pending[place], completion))
-		goto nonsense;
-	r->taken++;
-	__atomic_store_n(&r->control->taken, r->taken, __ATOMIC_RELEASE);
-	return 1;
-nonsense:
-	die(r, -EPROTO);
-	return -EPROTO;
+	return ring_poll(&rings->ring[ring].host, completion);
 }
 
 int rings_fd(const struct rings *rings, unsigned int ring)
@@ -414,10 +348,7 @@ int rings_fd(const struct rings *rings, unsigned int ring)
 
 int rings_arm(struct rings *rings, unsigned int ring)
 {
-	struct ring *r = &rings->ring[ring];
-
-	__atomic_store_n(&r->control->host_sleeps, 1, __ATOMIC_SEQ_CST);
-	return __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST) != r->taken || dead(r);
+	return ring_arm(&rings->ring[ring].host);
 }
 
 void rings_disarm(struct rings *rings, unsigned int ring)
@@ -425,7 +356,7 @@ void rings_disarm(struct rings *rings, unsigned int ring)
 	struct ring *r = &rings->ring[ring];
 	uint64_t ignored;
 
-	__atomic_store_n(&r->control->host_sleeps, 0, __ATOMIC_SEQ_CST);
+	ring_disarm(&r->host);
 	if (read(r->doorbell, &ignored, sizeof(ignored)) < 0)
 		return; /* nothing rang */
 }
@@ -438,8 +369,8 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	uint32_t i;
 	int got;
 
-	if (r->submitted == r->taken)
-		return dead(r) ? dead(r) : -ENOENT;
+	if (!ring_pending(&r->host))
+		return ring_error(&r->host) ? ring_error(&r->host) : -ENOENT;
 	for (i = 0; i < rings->host_polls; i++) {
 		got = rings_poll(rings, ring, completion);
 		if (got)
@@ -477,7 +408,8 @@ void rings_spin(struct rings *rings, uint32_t helper_polls, uint32_t host_polls)
 	unsigned int i;
 
 	for (i = 0; i < rings->nrings; i++)
-		__atomic_store_n(&rings->ring[i].control->spin, helper_polls, __ATOMIC_RELAXED);
+		__atomic_store_n(&rings->ring[i].host.control->spin, helper_polls,
+				 __ATOMIC_RELAXED);
 	rings->host_polls = host_polls ? host_polls : SPIN_DEFAULT;
 }
 
