@@ -77,12 +77,17 @@ static int set_cpuid(struct mirror_vcpu *v, int kvm_fd)
 
 static int set_signal_mask(struct mirror_vcpu *v)
 {
-	struct {
-		struct kvm_signal_mask head;
-		uint64_t blocked;
-	} mask = { .head.len = sizeof(uint64_t), .blocked = ~(1ULL << (KICK_SIGNAL - 1)) };
+	const uint64_t blocked = ~(1ULL << (KICK_SIGNAL - 1));
+	struct kvm_signal_mask *mask = calloc(1, sizeof(*mask) + sizeof(blocked));
+	int error;
 
-	return ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask) ? -errno : 0;
+	if (!mask)
+		return -ENOMEM;
+	mask->len = sizeof(blocked);
+	memcpy(mask->sigset, &blocked, sizeof(blocked));
+	error = ioctl(v->fd, KVM_SET_SIGNAL_MASK, mask) ? -errno : 0;
+	free(mask);
+	return error;
 }
 
 int mirror_vcpu_create(struct mirror_vcpu **vcpu, int kvm_fd, int vm_fd, unsigned int index,
