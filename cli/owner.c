@@ -18,6 +18,8 @@ static const struct cli_command commands[] = {
 	{ "verify-platform", "does a host's certificate chain hold, up to a root you choose?",
 	  cli_owner_verify_platform },
 	{ "session", "make the keys and the session a guest is launched with", cli_owner_session },
+	{ "measure", "the launch digest that a guest must have, computed from its files",
+	  cli_owner_measure },
 	{ "verify", "is a launched guest's measurement the expected one?", cli_owner_verify },
 	{ "secret", "seal a secret for a guest whose measurement was verified", cli_owner_secret },
 	{ NULL, NULL, NULL },
@@ -30,8 +32,9 @@ static const char help[] =
 	"the host that runs the guest. In order:\n"
 	"  1. verify-platform  the host's certificates (from 'sevmirror platform certs')\n"
 	"  2. session          gives NAME_godh.b64 and NAME_session.b64 for the host\n"
-	"  3. verify           the measurement that the host reports, before anything secret\n"
-	"  4. secret           for injection into the guest\n";
+	"  3. measure          what the guest is to be started from\n"
+	"  4. verify           the measurement that the host reports against it\n"
+	"  5. secret           for injection into the guest\n";
 
 int cli_owner(int argc, char **argv)
 {

@@ -11,6 +11,7 @@
 
 int cli_owner_verify_platform(int argc, char **argv);
 int cli_owner_session(int argc, char **argv);
+int cli_owner_measure(int argc, char **argv);
 int cli_owner_verify(int argc, char **argv);
 int cli_owner_secret(int argc, char **argv);
 

@@ -10,10 +10,7 @@
 #include "cli/cli.h"
 #include "lib/sev/policy.h"
 
-#define MEMORY_DEFAULT	(256ULL << 20)
-#define MEMORY_UNIT	(2ULL << 20)
-#define CMDLINE_DEFAULT "console=ttyS0"
-#define NAME_MAX_CHARS	64
+#define NAME_MAX_CHARS 64
 
 static const char help[] =
 	"usage: sevmirror run --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]\n"
@@ -74,7 +71,7 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static int parse_number(const char *text, uint64_t *value)
+int run_parse_number(const char *text, uint64_t *value)
 {
 	char *end;
 
@@ -127,7 +124,7 @@ static bool good_name(const char *name)
 static int parse_memory(struct run_options *options, const char *text, struct why *why)
 {
 	if (run_parse_size(text, &options->machine.vm.memory_bytes) ||
-	    !options->machine.vm.memory_bytes || options->machine.vm.memory_bytes % MEMORY_UNIT)
+	    !options->machine.vm.memory_bytes || options->machine.vm.memory_bytes % RUN_MEMORY_UNIT)
 		return why_set(why, -EINVAL,
 			       "--memory %s: a multiple of 2M is needed, as in 256M or 4G", text);
 	return 0;
@@ -137,7 +134,7 @@ static int parse_cpus(struct run_options *options, const char *text, struct why 
 {
 	uint64_t cpus;
 
-	if (parse_number(text, &cpus) || cpus < 1 || cpus > LAUNCH_MAX_CPUS)
+	if (run_parse_number(text, &cpus) || cpus < 1 || cpus > LAUNCH_MAX_CPUS)
 		return why_set(why, -EINVAL, "--cpus %s: a number from 1 to %d is needed", text,
 			       LAUNCH_MAX_CPUS);
 	options->machine.vm.cpus = (unsigned int)cpus;
@@ -164,7 +161,7 @@ static int parse_arg(struct run_options *options, unsigned int *nargs, const cha
 	if (*nargs == LAUNCH_PAYLOAD_ARGS)
 		return why_set(why, -EINVAL, "a payload has at most %d arguments",
 			       LAUNCH_PAYLOAD_ARGS);
-	if (parse_number(text, &options->boot.payload_args[*nargs]))
+	if (run_parse_number(text, &options->boot.payload_args[*nargs]))
 		return why_set(why, -EINVAL, "--arg %s: a number is needed", text);
 	++*nargs;
 	return 0;
@@ -247,8 +244,8 @@ bool run_options_parse(struct run_options *options, int argc, char **argv, int *
 	int id, err = 0;
 
 	*options = (struct run_options){
-		.machine.vm = { .memory_bytes = MEMORY_DEFAULT, .cpus = 1 },
-		.boot = { .cmdline = CMDLINE_DEFAULT, .policy = SEV_POLICY_DEFAULT },
+		.machine.vm = { .memory_bytes = RUN_MEMORY_DEFAULT, .cpus = 1 },
+		.boot = { .cmdline = RUN_CMDLINE_DEFAULT, .policy = SEV_POLICY_DEFAULT },
 	};
 	while (!err && (id = cli_getopt(argc, argv, long_options, help)) != -1) {
 		if (id == CLI_OPT_BAD || id == CLI_OPT_HELP) {

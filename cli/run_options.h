@@ -9,6 +9,11 @@
 
 #include "vmm/vm/machine.h"
 
+/* What `owner measure` has to assume like `run`. */
+#define RUN_MEMORY_DEFAULT  (256ULL << 20)
+#define RUN_MEMORY_UNIT	    (2ULL << 20)
+#define RUN_CMDLINE_DEFAULT "console=ttyS0"
+
 enum run_sev {
 	RUN_SEV_AUTO,
 	RUN_SEV_ON,
@@ -30,5 +35,8 @@ bool run_options_parse(struct run_options *options, int argc, char **argv, int *
 
 /* "256M", "2G", plain bytes: 0 or -EINVAL. */
 int run_parse_size(const char *text, uint64_t *bytes);
+
+/* Decimal, or hexadecimal with 0x: 0 or -EINVAL. */
+int run_parse_number(const char *text, uint64_t *value);
 
 #endif

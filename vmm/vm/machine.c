@@ -5,14 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/util/file.h"
 #include "vmm/devices/bus.h"
 #include "vmm/devices/layout.h"
 #include "vmm/devices/serial.h"
-
-#define KERNEL_BYTES_MAX  (256u << 20)
-#define INITRD_BYTES_MAX  (2047u << 20)
-#define PAYLOAD_BYTES_MAX (16u << 20)
+#include "vmm/vm/machine_image.h"
 
 struct machine {
 	struct machine_config config;
@@ -76,72 +72,20 @@ struct vm *machine_vm(const struct machine *machine)
 	return machine->vm;
 }
 
-struct boot_files {
-	void *kernel, *initrd, *payload;
-	struct launch_blob kernel_blob, initrd_blob, payload_blob;
-};
-
-static int read_file(const char *path, const char *what, size_t max, void **bytes,
-		     struct launch_blob *blob, struct why *why)
-{
-	int err;
-
-	if (!path)
-		return 0;
-	err = util_read_file(path, max, bytes, &blob->len);
-	if (err == -EFBIG)
-		return why_set(why, err, "the %s %s is too large: more than %zu MiB", what, path,
-			       max >> 20);
-	if (err)
-		return why_set(why, err, "the %s %s cannot be read: %s", what, path,
-			       strerror(-err));
-	if (!blob->len)
-		return why_set(why, -ENOEXEC, "the %s %s is empty", what, path);
-	blob->bytes = *bytes;
-	return 0;
-}
-
-static int read_files(struct boot_files *files, const struct machine_boot *boot, struct why *why)
-{
-	int err = read_file(boot->kernel, "kernel", KERNEL_BYTES_MAX, &files->kernel,
-			    &files->kernel_blob, why);
-
-	if (!err)
-		err = read_file(boot->initrd, "initrd", INITRD_BYTES_MAX, &files->initrd,
-				&files->initrd_blob, why);
-	if (!err)
-		err = read_file(boot->payload, "payload", PAYLOAD_BYTES_MAX, &files->payload,
-				&files->payload_blob, why);
-	return err;
-}
-
 int machine_boot(struct machine *machine, const struct machine_boot *boot,
 		 uint8_t measurement[SEV_MEASUREMENT_BYTES], struct why *why)
 {
-	struct boot_files files = { 0 };
-	struct launch_config launch = {
+	const struct machine_image_config config = {
 		.memory_bytes = machine->config.vm.memory_bytes,
 		.cpus = machine->config.vm.cpus,
 		.c_mask = vm_c_mask(machine->vm),
-		.cmdline = boot->cmdline,
+		.tsc_khz = boot->payload ? vm_tsc_khz(machine->vm) : 0,
 	};
 	struct launch_image *image = NULL;
-	int err;
+	int err = machine_image_create(&image, &config, boot, why);
 
-	err = read_files(&files, boot, why);
-	if (!err) {
-		launch.kernel = files.kernel_blob;
-		launch.initrd = files.initrd_blob;
-		launch.payload = files.payload_blob;
-		launch.payload_tsc_khz = boot->payload ? vm_tsc_khz(machine->vm) : 0;
-		memcpy(launch.payload_args, boot->payload_args, sizeof(launch.payload_args));
-		err = launch_image_create(&image, &launch, why);
-	}
 	if (!err)
 		err = vm_launch(machine->vm, image, boot->policy, boot->owner, measurement, why);
 	launch_image_destroy(image);
-	free(files.kernel);
-	free(files.initrd);
-	free(files.payload);
 	return err;
 }

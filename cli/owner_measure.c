@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+
+#include "cli/cli.h"
+#include "cli/owner.h"
+#include "cli/run_options.h"
+#include "lib/sev/measurement.h"
+#include "lib/util/file.h"
+#include "lib/util/text.h"
+#include "vmm/vm/machine_image.h"
+
+static const char help[] =
+	"usage: sevmirror owner measure --c-bit N --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]\n"
+	"       sevmirror owner measure --c-bit N --payload FILE [--arg NUMBER]... [options]\n"
+	"\n"
+	"Computes the launch digest that the firmware measures when a host starts this guest: over\n"
+	"kernel, initial RAM disk, command line, memory map, ACPI tables and page tables. Give it what\n"
+	"'sevmirror run' is given; all of these change the digest.\n"
+	"\n"
+	"  --c-bit N          the host's C-bit: 51 on AMD EPYC 7003 and later, 47 before and on\n"
+	"                     emulated hosts ('sevmirror platform status' there)\n"
+	"  --kernel FILE, --initrd FILE, --cmdline TEXT, --memory SIZE, --cpus N, --payload FILE,\n"
+	"  --arg NUMBER       as for 'sevmirror run', with the same defaults\n"
+	"  --tsc-khz N        for a payload: the frequency of the host's TSC, which it is told\n"
+	"  --dump-image FILE  write the measured bytes, in their order; as --firmware,\n"
+	"                     virt-qemu-sev-validate takes them\n"
+	"  --json             digest and segments as JSON\n";
+
+struct request {
+	struct machine_image_config config;
+	struct machine_boot boot;
+	unsigned int nargs;
+	const char *dump;
+	bool json;
+};
+
+static int digest_of(const struct launch_image *image, char text[2 * SEV_DIGEST_BYTES + 1])
+{
+	uint8_t bytes[SEV_DIGEST_BYTES];
+	struct sev_digest *digest;
+	int err = sev_digest_create(&digest);
+
+	if (err)
+		return err;
+	for (unsigned int i = 0; !err && i < image->nsegments; i++)
+		err = sev_digest_update(digest, image->segments[i].bytes, image->segments[i].len);
+	if (!err)
+		err = sev_digest_final(digest, bytes);
+	sev_digest_destroy(digest);
+	if (!err)
+		util_hex_encode(bytes, sizeof(bytes), text);
+	return err;
+}
+
+static int dump(const struct launch_image *image, const char *path)
+{
+	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
+	int err = fd < 0 ? -errno : 0;
+
+	for (unsigned int i = 0; !err && i < image->nsegments; i++)
+		err = util_write_all(fd, image->segments[i].bytes, image->segments[i].len);
+	if (fd >= 0 && close(fd) && !err)
+		err = -errno;
+	if (err)
+		cli_error("%s: %s", path, strerror(-err));
+	return err ? CLI_FAILURE : CLI_OK;
+}
+
+static int print_json(const struct launch_image *image, const char *digest)
+{
+	json_t *segments = json_array();
+
+	for (unsigned int i = 0; i < image->nsegments; i++) {
+		const struct launch_segment *s = &image->segments[i];
+
+		json_array_append_new(segments,
+				      json_pack("{s:s, s:I, s:I}", "what", s->what, "gpa",
+						(json_int_t)s->gpa, "bytes", (json_int_t)s->len));
+	}
+	return cli_print_json(json_pack("{s:s, s:o}", "digest", digest, "segments", segments));
+}
+
+static int measure(const struct request *request)
+{
+	char digest[2 * SEV_DIGEST_BYTES + 1];
+	struct launch_image *image = NULL;
+	struct why why = { "" };
+	int code;
+
+	if (machine_image_create(&image, &request->config, &request->boot, &why)) {
+		cli_error("%s", why.text);
+		return CLI_FAILURE;
+	}
+	code = request->dump ? dump(image, request->dump) : CLI_OK;
+	if (!code && digest_of(image, digest)) {
+		cli_error("the digest: OpenSSL failed");
+		code = CLI_FAILURE;
+	}
+	if (!code && request->json) {
+		code = print_json(image, digest);
+	} else if (!code) {
+		puts(digest);
+		code = cli_finish(CLI_OK);
+	}
+	launch_image_destroy(image);
+	return code;
+}
+
+static int parse_c_bit(const char *command, const char *text, struct request *request)
+{
+	uint64_t bit;
+
+	if (run_parse_number(text, &bit) || bit < 32 || bit > 51)
+		return cli_usage(command,
+				 "--c-bit %s: a bit from 32 to 51 is needed, such as 47 or 51",
+				 text);
+	request->config.c_mask = 1ULL << bit;
+	return CLI_OK;
+}
+
+static int parse_memory(const char *command, const char *text, struct request *request)
+{
+	uint64_t *bytes = &request->config.memory_bytes;
+
+	if (run_parse_size(text, bytes) || !*bytes || *bytes % RUN_MEMORY_UNIT)
+		return cli_usage(command,
+				 "--memory %s: a multiple of 2M is needed, as in 256M or 4G", text);
+	return CLI_OK;
+}
+
+static int parse_cpus(const char *command, const char *text, struct request *request)
+{
+	uint64_t cpus;
+
+	if (run_parse_number(text, &cpus) || cpus < 1 || cpus > LAUNCH_MAX_CPUS)
+		return cli_usage(command, "--cpus %s: a number from 1 to %d is needed", text,
+				 LAUNCH_MAX_CPUS);
+	request->config.cpus = (unsigned int)cpus;
+	return CLI_OK;
+}
+
+static int parse_arg(const char *command, const char *text, struct request *request)
+{
+	if (request->nargs == LAUNCH_PAYLOAD_ARGS)
+		return cli_usage(command, "a payload has at most %d arguments",
+				 LAUNCH_PAYLOAD_ARGS);
+	if (run_parse_number(text, &request->boot.payload_args[request->nargs++]))
+		return cli_usage(command, "--arg %s: a number is needed", text);
+	return CLI_OK;
+}
+
+static int parse_tsc(const char *command, const char *text, struct request *request)
+{
+	if (run_parse_number(text, &request->config.tsc_khz))
+		return cli_usage(command, "--tsc-khz %s: a number is needed", text);
+	return CLI_OK;
+}
+
+static int parse_one(int c, const char *command, const char *arg, struct request *request)
+{
+	switch (c) {
+	case 'b':
+		return parse_c_bit(command, arg, request);
+	case 'k':
+		request->boot.kernel = arg;
+		return CLI_OK;
+	case 'i':
+		request->boot.initrd = arg;
+		return CLI_OK;
+	case 'l':
+		request->boot.cmdline = arg;
+		return CLI_OK;
+	case 'm':
+		return parse_memory(command, arg, request);
+	case 'c':
+		return parse_cpus(command, arg, request);
+	case 'p':
+		request->boot.payload = arg;
+		return CLI_OK;
+	case 'a':
+		return parse_arg(command, arg, request);
+	case 't':
+		return parse_tsc(command, arg, request);
+	case 'd':
+		request->dump = arg;
+		return CLI_OK;
+	default: /* 'j' */
+		request->json = true;
+		return CLI_OK;
+	}
+}
+
+static int check_together(const char *command, const struct request *request)
+{
+	const struct machine_boot *boot = &request->boot;
+
+	if (!request->config.c_mask)
+		return cli_usage(
+			command,
+			"--c-bit: where is the host's C-bit? ('sevmirror platform status' there)");
+	if (!boot->kernel == !boot->payload)
+		return cli_usage(command, "either --kernel or --payload");
+	if (boot->payload && boot->initrd)
+		return cli_usage(command, "a payload takes no --initrd");
+	if (boot->payload && !request->config.tsc_khz)
+		return cli_usage(
+			command,
+			"a payload is told the frequency of the host's TSC: --tsc-khz is needed");
+	return CLI_OK;
+}
+
+int cli_owner_measure(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "c-bit", required_argument, NULL, 'b' },
+		{ "kernel", required_argument, NULL, 'k' },
+		{ "initrd", required_argument, NULL, 'i' },
+		{ "cmdline", required_argument, NULL, 'l' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "cpus", required_argument, NULL, 'c' },
+		{ "payload", required_argument, NULL, 'p' },
+		{ "arg", required_argument, NULL, 'a' },
+		{ "tsc-khz", required_argument, NULL, 't' },
+		{ "dump-image", required_argument, NULL, 'd' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct request request = {
+		.config = { .memory_bytes = RUN_MEMORY_DEFAULT, .cpus = 1 },
+		.boot.cmdline = RUN_CMDLINE_DEFAULT,
+	};
+	int c, code = CLI_OK;
+
+	while (!code && (c = cli_getopt(argc, argv, options, help)) != -1) {
+		if (c == CLI_OPT_HELP || c == CLI_OPT_BAD)
+			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+		code = parse_one(c, argv[0], optarg, &request);
+	}
+	if (!code && optind < argc)
+		code = cli_usage(argv[0], "what is '%s'?", argv[optind]);
+	if (!code)
+		code = check_together(argv[0], &request);
+	return code ? code : measure(&request);
+}
