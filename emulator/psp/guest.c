@@ -36,7 +36,8 @@ static struct guest *free_slot(struct psp *psp)
 	return NULL;
 }
 
-enum psp_status psp_policy_check(const struct psp *psp, uint32_t policy)
+/* Whether a guest with this policy may be on this platform. */
+static enum psp_status check_policy(uint32_t policy)
 {
 	uint8_t major = POLICY_API_MAJOR(policy), minor = POLICY_API_MINOR(policy);
 
@@ -50,7 +51,7 @@ enum psp_status psp_policy_check(const struct psp *psp, uint32_t policy)
 enum psp_status psp_guest_prepare(struct psp *psp, uint32_t share, uint32_t policy,
 				  struct guest *guest)
 {
-	enum psp_status status = psp_policy_check(psp, policy);
+	enum psp_status status = check_policy(policy);
 	const struct guest *other = NULL;
 
 	memset(guest, 0, sizeof(*guest));

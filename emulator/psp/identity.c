@@ -117,7 +117,7 @@ static enum psp_status check_import(const struct psp *psp, const struct sev_cert
 	struct sev_cert csr = pek_request(psp);
 
 	if (!psp_cert_well_formed(oca, USAGE_OCA) ||
-	    memcmp(pek, &csr, offsetof(struct sev_cert, sig)))
+	    memcmp(pek, &csr, offsetof(struct sev_cert, sig)) != 0)
 		return PSP_INVALID_CERTIFICATE;
 	if (!psp_cert_signed_by(oca, oca, NULL) || !psp_cert_signed_by(pek, oca, oca_slot))
 		return PSP_BAD_SIGNATURE;

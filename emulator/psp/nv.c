@@ -53,8 +53,8 @@ static bool nv_open(const struct psp *psp, struct nv_blob *blob, struct identity
 {
 	uint8_t mac[32];
 
-	if (memcmp(blob->magic, NV_MAGIC, sizeof(blob->magic)) || blob->version != NV_VERSION ||
-	    blob->len != sizeof(*blob))
+	if (memcmp(blob->magic, NV_MAGIC, sizeof(blob->magic)) != 0 ||
+	    blob->version != NV_VERSION || blob->len != sizeof(*blob))
 		return false;
 	psp_hmac_sha256(psp->chip.nv_mac_key, sizeof(psp->chip.nv_mac_key), blob,
 			offsetof(struct nv_blob, mac), mac);

@@ -107,7 +107,7 @@ enum psp_status psp_cmd_shutdown(struct call *call)
 #define G_ANY	 (G(LUPDATE) | G(LSECRET) | G(RUNNING) | G(SUPDATE) | G(RUPDATE) | G(SENT))
 
 struct command {
-	command_fn *run; /* NULL: a command of the API that this firmware does not support */
+	command_fn *run; /* NULL: no command of this API */
 	uint8_t platform;
 	uint8_t guest;
 	uint16_t len;
@@ -121,6 +121,13 @@ struct command {
 	{                          \
 		fn, platform, 0, 0 \
 	}
+
+/* A command of the API that this firmware does not have, whatever the state. */
+static enum psp_status unsupported(struct call *call)
+{
+	(void)call;
+	return PSP_UNSUPPORTED;
+}
 
 /* clang-format off */
 static const struct command commands[] = {
@@ -142,12 +149,12 @@ static const struct command commands[] = {
 	[PSP_CMD_ACTIVATE] = CMD(psp_cmd_activate, WORKING, G_ANY, struct cmd_activate),
 	[PSP_CMD_DEACTIVATE] = CMD(psp_cmd_deactivate, WORKING, G_ANY, struct cmd_handle),
 	[PSP_CMD_GUEST_STATUS] = CMD(psp_cmd_guest_status, WORKING, G_ANY, struct cmd_guest_status),
-	[PSP_CMD_COPY] = { NULL },
-	[PSP_CMD_ACTIVATE_EX] = { NULL },
+	[PSP_CMD_COPY] = CMD_BARE(unsupported, ANY),
+	[PSP_CMD_ACTIVATE_EX] = CMD_BARE(unsupported, ANY),
 
 	[PSP_CMD_LAUNCH_START] = CMD(psp_cmd_launch_start, INIT | WORKING, 0, struct cmd_start),
 	[PSP_CMD_LAUNCH_UPDATE_DATA] = CMD(psp_cmd_launch_update_data, WORKING, G(LUPDATE), struct cmd_guest_buffer),
-	[PSP_CMD_LAUNCH_UPDATE_VMSA] = { NULL },
+	[PSP_CMD_LAUNCH_UPDATE_VMSA] = CMD_BARE(unsupported, ANY),
 	[PSP_CMD_LAUNCH_MEASURE] = CMD(psp_cmd_launch_measure, WORKING, G(LUPDATE), struct cmd_guest_buffer),
 	[PSP_CMD_LAUNCH_UPDATE_SECRET] = CMD(psp_cmd_launch_update_secret, WORKING, G(LSECRET), struct cmd_packet),
 	[PSP_CMD_LAUNCH_FINISH] = CMD(psp_cmd_launch_finish, WORKING, G(LSECRET), struct cmd_handle),
@@ -156,33 +163,19 @@ static const struct command commands[] = {
 
 	[PSP_CMD_SEND_START] = CMD(psp_cmd_send_start, WORKING, G(RUNNING), struct cmd_send_start),
 	[PSP_CMD_SEND_UPDATE_DATA] = CMD(psp_cmd_send_update_data, WORKING, G(SUPDATE), struct cmd_packet),
-	[PSP_CMD_SEND_UPDATE_VMSA] = { NULL },
+	[PSP_CMD_SEND_UPDATE_VMSA] = CMD_BARE(unsupported, ANY),
 	[PSP_CMD_SEND_FINISH] = CMD(psp_cmd_send_finish, WORKING, G(SUPDATE), struct cmd_handle),
 	[PSP_CMD_SEND_CANCEL] = CMD(psp_cmd_send_cancel, WORKING, G(SUPDATE), struct cmd_handle),
 
 	[PSP_CMD_RECEIVE_START] = CMD(psp_cmd_receive_start, INIT | WORKING, 0, struct cmd_start),
 	[PSP_CMD_RECEIVE_UPDATE_DATA] = CMD(psp_cmd_receive_update_data, WORKING, G(RUPDATE), struct cmd_packet),
-	[PSP_CMD_RECEIVE_UPDATE_VMSA] = { NULL },
+	[PSP_CMD_RECEIVE_UPDATE_VMSA] = CMD_BARE(unsupported, ANY),
 	[PSP_CMD_RECEIVE_FINISH] = CMD(psp_cmd_receive_finish, WORKING, G(RUPDATE), struct cmd_handle),
 
 	[PSP_CMD_DBG_DECRYPT] = CMD(psp_cmd_dbg_decrypt, WORKING, G_ANY, struct cmd_dbg),
 	[PSP_CMD_DBG_ENCRYPT] = CMD(psp_cmd_dbg_encrypt, WORKING, G_ANY, struct cmd_dbg),
 };
 /* clang-format on */
-
-static bool is_unsupported(uint32_t cmd)
-{
-	switch (cmd) {
-	case PSP_CMD_COPY:
-	case PSP_CMD_ACTIVATE_EX:
-	case PSP_CMD_LAUNCH_UPDATE_VMSA:
-	case PSP_CMD_SEND_UPDATE_VMSA:
-	case PSP_CMD_RECEIVE_UPDATE_VMSA:
-		return true;
-	default:
-		return false;
-	}
-}
 
 static enum psp_status execute(struct call *call, const struct command *command)
 {
@@ -211,8 +204,6 @@ uint32_t psp_command(struct psp *psp, uint32_t cmd, uint64_t cmdbuf)
 {
 	struct call call = { .psp = psp, .addr = cmdbuf };
 
-	if (is_unsupported(cmd))
-		return PSP_UNSUPPORTED;
 	if (cmd >= sizeof(commands) / sizeof(commands[0]) || !commands[cmd].run)
 		return PSP_INVALID_COMMAND;
 	return execute(&call, &commands[cmd]);

@@ -146,8 +146,6 @@ bool psp_nv_erase(struct psp *psp);
 uint32_t psp_guest_handle(const struct psp *psp, const struct guest *guest);
 struct guest *psp_guest_find(struct psp *psp, uint32_t handle);
 unsigned int psp_guest_count(const struct psp *psp);
-/* Whether a guest with this policy may be on this platform. */
-enum psp_status psp_policy_check(const struct psp *psp, uint32_t policy);
 /* A new guest context, not yet entered in psp->guests, with a fresh VEK or, when share is not 0, that guest's. */
 enum psp_status psp_guest_prepare(struct psp *psp, uint32_t share, uint32_t policy,
 				  struct guest *guest);

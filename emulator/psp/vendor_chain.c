@@ -70,10 +70,10 @@ enum psp_status psp_cert_verify_vendor(const struct sev_cert *cek, const struct 
 
 	if (!vendor_cert_well_formed(ark, USAGE_ARK) || !vendor_cert_well_formed(ask, USAGE_ASK))
 		return PSP_INVALID_CERTIFICATE;
-	if (memcmp(ark->modulus, own->ark.modulus, sizeof(ark->modulus)) ||
-	    memcmp(ark->exponent, own->ark.exponent, sizeof(ark->exponent)))
+	if (memcmp(ark->modulus, own->ark.modulus, sizeof(ark->modulus)) != 0 ||
+	    memcmp(ark->exponent, own->ark.exponent, sizeof(ark->exponent)) != 0)
 		return PSP_INVALID_CERTIFICATE;
-	if (memcmp(ask->certifying_id, ark->key_id, sizeof(ark->key_id)))
+	if (memcmp(ask->certifying_id, ark->key_id, sizeof(ark->key_id)) != 0)
 		return PSP_INVALID_CERTIFICATE;
 	if (!rsa_verify(ark, ark, offsetof(struct vendor_cert, sig), ark->sig) ||
 	    !rsa_verify(ark, ask, offsetof(struct vendor_cert, sig), ask->sig))

@@ -78,8 +78,8 @@ static void test_chip_identity(void **state)
 	pdh_export(&m, &pdh, &c2);
 	machine_down(&m);
 	assert_memory_equal(&c1.cek, &c1_again.cek, sizeof(c1.cek));
-	assert_int_not_equal(memcmp(&c1.pek, &c1_again.pek, sizeof(c1.pek)), 0);
-	assert_int_not_equal(memcmp(&c1.cek.pubkey, &c2.cek.pubkey, sizeof(c1.cek.pubkey)), 0);
+	assert_memory_not_equal(&c1.pek, &c1_again.pek, sizeof(c1.pek));
+	assert_memory_not_equal(&c1.cek.pubkey, &c2.cek.pubkey, sizeof(c1.cek.pubkey));
 }
 
 static void test_get_id(void **state)
@@ -99,7 +99,7 @@ static void test_get_id(void **state)
 		assert_memory_equal(ids[chip] + CHIP_ID_BYTES, zero, CHIP_ID_BYTES);
 		machine_down(&m);
 	}
-	assert_int_not_equal(memcmp(ids[0], ids[1], CHIP_ID_BYTES), 0);
+	assert_memory_not_equal(ids[0], ids[1], CHIP_ID_BYTES);
 }
 
 static void test_export_lengths(void **state)
@@ -141,13 +141,13 @@ static void test_pdh_gen(void **state)
 	pdh_export(&m, &p2, &c2);
 	check_chain(&p2, &c2);
 	assert_memory_equal(&c1, &c2, sizeof(c1));
-	assert_int_not_equal(memcmp(&p1.pubkey, &p2.pubkey, sizeof(p1.pubkey)), 0);
+	assert_memory_not_equal(&p1.pubkey, &p2.pubkey, sizeof(p1.pubkey));
 
 	assert_int_equal(run(&m, PSP_CMD_PEK_GEN, NULL, 0), PSP_OK);
 	pdh_export(&m, &p1, &c1);
 	check_chain(&p1, &c1);
-	assert_int_not_equal(memcmp(&c1.pek.pubkey, &c2.pek.pubkey, sizeof(c1.pek.pubkey)), 0);
-	assert_int_not_equal(memcmp(&c1.oca.pubkey, &c2.oca.pubkey, sizeof(c1.oca.pubkey)), 0);
+	assert_memory_not_equal(&c1.pek.pubkey, &c2.pek.pubkey, sizeof(c1.pek.pubkey));
+	assert_memory_not_equal(&c1.oca.pubkey, &c2.oca.pubkey, sizeof(c1.oca.pubkey));
 	machine_down(&m);
 }
 
@@ -208,7 +208,7 @@ static void test_import(void **state)
 	check_chain(&pdh, &chain);
 	assert_memory_equal(&chain.oca, &im.oca, sizeof(chain.oca));
 	assert_memory_equal(&chain.pek.pubkey, &before.pek.pubkey, sizeof(chain.pek.pubkey));
-	assert_int_not_equal(memcmp(&pdh.pubkey, &old_pdh.pubkey, sizeof(pdh.pubkey)), 0);
+	assert_memory_not_equal(&pdh.pubkey, &old_pdh.pubkey, sizeof(pdh.pubkey));
 	assert_int_equal(import_run(&m, &im), PSP_ALREADY_OWNED);
 
 	/* The ownership survives a power cycle and ends with PEK_GEN. */
