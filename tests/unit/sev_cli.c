@@ -349,6 +349,118 @@ static void damaged_files_are_explained(void **state)
 	expect_files(b, files, 2);
 }
 
+/* The digest that `owner measure` prints for these options, in b->out without its newline. */
+static void measure(struct bench *b, const char *payload, const char *options)
+{
+	char words[512];
+
+	snprintf(words, sizeof(words), "owner measure --payload %s %s", payload, options);
+	assert_int_equal(run_sevmirror(b, words), 0);
+	assert_int_equal(strlen(b->out), 2 * SEV_DIGEST_BYTES + 1);
+	b->out[2 * SEV_DIGEST_BYTES] = '\0';
+}
+
+static void expect_other_digest(struct bench *b, const char *digest, const char *payload,
+				const char *options)
+{
+	measure(b, payload, options);
+	assert_string_not_equal(b->out, digest);
+}
+
+#define USUAL "--c-bit 47 --tsc-khz 2000000 --memory 64M --cpus 2 --arg 5"
+
+static void the_digest_is_of_the_dumped_image(void **state)
+{
+	struct bench *b = *state;
+	char hex[2 * SEV_DIGEST_BYTES + 1], path[128];
+	void *image;
+	size_t len;
+
+	measure(b, getenv("PAYLOAD"), USUAL " --dump-image %D/image");
+	in_folder(b, "image", path);
+	assert_int_equal(util_read_file(path, 64 << 20, &image, &len), 0);
+	digest_hex(image, len, hex);
+	assert_string_equal(hex, b->out);
+	free(image);
+	measure(b, getenv("PAYLOAD"), USUAL);
+	assert_string_equal(hex, b->out);
+	expect_files(b, (const char *const[]){ "image" }, 1);
+}
+
+static void all_that_a_guest_starts_from_counts(void **state)
+{
+	struct bench *b = *state;
+	const char *payload = getenv("PAYLOAD");
+	char digest[2 * SEV_DIGEST_BYTES + 1], path[128];
+	void *elf;
+	size_t len;
+
+	measure(b, payload, USUAL);
+	strcpy(digest, b->out);
+	expect_other_digest(b, digest, payload,
+			    "--c-bit 51 --tsc-khz 2000000 --memory 64M --cpus 2 --arg 5");
+	expect_other_digest(b, digest, payload,
+			    "--c-bit 47 --tsc-khz 2000001 --memory 64M --cpus 2 --arg 5");
+	expect_other_digest(b, digest, payload,
+			    "--c-bit 47 --tsc-khz 2000000 --memory 66M --cpus 2 --arg 5");
+	expect_other_digest(b, digest, payload,
+			    "--c-bit 47 --tsc-khz 2000000 --memory 64M --cpus 3 --arg 5");
+	expect_other_digest(b, digest, payload,
+			    "--c-bit 47 --tsc-khz 2000000 --memory 64M --cpus 2 --arg 6");
+	assert_int_equal(util_read_file(payload, 16 << 20, &elf, &len), 0);
+	in_folder(b, "payload", path);
+	put_file(b, "payload", elf, len);
+	measure(b, path, USUAL);
+	assert_string_equal(b->out, digest);
+	((uint8_t *)elf)[0x1000] ^= 1; /* the first byte of its code */
+	put_file(b, "payload", elf, len);
+	expect_other_digest(b, digest, path, USUAL);
+	free(elf);
+	expect_files(b, (const char *const[]){ "payload" }, 1);
+}
+
+/* Run a shell command with the folder in $D; its exit status. */
+static int shell(const struct bench *b, const char *command)
+{
+	assert_int_equal(setenv("D", b->folder, 1), 0);
+	return system(
+		command); // NOLINT(bugprone-command-processor,cert-env33-c): a test's own words
+}
+
+#define VALIDATE                                                                                                        \
+	"/usr/bin/python3 /usr/bin/virt-qemu-sev-validate --firmware $D/image --tik $D/vm_tik.bin --tek $D/vm_tek.bin " \
+	"--measurement $(cat $D/vm.measurement) --api-major 0 --api-minor 24 --build-id 15 --policy 35 "                \
+	">/dev/null 2>&1"
+
+/* libvirt's tool comes to the same verdict about a dumped image and a measurement by the firmware. */
+static void libvirts_validator_agrees(void **state)
+{
+	struct bench *b = *state;
+	static const char *const more[] = { "vm.measurement", "image" };
+	char path[128];
+	void *image;
+	size_t len;
+
+	if (shell(b, "/usr/bin/python3 /usr/bin/virt-qemu-sev-validate --help >/dev/null 2>&1") !=
+	    0) {
+		print_message(
+			"# SKIP virt-qemu-sev-validate (libvirt-clients-qemu, python3-lxml) is not installed\n");
+		skip();
+	}
+	measure(b, getenv("PAYLOAD"), USUAL " --dump-image %D/image");
+	assert_int_equal(run_sevmirror(b, "owner session --root emulation --name %D/vm %D"), 0);
+	in_folder(b, "image", path);
+	assert_int_equal(util_read_file(path, 1 << 20, &image, &len), 0);
+	launch(b, image, len);
+	assert_int_equal(shell(b, VALIDATE), 0);
+	((uint8_t *)image)[len / 2] ^= 1;
+	put_file(b, "image", image, len);
+	assert_int_not_equal(shell(b, VALIDATE), 0);
+	free(image);
+	expect_files(b, session_files, 4);
+	expect_files(b, more, 2);
+}
+
 static void wrong_usage_exits_2_and_points_to_the_help(void **state)
 {
 	struct bench *b = *state;
@@ -367,6 +479,14 @@ static void wrong_usage_exits_2_and_points_to_the_help(void **state)
 					     "owner verify --api 0",
 					     "owner verify --build 256",
 					     "owner verify-platform x",
+					     "owner measure",
+					     "owner measure --c-bit 47",
+					     "owner measure --c-bit 52 --kernel x",
+					     "owner measure --kernel x",
+					     "owner measure --c-bit 47 --kernel x --payload y",
+					     "owner measure --c-bit 47 --payload x",
+					     "owner measure --c-bit 47 --kernel x --memory 3M",
+					     "owner measure --c-bit 47 --kernel x --cpus 0",
 					     "owner secret",
 					     "owner secret x",
 					     "platform",
@@ -390,6 +510,7 @@ static void every_command_has_help(void **state)
 						"owner",
 						"owner verify-platform",
 						"owner session",
+						"owner measure",
 						"owner verify",
 						"owner secret",
 						"platform",
@@ -449,10 +570,17 @@ static void a_host_without_sev_exits_4(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(the_owners_whole_way),	   test(keys_are_not_overwritten),
-		test(what_does_not_hold_exits_3),  test(json_is_json),
-		test(damaged_files_are_explained), test(wrong_usage_exits_2_and_points_to_the_help),
-		test(every_command_has_help),	   test(doctor_agrees_with_itself),
+		test(the_owners_whole_way),
+		test(keys_are_not_overwritten),
+		test(what_does_not_hold_exits_3),
+		test(json_is_json),
+		test(damaged_files_are_explained),
+		test(the_digest_is_of_the_dumped_image),
+		test(all_that_a_guest_starts_from_counts),
+		test(libvirts_validator_agrees),
+		test(wrong_usage_exits_2_and_points_to_the_help),
+		test(every_command_has_help),
+		test(doctor_agrees_with_itself),
 		test(a_host_without_sev_exits_4),
 	};
 
