@@ -197,6 +197,14 @@ void channel_cancel(struct channel *channel)
 	(void)!write(channel->cancel_fd, &one, sizeof(one));
 }
 
+void channel_uncancel(struct channel *channel)
+{
+	uint64_t count;
+
+	(void)!read(channel->cancel_fd, &count, sizeof(count));
+	atomic_store(&channel->cancelled, false);
+}
+
 bool channel_is_tls(const struct channel *channel)
 {
 	return channel->ssl != NULL;

@@ -56,6 +56,9 @@ bool channel_readable(struct channel *channel);
 /* Wakes whoever is in channel_send() or channel_recv(); they and all later calls return -ECANCELED. */
 void channel_cancel(struct channel *channel);
 
+/* Undo channel_cancel(), to say last words to the peer. Nobody else may be using the channel any more. */
+void channel_uncancel(struct channel *channel);
+
 bool channel_is_tls(const struct channel *channel);
 
 /*

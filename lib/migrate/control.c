@@ -183,5 +183,6 @@ void control_abort(struct channel *channel, const char *reason)
 {
 	size_t len = strnlen(reason, WIRE_MAX_REASON);
 
+	channel_uncancel(channel);
 	(void)control_send_one(channel, WIRE_ABORT, reason, len, ABORT_TIMEOUT_MS);
 }

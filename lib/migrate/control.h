@@ -37,7 +37,7 @@ int control_recv_alloc(struct channel *channel, enum wire_type type, void **body
 int control_recv_any(struct channel *channel, uint16_t *type, void **body, size_t *len,
 		     int timeout_ms, char *why, size_t why_max);
 
-/* Tell the peer that it is over, and why. Never fails: a peer that cannot hear is gone anyway. */
+/* Tell the peer that it is over, and why, even on a cancelled channel. Never fails: a peer that cannot hear is gone anyway. */
 void control_abort(struct channel *channel, const char *reason);
 
 #endif

@@ -5,11 +5,12 @@
 #include <stdio.h>
 
 /* Bytes that follow the fixed part of a message whose body has a variable tail. */
-#define CERT_BYTES_MAX	  (2084u + 3 * 2084u + 2 * 1600u)
-#define PSP_SESSION_MAX	  4096u
-#define PSP_HEADER_MAX	  256u
-#define PAGE_REQUESTS_MAX (1024u * 8)
-#define BITMAP_BYTES_MAX  (1u << 28) /* 8 TiB of RAM */
+#define CERT_BYTES_MAX	   (2084u + 3 * 2084u + 2 * 1600u)
+#define PSP_SESSION_MAX	   4096u
+#define PSP_HEADER_MAX	   256u
+#define PAGE_REQUESTS_MAX  (1024u * 8)
+#define MANIFEST_SPANS_MAX 65536u
+#define BITMAP_BYTES_MAX   (1u << 28) /* 8 TiB of RAM */
 
 static const struct {
 	const char *name;
@@ -27,7 +28,7 @@ static const struct {
 	[WIRE_CORE_DONE] = { "CORE_DONE", 0 },
 	[WIRE_ROUND] = { "ROUND", sizeof(struct wire_round) },
 	[WIRE_STATE] = { "STATE", WIRE_MAX_SECTION },
-	[WIRE_MANIFEST] = { "MANIFEST", sizeof(struct wire_manifest) },
+	[WIRE_MANIFEST] = { "MANIFEST", MANIFEST_SPANS_MAX * sizeof(struct wire_manifest) },
 	[WIRE_READY] = { "READY", 0 },
 	[WIRE_COMMIT] = { "COMMIT", 0 },
 	[WIRE_RUNNING] = { "RUNNING", 0 },

@@ -95,9 +95,10 @@ struct wire_round {
 	uint64_t frames[WIRE_MAX_STREAMS]; /* sent on each stream since the beginning */
 };
 
+/* The source helper's tag of each HELPER_MANIFEST_SPAN pages of RAM (lib/mirror/calls.h); a manifest is an array of them. */
 struct wire_manifest {
-	uint64_t npages;
-	uint8_t tag[32]; /* the source helper's MAC over its epoch table */
+	uint8_t salt[24];
+	uint8_t tag[16];
 };
 
 struct wire_recover {

@@ -144,6 +144,7 @@ static void test_abort_has_words(void **state)
 	void *body;
 	size_t len;
 
+	channel_cancel(p->a);
 	control_abort(p->a, "no \x1b[31mmemory");
 	assert_int_equal(
 		control_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Before any page moves: both hosts say who they are, and whatever would make the guest fail later is a refusal now that names it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/rand.h>
+#include <openssl/sha.h>
+
+#include "helper/protocol.h"
+#include "lib/migrate/control.h"
+#include "lib/migrate/session.h"
+#include "lib/mirror/region.h"
+#include "lib/sev/cpuid.h"
+#include "lib/sev/format.h"
+
+#define VENDOR_CERTS_MAX (2u * 1600)
+
+/* What this side would like, before the other one was heard. */
+static int my_hello(struct sevmirror_migration *m, struct wire_hello *hello)
+{
+	const struct helper_image *image;
+	struct sev_cpuid cpuid;
+	size_t image_bytes;
+
+	memset(hello, 0, sizeof(*hello));
+	hello->major = WIRE_VERSION_MAJOR;
+	hello->minor = WIRE_VERSION_MINOR;
+	hello->helper_version = HELPER_ABI_VERSION;
+	image = region_image(&image_bytes);
+	SHA256((const void *)image, image_bytes, hello->helper_digest);
+	if (sev_cpuid_host(&cpuid) && cpuid.sev) {
+		hello->flags |= WIRE_F_SEV;
+		hello->cbit = cpuid.c_bit;
+	}
+	if (!m->is_source) {
+		hello->streams = m->target.max_streams;
+		return 0;
+	}
+	if (!m->vm.sev) {
+		hello->flags &= ~WIRE_F_SEV;
+		hello->cbit = 0;
+	}
+	hello->streams = m->source.streams;
+	hello->ram_bytes = m->numbering.npages * SEVMIRROR_PAGE_BYTES;
+	if (RAND_bytes(hello->session, sizeof(hello->session)) != 1 ||
+	    RAND_bytes(hello->recovery_salt, sizeof(hello->recovery_salt)) != 1)
+		return session_fail(m, -EIO, "this host has no random numbers");
+	return 0;
+}
+
+static int send_hello(struct sevmirror_migration *m, const struct wire_hello *hello)
+{
+	int err = control_send_one(m->control, WIRE_HELLO, hello, sizeof(*hello), m->timeout_ms);
+
+	return err ? session_fail(m, err, "greeting the other host: %s", strerror(-err)) : 0;
+}
+
+static int recv_hello(struct sevmirror_migration *m, struct wire_hello *hello)
+{
+	return control_recv(m->control, WIRE_HELLO, hello, sizeof(*hello), sizeof(*hello), NULL,
+			    m->timeout_ms, m->why, sizeof(m->why));
+}
+
+/* Judge source's and target's hello; run by both sides, so that each can say what is wrong. */
+static int compare(struct sevmirror_migration *m, const struct wire_hello *source,
+		   const struct wire_hello *target)
+{
+	if (source->major != target->major)
+		return session_fail(
+			m, -EPROTO,
+			"the source speaks version %u of the protocol, the target version %u",
+			source->major, target->major);
+	if ((source->flags | target->flags) & ~WIRE_F_ALL)
+		return session_fail(m, -EPROTO, "a greeting with unknown flags (%#x)",
+				    source->flags | target->flags);
+	if (source->helper_version != target->helper_version ||
+	    memcmp(source->helper_digest, target->helper_digest, sizeof(source->helper_digest)) !=
+		    0)
+		return session_fail(
+			m, -EPROTO,
+			"the two hosts have different builds of the Migration Helper: install the same sevmirror");
+	if ((source->flags & WIRE_F_SEV) && !(target->flags & WIRE_F_SEV))
+		return session_fail(m, -ENOTSUP,
+				    "the guest is encrypted by SEV, and the target has no SEV");
+	if ((source->flags & WIRE_F_SEV) && source->cbit != target->cbit)
+		return session_fail(
+			m, -ENOTSUP,
+			"the C-bit is at position %u on the source and %u on the target",
+			source->cbit, target->cbit);
+	if (source->streams == 0 || source->streams > WIRE_MAX_STREAMS || target->streams == 0)
+		return session_fail(m, -EPROTO, "%u data streams, 1 to %u are possible",
+				    source->streams, WIRE_MAX_STREAMS);
+	if (source->ram_bytes == 0)
+		return session_fail(m, -EPROTO, "a guest without memory");
+	return 0;
+}
+
+/* What both have agreed on: the source's wishes within the target's means. */
+static void agree(struct sevmirror_migration *m, const struct wire_hello *source,
+		  const struct wire_hello *target)
+{
+	m->hello = *source;
+	if (target->minor < m->hello.minor)
+		m->hello.minor = target->minor;
+	if (target->streams < m->hello.streams)
+		m->hello.streams = target->streams;
+	m->hello.flags &= target->flags | ~(uint32_t)WIRE_F_POSTCOPY;
+}
+
+static int send_section(struct sevmirror_migration *m, enum wire_type type,
+			ssize_t (*save)(void *opaque, void *buf, size_t max))
+{
+	void *buf = malloc(WIRE_MAX_SECTION);
+	ssize_t n = buf ? save(m->opaque, buf, WIRE_MAX_SECTION) : -ENOMEM;
+	int err =
+		n < 0 ? (int)n : control_send_one(m->control, type, buf, (size_t)n, m->timeout_ms);
+
+	free(buf);
+	return err ? session_fail(m, err, "sending the VM's description (%s): %s",
+				  wire_type_name((uint16_t)type), strerror(-err)) :
+		     0;
+}
+
+static int recv_section(struct sevmirror_migration *m, enum wire_type type,
+			int (*load)(void *opaque, const void *buf, size_t len, char *why,
+				    size_t max))
+{
+	char why[SESSION_WHY_BYTES - 64] = "";
+	void *buf;
+	size_t len;
+	int err = control_recv_alloc(m->control, type, &buf, &len, m->timeout_ms, m->why,
+				     sizeof(m->why));
+
+	if (err)
+		return err;
+	err = load(m->opaque, buf, len, why, sizeof(why));
+	free(buf);
+	return err ? session_fail(m, err, "the target cannot run this VM: %s",
+				  why[0] ? why : strerror(-err)) :
+		     0;
+}
+
+static int recv_accept(struct sevmirror_migration *m, struct peer_certs *certs)
+{
+	struct wire_accept accept;
+	void *body;
+	size_t len;
+	int err = control_recv_alloc(m->control, WIRE_ACCEPT, &body, &len, m->timeout_ms, m->why,
+				     sizeof(m->why));
+
+	if (err)
+		return err;
+	err = -EPROTO;
+	if (len >= sizeof(accept)) {
+		memcpy(&accept, body, sizeof(accept));
+		len -= sizeof(accept);
+		if (!m->vm.sev && len == 0)
+			err = 0;
+		if (m->vm.sev && accept.pdh_bytes == SEV_CERT_BYTES &&
+		    accept.chain_bytes == SEV_CERT_CHAIN_BYTES &&
+		    accept.vendor_bytes <= VENDOR_CERTS_MAX &&
+		    len == (size_t)accept.pdh_bytes + accept.chain_bytes + accept.vendor_bytes)
+			err = 0;
+	}
+	if (err) {
+		free(body);
+		return session_fail(m, err, "the target's certificates have wrong sizes");
+	}
+	memmove(body, (char *)body + sizeof(accept), len);
+	*certs = (struct peer_certs){ body, accept.pdh_bytes, accept.chain_bytes,
+				      accept.vendor_bytes };
+	return 0;
+}
+
+int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs)
+{
+	struct wire_hello mine, theirs;
+	int err = my_hello(m, &mine);
+
+	memset(certs, 0, sizeof(*certs));
+	if (!err)
+		err = send_hello(m, &mine);
+	if (!err)
+		err = recv_hello(m, &theirs);
+	if (!err && memcmp(theirs.session, mine.session, sizeof(mine.session)) != 0)
+		err = session_fail(m, -EPROTO, "the target answered for another session");
+	if (!err)
+		err = compare(m, &mine, &theirs);
+	if (err)
+		return err;
+	agree(m, &mine, &theirs);
+	err = send_section(m, WIRE_COMPAT, m->ops->compat_save);
+	if (!err)
+		err = send_section(m, WIRE_CONFIG, m->ops->config_save);
+	if (!err)
+		err = recv_accept(m, certs);
+	return err;
+}
+
+static int send_accept(struct sevmirror_migration *m)
+{
+	const struct sevmirror_target_options *o = &m->target;
+	struct wire_accept accept = { 0 };
+	struct control_part parts[4] = { { &accept, sizeof(accept) } };
+	unsigned int n = 1;
+	int err;
+
+	if (m->vm.sev) {
+		accept.pdh_bytes = (uint32_t)o->pdh_bytes;
+		accept.chain_bytes = (uint32_t)o->chain_bytes;
+		accept.vendor_bytes = (uint32_t)o->vendor_chain_bytes;
+		parts[n++] = (struct control_part){ o->pdh, o->pdh_bytes };
+		parts[n++] = (struct control_part){ o->chain, o->chain_bytes };
+		parts[n++] = (struct control_part){ o->vendor_chain, o->vendor_chain_bytes };
+	}
+	err = control_send(m->control, WIRE_ACCEPT, parts, n, m->timeout_ms);
+	return err ? session_fail(m, err, "answering the source: %s", strerror(-err)) : 0;
+}
+
+/* The VM that config_load() built must be the one that the source spoke of. */
+static int check_vm(struct sevmirror_migration *m)
+{
+	int err = m->ops->describe(m->opaque, &m->vm);
+
+	if (!err)
+		err = page_numbering_init(&m->numbering, &m->vm);
+	if (err)
+		return session_fail(m, err, "this host's description of the VM is unusable: %s",
+				    strerror(-err));
+	if (m->numbering.npages * SEVMIRROR_PAGE_BYTES != m->hello.ram_bytes)
+		return session_fail(
+			m, -EPROTO,
+			"the VM has %llu bytes of memory at the source and %llu at the target",
+			(unsigned long long)m->hello.ram_bytes,
+			(unsigned long long)(m->numbering.npages * SEVMIRROR_PAGE_BYTES));
+	if (!!m->vm.sev != !!(m->hello.flags & WIRE_F_SEV))
+		return session_fail(m, -EPROTO, "the VM is encrypted on one of the hosts only");
+	return 0;
+}
+
+int handshake_target(struct sevmirror_migration *m)
+{
+	struct wire_hello mine, theirs;
+	int err = recv_hello(m, &theirs);
+
+	if (!err)
+		err = my_hello(m, &mine);
+	if (err)
+		return err;
+	memcpy(mine.session, theirs.session, sizeof(mine.session));
+	err = compare(m, &theirs, &mine);
+	if (!err)
+		err = send_hello(m, &mine);
+	if (err)
+		return err;
+	agree(m, &theirs, &mine);
+	err = recv_section(m, WIRE_COMPAT, m->ops->compat_check);
+	if (!err)
+		err = recv_section(m, WIRE_CONFIG, m->ops->config_load);
+	if (!err)
+		err = check_vm(m);
+	if (!err)
+		err = send_accept(m);
+	return err;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/migrate/manifest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/migrate/control.h"
+#include "lib/mirror/calls.h"
+
+static struct rings_manifest *manifest_alloc(struct sevmirror_migration *m, size_t *bytes)
+{
+	struct rings_manifest *manifest;
+
+	*bytes = rings_manifest_spans(m->rings) * sizeof(struct wire_manifest);
+	manifest = calloc(1, sizeof(*manifest) + *bytes);
+	if (!manifest)
+		session_fail(m, -ENOMEM, "out of memory for the manifest");
+	else
+		manifest->nspans = rings_manifest_spans(m->rings);
+	return manifest;
+}
+
+_Static_assert(sizeof(((struct rings_manifest *)0)->span[0]) == sizeof(struct wire_manifest),
+	       "spans travel as they are");
+
+int manifest_send(struct sevmirror_migration *m)
+{
+	size_t bytes;
+	struct rings_manifest *manifest = manifest_alloc(m, &bytes);
+	int err;
+
+	if (!manifest)
+		return -ENOMEM;
+	err = rings_manifest_make(m->rings, manifest);
+	if (err) {
+		session_fail(m, err, "the helper makes no manifest: %s", strerror(-err));
+	} else {
+		err = control_send_one(m->control, WIRE_MANIFEST, manifest->span, bytes,
+				       m->timeout_ms);
+		if (err)
+			session_fail(m, err, "sending the manifest: %s", strerror(-err));
+	}
+	free(manifest);
+	return err;
+}
+
+static int check(struct sevmirror_migration *m, const struct rings_manifest *manifest)
+{
+	uint32_t differing, first;
+	int err = rings_manifest_check(m->rings, manifest, &differing, &first);
+
+	if (err == -EBADMSG)
+		return session_fail(
+			m, err,
+			"the guest's memory is not what the source sealed last: %u ranges of 128 MiB differ, the first from %#llx on",
+			differing,
+			(unsigned long long)(page_gfn(&m->numbering,
+						      (uint64_t)first * HELPER_MANIFEST_SPAN) *
+					     SEVMIRROR_PAGE_BYTES));
+	return err ? session_fail(m, err, "the helper does not check the manifest: %s",
+				  strerror(-err)) :
+		     0;
+}
+
+int manifest_receive(struct sevmirror_migration *m)
+{
+	size_t bytes;
+	struct rings_manifest *manifest = manifest_alloc(m, &bytes);
+	int err;
+
+	if (!manifest)
+		return -ENOMEM;
+	err = control_recv(m->control, WIRE_MANIFEST, manifest->span, bytes, bytes, NULL,
+			   m->timeout_ms, m->why, sizeof(m->why));
+	if (!err)
+		err = check(m, manifest);
+	free(manifest);
+	return err;
+}

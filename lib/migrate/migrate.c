@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sevmirror/migrate.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lib/migrate/clock.h"
+#include "lib/migrate/session.h"
+#include "lib/migrate/source.h"
+#include "lib/migrate/target.h"
+
+#define DEFAULT_STREAMS	     2
+#define DEFAULT_MAX_DOWNTIME (300 * NS_PER_MS)
+#define DEFAULT_MAX_ROUNDS   30
+#define DEFAULT_TIMEOUT	     (10 * NS_PER_S)
+
+static int create(struct sevmirror_migration **out, const struct sevmirror_host_ops *ops,
+		  void *opaque, const struct sevmirror_security *security, uint64_t timeout,
+		  char *why, size_t max)
+{
+	struct sevmirror_migration *m = calloc(1, sizeof(*m));
+	int err;
+
+	*out = NULL;
+	if (!m) {
+		snprintf(why, max, "out of memory");
+		return -ENOMEM;
+	}
+	m->ops = ops;
+	m->opaque = opaque;
+	m->timeout_ms = (int)((timeout ? timeout : DEFAULT_TIMEOUT) / NS_PER_MS);
+	m->security = (struct channel_security){ .certificate = security->certificate,
+						 .key = security->key,
+						 .ca = security->ca,
+						 .peer_name = security->peer_name,
+						 .psk_file = security->psk_file,
+						 .insecure = security->insecure };
+	pthread_mutex_init(&m->cancel_lock, NULL);
+	m->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	err = m->cancel_fd < 0 ? -errno : channel_security_check(&m->security, why, max);
+	if (err) {
+		sevmirror_migration_destroy(m);
+		return err;
+	}
+	*out = m;
+	return 0;
+}
+
+int sevmirror_source_create(struct sevmirror_migration **out, const struct sevmirror_host_ops *ops,
+			    void *opaque, const struct sevmirror_source_options *options, char *why,
+			    size_t max)
+{
+	struct sevmirror_source_options o = *options;
+	int err;
+
+	*out = NULL;
+	if (!o.address || o.streams > WIRE_MAX_STREAMS) {
+		snprintf(why, max,
+			 o.address ? "at most %u data streams" : "no address to migrate to",
+			 WIRE_MAX_STREAMS);
+		return -EINVAL;
+	}
+	o.streams = o.streams ? o.streams : DEFAULT_STREAMS;
+	o.max_downtime = o.max_downtime ? o.max_downtime : DEFAULT_MAX_DOWNTIME;
+	o.max_rounds = o.max_rounds ? o.max_rounds : DEFAULT_MAX_ROUNDS;
+	err = create(out, ops, opaque, &o.security, o.timeout, why, max);
+	if (!err) {
+		(*out)->is_source = true;
+		(*out)->source = o;
+	}
+	return err;
+}
+
+int sevmirror_target_create(struct sevmirror_migration **out, const struct sevmirror_host_ops *ops,
+			    void *opaque, const struct sevmirror_target_options *options, char *why,
+			    size_t max)
+{
+	struct sevmirror_target_options o = *options;
+	int err;
+
+	*out = NULL;
+	if (o.max_streams > WIRE_MAX_STREAMS) {
+		snprintf(why, max, "at most %u data streams", WIRE_MAX_STREAMS);
+		return -EINVAL;
+	}
+	o.max_streams = o.max_streams ? o.max_streams : WIRE_MAX_STREAMS;
+	err = create(out, ops, opaque, &o.security, o.timeout, why, max);
+	if (!err)
+		(*out)->target = o;
+	return err;
+}
+
+enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *m,
+					       struct sevmirror_summary *summary)
+{
+	enum sevmirror_outcome outcome;
+	struct channel *control;
+
+	memset(summary, 0, sizeof(*summary));
+	m->summary = summary;
+	outcome = m->is_source ? source_run(m) : target_run(m);
+	snprintf(summary->error, sizeof(summary->error), "%s",
+		 outcome == SEVMIRROR_MIGRATED ? "" : m->why);
+	pthread_mutex_lock(&m->cancel_lock);
+	control = m->control;
+	m->control = NULL;
+	pthread_mutex_unlock(&m->cancel_lock);
+	channel_close(control);
+	m->summary = NULL;
+	return outcome;
+}
+
+void sevmirror_migration_cancel(struct sevmirror_migration *m)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&m->cancel_lock);
+	if (!m->past_handover) {
+		atomic_store(&m->cancelled, true);
+		(void)!write(m->cancel_fd, &one, sizeof(one));
+		if (m->control)
+			channel_cancel(m->control);
+	}
+	pthread_mutex_unlock(&m->cancel_lock);
+}
+
+void sevmirror_migration_destroy(struct sevmirror_migration *m)
+{
+	if (!m)
+		return;
+	if (m->cancel_fd >= 0)
+		close(m->cancel_fd);
+	pthread_mutex_destroy(&m->cancel_lock);
+	free(m);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/migrate/migration_helper.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "lib/migrate/record.h"
+#include "lib/mirror/calls.h"
+#include "lib/mirror/region.h"
+#include "lib/mirror/rings.h"
+
+/* The VM's RAM in lib/mirror's terms. */
+static unsigned int mirror_ram_of(const struct sevmirror_vm *vm,
+				  struct mirror_ram ram[SEVMIRROR_MAX_RAM_RANGES])
+{
+	for (unsigned int i = 0; i < vm->nranges; i++)
+		ram[i] = (struct mirror_ram){ .gpa = vm->ranges[i].gpa,
+					      .bytes = vm->ranges[i].bytes,
+					      .fd = vm->ranges[i].fd,
+					      .offset = vm->ranges[i].offset };
+	return vm->nranges;
+}
+
+static int plan_region(struct sevmirror_migration *m, struct region_plan *plan)
+{
+	struct mirror_ram ram[SEVMIRROR_MAX_RAM_RANGES];
+	unsigned int nram = mirror_ram_of(&m->vm, ram);
+	int err = region_plan(plan, ram, nram, m->vm.helper_gpa, m->vm.cbit_mask);
+
+	if (err)
+		return session_fail(m, err, "the guest has no helper region at %#llx: %s",
+				    (unsigned long long)m->vm.helper_gpa, strerror(-err));
+	m->core_bytes = plan->core_bytes;
+	m->helper_bytes = plan->bytes;
+	return 0;
+}
+
+int migration_helper_plan(struct sevmirror_migration *m)
+{
+	struct region_plan plan;
+
+	return plan_region(m, &plan);
+}
+
+int migration_helper_start(struct sevmirror_migration *m)
+{
+	struct mirror_ram ram[SEVMIRROR_MAX_RAM_RANGES];
+	struct region_plan plan;
+	struct rings_config config = {
+		.kvm_fd = m->vm.kvm_fd,
+		.primary_fd = m->vm.sev ? m->vm.vm_fd : -1,
+		.plan = &plan,
+		.ram = ram,
+		.nram = mirror_ram_of(&m->vm, ram),
+		.nrings = m->hello.streams,
+		.data_pages = RECORD_RING_PAGES,
+	};
+	char why[256] = "";
+	int err = plan_region(m, &plan);
+
+	if (err)
+		return err;
+	err = rings_create(&m->rings, &config, why, sizeof(why));
+	return err ? session_fail(m, err, "starting the Migration Helper: %s",
+				  why[0] ? why : strerror(-err)) :
+		     0;
+}
+
+int migration_helper_make_session(struct sevmirror_migration *m)
+{
+	int err = rings_session_make(m->rings, false, m->helper_session);
+
+	return err ? session_fail(m, err, "the helper makes no session: %s", strerror(-err)) : 0;
+}
+
+int migration_helper_check_session(struct sevmirror_migration *m)
+{
+	enum helper_state state;
+	int err = rings_hello(m->rings, &state, m->helper_session);
+
+	if (!err && state != HELPER_TARGET)
+		err = -EPROTO;
+	return err ? session_fail(m, err,
+				  "the helper that came holds no session to receive pages in") :
+		     0;
+}
+
+uint64_t migration_helper_exits(const struct sevmirror_migration *m)
+{
+	return m->rings ? mirror_exits(rings_mirror(m->rings)) : 0;
+}
+
+void migration_helper_stop(struct sevmirror_migration *m)
+{
+	if (!m->rings)
+		return;
+	/* After a failure batches may be pending and this fails; the next session begins by wiping anyway. */
+	(void)rings_session_wipe(m->rings);
+	rings_destroy(m->rings);
+	m->rings = NULL;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/migrate/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/migrate/address.h"
+
+int session_fail(struct sevmirror_migration *m, int err, const char *format, ...)
+{
+	va_list ap;
+
+	if (m->why[0] == '\0') {
+		va_start(ap, format);
+		vsnprintf(m->why, sizeof(m->why), format, ap);
+		va_end(ap);
+	}
+	return err;
+}
+
+bool session_cancelled(struct sevmirror_migration *m)
+{
+	if (!atomic_load(&m->cancelled) || m->past_handover)
+		return false;
+	session_fail(m, -ECANCELED, "cancelled");
+	return true;
+}
+
+void session_set_control(struct sevmirror_migration *m, struct channel *channel)
+{
+	pthread_mutex_lock(&m->cancel_lock);
+	m->control = channel;
+	if (atomic_load(&m->cancelled))
+		channel_cancel(channel);
+	pthread_mutex_unlock(&m->cancel_lock);
+}
+
+int session_accept(struct sevmirror_migration *m, int listen_fd)
+{
+	struct pollfd p[2] = { { .fd = listen_fd, .events = POLLIN },
+			       { .fd = m->cancel_fd, .events = POLLIN } };
+	int n, fd;
+
+	do {
+		n = poll(p, 2, -1);
+	} while (n < 0 && errno == EINTR);
+	if (session_cancelled(m))
+		return -ECANCELED;
+	fd = n < 0 ? -errno : address_accept(listen_fd, 0);
+	if (fd < 0)
+		session_fail(m, fd, "waiting for the source: %s", strerror(-fd));
+	return fd;
+}
+
+void session_notice(struct sevmirror_migration *m)
+{
+	m->why[0] = '\0';
+}
+
+void session_interrupt(struct sevmirror_migration *m)
+{
+	pthread_mutex_lock(&m->cancel_lock);
+	if (m->control && !m->past_handover)
+		channel_cancel(m->control);
+	pthread_mutex_unlock(&m->cancel_lock);
+}
+
+bool session_pass_handover(struct sevmirror_migration *m)
+{
+	bool ok;
+
+	pthread_mutex_lock(&m->cancel_lock);
+	ok = !atomic_load(&m->cancelled);
+	m->past_handover = ok;
+	pthread_mutex_unlock(&m->cancel_lock);
+	if (!ok)
+		session_fail(m, -ECANCELED, "cancelled");
+	return ok;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of one migration share. Private to lib/migrate. */
+#ifndef LIB_MIGRATE_SESSION_H
+#define LIB_MIGRATE_SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sevmirror/migrate.h>
+
+#include "lib/migrate/channel.h"
+#include "lib/migrate/pages.h"
+#include "lib/migrate/wire.h"
+
+#define SESSION_WHY_BYTES 512
+
+struct rings;
+
+struct sevmirror_migration {
+	bool is_source;
+	const struct sevmirror_host_ops *ops;
+	void *opaque;
+	struct sevmirror_source_options source;
+	struct sevmirror_target_options target;
+	struct channel_security security;
+	int timeout_ms;
+
+	struct sevmirror_vm vm;
+	struct page_numbering numbering;
+	struct wire_hello hello; /* as agreed: streams, flags, session */
+	struct channel *control;
+	/* the helper, in its mirror, and its public name of the session */
+	struct rings *rings;
+	uint8_t helper_session[16];
+	/* bytes of the helper region from vm.helper_gpa on: what the launch measured, and all of it */
+	uint64_t core_bytes;
+	uint64_t helper_bytes;
+
+	/* Guards control and past_handover against sevmirror_migration_cancel(), which another thread may call at any time. */
+	pthread_mutex_t cancel_lock;
+	/* readable once cancelled */
+	int cancel_fd;
+	atomic_bool cancelled;
+	/* from here on cancelling does nothing */
+	bool past_handover;
+
+	struct sevmirror_summary *summary;
+	char why[SESSION_WHY_BYTES];
+};
+
+/* Set the reason once: the first failure is the one that people should read. Returns err. */
+int session_fail(struct sevmirror_migration *m, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* True once cancelled; sets the reason. */
+bool session_cancelled(struct sevmirror_migration *m);
+
+/* From here on the control channel is m's, and cancelling reaches it. */
+void session_set_control(struct sevmirror_migration *m, struct channel *channel);
+
+/* Wait for a connection, however long, until cancelled. A socket, or a negative errno with m->why set. */
+int session_accept(struct sevmirror_migration *m, int listen_fd);
+
+/* A failure that does not end the migration: forget its reason. */
+void session_notice(struct sevmirror_migration *m);
+
+/* Wake the control thread out of its wait at the control connection: something else has failed. Any thread. */
+void session_interrupt(struct sevmirror_migration *m);
+
+/* Take the last step that cannot be taken back. False if somebody cancelled before; afterwards nobody can. */
+bool session_pass_handover(struct sevmirror_migration *m);
+
+/*
+ * Say hello, agree on version, streams and session, compare what the guest depends on, send or receive configuration (handshake.c). On
+ * return 0 the target has built the VM and *m->vm describes it on both sides. peer_certs (source, SEV): the target's PDH, chain and
+ * vendor chain, allocated, the caller's to free.
+ */
+struct peer_certs {
+	void *bytes;
+	uint32_t pdh_bytes, chain_bytes, vendor_bytes;
+};
+int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs);
+int handshake_target(struct sevmirror_migration *m);
+
+/*
+ * Move the helper's core (trust.c): by the firmware's SEND_* and RECEIVE_* under SEV, which check the target's chain and the guest's
+ * policy; as it is without. The source's helper must be at rest and have made its session. On the target RECEIVE_FINISH is done on
+ * return. A failed send leaves the guest's context in SUPDATE: trust_cancel(). trust_finish(): after the target has said that it runs.
+ */
+int trust_send(struct sevmirror_migration *m, uint64_t core_bytes, const struct peer_certs *certs);
+int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes);
+void trust_cancel(struct sevmirror_migration *m);
+int trust_finish(struct sevmirror_migration *m);
+
+#endif

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The source's side of a migration, from the first connection to the hand-over. Top to bottom is the order in which it happens. */
+#include "lib/migrate/source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/migrate/address.h"
+#include "lib/migrate/clock.h"
+#include "lib/migrate/control.h"
+#include "lib/migrate/converge.h"
+#include "lib/migrate/manifest.h"
+#include "lib/migrate/migration_helper.h"
+#include "lib/migrate/stream_out.h"
+
+/* What a stop costs without any page (state, manifest, hand-over), before it was ever measured here. */
+#define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
+#define PATIENCE_ROUNDS	  3
+#define LAST_WORDS_MS	  2000
+
+struct source {
+	struct sevmirror_migration *m;
+	struct peer_certs certs;
+	struct page_set *dirty;
+	struct streams_out *streams;
+	struct converge converge;
+	uint64_t *bitmap; /* what dirty_fetch() fills */
+	uint64_t frames[WIRE_MAX_STREAMS];
+	uint32_t round;
+	uint64_t begin, stopped; /* ns */
+	bool logging; /* dirty_start() was called */
+	bool sending; /* the guest's context may be in SUPDATE */
+	bool paused;
+	bool released; /* the disks */
+};
+
+static void report(struct source *s, const char *phase)
+{
+	struct sevmirror_migration *m = s->m;
+	struct streams_out_count count = { 0 };
+	struct sevmirror_progress p = {
+		.phase = phase,
+		.round = s->round,
+		.pages_total = m->numbering.npages,
+		.pages_left = s->dirty ? page_set_count(s->dirty) : 0,
+		.rate = s->converge.rate,
+		.dirty_rate = s->converge.dirty_rate,
+		.expected_downtime = s->converge.expected_downtime,
+		.elapsed = clock_ns() - s->begin,
+	};
+
+	if (s->streams)
+		count = streams_out_count(s->streams);
+	p.pages_sent = count.pages;
+	p.bytes_sent = count.bytes;
+	p.pages_resent = count.pages > p.pages_total ? count.pages - p.pages_total : 0;
+	if (m->ops->progress)
+		m->ops->progress(m->opaque, &p);
+}
+
+static int connect_control(struct sevmirror_migration *m)
+{
+	struct channel *channel;
+	int fd = address_connect(m->source.address, m->timeout_ms, m->why, sizeof(m->why));
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = channel_open(&channel, fd, false, &m->security, m->timeout_ms, m->why,
+			   sizeof(m->why));
+	if (!err)
+		session_set_control(m, channel);
+	return err;
+}
+
+/* Both helpers hold the session: from here on pages can go. */
+static int establish(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int err;
+
+	report(s, "connect");
+	err = connect_control(m);
+	if (!err)
+		err = handshake_source(m, &s->certs);
+	if (!err) {
+		report(s, "setup");
+		err = migration_helper_start(m);
+	}
+	if (!err)
+		err = migration_helper_make_session(m);
+	if (!err) {
+		s->sending = true;
+		err = trust_send(m, m->core_bytes, &s->certs);
+	}
+	if (!err)
+		err = control_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
+				   m->why, sizeof(m->why));
+	if (!err)
+		err = streams_out_create(&s->streams, m, s->dirty);
+	if (!err)
+		streams_out_limit(s->streams, m->source.bandwidth);
+	return err;
+}
+
+/* A stream that breaks is often the echo of what went wrong at the target, which says so on the control connection. */
+static int find_reason(struct source *s, int err)
+{
+	struct sevmirror_migration *m = s->m;
+	char why[SESSION_WHY_BYTES];
+	struct wire_round none;
+
+	if (!err || atomic_load(&m->cancelled))
+		return err;
+	if (control_recv(m->control, WIRE_ROUND, &none, sizeof(none), sizeof(none), NULL,
+			 LAST_WORDS_MS, why, sizeof(why)) == -ECANCELED &&
+	    !atomic_load(&m->cancelled))
+		memcpy(m->why, why, sizeof(why));
+	return err;
+}
+
+/* Have the target say that everything of the round is in place. */
+static int close_round(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	struct wire_round round = { .round = s->round, .streams = m->hello.streams }, answer;
+	int err;
+
+	memcpy(round.frames, s->frames, sizeof(round.frames));
+	err = control_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
+	if (err)
+		return session_fail(m, err, "the control connection: %s", strerror(-err));
+	err = control_recv(m->control, WIRE_ROUND, &answer, sizeof(answer), sizeof(answer), NULL,
+			   m->timeout_ms, m->why, sizeof(m->why));
+	if (!err && answer.round != round.round)
+		err = session_fail(m, -EPROTO, "the target answered for round %u, not %u",
+				   answer.round, round.round);
+	return err;
+}
+
+static int fetch_dirty(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int err;
+
+	memset(s->bitmap, 0, m->numbering.npages / 8);
+	err = m->ops->dirty_fetch(m->opaque, s->bitmap, m->numbering.npages);
+	if (err)
+		return session_fail(m, err, "asking which pages the guest wrote: %s",
+				    strerror(-err));
+	page_set_add_bitmap(s->dirty, s->bitmap);
+	return 0;
+}
+
+/* One round of pre-copy; *verdict says how to go on. */
+static int run_round(struct source *s, enum converge_verdict *verdict)
+{
+	struct sevmirror_migration *m = s->m;
+	struct streams_out_count before = streams_out_count(s->streams), after;
+	uint64_t begin = clock_ns();
+	struct converge_round round;
+	int err;
+
+	s->round++;
+	err = find_reason(s, streams_out_round(s->streams, s->frames));
+	if (!err)
+		err = close_round(s);
+	if (!err)
+		err = fetch_dirty(s);
+	if (err)
+		return err;
+	after = streams_out_count(s->streams);
+	round = (struct converge_round){ .bytes = after.bytes - before.bytes,
+					 .time = clock_ns() - begin,
+					 .pages_left = page_set_count(s->dirty) };
+	*verdict = converge_judge(&s->converge, &round);
+	m->ops->throttle(m->opaque, s->converge.throttle);
+	report(s, "precopy");
+	return 0;
+}
+
+static int precopy(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	enum converge_verdict verdict = CONVERGE_ANOTHER_ROUND;
+	int err = m->ops->dirty_start(m->opaque);
+
+	if (err)
+		return session_fail(m, err, "starting to log which pages the guest writes: %s",
+				    strerror(-err));
+	s->logging = true;
+	page_set_fill(s->dirty);
+	while (!err && verdict == CONVERGE_ANOTHER_ROUND) {
+		if (session_cancelled(m))
+			return -ECANCELED;
+		err = run_round(s, &verdict);
+	}
+	if (!err && verdict == CONVERGE_GIVE_UP)
+		err = session_fail(
+			m, -EBUSY,
+			"it does not converge: after %u rounds a stop would take %llu ms, and the limit is %llu ms: allow a "
+			"longer downtime, throttling, or more bandwidth",
+			s->round, (unsigned long long)(s->converge.expected_downtime / NS_PER_MS),
+			(unsigned long long)(m->source.max_downtime / NS_PER_MS));
+	return err;
+}
+
+static int send_state(struct source *s, const void *state, size_t len)
+{
+	int err = control_send_one(s->m->control, WIRE_STATE, state, len, s->m->timeout_ms);
+
+	return err ? session_fail(s->m, err, "sending the guest's state: %s", strerror(-err)) : 0;
+}
+
+/* The guest stops; what is dirty then goes, with the state of its vCPUs and devices. */
+static int stop_and_copy(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	char *state = malloc(WIRE_MAX_SECTION);
+	ssize_t len;
+	int err;
+
+	if (!state)
+		return session_fail(m, -ENOMEM, "out of memory for the guest's state");
+	report(s, "stop");
+	s->paused = true;
+	s->stopped = clock_ns();
+	err = m->ops->pause(m->opaque);
+	if (err)
+		session_fail(m, err, "stopping the guest: %s", strerror(-err));
+	len = err ? err : m->ops->state_save(m->opaque, state, WIRE_MAX_SECTION);
+	if (!err && len < 0)
+		err = session_fail(m, (int)len, "saving the guest's state: %s",
+				   strerror((int)-len));
+	if (!err)
+		err = fetch_dirty(s);
+	s->round++;
+	streams_out_limit(s->streams, 0);
+	if (!err)
+		err = find_reason(s, streams_out_round(s->streams, s->frames));
+	if (!err)
+		err = close_round(s);
+	if (!err)
+		err = send_state(s, state, (size_t)len);
+	explicit_bzero(state, WIRE_MAX_SECTION);
+	free(state);
+	return err ? err : manifest_send(m);
+}
+
+/*
+ * The hand-over. Before COMMIT any failure leaves the guest here; a target that refuses after it says so, and only silence leaves the
+ * outcome unknown.
+ */
+static enum sevmirror_outcome hand_over(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int err = control_recv(m->control, WIRE_READY, NULL, 0, 0, NULL, m->timeout_ms, m->why,
+			       sizeof(m->why));
+
+	if (!err) {
+		s->released = true;
+		err = m->ops->disks_release(m->opaque);
+		if (err)
+			session_fail(m, err, "flushing the disks: %s", strerror(-err));
+	}
+	if (err || session_cancelled(m) || !session_pass_handover(m))
+		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
+	report(s, "commit");
+	err = control_send_one(m->control, WIRE_COMMIT, NULL, 0, m->timeout_ms);
+	if (!err)
+		err = control_recv(m->control, WIRE_RUNNING, NULL, 0, 0, NULL, m->timeout_ms,
+				   m->why, sizeof(m->why));
+	if (err == 0)
+		return SEVMIRROR_MIGRATED;
+	if (err == -ECANCELED)
+		return SEVMIRROR_FAILED; /* the target's own word: it does not run the guest and will not */
+	session_fail(m, err, "the connection broke in the hand-over: %s", strerror(-err));
+	return SEVMIRROR_UNKNOWN;
+}
+
+/* Give the guest back to this host as if nothing had happened. */
+static void roll_back(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	char why[256];
+
+	if (m->control)
+		control_abort(m->control, m->why);
+	m->ops->throttle(m->opaque, 0);
+	if (s->sending)
+		trust_cancel(m);
+	if (s->released && m->ops->disks_acquire(m->opaque, why, sizeof(why)))
+		session_fail(m, -EIO, "and this host cannot open the disks again: %s", why);
+	if (s->paused)
+		(void)m->ops->resume(m->opaque);
+}
+
+static void summarize(struct source *s, enum sevmirror_outcome outcome)
+{
+	struct sevmirror_summary *sum = s->m->summary;
+
+	sum->total_time = clock_ns() - s->begin;
+	if (s->stopped && outcome == SEVMIRROR_MIGRATED)
+		sum->downtime = clock_ns() - s->stopped;
+	if (s->streams) {
+		struct streams_out_count count = streams_out_count(s->streams);
+
+		sum->pages = count.pages;
+		sum->bytes = count.bytes;
+		sum->pages_resent = count.pages > s->m->numbering.npages ?
+					    count.pages - s->m->numbering.npages :
+					    0;
+	}
+	sum->rounds = s->round;
+	sum->helper_exits = migration_helper_exits(s->m);
+}
+
+static enum sevmirror_outcome run(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	struct converge_limits limits = { .max_downtime = m->source.max_downtime,
+					  .fixed_downtime = FIXED_DOWNTIME_NS,
+					  .throttle = m->source.throttle,
+					  .patience = PATIENCE_ROUNDS,
+					  .max_rounds = m->source.max_rounds };
+	int err = m->ops->describe(m->opaque, &m->vm);
+
+	converge_init(&s->converge, &limits);
+	if (!err)
+		err = page_numbering_init(&m->numbering, &m->vm);
+	if (!err)
+		err = page_set_create(&s->dirty, &m->numbering);
+	if (!err) {
+		s->bitmap = malloc(m->numbering.npages / 8);
+		err = s->bitmap ? 0 : -ENOMEM;
+	}
+	if (err)
+		session_fail(m, err, "preparing: %s", strerror(-err));
+	if (!err)
+		err = establish(s);
+	if (!err)
+		err = precopy(s);
+	if (!err)
+		err = stop_and_copy(s);
+	if (err)
+		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
+	return hand_over(s);
+}
+
+enum sevmirror_outcome source_run(struct sevmirror_migration *m)
+{
+	struct source s = { .m = m, .begin = clock_ns() };
+	enum sevmirror_outcome outcome = run(&s);
+
+	summarize(&s, outcome);
+	if (outcome == SEVMIRROR_FAILED || outcome == SEVMIRROR_CANCELLED)
+		roll_back(&s);
+	if (outcome == SEVMIRROR_MIGRATED && trust_finish(m))
+		m->why[0] =
+			'\0'; /* the guest has left: a context that will not say goodbye dies with the VM */
+	if (s.logging)
+		m->ops->dirty_stop(m->opaque);
+	streams_out_destroy(s.streams);
+	migration_helper_stop(m);
+	page_set_destroy(s.dirty);
+	free(s.bitmap);
+	free(s.certs.bytes);
+	report(&(struct source){ .m = m, .begin = s.begin, .round = s.round },
+	       outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
+	if (outcome == SEVMIRROR_MIGRATED)
+		m->ops->handed_over(m->opaque);
+	return outcome;
+}

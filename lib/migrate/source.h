@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LIB_MIGRATE_SOURCE_H
+#define LIB_MIGRATE_SOURCE_H
+
+#include "lib/migrate/session.h"
+
+/* Run the source's side to its end; m->summary is filled, m->why says what went wrong. */
+enum sevmirror_outcome source_run(struct sevmirror_migration *m);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source's data streams. Each has a thread, a connection and a ring of the helper, and serves the 2 MiB chunks that are bound to
+ * it: it takes pages out of the set of what is to go, has private ones sealed in the guest by the helper and sends the ciphertext as it
+ * stands in the window; shared ones it reads and seals itself. While one batch is on its way the next ones are being sealed.
+ */
+#ifndef LIB_MIGRATE_STREAM_OUT_H
+#define LIB_MIGRATE_STREAM_OUT_H
+
+#include <stdint.h>
+
+#include "lib/migrate/pages.h"
+#include "lib/migrate/session.h"
+
+struct streams_out;
+
+struct streams_out_count {
+	uint64_t pages;
+	uint64_t bytes;
+};
+
+/*
+ * Connect m->hello.streams data connections and prove to the target that they belong to the session. The pages of `set` are served;
+ * it is borrowed. 0 or a negative errno with m->why set.
+ */
+int streams_out_create(struct streams_out **streams, struct sevmirror_migration *m,
+		       struct page_set *set);
+
+/* Stops the threads, closes the connections. NULL is allowed. */
+void streams_out_destroy(struct streams_out *streams);
+
+/*
+ * Send until the set is empty (pages that are added meanwhile may or may not go) and everything is in the sockets. frames gets the count
+ * of frames that each stream has sent since the beginning. 0, or the first stream's error with m->why set.
+ */
+int streams_out_round(struct streams_out *streams, uint64_t frames[WIRE_MAX_STREAMS]);
+
+/* Bytes a second of all streams together; 0: as fast as it goes. Any time. */
+void streams_out_limit(struct streams_out *streams, uint64_t bytes_per_second);
+
+/* What was sent so far. Any thread. */
+struct streams_out_count streams_out_count(const struct streams_out *streams);
+
+/* Wake everything that waits; the round returns -ECANCELED. Any thread. */
+void streams_out_cancel(struct streams_out *streams);
+
+#endif

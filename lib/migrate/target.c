@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The target's side of a migration, from the first connection until the guest runs. Top to bottom is the order in which it happens. */
+#include "lib/migrate/target.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/migrate/address.h"
+#include "lib/migrate/clock.h"
+#include "lib/migrate/control.h"
+#include "lib/migrate/manifest.h"
+#include "lib/migrate/migration_helper.h"
+#include "lib/migrate/stream_in.h"
+
+struct target {
+	struct sevmirror_migration *m;
+	struct streams_in *streams;
+	uint64_t begin;
+	uint32_t rounds;
+	void *state; /* the guest's, as it came; wiped */
+	size_t state_bytes;
+	bool describes; /* config_load() has built a VM */
+};
+
+static void report(struct target *t, const char *phase)
+{
+	struct sevmirror_migration *m = t->m;
+	struct streams_in_count count = { 0 };
+	struct sevmirror_progress p = { .phase = phase,
+					.round = t->rounds,
+					.pages_total = m->numbering.npages,
+					.elapsed = clock_ns() - t->begin };
+
+	if (t->streams)
+		count = streams_in_count(t->streams);
+	p.pages_sent = count.pages;
+	p.bytes_sent = count.bytes;
+	if (m->ops->progress)
+		m->ops->progress(m->opaque, &p);
+}
+
+/* A failure at the control connection may only be the echo of a stream's: that one is the reason. */
+static void find_reason(struct target *t)
+{
+	char why[SESSION_WHY_BYTES];
+
+	if (t->streams && !atomic_load(&t->m->cancelled) &&
+	    streams_in_error(t->streams, why, sizeof(why)) && !strstr(t->m->why, "gave up"))
+		memcpy(t->m->why, why, sizeof(why));
+}
+
+/* Wait for the source; a stranger who cannot shake hands is sent away and the wait goes on. */
+static int accept_control(struct sevmirror_migration *m)
+{
+	struct channel *channel;
+
+	for (;;) {
+		int fd = session_accept(m, m->target.listen_fd);
+
+		if (fd < 0)
+			return fd;
+		if (channel_open(&channel, fd, true, &m->security, m->timeout_ms, m->why,
+				 sizeof(m->why)) == 0)
+			break;
+		session_notice(m);
+	}
+	session_set_control(m, channel);
+	return 0;
+}
+
+static int establish(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	int err = handshake_target(m);
+
+	if (err)
+		return err;
+	report(t, "setup");
+	err = migration_helper_plan(m);
+	if (!err)
+		err = trust_receive(m, m->core_bytes);
+	if (!err)
+		err = migration_helper_start(m);
+	if (!err)
+		err = migration_helper_check_session(m);
+	if (!err) {
+		err = control_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
+		if (err)
+			session_fail(m, err, "the control connection: %s", strerror(-err));
+	}
+	return err ? err : streams_in_create(&t->streams, m, m->target.listen_fd);
+}
+
+static int take_round(struct target *t, const void *body, size_t len)
+{
+	struct sevmirror_migration *m = t->m;
+	struct wire_round round;
+	int err;
+
+	if (len != sizeof(round))
+		return session_fail(m, -EPROTO, "a ROUND message of %zu bytes", len);
+	memcpy(&round, body, sizeof(round));
+	if (round.streams != m->hello.streams)
+		return session_fail(m, -EPROTO, "a round of %u streams, there are %u",
+				    round.streams, m->hello.streams);
+	err = streams_in_wait(t->streams, round.frames);
+	if (err)
+		return err;
+	t->rounds = round.round;
+	report(t, "precopy");
+	err = control_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
+	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
+}
+
+/* Rounds of pages until the state comes. */
+static int receive_guest(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	int err = 0;
+
+	while (!err && !t->state) {
+		uint16_t type;
+		void *body;
+		size_t len;
+
+		err = control_recv_any(m->control, &type, &body, &len, -1, m->why, sizeof(m->why));
+		if (err)
+			return err;
+		if (type == WIRE_STATE) {
+			t->state = body;
+			t->state_bytes = len;
+			return 0;
+		}
+		if (type == WIRE_ROUND)
+			err = take_round(t, body, len);
+		else
+			err = session_fail(m, -EPROTO, "%s came where a round or the state was due",
+					   wire_type_name(type));
+		free(body);
+	}
+	return err;
+}
+
+static int load_state(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	char why[SESSION_WHY_BYTES - 64] = "";
+	int err = m->ops->state_load(m->opaque, t->state, t->state_bytes, why, sizeof(why));
+
+	return err ? session_fail(m, err, "loading the guest's state: %s",
+				  why[0] ? why : strerror(-err)) :
+		     0;
+}
+
+/* Everything is here and right: say so, and run the guest once the source has let go of it. */
+static int take_over(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	char why[SESSION_WHY_BYTES - 64] = "";
+	int err = control_send_one(m->control, WIRE_READY, NULL, 0, m->timeout_ms);
+
+	if (err)
+		return session_fail(m, err, "the control connection: %s", strerror(-err));
+	err = control_recv(m->control, WIRE_COMMIT, NULL, 0, 0, NULL, m->timeout_ms, m->why,
+			   sizeof(m->why));
+	if (err)
+		return err;
+	err = m->ops->disks_acquire(m->opaque, why, sizeof(why));
+	if (err)
+		return session_fail(m, err, "opening the guest's disks: %s",
+				    why[0] ? why : strerror(-err));
+	if (!session_pass_handover(m))
+		return -ECANCELED;
+	err = m->ops->resume(m->opaque);
+	if (err)
+		return session_fail(m, err, "starting the guest: %s", strerror(-err));
+	/* The guest runs; whether the source hears of it does not change that. */
+	(void)control_send_one(m->control, WIRE_RUNNING, NULL, 0, m->timeout_ms);
+	return 0;
+}
+
+enum sevmirror_outcome target_run(struct sevmirror_migration *m)
+{
+	struct target t = { .m = m, .begin = clock_ns() };
+	int err = accept_control(m);
+
+	t.begin = clock_ns();
+	if (!err)
+		err = establish(&t);
+	if (!err)
+		err = receive_guest(&t);
+	if (!err)
+		err = manifest_receive(m);
+	if (!err)
+		err = load_state(&t);
+	if (!err)
+		err = take_over(&t);
+	if (err)
+		find_reason(&t);
+	if (err && m->control)
+		control_abort(m->control, m->why);
+	m->summary->total_time = clock_ns() - t.begin;
+	m->summary->rounds = t.rounds;
+	m->summary->helper_exits = migration_helper_exits(m);
+	if (t.streams) {
+		m->summary->pages = streams_in_count(t.streams).pages;
+		m->summary->bytes = streams_in_count(t.streams).bytes;
+	}
+	streams_in_destroy(t.streams);
+	t.streams = NULL;
+	migration_helper_stop(m);
+	if (t.state) {
+		explicit_bzero(t.state, t.state_bytes);
+		free(t.state);
+	}
+	report(&t, err ? "failed" : "done");
+	if (!err)
+		return SEVMIRROR_MIGRATED;
+	return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
+}

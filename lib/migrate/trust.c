@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/migrate/control.h"
+#include "lib/migrate/session.h"
+#include "lib/sev/guest.h"
+#include "lib/sev/platform.h"
+
+/* Host address of a page of the helper's core. The region lies within one range: region_plan() saw to that. */
+static void *core_page(const struct sevmirror_migration *m, uint32_t index)
+{
+	uint64_t gpa = m->vm.helper_gpa + index * SEVMIRROR_PAGE_BYTES;
+
+	for (unsigned int i = 0; i < m->vm.nranges; i++) {
+		const struct sevmirror_ram_range *r = &m->vm.ranges[i];
+
+		if (gpa >= r->gpa && gpa - r->gpa < r->bytes)
+			return (char *)r->hva + (gpa - r->gpa);
+	}
+	return NULL;
+}
+
+/* SEND_START, and what the target needs for its RECEIVE_START. */
+static int send_start(struct sevmirror_migration *m, uint32_t npages,
+		      const struct peer_certs *certs)
+{
+	const uint8_t *bytes = certs->bytes;
+	struct sev_send_target target = {
+		.pdh = bytes,
+		.chain = bytes + certs->pdh_bytes,
+		.vendor_chain = m->source.vendor_chain ?
+					m->source.vendor_chain :
+					bytes + certs->pdh_bytes + certs->chain_bytes,
+		.vendor_chain_bytes =
+			m->source.vendor_chain ? m->source.vendor_chain_bytes : certs->vendor_bytes,
+	};
+	struct wire_psp_start start = { .pdh_bytes = SEV_CERT_BYTES,
+					.session_bytes = sizeof(struct sev_session_blob),
+					.npages = npages };
+	uint8_t pdh[SEV_CERT_BYTES], chain[SEV_CERT_CHAIN_BYTES];
+	struct sev_session_blob session;
+	struct sev_error error;
+	int err;
+
+	err = sev_guest_send_start(m->vm.sev, &target, &start.policy, &session, &error);
+	m->summary->psp_commands += 2; /* the first asks for the session's length */
+	if (!err) {
+		err = sev_platform_export_certs(m->vm.sev_fd, pdh, chain, &error);
+		m->summary->psp_commands++;
+	}
+	if (err)
+		return session_fail(m, err, "the secure processor does not send this guest: %s",
+				    error.message);
+	const struct control_part parts[] = { { &start, sizeof(start) },
+					      { pdh, sizeof(pdh) },
+					      { &session, sizeof(session) } };
+
+	err = control_send(m->control, WIRE_PSP_START, parts, 3, m->timeout_ms);
+	return err ? session_fail(m, err, "sending the session to the target: %s", strerror(-err)) :
+		     0;
+}
+
+static int send_page_by_psp(struct sevmirror_migration *m, uint32_t index)
+{
+	struct wire_psp_packet packet = { .index = index,
+					  .header_bytes = sizeof(struct sev_packet_header),
+					  .bytes = SEVMIRROR_PAGE_BYTES };
+	uint8_t transport[SEVMIRROR_PAGE_BYTES];
+	struct sev_packet_header header;
+	struct sev_error error;
+	int err = sev_guest_send_update_data(m->vm.sev, core_page(m, index), SEVMIRROR_PAGE_BYTES,
+					     &header, transport, &error);
+
+	m->summary->psp_commands++;
+	if (err)
+		return session_fail(m, err, "page %u of the helper's core: %s", index,
+				    error.message);
+	const struct control_part parts[] = { { &packet, sizeof(packet) },
+					      { &header, sizeof(header) },
+					      { transport, sizeof(transport) } };
+
+	err = control_send(m->control, WIRE_PSP_PACKET, parts, 3, m->timeout_ms);
+	return err ? session_fail(m, err, "sending the helper's core: %s", strerror(-err)) : 0;
+}
+
+static int send_page_in_clear(struct sevmirror_migration *m, uint32_t index)
+{
+	const struct control_part parts[] = { { &index, sizeof(index) },
+					      { core_page(m, index), SEVMIRROR_PAGE_BYTES } };
+	int err = control_send(m->control, WIRE_CORE_SECRET, parts, 2, m->timeout_ms);
+
+	return err ? session_fail(m, err, "sending the helper's core: %s", strerror(-err)) : 0;
+}
+
+int trust_send(struct sevmirror_migration *m, uint64_t core_bytes, const struct peer_certs *certs)
+{
+	uint32_t npages = (uint32_t)(core_bytes / SEVMIRROR_PAGE_BYTES);
+	int err = 0;
+
+	if (m->vm.sev)
+		err = send_start(m, npages, certs);
+	for (uint32_t i = 0; i < npages && !err && !session_cancelled(m); i++)
+		err = m->vm.sev ? send_page_by_psp(m, i) : send_page_in_clear(m, i);
+	if (!err && session_cancelled(m))
+		err = -ECANCELED;
+	if (!err) {
+		err = control_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
+		if (err)
+			session_fail(m, err, "the control connection: %s", strerror(-err));
+	}
+	return err;
+}
+
+static int receive_start(struct sevmirror_migration *m, uint32_t npages)
+{
+	uint8_t body[sizeof(struct wire_psp_start) + SEV_CERT_BYTES +
+		     sizeof(struct sev_session_blob)];
+	struct wire_psp_start start;
+	struct sev_session_blob session;
+	struct sev_error error;
+	int err = control_recv(m->control, WIRE_PSP_START, body, sizeof(body), sizeof(body), NULL,
+			       m->timeout_ms, m->why, sizeof(m->why));
+
+	if (err)
+		return err;
+	memcpy(&start, body, sizeof(start));
+	memcpy(&session, body + sizeof(start) + SEV_CERT_BYTES, sizeof(session));
+	if (start.pdh_bytes != SEV_CERT_BYTES || start.session_bytes != sizeof(session) ||
+	    start.npages != npages)
+		return session_fail(
+			m, -EPROTO,
+			"PSP_START describes another helper core than this host's (%u pages, %u here)",
+			start.npages, npages);
+	err = sev_guest_receive_start(m->vm.sev, start.policy, body + sizeof(start), &session,
+				      &error);
+	m->summary->psp_commands++;
+	return err ? session_fail(m, err, "the secure processor does not receive this guest: %s",
+				  error.message) :
+		     0;
+}
+
+static int receive_page_by_psp(struct sevmirror_migration *m, uint32_t index)
+{
+	uint8_t body[sizeof(struct wire_psp_packet) + sizeof(struct sev_packet_header) +
+		     SEVMIRROR_PAGE_BYTES];
+	const uint8_t *transport =
+		body + sizeof(struct wire_psp_packet) + sizeof(struct sev_packet_header);
+	struct wire_psp_packet packet;
+	struct sev_packet_header header;
+	struct sev_error error;
+	int err = control_recv(m->control, WIRE_PSP_PACKET, body, sizeof(body), sizeof(body), NULL,
+			       m->timeout_ms, m->why, sizeof(m->why));
+
+	if (err)
+		return err;
+	memcpy(&packet, body, sizeof(packet));
+	memcpy(&header, body + sizeof(packet), sizeof(header));
+	if (packet.index != index || packet.header_bytes != sizeof(header) ||
+	    packet.bytes != SEVMIRROR_PAGE_BYTES)
+		return session_fail(m, -EPROTO,
+				    "page %u of the helper's core was due, page %u came", index,
+				    packet.index);
+	err = sev_guest_receive_update_data(m->vm.sev, &header, transport, SEVMIRROR_PAGE_BYTES,
+					    core_page(m, index), &error);
+	m->summary->psp_commands++;
+	return err ? session_fail(m, err, "page %u of the helper's core: %s", index,
+				  error.message) :
+		     0;
+}
+
+static int receive_page_in_clear(struct sevmirror_migration *m, uint32_t index)
+{
+	uint8_t body[sizeof(uint32_t) + SEVMIRROR_PAGE_BYTES];
+	uint32_t got;
+	int err = control_recv(m->control, WIRE_CORE_SECRET, body, sizeof(body), sizeof(body), NULL,
+			       m->timeout_ms, m->why, sizeof(m->why));
+
+	if (!err) {
+		memcpy(&got, body, sizeof(got));
+		if (got != index)
+			err = session_fail(m, -EPROTO,
+					   "page %u of the helper's core was due, page %u came",
+					   index, got);
+		else
+			memcpy(core_page(m, index), body + sizeof(got), SEVMIRROR_PAGE_BYTES);
+	}
+	explicit_bzero(body, sizeof(body));
+	return err;
+}
+
+int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes)
+{
+	uint32_t npages = (uint32_t)(core_bytes / SEVMIRROR_PAGE_BYTES);
+	struct sev_error error;
+	int err = 0;
+
+	if (m->vm.sev)
+		err = receive_start(m, npages);
+	for (uint32_t i = 0; i < npages && !err; i++)
+		err = m->vm.sev ? receive_page_by_psp(m, i) : receive_page_in_clear(m, i);
+	if (!err)
+		err = control_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
+				   m->why, sizeof(m->why));
+	if (!err && m->vm.sev) {
+		/* At once, so that the mirror never runs under a context that is still receiving. */
+		err = sev_guest_receive_finish(m->vm.sev, &error);
+		m->summary->psp_commands++;
+		if (err)
+			session_fail(m, err, "the secure processor did not finish receiving: %s",
+				     error.message);
+	}
+	return err;
+}
+
+void trust_cancel(struct sevmirror_migration *m)
+{
+	struct sev_error error;
+
+	if (!m->vm.sev)
+		return;
+	m->summary->psp_commands++;
+	/* Also when SEND_START failed: then the firmware says INVALID_GUEST_STATE, and the guest is where it should be. */
+	(void)sev_guest_send_cancel(m->vm.sev, &error);
+}
+
+int trust_finish(struct sevmirror_migration *m)
+{
+	struct sev_error error;
+	int err = 0;
+
+	if (m->vm.sev) {
+		err = sev_guest_send_finish(m->vm.sev, &error);
+		m->summary->psp_commands++;
+		if (err)
+			session_fail(m, err, "SEND_FINISH: %s", error.message);
+	}
+	return err;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A host program of a few hundred lines that embeds libsevmirror by its table of callbacks alone: a VM without devices that runs a
+ * payload in ring 3 on the machine's own /dev/kvm, without SEV. It shows what an embedder has to do, and lets the engine be tested at
+ * native speed.
+ */
+#ifndef TESTS_KVM_TINY_HOST_H
+#define TESTS_KVM_TINY_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sevmirror/host.h>
+
+#include "payloads/sdk/payload.h"
+
+struct tiny_host;
+
+struct tiny_config {
+	uint64_t ram_bytes; /* a multiple of 2 MiB, at least 16 MiB, at most 1 GiB */
+	uint32_t nvcpus;
+	uint64_t args[PAYLOAD_ARGS];
+};
+
+extern const struct sevmirror_host_ops tiny_host_ops;
+
+/* A host without a VM; tiny_host_launch() or a migration gives it one. elf: the payload's file. NULL when out of memory. */
+struct tiny_host *tiny_host_create(const char *elf);
+void tiny_host_destroy(struct tiny_host *host);
+
+/* Build the VM with the payload loaded, and let it run. 0 or a negative errno. */
+int tiny_host_launch(struct tiny_host *host, const struct tiny_config *config);
+
+/* What the payload and its host share; NULL without a VM. */
+struct payload_shared *tiny_host_shared(struct tiny_host *host);
+
+/* Guest RAM as the VMM sees it, for tests that look at it or spoil it. */
+void *tiny_host_ram(struct tiny_host *host);
+uint64_t tiny_host_work_gpa(struct tiny_host *host);
+
+/* Tell the payload to finish and wait: it verifies all its memory once more. True if it found no error. */
+bool tiny_host_finish(struct tiny_host *host);
+
+bool tiny_host_running(struct tiny_host *host);
+bool tiny_host_handed_over(struct tiny_host *host);
+
+/* Faults to inject: what state_load() and disks_acquire() return, 0 for none. */
+void tiny_host_fail(struct tiny_host *host, int state_load, int disks_acquire);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/kvm/wire_proxy.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/migrate/address.h"
+
+#define CONNECTIONS_MAX 16
+#define SPAN		64
+
+struct wire_proxy {
+	pid_t pid;
+	char address[128];
+};
+
+struct link {
+	int client, server;
+	uint64_t forwarded; /* bytes towards the target */
+};
+
+static bool send_all(int fd, const uint8_t *buf, size_t len)
+{
+	while (len) {
+		ssize_t n = send(fd, buf, len, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return false;
+		buf += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+static bool read_span(int fd, uint8_t *buf, size_t len)
+{
+	return recv(fd, buf, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+/* The fault itself, at its place. False: the connection ends. */
+static bool commit_fault(struct link *l, enum wire_fault_kind kind)
+{
+	uint8_t buf[2 * SPAN];
+
+	if (kind == WIRE_CUT || !read_span(l->client, buf, kind == WIRE_FLIP ? 1 : SPAN))
+		return false;
+	switch (kind) {
+	case WIRE_FLIP:
+		buf[0] ^= 0x04;
+		return send_all(l->server, buf, 1);
+	case WIRE_DROP:
+		return true;
+	case WIRE_REPEAT:
+		return send_all(l->server, buf, SPAN) && send_all(l->server, buf, SPAN);
+	case WIRE_SWAP:
+		return read_span(l->client, buf + SPAN, SPAN) &&
+		       send_all(l->server, buf + SPAN, SPAN) && send_all(l->server, buf, SPAN);
+	default:
+		return false;
+	}
+}
+
+/* Bytes from the source. Up to the fault's place they go as they are. */
+static bool forward(struct link *l, bool faulty, const struct wire_fault *fault)
+{
+	static uint8_t buf[65536];
+	size_t max = sizeof(buf);
+	ssize_t n;
+
+	if (faulty && l->forwarded == fault->at) {
+		l->forwarded += SPAN;
+		return commit_fault(l, fault->kind);
+	}
+	if (faulty && l->forwarded < fault->at && fault->at - l->forwarded < max)
+		max = fault->at - l->forwarded;
+	n = recv(l->client, buf, max, 0);
+	if (n <= 0)
+		return false;
+	l->forwarded += (uint64_t)n;
+	return send_all(l->server, buf, (size_t)n);
+}
+
+static bool back(struct link *l)
+{
+	static uint8_t buf[65536];
+	ssize_t n = recv(l->server, buf, sizeof(buf), 0);
+
+	return n > 0 && send_all(l->client, buf, (size_t)n);
+}
+
+static void hang_up(struct link *l)
+{
+	close(l->client);
+	close(l->server);
+	l->client = l->server = -1;
+}
+
+static void serve(int listen_fd, const char *target, const struct wire_fault *fault)
+{
+	struct link links[CONNECTIONS_MAX];
+	unsigned int n = 0;
+	char why[256];
+
+	for (;;) {
+		struct pollfd p[1 + 2 * CONNECTIONS_MAX] = { { .fd = listen_fd,
+							       .events = POLLIN } };
+
+		for (unsigned int i = 0; i < n; i++) {
+			p[1 + 2 * i] = (struct pollfd){ .fd = links[i].client, .events = POLLIN };
+			p[2 + 2 * i] = (struct pollfd){ .fd = links[i].server, .events = POLLIN };
+		}
+		poll(p, 1 + 2 * n, -1);
+		for (unsigned int i = 0; i < n; i++) {
+			if ((p[1 + 2 * i].revents &&
+			     !forward(&links[i], i == fault->connection, fault)) ||
+			    (p[2 + 2 * i].revents && links[i].server >= 0 && !back(&links[i])))
+				hang_up(&links[i]);
+		}
+		if (p[0].revents && n < CONNECTIONS_MAX) {
+			links[n].client = address_accept(listen_fd, 0);
+			links[n].server = address_connect(target, 2000, why, sizeof(why));
+			links[n].forwarded = 0;
+			if (links[n].server < 0)
+				hang_up(&links[n]);
+			n++;
+		}
+	}
+}
+
+struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault *fault)
+{
+	struct wire_proxy *proxy = calloc(1, sizeof(*proxy));
+	char why[256];
+	int fd = address_listen("127.0.0.1:0", why, sizeof(why));
+
+	if (!proxy || fd < 0 || address_of(fd, proxy->address, sizeof(proxy->address))) {
+		free(proxy);
+		return NULL;
+	}
+	proxy->pid = fork();
+	if (proxy->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		serve(fd, target, fault);
+	}
+	close(fd);
+	return proxy;
+}
+
+const char *wire_proxy_address(const struct wire_proxy *proxy)
+{
+	return proxy->address;
+}
+
+void wire_proxy_stop(struct wire_proxy *proxy)
+{
+	kill(proxy->pid, SIGKILL);
+	waitpid(proxy->pid, NULL, 0);
+	free(proxy);
+}

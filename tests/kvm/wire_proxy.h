@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A hostile network: forwards connections to an address, and does something to the bytes that go to it. */
+#ifndef TESTS_KVM_WIRE_PROXY_H
+#define TESTS_KVM_WIRE_PROXY_H
+
+#include <stdint.h>
+
+enum wire_fault_kind {
+	WIRE_FLIP, /* one bit of the byte at `at` */
+	WIRE_DROP, /* 64 bytes from there on are lost */
+	WIRE_REPEAT, /* 64 bytes come twice */
+	WIRE_SWAP, /* 64 bytes change places with the next 64 */
+	WIRE_CUT, /* the connection closes there */
+};
+
+struct wire_fault {
+	enum wire_fault_kind kind;
+	unsigned int connection; /* the how-manieth, from 0 */
+	uint64_t at;
+};
+
+struct wire_proxy;
+
+/* In a process of its own. NULL when it cannot be started. */
+struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault *fault);
+const char *wire_proxy_address(const struct wire_proxy *proxy);
+void wire_proxy_stop(struct wire_proxy *proxy);
+
+#endif
