@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "lib/sev/policy.h"
+#include "vmm/devices/virtio_net.h"
 
 #define NAME_MAX_CHARS 64
 
@@ -27,6 +28,8 @@ static const char help[] =
 	"  --memory SIZE     guest memory, a multiple of 2M (default: 256M)\n"
 	"  --cpus N          virtual CPUs (default: 1)\n"
 	"  --hugepages       back the memory by 2 MiB pages\n"
+	"  --disk FILE[,ro]  a disk: a raw image or a block device; up to 4\n"
+	"  --net tap=NAME[,mac=MAC]  a network card on this tap interface; up to 3\n"
 	"  --sev MODE        on, off, or auto: encrypt where the host can (default: auto)\n"
 	"  --policy POLICY   SEV policy, flags or a number (default: NODBG|NOKS|SEV)\n"
 	"  --session FILE    the guest owner's session blob, with\n"
@@ -47,6 +50,8 @@ enum option_id {
 	OPT_MEMORY,
 	OPT_CPUS,
 	OPT_HUGEPAGES,
+	OPT_DISK,
+	OPT_NET,
 	OPT_SEV,
 	OPT_POLICY,
 	OPT_SESSION,
@@ -63,6 +68,8 @@ static const struct option long_options[] = {
 	{ "memory", required_argument, NULL, OPT_MEMORY },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
 	{ "hugepages", no_argument, NULL, OPT_HUGEPAGES },
+	{ "disk", required_argument, NULL, OPT_DISK },
+	{ "net", required_argument, NULL, OPT_NET },
 	{ "sev", required_argument, NULL, OPT_SEV },
 	{ "policy", required_argument, NULL, OPT_POLICY },
 	{ "session", required_argument, NULL, OPT_SESSION },
@@ -155,6 +162,61 @@ static int parse_sev(struct run_options *options, const char *text, struct why *
 	return why_set(why, -EINVAL, "--sev %s: on, off or auto is needed", text);
 }
 
+/* FILE or FILE,ro. The comma is cut off in place. */
+static int parse_disk(struct run_options *options, char *text, struct why *why)
+{
+	struct machine_disk *disk = &options->machine.disks[options->machine.ndisks];
+	size_t len = strlen(text);
+
+	if (options->machine.ndisks == MACHINE_MAX_DISKS)
+		return why_set(why, -EINVAL, "a guest has at most %d disks", MACHINE_MAX_DISKS);
+	disk->read_only = len > 3 && !strcmp(text + len - 3, ",ro");
+	if (disk->read_only)
+		text[len - 3] = '\0';
+	if (!*text)
+		return why_set(why, -EINVAL, "--disk needs a file");
+	disk->path = text;
+	options->machine.ndisks++;
+	return 0;
+}
+
+/* A locally administered address that follows from the interface's name, so that the guest keeps it. */
+static void mac_from_name(const char *name, uint8_t mac[6])
+{
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	while (*name)
+		hash = (hash ^ (uint8_t)*name++) * 16777619u;
+	mac[0] = 0x52;
+	mac[1] = 0x54;
+	mac[2] = (uint8_t)(hash >> 24);
+	mac[3] = (uint8_t)(hash >> 16);
+	mac[4] = (uint8_t)(hash >> 8);
+	mac[5] = (uint8_t)hash;
+}
+
+static int parse_net(struct run_options *options, char *text, struct why *why)
+{
+	struct machine_net *net = &options->machine.nets[options->machine.nnets];
+	char *mac = strstr(text, ",mac=");
+
+	if (options->machine.nnets == MACHINE_MAX_NETS)
+		return why_set(why, -EINVAL, "a guest has at most %d network cards",
+			       MACHINE_MAX_NETS);
+	if (mac)
+		*mac = '\0';
+	if (strncmp(text, "tap=", 4) != 0 || !text[4])
+		return why_set(why, -EINVAL, "--net %s: tap=NAME or tap=NAME,mac=MAC is needed",
+			       text);
+	net->tap = text + 4;
+	mac_from_name(net->tap, net->mac);
+	if (mac && mac_parse(mac + 5, net->mac))
+		return why_set(why, -EINVAL,
+			       "--net: %s is no address of a card (52:54:00:12:34:56)", mac + 5);
+	options->machine.nnets++;
+	return 0;
+}
+
 static int parse_arg(struct run_options *options, unsigned int *nargs, const char *text,
 		     struct why *why)
 {
@@ -167,7 +229,7 @@ static int parse_arg(struct run_options *options, unsigned int *nargs, const cha
 	return 0;
 }
 
-static int parse_one(struct run_options *options, int id, const char *arg, unsigned int *nargs,
+static int parse_one(struct run_options *options, int id, char *arg, unsigned int *nargs,
 		     struct why *why)
 {
 	switch (id) {
@@ -200,6 +262,10 @@ static int parse_one(struct run_options *options, int id, const char *arg, unsig
 	case OPT_HUGEPAGES:
 		options->machine.vm.hugepages = true;
 		return 0;
+	case OPT_DISK:
+		return parse_disk(options, arg, why);
+	case OPT_NET:
+		return parse_net(options, arg, why);
 	case OPT_SEV:
 		return parse_sev(options, arg, why);
 	case OPT_POLICY:

@@ -5,39 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/devices/bus.h"
-#include "vmm/devices/layout.h"
-#include "vmm/devices/serial.h"
+#include "lib/sev/pagemap.h"
 #include "vmm/vm/machine_image.h"
+#include "vmm/vm/machine_private.h"
 
-struct machine {
-	struct machine_config config;
-	struct vm *vm;
-};
+#define PAGE_BYTES	  4096u
 
-/* The bus takes the device over, or it is destroyed. */
-static int plug(struct machine *machine, enum bus_space space, uint64_t base, uint64_t len,
-		struct device *dev, struct why *why)
+static int plan_helper(struct machine *machine, struct why *why)
 {
-	int err = bus_add(vm_bus(machine->vm), space, base, len, dev);
-
-	if (!err)
-		return 0;
-	why_set(why, err, "the device %s at 0x%llx: %s", dev->ops->name, (unsigned long long)base,
-		strerror(-err));
-	dev->ops->destroy(dev);
-	return err;
-}
-
-static int add_serial(struct machine *machine, struct why *why)
-{
-	struct device *dev;
-	int err = serial_create(&dev, vm_irq_line(machine->vm, SERIAL_GSI),
-				machine->config.console_in, machine->config.console_out);
+	const struct launch_config config = { .memory_bytes = machine->config.vm.memory_bytes,
+					      .c_mask = vm_c_mask(machine->vm) };
+	struct region_plan *plan = &machine->helper;
+	int err = launch_helper_plan(plan, &config, why);
 
 	if (err)
-		return why_set(why, err, "no serial port: %s", strerror(-err));
-	return plug(machine, BUS_PIO, SERIAL_PORT, SERIAL_PORTS, dev, why);
+		return err;
+	err = sev_pagemap_set_always_private(vm_pagemap(machine->vm), plan->gpa / PAGE_BYTES,
+					     plan->bytes / PAGE_BYTES);
+	return err ? why_set(why, err, "the helper region does not lie in the guest's memory") : 0;
 }
 
 int machine_create(struct machine **machinep, const struct machine_config *config, struct why *why)
@@ -49,8 +34,10 @@ int machine_create(struct machine **machinep, const struct machine_config *confi
 		return why_set(why, -ENOMEM, "out of memory");
 	machine->config = *config;
 	err = vm_create(&machine->vm, &config->vm, why);
+	if (!err)
+		err = plan_helper(machine, why);
 	if (!err && !config->vm.payload)
-		err = add_serial(machine, why);
+		err = machine_add_devices(machine, why);
 	if (err) {
 		machine_destroy(machine);
 		return err;
@@ -65,6 +52,11 @@ void machine_destroy(struct machine *machine)
 		return;
 	vm_destroy(machine->vm);
 	free(machine);
+}
+
+const struct region_plan *machine_helper(const struct machine *machine)
+{
+	return &machine->helper;
 }
 
 struct vm *machine_vm(const struct machine *machine)

@@ -10,11 +10,33 @@
 #include "vmm/vm/vm.h"
 
 struct machine;
+struct region_plan;
+
+struct machine_disk {
+	const char *path; /* a raw image or a block device */
+	bool read_only;
+};
+
+struct machine_net {
+	const char *tap; /* the interface's name */
+	uint8_t mac[6];
+};
+
+/* Slots of virtio devices are given out in this order: disks, networks, the random number generator. */
+#define MACHINE_MAX_DISKS 4
+#define MACHINE_MAX_NETS  3
 
 /* Strings are borrowed for the machine's life. */
 struct machine_config {
 	struct vm_config vm;
-	int console_in, console_out; /* of the serial port, -1: none; borrowed */
+	/* of the serial port, -1: none; borrowed */
+	int console_in, console_out;
+	struct machine_disk disks[MACHINE_MAX_DISKS];
+	unsigned int ndisks;
+	struct machine_net nets[MACHINE_MAX_NETS];
+	unsigned int nnets;
+	/* comes from another host: disks are opened at the hand-over only */
+	bool incoming;
 };
 
 /* What it boots from; paths of files. Borrowed while machine_boot() runs. */
@@ -36,5 +58,14 @@ int machine_boot(struct machine *machine, const struct machine_boot *boot,
 		 uint8_t measurement[SEV_MEASUREMENT_BYTES], struct why *why);
 
 struct vm *machine_vm(const struct machine *machine);
+
+/* The Migration Helper's region in this guest. */
+const struct region_plan *machine_helper(const struct machine *machine);
+
+/*
+ * The disks at a migration's hand-over, while the VM is paused (virtio_blk.h). 0 or a negative errno; release goes on after an error.
+ */
+int machine_disks_release(struct machine *machine);
+int machine_disks_acquire(struct machine *machine, struct why *why);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/util/file.h"
+#include "vmm/vm/launch_helper.h"
 
 #define KERNEL_BYTES_MAX  (256u << 20)
 #define INITRD_BYTES_MAX  (2047u << 20)
@@ -54,6 +55,7 @@ int machine_image_create(struct launch_image **image, const struct machine_image
 			 const struct machine_boot *boot, struct why *why)
 {
 	struct boot_files files = { 0 };
+	struct launch_helper helper = { 0 };
 	struct launch_config launch = {
 		.memory_bytes = config->memory_bytes,
 		.cpus = config->cpus,
@@ -68,8 +70,11 @@ int machine_image_create(struct launch_image **image, const struct machine_image
 		launch.initrd = files.initrd_blob;
 		launch.payload = files.payload_blob;
 		memcpy(launch.payload_args, boot->payload_args, sizeof(launch.payload_args));
-		err = launch_image_create(image, &launch, why);
+		err = launch_helper_make(&helper, &launch, why);
 	}
+	if (!err)
+		err = launch_image_create(image, &launch, why);
+	launch_helper_free(&helper);
 	free(files.kernel);
 	free(files.initrd);
 	free(files.payload);

@@ -184,6 +184,23 @@ static int add_tss(struct launch_image *image, struct why *why)
 	return 0;
 }
 
+/*
+ * A payload finds its work area zeroed. Without encryption fresh memory is; private memory that was never launched reads as noise, so
+ * then the zeros are part of the image.
+ */
+static int add_work_area(struct launch_image *image, const struct launch_config *config,
+			 struct why *why)
+{
+	struct launch_ram ram;
+	int err = 0;
+
+	launch_ram(&ram, config);
+	if (config->c_mask)
+		launch_segment_add(image, "work area", WORK_GPA, ram.usable_end - WORK_GPA, &err,
+				   why);
+	return err;
+}
+
 int launch_payload(struct launch_image *image, const struct launch_config *config, struct why *why)
 {
 	uint64_t entry;
@@ -191,7 +208,7 @@ int launch_payload(struct launch_image *image, const struct launch_config *confi
 
 	if ((err = add_program(image, &config->payload, &entry, why)) ||
 	    (err = add_params(image, config, why)) || (err = add_page_tables(image, config, why)) ||
-	    (err = add_tss(image, why)))
+	    (err = add_tss(image, why)) || (err = add_work_area(image, config, why)))
 		return err;
 	image->entry = (struct launch_entry){
 		.mode = LAUNCH_PAYLOAD,

@@ -362,6 +362,13 @@ static void set_irq(void *opaque, unsigned int gsi, bool level)
 	ioctl(vm->vm_fd, KVM_IRQ_LINE, &irq);
 }
 
+int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd)
+{
+	struct kvm_ioeventfd notify = { .addr = gpa, .len = sizeof(uint32_t), .fd = fd };
+
+	return ioctl(vm->vm_fd, KVM_IOEVENTFD, &notify) < 0 ? -errno : 0;
+}
+
 struct irq_line vm_irq_line(struct vm *vm, unsigned int gsi)
 {
 	return (struct irq_line){ .set = set_irq, .opaque = vm, .gsi = gsi };

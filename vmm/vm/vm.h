@@ -112,6 +112,9 @@ struct payload_shared *vm_payload_shared(const struct vm *vm);
 /* The guest's TSC frequency, 0 when KVM does not know it. */
 uint64_t vm_tsc_khz(const struct vm *vm);
 
+/* Let KVM write 1 to the eventfd when the guest writes 4 bytes at gpa, instead of an exit. 0 or a negative errno. */
+int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd);
+
 /* The line gsi of the guest's interrupt controllers; valid as long as the VM. */
 struct irq_line vm_irq_line(struct vm *vm, unsigned int gsi);
 

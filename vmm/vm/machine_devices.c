@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/devices/bus.h"
+#include "vmm/devices/layout.h"
+#include "vmm/devices/serial.h"
+#include "vmm/devices/virtio.h"
+#include "vmm/devices/virtio_blk.h"
+#include "vmm/devices/virtio_net.h"
+#include "vmm/devices/virtio_rng.h"
+#include "vmm/vm/machine_private.h"
+
+_Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + 1 <= VIRTIO_MMIO_SLOTS, "slots");
+
+/* The bus takes the device over, or it is destroyed. */
+static int plug(struct machine *machine, enum bus_space space, uint64_t base, uint64_t len,
+		struct device *dev, struct why *why)
+{
+	int err = bus_add(vm_bus(machine->vm), space, base, len, dev);
+
+	if (!err)
+		return 0;
+	why_set(why, err, "the device %s at 0x%llx: %s", dev->ops->name, (unsigned long long)base,
+		strerror(-err));
+	dev->ops->destroy(dev);
+	return err;
+}
+
+static int add_serial(struct machine *machine, struct why *why)
+{
+	struct device *dev;
+	int err = serial_create(&dev, vm_irq_line(machine->vm, SERIAL_GSI),
+				machine->config.console_in, machine->config.console_out);
+
+	if (err)
+		return why_set(why, err, "no serial port: %s", strerror(-err));
+	return plug(machine, BUS_PIO, SERIAL_PORT, SERIAL_PORTS, dev, why);
+}
+
+/* A model into the next slot; NULL: an empty one. Takes the model over whatever happens. */
+static int add_virtio(struct machine *machine, unsigned int *slot, struct virtio_model *model,
+		      struct why *why)
+{
+	uint64_t base = VIRTIO_MMIO_BASE + *slot * VIRTIO_MMIO_STRIDE;
+	struct device *dev;
+	int err;
+
+	if (model)
+		err = virtio_create(&dev, model, vm_memory(machine->vm),
+				    vm_irq_line(machine->vm, VIRTIO_MMIO_GSI + *slot));
+	else
+		err = virtio_create_empty(&dev);
+	if (err) {
+		if (model)
+			model->ops->destroy(model);
+		return why_set(why, err, "no virtio device in slot %u: %s", *slot, strerror(-err));
+	}
+	err = plug(machine, BUS_MMIO, base, VIRTIO_MMIO_STRIDE, dev, why);
+	if (err)
+		return err;
+	++*slot;
+	if (!model)
+		return 0;
+	err = vm_ioeventfd(machine->vm, base + VIRTIO_MMIO_NOTIFY_OFFSET, virtio_notify_fd(dev));
+	return err ? why_set(why, err, "KVM_IOEVENTFD: %s", strerror(-err)) : 0;
+}
+
+static int disk_failed(const char *path, int err, struct why *why)
+{
+	if (err == -EAGAIN)
+		return why_set(why, err, "the disk %s is in use by another VM", path);
+	if (err == -EINVAL)
+		return why_set(why, err,
+			       "the disk %s is neither a file nor a block device, or empty", path);
+	if (err == -ESTALE)
+		return why_set(why, err, "the disk %s has not the size that the guest knows", path);
+	return why_set(why, err, "the disk %s: %s", path, strerror(-err));
+}
+
+static int add_disk(struct machine *machine, unsigned int i, unsigned int *slot, struct why *why)
+{
+	const struct machine_disk *disk = &machine->config.disks[i];
+	struct virtio_blk_options options = { .path = disk->path,
+					      .read_only = disk->read_only,
+					      .deferred = machine->config.incoming };
+	int err = virtio_blk_create(&machine->disks[i], &options);
+
+	if (err)
+		return disk_failed(disk->path, err, why);
+	return add_virtio(machine, slot, machine->disks[i], why);
+}
+
+static int net_failed(const char *tap, int err, struct why *why)
+{
+	if (err == -EPERM)
+		return why_set(
+			why, err,
+			"the interface %s is not yours: `ip tuntap add %s mode tap user $USER` "
+			"makes one that is",
+			tap, tap);
+	if (err == -ENODEV)
+		return why_set(why, err, "no tap %s: the host has no tun driver (modprobe tun)",
+			       tap);
+	if (err == -EBUSY)
+		return why_set(why, err, "the interface %s is in use by another program", tap);
+	return why_set(why, err, "the interface %s: %s", tap, strerror(-err));
+}
+
+static int add_net(struct machine *machine, const struct machine_net *net, unsigned int *slot,
+		   struct why *why)
+{
+	struct virtio_model *model;
+	int fd = tap_open(net->tap), err;
+
+	if (fd < 0)
+		return net_failed(net->tap, fd, why);
+	err = virtio_net_create(&model, fd, net->mac);
+	if (err) {
+		close(fd);
+		return net_failed(net->tap, err, why);
+	}
+	return add_virtio(machine, slot, model, why);
+}
+
+static int add_rng(struct machine *machine, unsigned int *slot, struct why *why)
+{
+	struct virtio_model *model;
+	int err = virtio_rng_create(&model);
+
+	if (err)
+		return why_set(why, err, "no random number generator: %s", strerror(-err));
+	return add_virtio(machine, slot, model, why);
+}
+
+int machine_add_devices(struct machine *machine, struct why *why)
+{
+	unsigned int i, slot = 0;
+	int err = add_serial(machine, why);
+
+	for (i = 0; !err && i < machine->config.ndisks; i++)
+		err = add_disk(machine, i, &slot, why);
+	for (i = 0; !err && i < machine->config.nnets; i++)
+		err = add_net(machine, &machine->config.nets[i], &slot, why);
+	if (!err)
+		err = add_rng(machine, &slot, why);
+	while (!err && slot < VIRTIO_MMIO_SLOTS)
+		err = add_virtio(machine, &slot, NULL, why);
+	return err;
+}
+
+int machine_disks_release(struct machine *machine)
+{
+	unsigned int i;
+	int err = 0, one;
+
+	for (i = 0; i < machine->config.ndisks; i++) {
+		one = virtio_blk_detach(machine->disks[i]);
+		err = err ? err : one;
+	}
+	return err;
+}
+
+int machine_disks_acquire(struct machine *machine, struct why *why)
+{
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < machine->config.ndisks; i++) {
+		err = virtio_blk_attach(machine->disks[i]);
+		if (err) {
+			machine_disks_release(machine);
+			return disk_failed(machine->config.disks[i].path, err, why);
+		}
+	}
+	return 0;
+}

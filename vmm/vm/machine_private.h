@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_VM_MACHINE_PRIVATE_H
+#define VMM_VM_MACHINE_PRIVATE_H
+
+#include "vmm/vm/launch_helper.h"
+#include "vmm/vm/machine.h"
+
+struct virtio_model;
+
+struct machine {
+	struct machine_config config;
+	struct vm *vm;
+	struct region_plan helper;
+	struct virtio_model *disks[MACHINE_MAX_DISKS]; /* the bus owns them */
+};
+
+/* machine_devices.c: the serial port and all virtio slots, empty ones too. */
+int machine_add_devices(struct machine *machine, struct why *why);
+
+#endif
