@@ -13,7 +13,7 @@
 #include "emulator/psp/wire.h"
 
 #define RAM_BASE  0x100000ull
-#define RAM_BYTES 0x200000ull
+#define RAM_BYTES 0x1000000ull
 #define MIN_ASID  1
 #define MAX_ASID  8
 #define C_BIT	  (1ull << 47)

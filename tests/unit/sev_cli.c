@@ -367,7 +367,7 @@ static void expect_other_digest(struct bench *b, const char *digest, const char 
 	assert_string_not_equal(b->out, digest);
 }
 
-#define USUAL "--c-bit 47 --tsc-khz 2000000 --memory 64M --cpus 2 --arg 5"
+#define USUAL "--c-bit 47 --tsc-khz 2000000 --memory 12M --cpus 2 --arg 5"
 
 static void the_digest_is_of_the_dumped_image(void **state)
 {
@@ -398,9 +398,9 @@ static void all_that_a_guest_starts_from_counts(void **state)
 	measure(b, payload, USUAL);
 	strcpy(digest, b->out);
 	expect_other_digest(b, digest, payload,
-			    "--c-bit 51 --tsc-khz 2000000 --memory 64M --cpus 2 --arg 5");
+			    "--c-bit 51 --tsc-khz 2000000 --memory 12M --cpus 2 --arg 5");
 	expect_other_digest(b, digest, payload,
-			    "--c-bit 47 --tsc-khz 2000001 --memory 64M --cpus 2 --arg 5");
+			    "--c-bit 47 --tsc-khz 2000001 --memory 12M --cpus 2 --arg 5");
 	expect_other_digest(b, digest, payload,
 			    "--c-bit 47 --tsc-khz 2000000 --memory 66M --cpus 2 --arg 5");
 	expect_other_digest(b, digest, payload,
@@ -450,7 +450,7 @@ static void libvirts_validator_agrees(void **state)
 	measure(b, getenv("PAYLOAD"), USUAL " --dump-image %D/image");
 	assert_int_equal(run_sevmirror(b, "owner session --root emulation --name %D/vm %D"), 0);
 	in_folder(b, "image", path);
-	assert_int_equal(util_read_file(path, 1 << 20, &image, &len), 0);
+	assert_int_equal(util_read_file(path, 128 << 20, &image, &len), 0);
 	launch(b, image, len);
 	assert_int_equal(shell(b, VALIDATE), 0);
 	((uint8_t *)image)[len / 2] ^= 1;

@@ -96,7 +96,7 @@ static int add_cmdline(struct launch_image *image, const struct launch_config *c
 			       max);
 	bytes = launch_segment_add(image, "command line", LAYOUT_CMDLINE_GPA, len + 1, &err, why);
 	if (bytes)
-		memcpy(bytes, cmdline, len);
+		memcpy(bytes, cmdline, len + 1);
 	return err;
 }
 

@@ -9,7 +9,7 @@
 #include "vmm/vm/machine_image.h"
 #include "vmm/vm/machine_private.h"
 
-#define PAGE_BYTES	  4096u
+#define PAGE_BYTES 4096u
 
 static int plan_helper(struct machine *machine, struct why *why)
 {

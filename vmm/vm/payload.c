@@ -77,8 +77,8 @@ static int add_program(struct launch_image *image, const struct launch_blob *elf
 {
 	const uint8_t *file = elf->bytes;
 	uint64_t first = UINT64_MAX, end = 0;
-	Elf64_Phdr phdrs[PAYLOAD_MAX_PHDRS];
-	Elf64_Ehdr ehdr;
+	Elf64_Phdr phdrs[PAYLOAD_MAX_PHDRS] = { 0 };
+	Elf64_Ehdr ehdr = { 0 };
 	uint8_t *bytes;
 	unsigned int i;
 	int err;

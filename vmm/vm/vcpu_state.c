@@ -146,7 +146,7 @@ static int load_fixed(struct vcpu *vcpu, enum vcpu_part id, const struct state_p
 
 	if (!state->bytes && part->cap)
 		return 0;
-	if (state->len != part->bytes)
+	if (!state->bytes || state->len != part->bytes)
 		return why_set(why, -EINVAL, "CPU %u: its %s have %zu bytes, not %zu", vcpu->index,
 			       part->name, state->len, part->bytes);
 	memcpy(bytes, state->bytes, part->bytes);
@@ -161,7 +161,7 @@ static int load_xsave(struct vcpu *vcpu, const struct state_part *state, struct 
 	void *xsave;
 	int err = 0;
 
-	if (state->len < XSAVE_BYTES_MIN || state->len > XSAVE_BYTES_MAX)
+	if (!state->bytes || state->len < XSAVE_BYTES_MIN || state->len > XSAVE_BYTES_MAX)
 		return why_set(why, -EINVAL, "CPU %u: its FPU state has %zu bytes", vcpu->index,
 			       state->len);
 	if (state->len > bytes)

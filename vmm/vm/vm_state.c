@@ -214,7 +214,7 @@ static int load_chips(struct vm *vm, const struct state_part *parts, struct why 
 	for (i = 0; i < 3; i++) {
 		const struct state_part *part = &parts[PART_PIC_MASTER + i];
 
-		if (part->len != sizeof(chip.chip))
+		if (!part->bytes || part->len != sizeof(chip.chip))
 			return malformed(why, "an interrupt controller");
 		memset(&chip, 0, sizeof(chip));
 		chip.chip_id = chip_ids[i];
@@ -222,7 +222,7 @@ static int load_chips(struct vm *vm, const struct state_part *parts, struct why 
 		if (ioctl(vm->vm_fd, KVM_SET_IRQCHIP, &chip) < 0)
 			return why_errno(why, "KVM_SET_IRQCHIP");
 	}
-	if (parts[PART_PIT].len != sizeof(pit))
+	if (!parts[PART_PIT].bytes || parts[PART_PIT].len != sizeof(pit))
 		return malformed(why, "the PIT");
 	memcpy(&pit, parts[PART_PIT].bytes, sizeof(pit));
 	if (ioctl(vm->vm_fd, KVM_SET_PIT2, &pit) < 0)
