@@ -66,6 +66,12 @@ int cli_print_json(json_t *value);
 int cli_finish(int code);
 
 int cli_run(int argc, char **argv);
+int cli_status(int argc, char **argv);
+int cli_pause(int argc, char **argv);
+int cli_resume(int argc, char **argv);
+int cli_stop(int argc, char **argv);
+int cli_measurement(int argc, char **argv);
+int cli_inject_secret(int argc, char **argv);
 int cli_owner(int argc, char **argv);
 int cli_platform(int argc, char **argv);
 int cli_doctor(int argc, char **argv);

@@ -8,6 +8,12 @@
 static const struct cli_command commands[] = {
 	{ "run", "run a guest: a Linux kernel or a payload, encrypted where the host can",
 	  cli_run },
+	{ "status", "what a running VM is doing, or all of them", cli_status },
+	{ "pause", "stop a VM's CPUs", cli_pause },
+	{ "resume", "let a paused VM go on", cli_resume },
+	{ "stop", "end a VM", cli_stop },
+	{ "measurement", "what was measured of a VM's launch, for its owner", cli_measurement },
+	{ "inject-secret", "give a VM its owner's secret", cli_inject_secret },
 	{ "owner", "what the guest's owner does, on any machine: verify, measure, send secrets",
 	  cli_owner },
 	{ "platform", "this host's secure processor: its state and certificates", cli_platform },

@@ -191,7 +191,7 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 				    name);
 	case -ENOENT:
 		return control_fail(err, ret, CONTROL_FAILED,
-				    "no VM named '%s' is running; 'sevmirror list' shows them",
+				    "no VM named '%s' is running; 'sevmirror status' shows them",
 				    name);
 	case -ECONNREFUSED:
 		return control_fail(err, ret, CONTROL_FAILED,

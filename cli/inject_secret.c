@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/vm_client.h"
+#include "lib/util/file.h"
+#include "lib/util/text.h"
+#include "vmm/control/vm_commands.h"
+
+static const char help[] =
+	"usage: sevmirror inject-secret NAME --header FILE --payload FILE [--gpa ADDRESS] [--json]\n"
+	"\n"
+	"Gives a VM that has been launched but has not run yet a secret from its owner; the\n"
+	"files are those of 'sevmirror owner secret' (without --base64). This host cannot read\n"
+	"the secret.\n"
+	"\n"
+	"  --header FILE   ..._secret_header.bin\n"
+	"  --payload FILE  ..._secret_payload.bin\n"
+	"  --gpa ADDRESS   guest-physical address to put it at; by default where the launch\n"
+	"                  image has room for one\n";
+
+/* The file as a JSON string of base64, or NULL after saying what is wrong. */
+static json_t *file_base64(const char *path, size_t max)
+{
+	void *bytes = NULL;
+	json_t *value = NULL;
+	char *text;
+	size_t len = 0;
+	int err = util_read_file(path, max, &bytes, &len);
+
+	if (err) {
+		cli_error("%s: %s", path,
+			  err == -EFBIG ? "this is no part of a secret: too long" : strerror(-err));
+		return NULL;
+	}
+	text = malloc(UTIL_BASE64_BYTES(len));
+	if (text)
+		value = json_string(util_base64_encode(bytes, len, text));
+	if (!value)
+		cli_error("out of memory");
+	free(text);
+	free(bytes);
+	return value;
+}
+
+static int inject(const struct vm_request *request, const char *header, const char *payload,
+		  const uint64_t *gpa)
+{
+	json_t *args = json_object(), *part = file_base64(header, CONTROL_SECRET_HEADER_BYTES);
+
+	if (part)
+		json_object_set_new(args, "header", part);
+	part = part ? file_base64(payload, CONTROL_SECRET_BYTES_MAX) : NULL;
+	if (!part) {
+		json_decref(args);
+		return CLI_FAILURE;
+	}
+	json_object_set_new(args, "secret", part);
+	if (gpa)
+		json_object_set_new(args, "gpa", json_integer((json_int_t)*gpa));
+	return vm_command(request, "inject-secret", args, "the secret is in the guest");
+}
+
+static bool parse_gpa(const char *text, uint64_t *gpa)
+{
+	char *end;
+
+	errno = 0;
+	*gpa = strtoull(text, &end, 0);
+	return *text && *text != '-' && !*end && !errno && *gpa <= INT64_MAX;
+}
+
+int cli_inject_secret(int argc, char **argv)
+{
+	static const struct option options[] = { { "header", required_argument, NULL, 'H' },
+						 { "payload", required_argument, NULL, 'p' },
+						 { "gpa", required_argument, NULL, 'g' },
+						 { "json", no_argument, NULL, 'j' },
+						 { "help", no_argument, NULL, 'h' },
+						 { 0 } };
+	const char *header = NULL, *payload = NULL, *gpa_text = NULL;
+	struct vm_request request = { 0 };
+	uint64_t gpa = 0;
+	int c;
+
+	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+		switch (c) {
+		case CLI_OPT_HELP:
+			return CLI_OK;
+		case 'H':
+			header = optarg;
+			break;
+		case 'p':
+			payload = optarg;
+			break;
+		case 'g':
+			gpa_text = optarg;
+			break;
+		case 'j':
+			request.json = true;
+			break;
+		default:
+			return CLI_USAGE;
+		}
+	}
+	if (argc - optind != 1)
+		return cli_usage(argv[0], "one VM's name is needed");
+	if (!header || !payload)
+		return cli_usage(argv[0], "--header and --payload are both needed");
+	if (gpa_text && !parse_gpa(gpa_text, &gpa))
+		return cli_usage(argv[0], "--gpa %s is no address", gpa_text);
+	request.name = argv[optind];
+	return inject(&request, header, payload, gpa_text ? &gpa : NULL);
+}

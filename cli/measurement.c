@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "cli/vm_client.h"
+
+static const char help[] =
+	"usage: sevmirror measurement NAME [--json]\n"
+	"\n"
+	"Prints what the secure processor measured of a VM's launch, in base64, for the\n"
+	"guest's owner: 'sevmirror owner verify' takes it with --measurement.\n"
+	"\n"
+	"  --json  with the firmware's version and the policy, which the owner needs too\n";
+
+int cli_measurement(int argc, char **argv)
+{
+	struct vm_request request = { 0 };
+	const char *data;
+	json_t *ret = NULL;
+	int code = vm_request_parse(&request, argc, argv, help, false);
+
+	if (code >= 0)
+		return code;
+	code = vm_call(request.name, "query-measurement", NULL, &ret);
+	if (code)
+		return code;
+	if (request.json)
+		return cli_print_json(ret);
+	data = json_string_value(json_object_get(ret, "data"));
+	if (!data)
+		cli_error("the VM answered without a measurement");
+	else
+		puts(data);
+	json_decref(ret);
+	return cli_finish(data ? CLI_OK : CLI_FAILURE);
+}

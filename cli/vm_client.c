@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/vm_client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/control/client.h"
+
+#define ANSWER_MS 30000
+
+int vm_request_parse(struct vm_request *request, int argc, char **argv, const char *help,
+		     bool name_optional)
+{
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
+						 { "help", no_argument, NULL, 'h' },
+						 { 0 } };
+	int c;
+
+	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+		if (c == CLI_OPT_HELP)
+			return CLI_OK;
+		if (c != 'j')
+			return CLI_USAGE;
+		request->json = true;
+	}
+	if (argc - optind > 1)
+		return cli_usage(argv[0], "one name at a time, not '%s' too", argv[optind + 1]);
+	if (argc - optind == 0 && !name_optional)
+		return cli_usage(argv[0], "which VM? a name is needed");
+	request->name = argv[optind];
+	return -1;
+}
+
+static int exit_code(const struct control_error *err)
+{
+	if (err->class && !strcmp(err->class, CONTROL_BAD_ARGUMENTS))
+		return CLI_USAGE;
+	if (err->class && !strcmp(err->class, CONTROL_UNSUPPORTED))
+		return CLI_UNSUPPORTED;
+	return CLI_FAILURE;
+}
+
+int vm_call(const char *name, const char *command, json_t *args, json_t **ret)
+{
+	struct control_client *client = NULL;
+	struct control_error err = { 0 };
+	int failed = control_client_open(&client, name, &err);
+
+	if (failed)
+		json_decref(args);
+	else
+		failed = control_client_call(client, command, args, NULL, ANSWER_MS, ret, NULL,
+					     &err);
+	control_client_close(client);
+	if (!failed)
+		return CLI_OK;
+	cli_error("%s", err.desc);
+	return exit_code(&err);
+}
+
+int vm_command(const struct vm_request *request, const char *command, json_t *args,
+	       const char *done)
+{
+	json_t *ret = NULL;
+	int code = vm_call(request->name, command, args, &ret);
+
+	if (code)
+		return code;
+	if (request->json)
+		return cli_print_json(ret);
+	json_decref(ret);
+	printf("%s: %s\n", request->name, done);
+	return cli_finish(CLI_OK);
+}
+
+const char *vm_bytes(uint64_t bytes, char text[32])
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+	unsigned int unit = 0;
+
+	while (bytes >= 1024 && bytes % 1024 == 0 && unit < 4) {
+		bytes /= 1024;
+		unit++;
+	}
+	snprintf(text, 32, "%" PRIu64 " %s", bytes, units[unit]);
+	return text;
+}

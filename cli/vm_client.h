@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the subcommands that talk to a running VM have in common. */
+#ifndef CLI_VM_CLIENT_H
+#define CLI_VM_CLIENT_H
+
+#include <stdint.h>
+
+#include "cli/cli.h"
+
+/* The arguments of a command that names one VM: NAME and --json, and whatever the command adds. */
+struct vm_request {
+	const char *name;
+	bool json;
+};
+
+/*
+ * Options --json and --help; then exactly one name, or none where that is allowed. Returns -1 to go on, or the exit code to end
+ * with. For commands without options of their own.
+ */
+int vm_request_parse(struct vm_request *request, int argc, char **argv, const char *help,
+		     bool name_optional);
+
+/* One command to the VM; says on standard error what went wrong. Takes args over. CLI_OK and a new reference in *ret, or an exit code. */
+int vm_call(const char *name, const char *command, json_t *args, json_t **ret);
+
+/* The same for a command that returns nothing: prints done (a word for people) or, for machines, {}. */
+int vm_command(const struct vm_request *request, const char *command, json_t *args,
+	       const char *done);
+
+/* "256 MiB": bytes for people. Returns text. */
+const char *vm_bytes(uint64_t bytes, char text[32]);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The subcommands that talk to a running VM: what people see, what scripts see, and exit codes. argv[1] is the program. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/cmocka_all.h"
+#include "vmm/control/vm_commands.h"
+
+static char dir[] = "/tmp/test-cli-XXXXXX";
+static const char *program;
+
+struct vm {
+	struct control *control;
+	enum control_vm_state state;
+	unsigned int secret_bytes;
+};
+
+static int vm_status(void *opaque, struct control_vm_status *s, struct control_error *err)
+{
+	*s = (struct control_vm_status){ .state = ((struct vm *)opaque)->state,
+					 .cpus = 2,
+					 .memory_bytes = 256ULL << 20,
+					 .sev = true,
+					 .sev_policy = 3 };
+	return 0;
+}
+
+static int vm_pause(void *opaque, struct control_error *err)
+{
+	((struct vm *)opaque)->state = CONTROL_VM_PAUSED;
+	return 0;
+}
+
+static int vm_resume(void *opaque, struct control_error *err)
+{
+	return control_fail(err, -1, CONTROL_WRONG_STATE, "the VM is not paused");
+}
+
+static int vm_stop(void *opaque, bool force, struct control_error *err)
+{
+	((struct vm *)opaque)->state = force ? CONTROL_VM_CRASHED : CONTROL_VM_STOPPING;
+	return 0;
+}
+
+static int vm_inject(void *opaque, const struct control_secret *secret, struct control_error *err)
+{
+	((struct vm *)opaque)->secret_bytes = (unsigned int)secret->bytes;
+	return secret->has_gpa && secret->gpa != 0x5000 ?
+		       control_fail(err, -1, CONTROL_FAILED,
+				    "LAUNCH_UPDATE_SECRET: INVALID_ADDRESS") :
+		       0;
+}
+
+static const struct control_vm_ops ops = {
+	.status = vm_status,
+	.pause = vm_pause,
+	.resume = vm_resume,
+	.stop = vm_stop,
+	.inject_secret = vm_inject,
+};
+
+static int setup(void **state)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	struct control_error err = { 0 };
+
+	assert_non_null(vm);
+	vm->state = CONTROL_VM_RUNNING;
+	if (control_create(&vm->control, "web", &err))
+		fail_msg("%s", err.desc);
+	assert_int_equal(control_add_vm_commands(vm->control, &ops, vm), 0);
+	assert_int_equal(control_start(vm->control), 0);
+	*state = vm;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	control_destroy(((struct vm *)*state)->control);
+	free(*state);
+	return 0;
+}
+
+/* Run the program through the shell; all it prints, standard error too, into out. Returns the exit status. */
+static int run(const char *arguments, char *out, size_t max)
+{
+	char command[512];
+	size_t n;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "%s %s 2>&1", program, arguments);
+	f = popen(command, "r");
+	assert_non_null(f);
+	n = fread(out, 1, max - 1, f);
+	out[n] = '\0';
+	return WEXITSTATUS(pclose(f));
+}
+
+static void assert_says(const char *out, const char *what)
+{
+	if (!strstr(out, what))
+		fail_msg("'%s' does not say '%s'", out, what);
+}
+
+static void status_for_people_and_machines(void **state)
+{
+	char out[4096];
+	json_t *status;
+
+	assert_int_equal(run("status web", out, sizeof(out)), 0);
+	assert_says(out, "state      running");
+	assert_says(out, "256 MiB");
+	assert_says(out, "policy 0x3");
+	assert_int_equal(run("status", out, sizeof(out)), 0);
+	assert_says(out, "web ");
+	assert_int_equal(run("status web --json", out, sizeof(out)), 0);
+	status = json_loads(out, 0, NULL);
+	assert_int_equal(json_integer_value(json_object_get(status, "cpus")), 2);
+	json_decref(status);
+	assert_int_equal(run("status --json", out, sizeof(out)), 0);
+	status = json_loads(out, 0, NULL);
+	assert_int_equal(json_array_size(status), 1);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(status, 0), "name")),
+			    "web");
+	json_decref(status);
+}
+
+static void pause_resume_and_stop(void **state)
+{
+	struct vm *vm = *state;
+	char out[4096];
+
+	assert_int_equal(run("pause web", out, sizeof(out)), 0);
+	assert_string_equal(out, "web: paused\n");
+	assert_int_equal(run("status web", out, sizeof(out)), 0);
+	assert_says(out, "paused");
+	assert_int_equal(run("resume web", out, sizeof(out)), 1);
+	assert_says(out, "sevmirror: the VM is not paused");
+	assert_int_equal(run("stop web", out, sizeof(out)), 0);
+	assert_int_equal(vm->state, CONTROL_VM_STOPPING);
+	assert_int_equal(run("stop --force --json web", out, sizeof(out)), 0);
+	assert_string_equal(out, "{}\n");
+	assert_int_equal(vm->state, CONTROL_VM_CRASHED);
+}
+
+static void a_secret_is_passed_on(void **state)
+{
+	struct vm *vm = *state;
+	char out[4096], command[256];
+
+	snprintf(command, sizeof(command),
+		 "head -c 52 /dev/zero >%s/h; head -c 16000 /dev/zero >%s/p", dir, dir);
+	assert_int_equal(system(command), 0);
+	snprintf(command, sizeof(command), "inject-secret web --header %s/h --payload %s/p", dir,
+		 dir);
+	assert_int_equal(run(command, out, sizeof(out)), 0);
+	assert_int_equal(vm->secret_bytes, 16000);
+	strcat(command, " --gpa 0x5001");
+	assert_int_equal(run(command, out, sizeof(out)), 1);
+	assert_says(out, "INVALID_ADDRESS");
+	snprintf(command, sizeof(command), "inject-secret web --header %s/p --payload %s/p", dir,
+		 dir);
+	assert_int_equal(run(command, out, sizeof(out)), 1);
+	assert_says(out, "too long");
+	snprintf(command, sizeof(command), "rm %s/h %s/p", dir, dir);
+	assert_int_equal(system(command), 0);
+}
+
+static void what_is_wrong_is_said(void **state)
+{
+	char out[4096];
+
+	assert_int_equal(run("status nobody", out, sizeof(out)), 1);
+	assert_says(out, "no VM named 'nobody'");
+	assert_int_equal(run("status ../web", out, sizeof(out)), 2);
+	assert_int_equal(run("pause", out, sizeof(out)), 2);
+	assert_says(out, "a name is needed");
+	assert_int_equal(run("pause web db", out, sizeof(out)), 2);
+	assert_int_equal(run("stop web --hard", out, sizeof(out)), 2);
+	assert_int_equal(run("measurement web", out, sizeof(out)), 4);
+	assert_says(out, "not an SEV guest");
+	assert_int_equal(run("inject-secret web --header x", out, sizeof(out)), 2);
+	assert_int_equal(
+		run("inject-secret web --header /nonexistent --payload x", out, sizeof(out)), 1);
+	assert_int_equal(
+		run("inject-secret web --header x --payload x --gpa top", out, sizeof(out)), 2);
+}
+
+static void each_command_has_help(void **state)
+{
+	static const char *const commands[] = { "status", "pause",	 "resume",
+						"stop",	  "measurement", "inject-secret" };
+	char out[4096], command[64];
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		snprintf(command, sizeof(command), "%s --help", commands[i]);
+		assert_int_equal(run(command, out, sizeof(out)), 0);
+		assert_says(out, "usage: sevmirror ");
+		assert_says(out, commands[i]);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(status_for_people_and_machines, setup, teardown),
+		cmocka_unit_test_setup_teardown(pause_resume_and_stop, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_secret_is_passed_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
+		cmocka_unit_test(each_command_has_help),
+	};
+	int failed;
+
+	if (argc != 2 || !mkdtemp(dir) || setenv("SEVMIRROR_RUNTIME_DIR", dir, 1))
+		return 1;
+	program = argv[1];
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	rmdir(dir);
+	return failed;
+}
