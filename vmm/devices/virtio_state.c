@@ -73,7 +73,9 @@ static int load_queue(struct virtio *v, const struct loaded *l, struct virtqueue
 	next_used = state_get16(r);
 	if (r->overflow || vq->size > VIRTQUEUE_SIZE_MAX)
 		return -EINVAL;
-	return ready ? virtqueue_start(vq, next_avail, next_used) : 0;
+	if (!ready)
+		return next_avail || next_used ? -EINVAL : 0;
+	return virtqueue_start(vq, next_avail, next_used);
 }
 
 static bool status_plausible(const struct virtio *v, const struct loaded *l)

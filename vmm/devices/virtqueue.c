@@ -43,6 +43,8 @@ void virtqueue_stop(struct virtqueue *vq)
 	vq->desc = NULL;
 	vq->avail = NULL;
 	vq->used = NULL;
+	vq->next_avail = 0;
+	vq->next_used = 0;
 }
 
 static uint16_t load16(const uint16_t *p)
