@@ -249,19 +249,31 @@ int sev_guest_status(struct sev_guest *guest, struct sev_guest_status *status,
 	return err;
 }
 
+/* KVM tells the size only to who asks with none, and then the command fails. */
+static uint32_t report_bytes(struct sev_guest *guest)
+{
+	struct kvm_sev_attestation_report args = { 0 };
+
+	sev_op(guest, KVM_SEV_GET_ATTESTATION_REPORT, "GET_ATTESTATION_REPORT", &args, NULL);
+	return args.len;
+}
+
 int sev_guest_attestation_report(struct sev_guest *guest, const uint8_t nonce[SEV_NONCE_BYTES],
 				 void *report, uint32_t *bytes, struct sev_error *error)
 {
 	struct kvm_sev_attestation_report args = { .uaddr = addr(report), .len = *bytes };
-	uint32_t room = *bytes;
+	uint32_t needed = report_bytes(guest);
 	int err;
 
+	if (needed > *bytes) {
+		*bytes = needed;
+		return sev_error_set(error, -ENOSPC,
+				     "GET_ATTESTATION_REPORT: the report has %u bytes", needed);
+	}
 	memcpy(args.mnonce, nonce, SEV_NONCE_BYTES);
 	err = sev_op(guest, KVM_SEV_GET_ATTESTATION_REPORT, "GET_ATTESTATION_REPORT", &args, error);
-	*bytes = args.len;
-	if (err && args.len > room)
-		return sev_error_set(error, -ENOSPC,
-				     "GET_ATTESTATION_REPORT: the report needs %u bytes", args.len);
+	if (!err)
+		*bytes = needed;
 	return err;
 }
 
