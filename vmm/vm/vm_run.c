@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "vmm/devices/bus.h"
 #include "vmm/vm/launch_image.h"
@@ -91,16 +92,6 @@ int vm_launch_finish(struct vm *vm, struct why *why)
 	return err ? why_sev(why, err, &error) : 0;
 }
 
-int vm_start(struct vm *vm, struct why *why)
-{
-	unsigned int i;
-	int err = 0;
-
-	for (i = 0; !err && i < vm->nvcpus; i++)
-		err = vcpu_start(&vm->vcpus[i], why);
-	return err;
-}
-
 /* Kick every vCPU if it is still to run. */
 static void ask_to_pause(struct vm *vm)
 {
@@ -140,6 +131,20 @@ unsigned int vm_cpus_parked(struct vm *vm)
 	return n;
 }
 
+int vm_start(struct vm *vm, struct why *why)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; !err && i < vm->nvcpus; i++)
+		err = vcpu_start(&vm->vcpus[i], why);
+	pthread_mutex_lock(&vm->lock);
+	while (vm->want == WANT_PAUSE && count_parked(vm) < vm->nvcpus)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+	return err;
+}
+
 int vm_pause(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
@@ -153,10 +158,21 @@ int vm_pause(struct vm *vm)
 	return bus_quiesce(vm->bus) ? -EIO : 0;
 }
 
+/* The guest's watchdogs shall not take the pause for a hang (Linux Documentation/virt/kvm/api.rst, 4.82); no clock page, no effect. */
+static void tell_of_pause(struct vm *vm)
+{
+	unsigned int i;
+
+	for (i = 0; i < vm->nvcpus; i++)
+		ioctl(vm->vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 void vm_resume(struct vm *vm)
 {
-	if (vm->quiet)
+	if (vm->quiet) {
+		tell_of_pause(vm);
 		bus_resume(vm->bus);
+	}
 	vm->quiet = false;
 	pthread_mutex_lock(&vm->lock);
 	if (vm->want == WANT_PAUSE)
