@@ -318,3 +318,19 @@ uint64_t mirror_exits(const struct mirror *m)
 		exits += mirror_vcpu_exits(m->vcpu[i]);
 	return exits;
 }
+
+int mirror_kvm_exits(const struct mirror *m, uint64_t *exits)
+{
+	unsigned int i;
+
+	*exits = 0;
+	for (i = 0; i < m->nvcpus; i++) {
+		uint64_t n;
+		int error = mirror_vcpu_counter(mirror_vcpu_fd(m->vcpu[i]), "exits", &n);
+
+		if (error)
+			return error;
+		*exits += n;
+	}
+	return 0;
+}

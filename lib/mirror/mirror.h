@@ -105,6 +105,11 @@ void mirror_wake(struct mirror *mirror, unsigned int vcpu);
 
 /* Returns to user space since the beginning: KVM_RUN calls that came back. */
 uint64_t mirror_exits(const struct mirror *mirror);
+/*
+ * All VM exits, also those that KVM handled itself (page faults, ioeventfds), by KVM's own count. -ENOENT or -ENOTTY where KVM does not
+ * count them.
+ */
+int mirror_kvm_exits(const struct mirror *mirror, uint64_t *exits);
 
 /*
  * Let KVM signal eventfd when vCPUs write value to port, without leaving the kernel. -errno where KVM cannot; then the write comes as

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/mirror/vcpu.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -38,7 +37,6 @@ struct mirror_vcpu {
 	int fd;
 	unsigned int index;
 	uint64_t cbit_mask;
-	bool xsave; /* the VM's CPUID offers it */
 	struct kvm_run *run;
 	size_t run_bytes;
 	mirror_handler handler;
@@ -59,7 +57,6 @@ struct mirror_vcpu {
 static int set_cpuid(struct mirror_vcpu *v, int kvm_fd)
 {
 	struct kvm_cpuid2 *cpuid;
-	uint32_t i;
 	int error = 0;
 
 	cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES_MAX * sizeof(cpuid->entries[0]));
@@ -68,9 +65,6 @@ static int set_cpuid(struct mirror_vcpu *v, int kvm_fd)
 	cpuid->nent = CPUID_ENTRIES_MAX;
 	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) || ioctl(v->fd, KVM_SET_CPUID2, cpuid))
 		error = -errno;
-	for (i = 0; !error && i < cpuid->nent; i++)
-		if (cpuid->entries[i].function == 1)
-			v->xsave = cpuid->entries[i].ecx & bit_XSAVE;
 	free(cpuid);
 	return error;
 }
@@ -175,8 +169,12 @@ static int set_sregs(struct mirror_vcpu *v, const struct mirror_entry *entry)
 	memset(&sregs.gdt, 0, sizeof(sregs.gdt));
 	sregs.cr0 = CR0_BITS;
 	sregs.cr3 = entry->cr3 | v->cbit_mask;
-	sregs.cr4 = CR4_BITS | (v->xsave ? CR4_OSXSAVE : 0);
 	sregs.efer = EFER_BITS;
+	/* Paravirtual KVMs leave XSAVE out of their CPUID and have it all the same: try, and do without where it is refused. */
+	sregs.cr4 = CR4_BITS | CR4_OSXSAVE;
+	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) == 0)
+		return 0;
+	sregs.cr4 = CR4_BITS;
 	return ioctl(v->fd, KVM_SET_SREGS, &sregs) ? -errno : 0;
 }
 
@@ -209,8 +207,7 @@ int mirror_vcpu_set(struct mirror_vcpu *v, const struct mirror_entry *entry)
 	error = set_sregs(v, entry);
 	if (error)
 		return error;
-	if (v->xsave)
-		set_xcr0(v);
+	set_xcr0(v);
 	return ioctl(v->fd, KVM_SET_REGS, &regs) ? -errno : 0;
 }
 
@@ -326,4 +323,9 @@ void mirror_vcpu_wake(struct mirror_vcpu *v)
 uint64_t mirror_vcpu_exits(const struct mirror_vcpu *v)
 {
 	return __atomic_load_n(&v->exits, __ATOMIC_RELAXED);
+}
+
+int mirror_vcpu_fd(const struct mirror_vcpu *v)
+{
+	return v->fd;
 }

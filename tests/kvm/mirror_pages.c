@@ -79,12 +79,198 @@ static void five_vcpus(void **state)
 	all_memory(5);
 }
 
+/* Refused in the guest as on the host (tests/unit/helper_pages.c has every kind): the page stays as it was, bit for bit. */
+static void refused_records(void **state)
+{
+	const uint64_t gpa[2] = { 0x5000, 0x6000 };
+	struct rig source, target, foreign;
+	struct helper_batch batch, spoilt;
+	uint8_t before[2 * 4096];
+	unsigned int how;
+
+	(void)state;
+	rig_init(&source, 8 * MIB, 0, 1);
+	rig_init(&target, 8 * MIB, 0, 2);
+	rig_init(&foreign, 8 * MIB, 0, 3);
+	rig_start(&source, 1);
+	rig_connect(&source, &target);
+	memcpy(before, rig_at(&target, 0x5000), sizeof(before));
+	assert_int_equal(rig_seal(&source, gpa, 2, &batch), HELPER_OK);
+	for (how = 0; how < 4; how++) {
+		spoilt = batch;
+		if (how == 1)
+			spoilt.record[0].gpa = 0x7000;
+		if (how == 2)
+			spoilt.record[0].tag[3] ^= 0x10;
+		rig_carry(&source, &target, &spoilt, 2);
+		if (how == 0)
+			((uint8_t *)rings_page(target.rings, rig_slot(&target, 0, 0)))[100] ^= 1;
+		if (how == 3) /* truncated: the rest of the slot is what was there before */
+			memset((uint8_t *)rings_page(target.rings, rig_slot(&target, 0, 0)) + 2048,
+			       0, 2048);
+		assert_int_equal(rig_open(&target, 0, 1, &spoilt), HELPER_MISMATCH);
+		assert_int_equal(spoilt.record[0].status, HELPER_BAD_TAG);
+		assert_memory_equal(before, rig_at(&target, 0x5000), sizeof(before));
+	}
+	rig_carry(&source, &target, &batch, 2);
+	assert_int_equal(rig_open(&target, 0, 2, &spoilt), HELPER_OK);
+	assert_int_equal(rig_open(&target, 0, 2, &spoilt), HELPER_MISMATCH);
+	assert_int_equal(spoilt.record[0].status, HELPER_STALE);
+
+	/* A helper of another guest, with a session of its own. */
+	rig_start(&foreign, 1);
+	{
+		uint8_t session[16];
+		struct rig its_target;
+
+		rig_init(&its_target, 8 * MIB, 0, 4);
+		rig_connect(&foreign, &its_target);
+		assert_int_equal(rings_session_wipe(foreign.rings), 0);
+		assert_int_equal(rings_session_make(foreign.rings, false, session), 0);
+		memcpy(before, rig_at(&its_target, 0x5000), sizeof(before));
+		rig_carry(&source, &its_target, &batch, 2);
+		assert_int_equal(rig_open(&its_target, 0, 2, &spoilt), HELPER_MISMATCH);
+		assert_int_equal(spoilt.record[0].status, HELPER_BAD_TAG);
+		assert_memory_equal(before, rig_at(&its_target, 0x5000), sizeof(before));
+		rig_fini(&its_target);
+	}
+	rig_fini(&source);
+	rig_fini(&target);
+	rig_fini(&foreign);
+}
+
+static int start_fails(struct rig *rig, char *why, size_t why_bytes)
+{
+	struct rings_config config = {
+		.kvm_fd = -1,
+		.primary_fd = -1,
+		.plan = &rig->plan,
+		.ram = rig->ram,
+		.nram = rig->nram,
+		.nrings = 1,
+		.data_pages = 16,
+	};
+
+	return rings_create(&rig->rings, &config, why, why_bytes);
+}
+
+static void bad_cores(void **state)
+{
+	struct rig source, target;
+	char why[256];
+
+	(void)state;
+	rig_init(&source, 8 * MIB, 0, 1);
+	rig_init(&target, 8 * MIB, 0, 2);
+	rig_start(&source, 1);
+	rig_connect(&source, &target);
+	rings_destroy(target.rings);
+	target.rings = NULL;
+
+	/* A page of the carried core changed: the last of the image, which start-up does not run through. */
+	rig_at(&target, target.plan.gpa)[target.plan.core_bytes - 1] ^= 1;
+	assert_int_equal(start_fails(&target, why, sizeof(why)), -EBADMSG);
+	assert_non_null(strstr(why, "refuses its core"));
+	/* No core at all. */
+	memset(rig_at(&target, target.plan.gpa), 0, target.plan.core_bytes);
+	assert_int_equal(start_fails(&target, why, sizeof(why)), -EFAULT);
+	assert_non_null(strstr(why, "crashed"));
+	/* And a good one again, in the same memory. */
+	memcpy(rig_at(&target, target.plan.gpa), rig_at(&source, source.plan.gpa),
+	       source.plan.core_bytes);
+	assert_int_equal(start_fails(&target, why, sizeof(why)), 0);
+	rig_fini(&source);
+	rig_fini(&target);
+}
+
+/* Its code is taken away while it runs (on a SEV host: pages swapped by the host). Its rings say so; everything can be torn down. */
+static void crash_is_reported(void **state)
+{
+	struct helper_request request = { .op = HELPER_OP_HELLO };
+	struct helper_completion c;
+	struct rig rig;
+	int error;
+
+	(void)state;
+	rig_init(&rig, 8 * MIB, 0, 1);
+	rig_start(&rig, 2);
+	memset(rig_at(&rig, rig.plan.gpa) + 7 * 4096, 0xff, rig.plan.core_bytes - 7 * 4096);
+	while ((error = rings_call(rig.rings, 1, &request, &c, 100000000)) == 0)
+		;
+	while (error == -ETIMEDOUT)
+		error = rings_wait(rig.rings, 1, &c, 100000000);
+	assert_int_equal(error, -EFAULT);
+	assert_non_null(strstr(rings_error(rig.rings, 1), "crashed"));
+	assert_int_equal(rings_submit(rig.rings, 1, &request, NULL), -EFAULT);
+	rig_fini(&rig);
+}
+
+/* An idle helper sleeps: then it costs no exits, and any request wakes it. */
+static void sleeps_and_wakes(void **state)
+{
+	struct helper_request request = { .op = HELPER_OP_HELLO };
+	struct helper_statistics before, after;
+	struct helper_completion c;
+	struct rig rig;
+	unsigned int i;
+
+	(void)state;
+	rig_init(&rig, 8 * MIB, 0, 1);
+	rig_start(&rig, 2);
+	rings_spin(rig.rings, 1, 1);
+	assert_int_equal(rings_statistics(rig.rings, &before), 0);
+	for (i = 0; i < 500; i++) {
+		assert_int_equal(rings_call(rig.rings, i % 2, &request, &c, 30000000000ULL), 0);
+		assert_int_equal(c.count, HELPER_ABI_VERSION);
+	}
+	assert_int_equal(rings_statistics(rig.rings, &after), 0);
+	assert_true(after.sleeps > before.sleeps);
+	assert_int_equal(rings_wait(rig.rings, 0, &c, 0), -ENOENT);
+	rig_fini(&rig);
+}
+
+static void postcopy_pages_once(void **state)
+{
+	const uint64_t gpa[3] = { 0x1000, 0x2000, 0x3000 };
+	uint64_t bitmap[8 * MIB / 4096 / 64] = { 1ULL << 1 | 1ULL << 3 };
+	struct rig source, target;
+	struct helper_batch batch, opened;
+	struct rings_manifest *manifest;
+	uint32_t differing, first;
+
+	(void)state;
+	rig_init(&source, 8 * MIB, 0, 1);
+	rig_init(&target, 8 * MIB, 0, 2);
+	rig_start(&source, 1);
+	rig_connect(&source, &target);
+	assert_int_equal(rings_postcopy(target.rings, bitmap, 100), -EINVAL);
+	assert_int_equal(rings_postcopy(target.rings, bitmap, 8 * MIB / 4096), 0);
+	assert_int_equal(rings_postcopy(target.rings, bitmap, 8 * MIB / 4096), -EPERM);
+	assert_int_equal(rings_postcopy(source.rings, bitmap, 8 * MIB / 4096), -EPERM);
+	assert_int_equal(rig_seal(&source, gpa, 3, &batch), HELPER_OK);
+	rig_carry(&source, &target, &batch, 3);
+	assert_int_equal(rig_open(&target, 0, 3, &opened), HELPER_MISMATCH);
+	assert_int_equal(opened.record[0].status, HELPER_OK);
+	assert_int_equal(opened.record[1].status, HELPER_RESIDENT);
+	assert_int_equal(opened.record[2].status, HELPER_OK);
+	assert_memory_equal(rig_at(&source, 0x3000), rig_at(&target, 0x3000), 4096);
+	manifest = test_calloc(1, sizeof(*manifest) + rings_manifest_spans(source.rings) *
+							      sizeof(manifest->span[0]));
+	assert_int_equal(rings_manifest_make(source.rings, manifest), 0);
+	assert_int_equal(rings_manifest_check(target.rings, manifest, &differing, &first),
+			 -EBADMSG);
+	test_free(manifest);
+	rig_fini(&source);
+	rig_fini(&target);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_vcpu),
-		cmocka_unit_test(two_vcpus),
-		cmocka_unit_test(five_vcpus),
+		cmocka_unit_test(refused_records),     cmocka_unit_test(bad_cores),
+		cmocka_unit_test(crash_is_reported),   cmocka_unit_test(sleeps_and_wakes),
+		cmocka_unit_test(postcopy_pages_once), cmocka_unit_test(one_vcpu),
+		cmocka_unit_test(two_vcpus),	       cmocka_unit_test(five_vcpus),
 	};
 
 	rig_need_kvm();
