@@ -46,9 +46,10 @@ enum helper_event {
 struct helper_ring_control {
 	uint32_t submitted; /* host: requests written so far */
 	uint32_t taken; /* host: completions read so far */
-	uint32_t host_sleeps; /* host: ring the doorbell after a completion */
+	uint32_t host_sleeps; /* host: ring the doorbell once completed has reached wake_at */
+	uint32_t wake_at;
 	uint32_t spin; /* host: polls before sleeping, 0 = helper's default */
-	uint8_t pad0[48];
+	uint8_t pad0[44];
 	uint32_t completed; /* helper: completions written so far */
 	uint8_t pad1[60];
 };

@@ -54,7 +54,8 @@ void ring_complete(struct helper *h, struct helper_vcpu *v,
 	v->taken++;
 	__atomic_store_n(&control->completed, v->taken, __ATOMIC_SEQ_CST);
 	/* The host sets host_sleeps, then looks at completed again: one of the two sees the other. */
-	if (__atomic_load_n(&control->host_sleeps, __ATOMIC_SEQ_CST)) {
+	if (__atomic_load_n(&control->host_sleeps, __ATOMIC_SEQ_CST) &&
+	    (int32_t)(v->taken - __atomic_load_n(&control->wake_at, __ATOMIC_RELAXED)) >= 0) {
 		v->statistics.doorbells++;
 		hw_doorbell(v);
 	}

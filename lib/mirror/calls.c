@@ -110,6 +110,7 @@ int rings_touch(struct rings *rings, bool write, uint64_t *touched)
 
 		for (request.gpa = ram->gpa; request.gpa < ram->gpa + ram->bytes && !error;
 		     request.gpa += CHUNK_PAGES * PAGE) {
+			mirror_populate(rings_mirror(rings), request.gpa, CHUNK_PAGES * PAGE);
 			ring = rings_of(rings, request.gpa);
 			if (rings_pending(rings, ring) >= HELPER_RING_ENTRIES)
 				error = touch_reap(rings, ring, touched);

@@ -225,6 +225,14 @@ void *mirror_hva(const struct mirror *m, uint64_t gpa, uint64_t bytes)
 	return NULL;
 }
 
+void mirror_populate(struct mirror *m, uint64_t gpa, uint64_t bytes)
+{
+	void *hva = mirror_hva(m, gpa, bytes);
+
+	if (hva)
+		(void)madvise(hva, bytes, MADV_POPULATE_WRITE);
+}
+
 static void or_bits(uint64_t *to, const uint64_t *from, size_t first, size_t npages)
 {
 	size_t i;

@@ -51,6 +51,11 @@ void *mirror_window(const struct mirror *mirror);
  * never registered with userfaultfd, so RECEIVE_UPDATE_DATA and the like are given addresses in it.
  */
 void *mirror_hva(const struct mirror *mirror, uint64_t gpa, uint64_t bytes);
+/*
+ * Have the host's page tables of that mapping filled for [gpa, gpa + bytes), so that the mirror's first touch of a page is not a fault of
+ * the host too. Allocates what the memory file lacks. Advice: errors are of no consequence.
+ */
+void mirror_populate(struct mirror *mirror, uint64_t gpa, uint64_t bytes);
 /* OR into bitmap (one bit a page, counted through ram[] in order) what the mirror wrote since the last call. Needs log_dirty. */
 int mirror_dirty_fetch(struct mirror *mirror, uint64_t *bitmap, size_t npages);
 

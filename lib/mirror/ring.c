@@ -92,10 +92,13 @@ bool ring_has_work(const struct host_ring *r)
 	       __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST);
 }
 
-bool ring_arm(struct host_ring *r)
+bool ring_arm(struct host_ring *r, unsigned int count)
 {
+	if (count > ring_pending(r))
+		count = ring_pending(r);
+	__atomic_store_n(&r->control->wake_at, r->taken + count, __ATOMIC_RELAXED);
 	__atomic_store_n(&r->control->host_sleeps, 1, __ATOMIC_SEQ_CST);
-	return __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST) != r->taken ||
+	return __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST) - r->taken >= count ||
 	       ring_error(r);
 }
 

@@ -43,8 +43,8 @@ int ring_submit(struct host_ring *ring, const struct helper_request *request, ui
 int ring_poll(struct host_ring *ring, struct helper_completion *completion);
 /* Requests are waiting for the helper. For its vCPU's thread while it does not run. */
 bool ring_has_work(const struct host_ring *ring);
-/* Ask for the doorbell; true when there is no need to wait for it. */
-bool ring_arm(struct host_ring *ring);
+/* Ask for the doorbell when count more completions (at most what is pending) are there; true when there is no need to wait for it. */
+bool ring_arm(struct host_ring *ring, unsigned int count);
 void ring_disarm(struct host_ring *ring);
 
 #endif

@@ -346,9 +346,9 @@ int rings_fd(const struct rings *rings, unsigned int ring)
 	return rings->ring[ring].doorbell;
 }
 
-int rings_arm(struct rings *rings, unsigned int ring)
+int rings_arm(struct rings *rings, unsigned int ring, unsigned int count)
 {
-	return ring_arm(&rings->ring[ring].host);
+	return ring_arm(&rings->ring[ring].host, count);
 }
 
 void rings_disarm(struct rings *rings, unsigned int ring)
@@ -381,7 +381,7 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 		struct pollfd wait = { .fd = r->doorbell, .events = POLLIN };
 		uint64_t at = now();
 
-		if (!rings_arm(rings, ring) && at < end)
+		if (!rings_arm(rings, ring, (ring_pending(&r->host) + 1) / 2) && at < end)
 			poll(&wait, 1, (int)((end - at + 999999) / 1000000));
 		rings_disarm(rings, ring);
 		got = rings_poll(rings, ring, completion);

@@ -92,7 +92,7 @@ static void take(struct vcpu *c, struct helper_completion *completion)
 	while ((got = ring_poll(&c->host, completion)) == 0) {
 		uint32_t bells = __atomic_load_n(&c->bells, __ATOMIC_SEQ_CST);
 
-		if (!ring_arm(&c->host))
+		if (!ring_arm(&c->host, 1 + ring_pending(&c->host) / 2))
 			while (__atomic_load_n(&c->bells, __ATOMIC_SEQ_CST) == bells)
 				__builtin_ia32_pause();
 		ring_disarm(&c->host);
