@@ -162,20 +162,21 @@ static int set_up(struct run *run, struct why *why)
 		return err;
 	run->options.machine.console_in = console_guest_in(run->console);
 	run->options.machine.console_out = console_guest_out(run->console);
-	return machine_create(&run->machine, &run->options.machine, why);
+	err = machine_create(&run->machine, &run->options.machine, why);
+	if (!err && run->options.name)
+		err = machine_control_create(run->machine, run->options.name, why);
+	return err;
 }
 
 static int boot(struct run *run, struct why *why)
 {
-	uint8_t measurement[SEV_MEASUREMENT_BYTES];
-	int err;
+	int err = machine_boot(run->machine, &run->options.boot, why);
 
-	if ((err = machine_boot(run->machine, &run->options.boot, measurement, why)) ||
-	    (err = vm_launch_finish(machine_vm(run->machine), why)) ||
-	    (err = vm_start(machine_vm(run->machine), why)))
-		return err;
-	vm_resume(machine_vm(run->machine));
-	return 0;
+	if (!err && !run->options.hold)
+		err = machine_go(run->machine, why);
+	if (!err && run->options.name)
+		err = machine_control_start(run->machine, why);
+	return err;
 }
 
 /* A file that is not there, or not what it should be, is better said before the host is looked at. */

@@ -9,9 +9,8 @@
 
 #include "cli/cli.h"
 #include "lib/sev/policy.h"
+#include "vmm/control/runtime.h"
 #include "vmm/devices/virtio_net.h"
-
-#define NAME_MAX_CHARS 64
 
 static const char help[] =
 	"usage: sevmirror run --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]\n"
@@ -34,6 +33,8 @@ static const char help[] =
 	"  --policy POLICY   SEV policy, flags or a number (default: NODBG|NOKS|SEV)\n"
 	"  --session FILE    the guest owner's session blob, with\n"
 	"  --dh-cert FILE    the guest owner's DH certificate\n"
+	"  --hold            do not start before `sevmirror resume NAME`: the owner can check\n"
+	"                    `sevmirror measurement NAME` and inject a secret (at 0xef000)\n"
 	"  --help            this text\n"
 	"\n"
 	"Exit status: 0 the guest powered off, 1 it could not be started, 2 usage, 4 this host cannot run\n"
@@ -56,6 +57,7 @@ enum option_id {
 	OPT_POLICY,
 	OPT_SESSION,
 	OPT_DH_CERT,
+	OPT_HOLD,
 };
 
 static const struct option long_options[] = {
@@ -74,6 +76,7 @@ static const struct option long_options[] = {
 	{ "policy", required_argument, NULL, OPT_POLICY },
 	{ "session", required_argument, NULL, OPT_SESSION },
 	{ "dh-cert", required_argument, NULL, OPT_DH_CERT },
+	{ "hold", no_argument, NULL, OPT_HOLD },
 	{ "help", no_argument, NULL, CLI_OPT_HELP },
 	{ NULL, 0, NULL, 0 },
 };
@@ -112,20 +115,6 @@ int run_parse_size(const char *text, uint64_t *bytes)
 		return -EINVAL;
 	*bytes <<= shift;
 	return 0;
-}
-
-/* Names become file names in the runtime directory. */
-static bool good_name(const char *name)
-{
-	size_t i, len = strlen(name);
-
-	if (!len || len > NAME_MAX_CHARS || !isalnum((unsigned char)*name))
-		return false;
-	for (i = 0; i < len; i++) {
-		if (!isalnum((unsigned char)name[i]) && !strchr("-_.", name[i]))
-			return false;
-	}
-	return true;
 }
 
 static int parse_memory(struct run_options *options, const char *text, struct why *why)
@@ -235,11 +224,11 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 	switch (id) {
 	case OPT_NAME:
 		options->name = arg;
-		return good_name(arg) ?
+		return runtime_name_valid(arg) ?
 			       0 :
 			       why_set(why, -EINVAL,
 				       "--name %s: letters, digits, '-', '_' and '.', at most %d",
-				       arg, NAME_MAX_CHARS);
+				       arg, RUNTIME_NAME_MAX);
 	case OPT_KERNEL:
 		options->boot.kernel = arg;
 		return 0;
@@ -280,6 +269,9 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 	case OPT_DH_CERT:
 		options->dh_cert = arg;
 		return 0;
+	case OPT_HOLD:
+		options->hold = true;
+		return 0;
 	default:
 		return -EINVAL;
 	}
@@ -295,6 +287,8 @@ static int check_together(const struct run_options *options, struct why *why)
 		return why_set(why, -EINVAL, "--kernel and --payload exclude each other");
 	if (boot->payload && boot->initrd)
 		return why_set(why, -EINVAL, "a payload takes no --initrd");
+	if (options->hold && !options->name)
+		return why_set(why, -EINVAL, "--hold needs a --name to be resumed by");
 	if (!options->session != !options->dh_cert)
 		return why_set(why, -EINVAL, "--session and --dh-cert belong together");
 	if (options->session && options->sev == RUN_SEV_OFF)

@@ -25,6 +25,7 @@ struct run_options {
 	struct machine_config machine;
 	struct machine_boot boot;
 	enum run_sev sev;
+	bool hold; /* wait between measurement and start */
 	const char *session, *dh_cert; /* the owner's files, or NULL */
 };
 

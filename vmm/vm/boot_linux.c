@@ -155,7 +155,8 @@ static int add_acpi(struct launch_image *image, const struct launch_config *conf
 				   why);
 	if (!bytes)
 		return err;
-	err = acpi_build(bytes, LAYOUT_ACPI_BYTES, LAYOUT_ACPI_GPA, config->cpus);
+	err = acpi_build(bytes, LAYOUT_ACPI_BYTES - LAYOUT_SECRET_BYTES, LAYOUT_ACPI_GPA,
+			 config->cpus);
 	return err ? why_set(why, err, "the ACPI tables do not fit") : 0;
 }
 

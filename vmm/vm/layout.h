@@ -19,6 +19,13 @@
 #define LAYOUT_ACPI_GPA	  0xe0000ULL
 #define LAYOUT_ACPI_BYTES 0x10000ULL
 
+/*
+ * Room for a secret that the owner injects, zeros in the image: the last page of the ACPI range, because Linux maps that privately for
+ * whoever asks (dd if=/dev/mem bs=4096 skip=239 count=1).
+ */
+#define LAYOUT_SECRET_GPA   0xef000ULL
+#define LAYOUT_SECRET_BYTES 0x1000ULL
+
 /* The PC's reset vector, F000:FFF0, as real mode reaches it. */
 #define LAYOUT_RESET_PAGE_GPA 0xff000ULL
 #define LAYOUT_RESET_OFFSET   0xff0

@@ -50,6 +50,8 @@ void machine_destroy(struct machine *machine)
 {
 	if (!machine)
 		return;
+	/* The control thread first, its commands would find half a VM. */
+	machine_control_destroy(machine);
 	vm_destroy(machine->vm);
 	free(machine);
 }
@@ -64,8 +66,7 @@ struct vm *machine_vm(const struct machine *machine)
 	return machine->vm;
 }
 
-int machine_boot(struct machine *machine, const struct machine_boot *boot,
-		 uint8_t measurement[SEV_MEASUREMENT_BYTES], struct why *why)
+int machine_boot(struct machine *machine, const struct machine_boot *boot, struct why *why)
 {
 	const struct machine_image_config config = {
 		.memory_bytes = machine->config.vm.memory_bytes,
@@ -77,7 +78,22 @@ int machine_boot(struct machine *machine, const struct machine_boot *boot,
 	int err = machine_image_create(&image, &config, boot, why);
 
 	if (!err)
-		err = vm_launch(machine->vm, image, boot->policy, boot->owner, measurement, why);
+		err = vm_launch(machine->vm, image, boot->policy, boot->owner, machine->measurement,
+				why);
 	launch_image_destroy(image);
 	return err;
+}
+
+int machine_go(struct machine *machine, struct why *why)
+{
+	int err = vm_launch_finish(machine->vm, why);
+
+	if (!err)
+		err = vm_start(machine->vm, why);
+	if (err)
+		return err;
+	clock_gettime(CLOCK_MONOTONIC, &machine->start);
+	machine->started = true;
+	vm_resume(machine->vm);
+	return 0;
 }

@@ -9,6 +9,7 @@
 #include "vmm/vm/launch_image.h"
 #include "vmm/vm/vm.h"
 
+struct control;
 struct machine;
 struct region_plan;
 
@@ -53,9 +54,22 @@ int machine_create(struct machine **machine, const struct machine_config *config
 /* Ends the guest if it runs. NULL is allowed. */
 void machine_destroy(struct machine *machine);
 
-/* Read the files, build the launch image and vm_launch() it; vm_launch_finish() and vm_start() are left to do. */
-int machine_boot(struct machine *machine, const struct machine_boot *boot,
-		 uint8_t measurement[SEV_MEASUREMENT_BYTES], struct why *why);
+/*
+ * Read the files, build the launch image and launch it. With SEV the guest is measured then, and its owner may check that and give it a
+ * secret before machine_go().
+ */
+int machine_boot(struct machine *machine, const struct machine_boot *boot, struct why *why);
+
+/* Finish the launch and let the guest run. */
+int machine_go(struct machine *machine, struct why *why);
+
+/*
+ * The machine's control socket under this name (vmm/control/): create claims the name, so early; start serves it. More commands may be
+ * added to machine_control() in between. From then on pausing and resuming is the control thread's.
+ */
+int machine_control_create(struct machine *machine, const char *name, struct why *why);
+int machine_control_start(struct machine *machine, struct why *why);
+struct control *machine_control(const struct machine *machine);
 
 struct vm *machine_vm(const struct machine *machine);
 
