@@ -220,7 +220,7 @@ int tiny_vcpu_save(struct tiny_vcpu *v, struct tiny_vcpu_state *state)
 	state->finished = v->finished;
 	if (ioctl(v->fd, KVM_GET_REGS, &state->regs) ||
 	    ioctl(v->fd, KVM_GET_SREGS, &state->sregs) ||
-	    ioctl(v->fd, KVM_GET_XSAVE, &state->xsave))
+	    ioctl(v->fd, KVM_GET_XSAVE, state->xsave))
 		return -errno;
 	return 0;
 }
@@ -229,7 +229,7 @@ int tiny_vcpu_load(struct tiny_vcpu *v, const struct tiny_vcpu_state *state)
 {
 	v->finished = state->finished;
 	if (ioctl(v->fd, KVM_SET_SREGS, &state->sregs) ||
-	    ioctl(v->fd, KVM_SET_REGS, &state->regs) || ioctl(v->fd, KVM_SET_XSAVE, &state->xsave))
+	    ioctl(v->fd, KVM_SET_REGS, &state->regs) || ioctl(v->fd, KVM_SET_XSAVE, state->xsave))
 		return -errno;
 	return 0;
 }

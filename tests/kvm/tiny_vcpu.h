@@ -17,7 +17,7 @@ struct tiny_entry {
 struct tiny_vcpu_state {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	struct kvm_xsave xsave;
+	uint8_t xsave[4096]; /* struct kvm_xsave */
 	uint64_t finished;
 };
 
