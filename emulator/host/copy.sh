@@ -42,7 +42,7 @@ copy_libraries_of() {
 	local name=$1 libs missing
 	libs=$(find "$2" -type f \( -perm /111 -o -name '*.so*' \) -print0 | while IFS= read -r -d '' f; do
 		[ "$(head -c 4 -- "$f" | tr -d '\0')" = $'\x7fELF' ] || continue
-		ldd "$f" 2>/dev/null | sed -n 's/.*=> \(\/.*\) (0x.*/\1/p'
+		ldd "$f" 2>/dev/null | sed -n 's/.*=> \(\/.*\) (0x.*/\1/p' || : # a static program is no error
 	done | sort -u)
 	[ -n "$libs" ] || return 0
 	# shellcheck disable=SC2016 # for the host's shell

@@ -14,6 +14,7 @@ image_modules=(
 	tun tap bridge veth af_packet vhost_net vhost_vsock vsock vmw_vsock_virtio_transport
 	sch_netem sch_tbf sch_ingress nbd loop ext4 overlay squashfs isofs nls_ascii
 	qemu_fw_cfg configfs virtiofs 9p 9pnet_virtio
+	virtio_mmio button evdev # for the initrds of guests
 )
 
 # Libraries that programs in the host are likely to want; others come with the programs that need them.
