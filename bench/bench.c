@@ -32,7 +32,7 @@ static void cpu_model(char *model, size_t bytes)
 	while (f && fgets(line, sizeof(line), f)) {
 		char *colon = strchr(line, ':');
 
-		if (strncmp(line, "model name", 10) || !colon)
+		if (strncmp(line, "model name", 10) != 0 || !colon)
 			continue;
 		line[strcspn(line, "\n")] = 0;
 		snprintf(model, bytes, "%s", colon + 2);

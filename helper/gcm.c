@@ -70,7 +70,7 @@ static const struct gcm_kernel kernels[] = {
 
 static uint64_t xcr0(void)
 {
-	uint32_t low, high;
+	uint32_t low = 0, high = 0;
 
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	return low | (uint64_t)high << 32;

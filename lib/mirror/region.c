@@ -18,7 +18,7 @@ extern const uint8_t helper_image_start[], helper_image_end[];
 const struct helper_image *region_image(size_t *bytes)
 {
 	if (bytes)
-		*bytes = (size_t)(helper_image_end - helper_image_start);
+		*bytes = (uintptr_t)helper_image_end - (uintptr_t)helper_image_start;
 	return (const struct helper_image *)helper_image_start;
 }
 
@@ -213,6 +213,6 @@ int region_build(const struct region_plan *plan, void *core, size_t bytes)
 	build_tss(at + (size_t)HELPER_CORE_TSS * PAGE);
 	build_tables(plan, at);
 	memcpy(at + (size_t)HELPER_CORE_IMAGE * PAGE, helper_image_start,
-	       (size_t)(helper_image_end - helper_image_start));
+	       (uintptr_t)helper_image_end - (uintptr_t)helper_image_start);
 	return 0;
 }

@@ -21,12 +21,12 @@ static int find(int fd, const struct kvm_stats_header *header, const char *name,
 	if (!desc)
 		return -ENOMEM;
 	for (i = 0; error == -ENOENT && i < header->num_desc && i < DESCRIPTORS_MAX; i++) {
-		if (pread(fd, desc, bytes, (off_t)(header->desc_offset + i * bytes)) !=
+		if (pread(fd, desc, bytes, (off_t)header->desc_offset + (off_t)(i * bytes)) !=
 		    (ssize_t)bytes)
 			error = -EIO;
 		else if (strcmp(desc->name, name) == 0)
 			error = pread(fd, value, sizeof(*value),
-				      (off_t)(header->data_offset + desc->offset)) ==
+				      (off_t)header->data_offset + (off_t)desc->offset) ==
 						sizeof(*value) ?
 					0 :
 					-EIO;

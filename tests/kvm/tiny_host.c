@@ -303,8 +303,11 @@ static int op_dirty_fetch(void *opaque, uint64_t *bitmap, size_t npages)
 	struct tiny_host *h = opaque;
 	uint64_t *log = calloc(npages / 64, sizeof(*log));
 	struct kvm_dirty_log arg = { .dirty_bitmap = log };
-	int err = log && ioctl(h->vm_fd, KVM_GET_DIRTY_LOG, &arg) == 0 ? 0 : -errno;
+	int err;
 
+	if (!log)
+		return -ENOMEM;
+	err = ioctl(h->vm_fd, KVM_GET_DIRTY_LOG, &arg) == 0 ? 0 : -errno;
 	for (size_t i = 0; i < npages / 64 && !err; i++)
 		bitmap[i] |= log[i];
 	/* What this program wrote itself: the command word. */

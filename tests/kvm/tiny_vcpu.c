@@ -219,8 +219,7 @@ int tiny_vcpu_save(struct tiny_vcpu *v, struct tiny_vcpu_state *state)
 	memset(state, 0, sizeof(*state));
 	state->finished = v->finished;
 	if (ioctl(v->fd, KVM_GET_REGS, &state->regs) ||
-	    ioctl(v->fd, KVM_GET_SREGS, &state->sregs) ||
-	    ioctl(v->fd, KVM_GET_XSAVE, state->xsave))
+	    ioctl(v->fd, KVM_GET_SREGS, &state->sregs) || ioctl(v->fd, KVM_GET_XSAVE, state->xsave))
 		return -errno;
 	return 0;
 }

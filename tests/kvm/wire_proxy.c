@@ -59,7 +59,8 @@ static bool commit_fault(struct link *l, enum wire_fault_kind kind)
 	case WIRE_DROP:
 		return true;
 	case WIRE_REPEAT:
-		return send_all(l->server, buf, SPAN) && send_all(l->server, buf, SPAN);
+		memcpy(buf + SPAN, buf, SPAN);
+		return send_all(l->server, buf, sizeof(buf));
 	case WIRE_SWAP:
 		return read_span(l->client, buf + SPAN, SPAN) &&
 		       send_all(l->server, buf + SPAN, SPAN) && send_all(l->server, buf, SPAN);

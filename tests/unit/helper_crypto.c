@@ -10,6 +10,7 @@
 #include <openssl/params.h>
 #include <openssl/rand.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MOST 4096
@@ -105,10 +106,11 @@ static size_t unhex(uint8_t *to, const char *hex)
 	size_t n;
 
 	for (n = 0; hex[2 * n]; n++) {
-		unsigned int byte;
+		char digits[3] = { hex[2 * n], hex[2 * n + 1], 0 };
+		char *end;
 
-		assert_int_equal(sscanf(hex + 2 * n, "%2x", &byte), 1);
-		to[n] = (uint8_t)byte;
+		to[n] = (uint8_t)strtoul(digits, &end, 16);
+		assert_ptr_equal(end, digits + 2);
 	}
 	return n;
 }

@@ -181,7 +181,7 @@ static void run_time_tables(void **state)
 	const uint64_t window = 64 * GIB;
 	struct mirror_ram ram[2];
 	struct region_plan plan;
-	uint64_t cr3, gpa, at, entry;
+	uint64_t cr3, gpa = 0, at, entry;
 	uint8_t *region;
 	size_t i;
 
