@@ -87,7 +87,7 @@ void hkdf_expand(uint8_t out[32], const uint8_t prk[32], const char *label)
 	uint8_t info[64];
 	size_t n;
 
-	for (n = 0; label[n] && n < sizeof(info) - 1; n++)
+	for (n = 0; n < sizeof(info) - 1 && label[n]; n++)
 		info[n] = (uint8_t)label[n];
 	info[n++] = 1;
 	hmac_sha256(out, prk, 32, info, n);
