@@ -139,7 +139,7 @@ static void bootstrap_tables(void **state)
 {
 	struct mirror_ram ram[2];
 	struct region_plan plan;
-	uint64_t offset, gpa, entry;
+	uint64_t offset, gpa = 0, entry;
 	unsigned int guards = 0;
 	uint8_t *core;
 
@@ -249,7 +249,7 @@ static void refuses_windows_in_ram(void **state)
 	assert_false(tables_fill(layout, region, 5 * GIB + 4096, 2 * MIB));
 	assert_false(tables_fill(layout, region, 5 * GIB, 2 * MIB + 4096));
 	assert_false(tables_fill(layout, region, C - 2 * MIB, 4 * MIB));
-	assert_false(tables_fill(layout, region, -2 * MIB, 4 * MIB));
+	assert_false(tables_fill(layout, region, 0 - 2 * MIB, 4 * MIB));
 	free(region);
 }
 
