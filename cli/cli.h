@@ -23,6 +23,8 @@ enum cli_exit {
 	CLI_GUEST_CRASH =
 		6, /* the guest stopped by a fault of its own (triple fault, KVM internal error) */
 	CLI_GUEST_STOPPED = 7, /* from outside: a signal, Ctrl-] or `sevmirror stop` */
+	CLI_GUEST_MIGRATED = 8, /* it runs at another host now */
+	CLI_UNDECIDED = 9, /* a migration broke off in its hand-over: nobody knows where the guest is */
 };
 
 /* argv[0] is the whole command ("sevmirror owner session"), the arguments follow. Returns enum cli_exit. */
@@ -72,6 +74,8 @@ int cli_resume(int argc, char **argv);
 int cli_stop(int argc, char **argv);
 int cli_measurement(int argc, char **argv);
 int cli_inject_secret(int argc, char **argv);
+int cli_migrate(int argc, char **argv);
+int cli_receive(int argc, char **argv);
 int cli_owner(int argc, char **argv);
 int cli_platform(int argc, char **argv);
 int cli_doctor(int argc, char **argv);

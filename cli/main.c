@@ -14,6 +14,8 @@ static const struct cli_command commands[] = {
 	{ "stop", "end a VM", cli_stop },
 	{ "measurement", "what was measured of a VM's launch, for its owner", cli_measurement },
 	{ "inject-secret", "give a VM its owner's secret", cli_inject_secret },
+	{ "migrate", "move a running VM to another host", cli_migrate },
+	{ "receive", "wait for a VM that comes from another host, and run it", cli_receive },
 	{ "owner", "what the guest's owner does, on any machine: verify, measure, send secrets",
 	  cli_owner },
 	{ "platform", "this host's secure processor: its state and certificates", cli_platform },
@@ -36,7 +38,9 @@ static const char help[] =
 	"  4  this host lacks what is needed (KVM, SEV, a limit, a permission)\n"
 	"  5  an SEV guest asked for a reboot, which ends it\n"
 	"  6  the guest stopped by a fault of its own\n"
-	"  7  the guest was stopped from outside\n";
+	"  7  the guest was stopped from outside\n"
+	"  8  the guest was migrated: it runs at another host now\n"
+	"  9  a migration broke off in its hand-over: look where the guest is\n";
 
 int main(int argc, char **argv)
 {

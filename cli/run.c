@@ -3,32 +3,24 @@
  * `sevmirror run`: one guest in the foreground.
  */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/console.h"
+#include "cli/guest.h"
 #include "cli/run_options.h"
 #include "lib/sev/policy.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
-#include "payloads/sdk/payload.h"
 
-#define SESSION_FILE_MAX    65536
-#define PAYLOAD_LOG_POLL_MS 100
+#define SESSION_FILE_MAX 65536
 
 struct run {
 	struct run_options options;
 	struct sev_owner_start owner;
-	struct console *console;
-	struct machine *machine;
-	int signal_fd;
-	uint64_t log_shown; /* of the payload's log */
+	struct guest guest;
+	struct machine *machine; /* until the guest has it */
 };
 
 /* The owner's files as tools write them: raw, or as base64. */
@@ -99,84 +91,27 @@ static int choose_sev(struct run *run, struct why *why)
 	return 0;
 }
 
-/* Blocked in every thread made from here on; read from the descriptor. */
-static int take_signals(struct run *run, struct why *why)
-{
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-	sigset_t set;
-	size_t i;
-
-	sigemptyset(&set);
-	for (i = 0; i < sizeof(signals) / sizeof(*signals); i++)
-		sigaddset(&set, signals[i]);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	run->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return run->signal_fd < 0 ? why_errno(why, "signalfd") : 0;
-}
-
-/* What the payload has logged since; the log is a ring that it writes at any time. */
-static void show_payload_log(struct run *run)
-{
-	const struct payload_shared *shared = vm_payload_shared(machine_vm(run->machine));
-	uint64_t written, i;
-
-	if (!shared)
-		return;
-	written = __atomic_load_n(&shared->log_written, __ATOMIC_ACQUIRE);
-	if (written - run->log_shown > PAYLOAD_LOG_BYTES)
-		run->log_shown = written - PAYLOAD_LOG_BYTES;
-	for (i = run->log_shown; i < written; i++)
-		putchar(shared->log[i % PAYLOAD_LOG_BYTES]);
-	run->log_shown = written;
-	fflush(stdout);
-}
-
-static void attend(struct run *run)
-{
-	struct vm *vm = machine_vm(run->machine);
-	struct pollfd fds[] = {
-		{ .fd = vm_end_fd(vm), .events = POLLIN },
-		{ .fd = run->signal_fd, .events = POLLIN },
-		{ .fd = console_poll_fd(run->console), .events = POLLIN },
-	};
-	int timeout = run->options.machine.vm.payload ? PAYLOAD_LOG_POLL_MS : -1;
-
-	while (vm_end(vm) == VM_RUNS) {
-		if (poll(fds, sizeof(fds) / sizeof(*fds), timeout) < 0 && errno != EINTR)
-			vm_stop(vm);
-		if (fds[1].revents || (fds[2].revents && !console_input(run->console)))
-			vm_stop(vm);
-		show_payload_log(run);
-	}
-	show_payload_log(run);
-}
-
 /* Set the machine up on this host; what fails here is the host's. */
 static int set_up(struct run *run, struct why *why)
 {
 	int err;
 
-	if ((err = choose_sev(run, why)) || (err = take_signals(run, why)) ||
-	    (err = console_open(&run->console, why)))
+	if ((err = choose_sev(run, why)) || (err = guest_open(&run->guest, run->options.name, why)))
 		return err;
-	run->options.machine.console_in = console_guest_in(run->console);
-	run->options.machine.console_out = console_guest_out(run->console);
-	err = machine_create(&run->machine, &run->options.machine, why);
-	if (!err && run->options.name)
-		err = machine_control_create(run->machine, run->options.name, why);
-	return err;
+	run->options.machine.console_in = console_guest_in(run->guest.console);
+	run->options.machine.console_out = console_guest_out(run->guest.console);
+	return machine_create(&run->machine, &run->options.machine, why);
 }
 
 static int boot(struct run *run, struct why *why)
 {
-	int err = machine_boot(run->machine, &run->options.boot, why);
+	struct machine *machine = run->machine;
+	int err = machine_boot(machine, &run->options.boot, why);
 
-	if (!err && !run->options.hold)
-		err = machine_go(run->machine, why);
-	if (!err && run->options.name)
-		err = machine_control_start(run->machine, why);
-	return err;
+	if (err)
+		return err;
+	run->machine = NULL;
+	return service_launched(run->guest.service, machine, run->options.hold, why);
 }
 
 /* A file that is not there, or not what it should be, is better said before the host is looked at. */
@@ -193,74 +128,23 @@ static int check_files(const struct run *run, struct why *why)
 	return 0;
 }
 
-static int exit_code(enum vm_end end)
-{
-	switch (end) {
-	case VM_POWEROFF:
-		return CLI_OK;
-	case VM_REBOOT:
-		return CLI_GUEST_REBOOT;
-	case VM_STOPPED:
-		return CLI_GUEST_STOPPED;
-	default:
-		return CLI_GUEST_CRASH;
-	}
-}
-
-static const char *end_sentence(enum vm_end end)
-{
-	switch (end) {
-	case VM_REBOOT:
-		return "the guest asked for a reboot; start it again to have one";
-	case VM_CRASH:
-		return "the guest crashed";
-	case VM_STOPPED:
-		return "the guest was stopped from outside";
-	case VM_FAILED:
-		return "the guest cannot go on";
-	default:
-		return NULL;
-	}
-}
-
-/* Let everything go, then say how it ended: by then the terminal is as it was. */
-static int finish(struct run *run, int code, const struct why *why)
-{
-	struct vm *vm = run->machine ? machine_vm(run->machine) : NULL;
-	enum vm_end end = VM_RUNS;
-	char report[2048] = "";
-
-	if (vm && code == CLI_OK) {
-		end = vm_end(vm);
-		code = exit_code(end);
-		snprintf(report, sizeof(report), "%s", vm_end_report(vm));
-	}
-	machine_destroy(run->machine);
-	console_close(run->console);
-	if (run->signal_fd >= 0)
-		close(run->signal_fd);
-	explicit_bzero(&run->owner, sizeof(run->owner));
-	if (*why->text)
-		cli_error("%s", why->text);
-	else if (end_sentence(end))
-		cli_error("%s%s%s", end_sentence(end), *report ? ": " : "", report);
-	return cli_finish(code);
-}
-
 int cli_run(int argc, char **argv)
 {
-	struct run run = { .signal_fd = -1 };
+	struct run run = { .guest = GUEST_CLOSED };
 	struct why why = { "" };
 	int code = CLI_OK;
 
 	if (!run_options_parse(&run.options, argc, argv, &code))
 		return code;
 	if (check_files(&run, &why) || read_owner(&run, &why))
-		return finish(&run, CLI_FAILURE, &why);
-	if (set_up(&run, &why))
-		return finish(&run, CLI_UNSUPPORTED, &why);
-	if (boot(&run, &why))
-		return finish(&run, CLI_FAILURE, &why);
-	attend(&run);
-	return finish(&run, CLI_OK, &why);
+		code = CLI_FAILURE;
+	else if (set_up(&run, &why))
+		code = CLI_UNSUPPORTED;
+	else if (boot(&run, &why))
+		code = CLI_FAILURE;
+	else
+		guest_attend(&run.guest);
+	machine_destroy(run.machine);
+	explicit_bzero(&run.owner, sizeof(run.owner));
+	return guest_finish(&run.guest, code, &why);
 }

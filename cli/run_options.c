@@ -39,7 +39,7 @@ static const char help[] =
 	"\n"
 	"Exit status: 0 the guest powered off, 1 it could not be started, 2 usage, 4 this host cannot run\n"
 	"it, 5 the guest asked for a reboot (which ends it: a SEV guest cannot be reset in place), 6 it\n"
-	"crashed, 7 it was stopped from outside.\n";
+	"crashed, 7 it was stopped from outside, 8 it was migrated and runs at another host now.\n";
 
 enum option_id {
 	OPT_NAME = 256,

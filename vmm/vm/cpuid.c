@@ -170,24 +170,31 @@ static void replace_topology_leaves(union guest_cpuid *cpuid, const struct topol
 					      .edx = topology->apic_id });
 }
 
-int guest_cpuid_get(union guest_cpuid *cpuid, int kvm_fd, unsigned int apic_id, unsigned int cpus,
-		    bool sev, bool hears_sharing, struct why *why)
+void guest_cpuid_place(union guest_cpuid *cpuid, unsigned int apic_id, unsigned int cpus)
 {
 	struct topology topology = { .apic_id = apic_id, .cpus = cpus };
-	bool tsc_deadline;
 	unsigned int i;
 
 	while (1U << topology.shift < cpus)
 		topology.shift++;
+	for (i = 0; i < cpuid->table.nent; i++)
+		fix_topology(&cpuid->table.entries[i], &topology);
+	replace_topology_leaves(cpuid, &topology);
+}
+
+int guest_cpuid_get(union guest_cpuid *cpuid, int kvm_fd, unsigned int cpus, bool sev,
+		    bool hears_sharing, struct why *why)
+{
+	bool tsc_deadline;
+	unsigned int i;
+
 	memset(cpuid, 0, sizeof(*cpuid));
 	cpuid->table.nent = CPUID_MAX_ENTRIES - 3;
 	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0)
 		return why_errno(why, "KVM_GET_SUPPORTED_CPUID");
 	tsc_deadline = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-	for (i = 0; i < cpuid->table.nent; i++) {
-		fix_topology(&cpuid->table.entries[i], &topology);
+	for (i = 0; i < cpuid->table.nent; i++)
 		fix_features(&cpuid->table.entries[i], tsc_deadline, hears_sharing, sev);
-	}
-	replace_topology_leaves(cpuid, &topology);
+	guest_cpuid_place(cpuid, 0, cpus);
 	return 0;
 }

@@ -20,10 +20,13 @@ union guest_cpuid {
 };
 
 /*
- * The table for the vCPU with this APIC ID, of cpus in one package. sev: the guest is encrypted. hears_sharing: the VMM hears
+ * The table for the first vCPU of cpus in one package. sev: the guest is encrypted. hears_sharing: the VMM hears
  * what the guest says of its shared pages, so the guest may be told that it can.
  */
-int guest_cpuid_get(union guest_cpuid *cpuid, int kvm_fd, unsigned int apic_id, unsigned int cpus,
-		    bool sev, bool hears_sharing, struct why *why);
+int guest_cpuid_get(union guest_cpuid *cpuid, int kvm_fd, unsigned int cpus, bool sev,
+		    bool hears_sharing, struct why *why);
+
+/* Make a table that of the vCPU with this APIC ID, of cpus. */
+void guest_cpuid_place(union guest_cpuid *cpuid, unsigned int apic_id, unsigned int cpus);
 
 #endif

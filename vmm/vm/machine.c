@@ -33,6 +33,7 @@ int machine_create(struct machine **machinep, const struct machine_config *confi
 	if (!machine)
 		return why_set(why, -ENOMEM, "out of memory");
 	machine->config = *config;
+	machine->config.vm.cpuid = NULL; /* lent for vm_create() only */
 	err = vm_create(&machine->vm, &config->vm, why);
 	if (!err)
 		err = plan_helper(machine, why);
@@ -50,8 +51,6 @@ void machine_destroy(struct machine *machine)
 {
 	if (!machine)
 		return;
-	/* The control thread first, its commands would find half a VM. */
-	machine_control_destroy(machine);
 	vm_destroy(machine->vm);
 	free(machine);
 }
@@ -59,6 +58,11 @@ void machine_destroy(struct machine *machine)
 const struct region_plan *machine_helper(const struct machine *machine)
 {
 	return &machine->helper;
+}
+
+const struct machine_config *machine_config(const struct machine *machine)
+{
+	return &machine->config;
 }
 
 struct vm *machine_vm(const struct machine *machine)
@@ -92,8 +96,17 @@ int machine_go(struct machine *machine, struct why *why)
 		err = vm_start(machine->vm, why);
 	if (err)
 		return err;
-	clock_gettime(CLOCK_MONOTONIC, &machine->start);
 	machine->started = true;
 	vm_resume(machine->vm);
 	return 0;
+}
+
+bool machine_started(const struct machine *machine)
+{
+	return machine->started;
+}
+
+const uint8_t *machine_measurement(const struct machine *machine)
+{
+	return machine->measurement;
 }

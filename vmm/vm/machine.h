@@ -9,7 +9,6 @@
 #include "vmm/vm/launch_image.h"
 #include "vmm/vm/vm.h"
 
-struct control;
 struct machine;
 struct region_plan;
 
@@ -63,15 +62,15 @@ int machine_boot(struct machine *machine, const struct machine_boot *boot, struc
 /* Finish the launch and let the guest run. */
 int machine_go(struct machine *machine, struct why *why);
 
-/*
- * The machine's control socket under this name (vmm/control/): create claims the name, so early; start serves it. More commands may be
- * added to machine_control() in between. From then on pausing and resuming is the control thread's.
- */
-int machine_control_create(struct machine *machine, const char *name, struct why *why);
-int machine_control_start(struct machine *machine, struct why *why);
-struct control *machine_control(const struct machine *machine);
+bool machine_started(const struct machine *machine); /* machine_go() was called */
+
+/* Of machine_boot() with SEV: SEV_MEASUREMENT_BYTES. */
+const uint8_t *machine_measurement(const struct machine *machine);
 
 struct vm *machine_vm(const struct machine *machine);
+
+/* As machine_create() got it. */
+const struct machine_config *machine_config(const struct machine *machine);
 
 /* The Migration Helper's region in this guest. */
 const struct region_plan *machine_helper(const struct machine *machine);

@@ -2,15 +2,19 @@
 /*
  * The host's side of a payload guest (payloads/sdk/payload.h): the shared area, and the doorbell.
  */
+#include <asm/kvm_para.h>
 #include <errno.h>
+#include <linux/kvm_para.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "lib/sev/pagemap.h"
 #include "payloads/sdk/payload.h"
 #include "vmm/vm/launch_image.h"
 #include "vmm/vm/memory.h"
 #include "vmm/vm/vm_private.h"
 
+#define PAGE_BYTES   4096u
 #define SLEEP_MAX_US 10000000ULL
 
 struct payload_shared *vm_payload_shared(const struct vm *vm)
@@ -24,8 +28,13 @@ int payload_prepare(struct vm *vm, const struct launch_entry *entry)
 {
 	struct payload_shared *shared =
 		guest_memory_hva(vm->memory, entry->shared_gpa, entry->shared_bytes);
+	/* What a kernel would say by hypercall and MSR; a payload has no kernel, and what it shares is fixed by its launch. */
+	const uint64_t args[3] = { entry->shared_gpa, entry->shared_bytes / PAGE_BYTES,
+				   KVM_MAP_GPA_RANGE_DECRYPTED };
 
-	if (!shared)
+	if (!shared ||
+	    (vm->sev && (sev_pagemap_hypercall(vm->pagemap, args) ||
+			 sev_pagemap_write_migration_control(vm->pagemap, KVM_MIGRATION_READY))))
 		return -EINVAL;
 	memset(shared, 0, entry->shared_bytes);
 	shared->magic = PAYLOAD_SHARED_MAGIC;

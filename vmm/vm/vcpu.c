@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,10 +16,31 @@
 #include "vmm/vm/cpuid.h"
 #include "vmm/vm/vm_private.h"
 
+/* KVM takes a frequency that is off by so much for its own (its module parameter tsc_tolerance_ppm). */
+#define TSC_TOLERANCE_PPM 250
+
+/* The TSC is to run as it did where the guest comes from. KVM's "catch-up" mode for slower hosts would let it jump, so it is refused. */
+static int set_tsc_khz(struct vcpu *vcpu, uint64_t khz, struct why *why)
+{
+	int host = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+	uint64_t difference = host > 0 ? (uint64_t)llabs((long long)khz - host) : khz;
+
+	if (khz > INT32_MAX ||
+	    (difference > khz * TSC_TOLERANCE_PPM / 1000000 &&
+	     ioctl(vcpu->vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0))
+		return why_set(
+			why, -ENODEV,
+			"the guest's TSC runs at %llu kHz, this host's at %d kHz, and its CPU cannot "
+			"scale it",
+			(unsigned long long)khz, host);
+	if (ioctl(vcpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0)
+		return why_errno(why, "KVM_SET_TSC_KHZ of %llu kHz", (unsigned long long)khz);
+	return 0;
+}
+
 int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned int index, struct why *why)
 {
 	union guest_cpuid cpuid;
-	int err;
 
 	vcpu->vm = vm;
 	vcpu->index = index;
@@ -31,13 +53,11 @@ int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned int index, struct why
 		return why_errno(why, "mapping the kvm_run of CPU %u", index);
 	}
 	/* Before KVM_SET_SREGS: KVM checks CR3's C-bit against it. */
-	err = guest_cpuid_get(&cpuid, vm->kvm_fd, index, vm->config.cpus, vm->config.sev,
-			      vm->hears_sharing, why);
-	if (err)
-		return err;
+	memcpy(&cpuid, vm->cpuid, sizeof(cpuid));
+	guest_cpuid_place(&cpuid, index, vm->config.cpus);
 	if (ioctl(vcpu->fd, KVM_SET_CPUID2, &cpuid) < 0)
 		return why_errno(why, "KVM_SET_CPUID2");
-	return 0;
+	return vm->config.tsc_khz ? set_tsc_khz(vcpu, vm->config.tsc_khz, why) : 0;
 }
 
 void vcpu_destroy(struct vcpu *vcpu)
@@ -84,7 +104,7 @@ static bool gate(struct vcpu *vcpu)
 	bool run;
 
 	pthread_mutex_lock(&vm->lock);
-	while (vm->want == WANT_PAUSE || (vm->want == WANT_RUN && vcpu->done)) {
+	while (vm->want == WANT_PAUSE || (vm->want == WANT_RUN && (vcpu->done || vm->throttled))) {
 		if (!vcpu->parked) {
 			vcpu->parked = true;
 			pthread_cond_broadcast(&vm->changed);

@@ -76,10 +76,30 @@ static void page_kind_changed(void *opaque, uint64_t gfn, uint64_t npages, bool 
 	guest_memory_mark_dirty(opaque, gfn << PAGE_SHIFT, npages << PAGE_SHIFT);
 }
 
+int vm_set_memslots(struct vm *vm, uint32_t flags)
+{
+	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	unsigned int i, n = guest_memory_ranges(vm->memory, ranges);
+
+	for (i = 0; i < n; i++) {
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.flags = flags,
+			.guest_phys_addr = ranges[i].gpa,
+			.memory_size = ranges[i].bytes,
+			.userspace_addr = (uintptr_t)ranges[i].hva,
+		};
+
+		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 static int add_memory(struct vm *vm, struct why *why)
 {
 	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
-	unsigned int i, n;
+	unsigned int n;
 	int err;
 
 	err = guest_memory_create(&vm->memory, vm->config.memory_bytes, vm->config.hugepages);
@@ -90,18 +110,10 @@ static int add_memory(struct vm *vm, struct why *why)
 				       " in 2 MiB pages (see /proc/sys/vm/nr_hugepages)" :
 				       "",
 			       strerror(-err));
+	err = vm_set_memslots(vm, 0);
+	if (err)
+		return why_set(why, err, "KVM_SET_USER_MEMORY_REGION: %s", strerror(-err));
 	n = guest_memory_ranges(vm->memory, ranges);
-	for (i = 0; i < n; i++) {
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.guest_phys_addr = ranges[i].gpa,
-			.memory_size = ranges[i].bytes,
-			.userspace_addr = (uintptr_t)ranges[i].hva,
-		};
-
-		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-			return why_errno(why, "KVM_SET_USER_MEMORY_REGION");
-	}
 	err = sev_pagemap_create(&vm->pagemap,
 				 (ranges[n - 1].gpa + ranges[n - 1].bytes) >> PAGE_SHIFT);
 	if (err)
@@ -241,10 +253,23 @@ static int add_bus(struct vm *vm, struct why *why)
 	return 0;
 }
 
+static int choose_cpuid(struct vm *vm, struct why *why)
+{
+	vm->cpuid = malloc(sizeof(*vm->cpuid));
+	if (!vm->cpuid)
+		return why_set(why, -ENOMEM, "out of memory");
+	if (vm->config.cpuid) {
+		memcpy(vm->cpuid, vm->config.cpuid, sizeof(*vm->cpuid));
+		return 0;
+	}
+	return guest_cpuid_get(vm->cpuid, vm->kvm_fd, vm->config.cpus, vm->config.sev,
+			       vm->hears_sharing, why);
+}
+
 static int add_vcpus(struct vm *vm, struct why *why)
 {
 	unsigned int i;
-	int size, err;
+	int size, khz, err;
 
 	size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < 0)
@@ -253,6 +278,9 @@ static int add_vcpus(struct vm *vm, struct why *why)
 	vm->vcpus = calloc(vm->config.cpus, sizeof(*vm->vcpus));
 	if (!vm->vcpus)
 		return why_set(why, -ENOMEM, "out of memory for the CPUs");
+	err = choose_cpuid(vm, why);
+	if (err)
+		return err;
 	for (i = 0; i < vm->config.cpus; i++) {
 		vm->vcpus[i].fd = -1;
 		vm->vcpus[i].vm = vm;
@@ -261,6 +289,9 @@ static int add_vcpus(struct vm *vm, struct why *why)
 		if (err)
 			return err;
 	}
+	/* Now: later, the call would wait for a vCPU that is in the guest. */
+	khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
+	vm->tsc_khz = khz > 0 ? (uint64_t)khz : 0;
 	return 0;
 }
 
@@ -318,6 +349,7 @@ int vm_create(struct vm **vmp, const struct vm_config *config, struct why *why)
 		vm_destroy(vm);
 		return err;
 	}
+	vm->config.cpuid = NULL;
 	*vmp = vm;
 	return 0;
 }
@@ -335,12 +367,14 @@ void vm_destroy(struct vm *vm)
 	if (!vm)
 		return;
 	vm_stop(vm);
+	vm_throttle(vm, 0);
 	for (i = 0; i < vm->nvcpus; i++)
 		vcpu_join(&vm->vcpus[i]);
 	bus_destroy(vm->bus);
 	for (i = 0; i < vm->nvcpus; i++)
 		vcpu_destroy(&vm->vcpus[i]);
 	free(vm->vcpus);
+	free(vm->cpuid);
 	sev_guest_destroy(vm->sev);
 	close_fd(vm->vm_fd);
 	close_fd(vm->sev_fd);
@@ -382,9 +416,12 @@ void vm_power_button(struct vm *vm)
 
 uint64_t vm_tsc_khz(const struct vm *vm)
 {
-	int khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
+	return vm->tsc_khz;
+}
 
-	return khz > 0 ? (uint64_t)khz : 0;
+const union guest_cpuid *vm_cpuid(const struct vm *vm)
+{
+	return vm->cpuid;
 }
 
 unsigned int vm_cpus(const struct vm *vm)

@@ -24,6 +24,7 @@ struct launch_image;
 struct payload_shared;
 struct sev_pagemap;
 struct vm;
+union guest_cpuid;
 
 struct vm_config {
 	uint64_t memory_bytes; /* as for guest_memory_create() */
@@ -31,6 +32,10 @@ struct vm_config {
 	bool hugepages;
 	bool sev; /* encrypted; fails where the host cannot */
 	bool payload; /* the guest is a ring-3 payload (launch_image.h) */
+
+	/* What a guest that comes from another host has seen there; borrowed while vm_create() runs. NULL and 0: as this host has it. */
+	const union guest_cpuid *cpuid;
+	uint64_t tsc_khz;
 };
 
 /* Why a guest came to its end. */
@@ -41,6 +46,7 @@ enum vm_end {
 	VM_CRASH, /* a triple fault; a payload: found an error */
 	VM_FAILED, /* KVM or the VMM could not go on */
 	VM_STOPPED, /* vm_stop() */
+	VM_MIGRATED, /* vm_gone(): another host runs it now */
 };
 
 /*
@@ -81,6 +87,15 @@ void vm_request_pause(struct vm *vm);
 /* End the guest where it stands. Any thread, any time, any number of times; what ended first is what counts. */
 void vm_stop(struct vm *vm);
 
+/* The guest runs at another host now: what is here is never to run again. Paused, from the migration. */
+void vm_gone(struct vm *vm);
+
+/*
+ * Take this part of the time (0 to 99 per cent) away from the vCPUs, so that they write less memory; 0 ends it. One caller at a time.
+ * 0 or a negative errno, then nothing has changed.
+ */
+int vm_throttle(struct vm *vm, unsigned int percent);
+
 /* Press the guest's power button: a Linux guest shuts down if it has somebody who listens to it. Any thread. */
 void vm_power_button(struct vm *vm);
 
@@ -111,6 +126,9 @@ struct payload_shared *vm_payload_shared(const struct vm *vm);
 
 /* The guest's TSC frequency, 0 when KVM does not know it. */
 uint64_t vm_tsc_khz(const struct vm *vm);
+
+/* What CPUID says to the guest: the first vCPU's table, the others' follow from it. */
+const union guest_cpuid *vm_cpuid(const struct vm *vm);
 
 /* Let KVM write 1 to the eventfd when the guest writes 4 bytes at gpa, instead of an exit. 0 or a negative errno. */
 int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd);

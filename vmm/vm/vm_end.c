@@ -35,6 +35,15 @@ void vm_stop(struct vm *vm)
 	vm_ended(vm, VM_STOPPED, NULL);
 }
 
+void vm_gone(struct vm *vm)
+{
+	vm_ended(vm, VM_MIGRATED, NULL);
+	/* Also if somebody wanted it stopped in the same moment: it goes on elsewhere all the same. */
+	pthread_mutex_lock(&vm->lock);
+	vm->end = VM_MIGRATED;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 int vm_end_fd(const struct vm *vm)
 {
 	return vm->end_fd;

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "vmm/vm/cpuid.h"
 #include "vmm/vm/vm.h"
 
 #define VCPU_SIGNAL	SIGUSR1 /* takes a vCPU thread out of KVM_RUN; its handler does nothing */
@@ -40,6 +41,8 @@ struct vm {
 	struct sev_pagemap *pagemap;
 	uint64_t c_mask;
 	bool hears_sharing; /* what the guest says of its shared pages comes out of KVM */
+	uint64_t tsc_khz; /* 0: KVM does not know it */
+	union guest_cpuid *cpuid; /* of the first vCPU, as it was given to KVM */
 	uint64_t payload_shared_gpa; /* 0: not a payload, or not launched */
 	size_t run_bytes; /* of each vCPU's struct kvm_run */
 
@@ -50,10 +53,19 @@ struct vm {
 	unsigned int nvcpus;
 	struct vcpu *vcpus;
 
+	/* throttle.c: under lock */
+	unsigned int throttle_percent;
+	bool throttled; /* vCPUs stand still for their part of the period */
+	pthread_t throttle_thread;
+	bool throttle_made; /* the caller's of vm_throttle() */
+
 	int end_fd;
 	_Atomic(enum vm_end) end;
 	char report[VM_REPORT_BYTES]; /* written once, before end */
 };
+
+/* vm.c: flags (KVM_MEM_LOG_DIRTY_PAGES) for all memory slots. 0 or a negative errno. */
+int vm_set_memslots(struct vm *vm, uint32_t flags);
 
 /* vm_end.c: the guest ends like this, unless it has ended already. Any thread; report may be NULL. */
 void vm_ended(struct vm *vm, enum vm_end end, const char *format, ...)

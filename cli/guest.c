@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/guest.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "payloads/sdk/payload.h"
+
+#define PAYLOAD_LOG_POLL_MS 100
+
+/* Blocked in every thread made from here on; read from the descriptor. */
+static int take_signals(struct guest *guest, struct why *why)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	sigset_t set;
+	size_t i;
+
+	sigemptyset(&set);
+	for (i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+		sigaddset(&set, signals[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	guest->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return guest->signal_fd < 0 ? why_errno(why, "signalfd") : 0;
+}
+
+int guest_open(struct guest *guest, const char *name, struct why *why)
+{
+	int err;
+
+	guest->name = name;
+	/* Signals first: threads inherit that they are blocked. */
+	if ((err = take_signals(guest, why)) || (err = service_create(&guest->service, name, why)))
+		return err;
+	return console_open(&guest->console, why);
+}
+
+/* What the payload has logged since; the log is a ring that it writes at any time. */
+static void show_payload_log(struct guest *guest, const struct vm *vm)
+{
+	const struct payload_shared *shared = vm ? vm_payload_shared(vm) : NULL;
+	uint64_t written, i;
+
+	if (!shared)
+		return;
+	written = __atomic_load_n(&shared->log_written, __ATOMIC_ACQUIRE);
+	if (written - guest->log_shown > PAYLOAD_LOG_BYTES)
+		guest->log_shown = written - PAYLOAD_LOG_BYTES;
+	for (i = guest->log_shown; i < written; i++)
+		putchar(shared->log[i % PAYLOAD_LOG_BYTES]);
+	guest->log_shown = written;
+	fflush(stdout);
+}
+
+/* What a payload had logged before it came was shown where it was. */
+static void skip_payload_log(struct guest *guest, const struct vm *vm)
+{
+	const struct payload_shared *shared = vm_payload_shared(vm);
+
+	if (shared)
+		guest->log_shown = __atomic_load_n(&shared->log_written, __ATOMIC_ACQUIRE);
+}
+
+static void say_arrival(struct guest *guest)
+{
+	struct sevmirror_summary sum;
+
+	service_summary(guest->service, &sum);
+	fprintf(stderr, "sevmirror: the guest runs here now: %.1f MiB in %u rounds, %.1f s\r\n",
+		(double)sum.bytes / (1 << 20), sum.rounds, (double)sum.total_time / 1e9);
+}
+
+static void say_doubt(struct guest *guest)
+{
+	if (guest->doubt_said)
+		return;
+	guest->doubt_said = true;
+	fprintf(stderr,
+		"sevmirror: the migration broke off in its hand-over: the guest is paused here and may run at "
+		"the other host.\r\nsevmirror: look there. If it does not run: `sevmirror resume %s`; if it "
+		"does: `sevmirror stop %s --force`\r\n",
+		guest->name, guest->name);
+}
+
+/* One wait; false: there is nothing more to attend to. */
+static bool attend_once(struct guest *guest, struct vm *vm, enum service_state state)
+{
+	struct pollfd fds[] = {
+		{ .fd = service_wait_fd(guest->service), .events = POLLIN },
+		{ .fd = guest->signal_fd, .events = POLLIN },
+		{ .fd = console_poll_fd(guest->console), .events = POLLIN },
+		{ .fd = vm ? vm_end_fd(vm) : -1, .events = POLLIN },
+	};
+	bool payload = vm && vm_payload_shared(vm);
+
+	if (state == SERVICE_FAILED || (vm && vm_end(vm) != VM_RUNS))
+		return false;
+	if (poll(fds, sizeof(fds) / sizeof(*fds), payload ? PAYLOAD_LOG_POLL_MS : -1) < 0 &&
+	    errno != EINTR)
+		service_stop(guest->service);
+	if (fds[1].revents) {
+		struct signalfd_siginfo signal;
+
+		if (read(guest->signal_fd, &signal, sizeof(signal)) > 0)
+			service_stop(guest->service);
+	}
+	if (fds[2].revents && !console_input(guest->console))
+		service_stop(guest->service);
+	return true;
+}
+
+void guest_attend(struct guest *guest)
+{
+	enum service_state state, before = service_attend(guest->service);
+	struct vm *vm = NULL;
+
+	do {
+		state = service_attend(guest->service);
+		if (!vm && state != SERVICE_EMPTY && state != SERVICE_FAILED) {
+			vm = machine_vm(service_machine(guest->service));
+			if (before == SERVICE_EMPTY) {
+				skip_payload_log(guest, vm);
+				say_arrival(guest);
+			}
+		}
+		if (state == SERVICE_UNDECIDED)
+			say_doubt(guest);
+		else
+			guest->doubt_said = false;
+		show_payload_log(guest, vm);
+	} while (attend_once(guest, vm, state));
+	show_payload_log(guest, vm);
+}
+
+static int exit_code(enum vm_end end)
+{
+	switch (end) {
+	case VM_POWEROFF:
+		return CLI_OK;
+	case VM_REBOOT:
+		return CLI_GUEST_REBOOT;
+	case VM_STOPPED:
+		return CLI_GUEST_STOPPED;
+	case VM_MIGRATED:
+		return CLI_GUEST_MIGRATED;
+	default:
+		return CLI_GUEST_CRASH;
+	}
+}
+
+static const char *end_sentence(enum vm_end end)
+{
+	switch (end) {
+	case VM_REBOOT:
+		return "the guest asked for a reboot; start it again to have one";
+	case VM_CRASH:
+		return "the guest crashed";
+	case VM_STOPPED:
+		return "the guest was stopped from outside";
+	case VM_FAILED:
+		return "the guest cannot go on";
+	case VM_MIGRATED:
+		return "the guest was migrated: it runs at the other host now";
+	default:
+		return NULL;
+	}
+}
+
+/* How the guest ended, or why none came. */
+static int read_end(struct guest *guest, char *text, size_t max)
+{
+	struct machine *machine = service_machine(guest->service);
+	enum service_state state = service_attend(guest->service);
+	struct sevmirror_summary summary;
+	enum vm_end end;
+
+	service_finish(guest->service);
+	if (state == SERVICE_FAILED || state == SERVICE_EMPTY) {
+		bool cancelled = service_summary(guest->service, &summary) == SEVMIRROR_CANCELLED;
+
+		snprintf(text, max, "no guest came: %s", summary.error);
+		return cancelled ? CLI_GUEST_STOPPED : CLI_FAILURE;
+	}
+	end = vm_end(machine_vm(machine));
+	if (end_sentence(end)) {
+		const char *report = vm_end_report(machine_vm(machine));
+
+		snprintf(text, max, "%s%s%s", end_sentence(end), *report ? ": " : "", report);
+	}
+	return exit_code(end);
+}
+
+int guest_finish(struct guest *guest, int code, const struct why *why)
+{
+	char text[4096] = "";
+
+	if (code == CLI_OK)
+		code = read_end(guest, text, sizeof(text));
+	else
+		snprintf(text, sizeof(text), "%s", why->text);
+	service_destroy(guest->service);
+	console_close(guest->console);
+	if (guest->signal_fd >= 0)
+		close(guest->signal_fd);
+	if (*text)
+		cli_error("%s", text);
+	return cli_finish(code);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A process that runs one guest in the foreground, whether it was launched here or has come from another host: its console, the signals,
+ * the control socket, and how it ends.
+ */
+#ifndef CLI_GUEST_H
+#define CLI_GUEST_H
+
+#include <stdint.h>
+
+#include "cli/cli.h"
+#include "cli/console.h"
+#include "vmm/service/service.h"
+
+struct guest {
+	const char *name; /* NULL: none */
+	struct console *console;
+	struct service *service;
+	int signal_fd;
+	uint64_t log_shown; /* of the payload's log */
+	bool doubt_said; /* that a migration's outcome is unknown */
+};
+
+#define GUEST_CLOSED            \
+	(struct guest)          \
+	{                       \
+		.signal_fd = -1 \
+	}
+
+/* Take signals, terminal and name. 0 or a negative errno. Undone by guest_finish(), also after an error. */
+int guest_open(struct guest *guest, const char *name, struct why *why);
+
+/* Until the guest has come to its end, or none has come. */
+void guest_attend(struct guest *guest);
+
+/*
+ * Let everything go, then say how it ended: by then the terminal is as it was. code: CLI_OK to have the exit code from the guest's end, or
+ * what went wrong, with why.
+ */
+int guest_finish(struct guest *guest, int code, const struct why *why);
+
+#endif

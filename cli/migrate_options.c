@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/migrate_options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define SECONDS_MAX 86400.0
+
+int migrate_security_take(struct sevmirror_security *security, int id, const char *arg)
+{
+	switch (id) {
+	case MIGRATE_OPT_CERT:
+		security->certificate = arg;
+		return 0;
+	case MIGRATE_OPT_KEY:
+		security->key = arg;
+		return 0;
+	case MIGRATE_OPT_CA:
+		security->ca = arg;
+		return 0;
+	case MIGRATE_OPT_PEER:
+		security->peer_name = arg;
+		return 0;
+	case MIGRATE_OPT_PSK:
+		security->psk_file = arg;
+		return 0;
+	case MIGRATE_OPT_INSECURE:
+		security->insecure = true;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+int migrate_security_check(const struct sevmirror_security *s, struct why *why)
+{
+	bool any = s->certificate || s->key || s->ca, all = s->certificate && s->key && s->ca;
+
+	if (any && !all)
+		return why_set(why, -EINVAL, "--tls-cert, --tls-key and --tls-ca belong together");
+	if (s->peer_name && !any)
+		return why_set(why, -EINVAL, "--tls-peer-name goes with certificates");
+	if (any + (s->psk_file != NULL) + s->insecure != 1)
+		return why_set(
+			why, -EINVAL,
+			"one of --tls-cert (with --tls-key, --tls-ca), --psk-file or --insecure "
+			"is needed");
+	return 0;
+}
+
+int migrate_parse_seconds(const char *what, const char *text, uint64_t *nanoseconds,
+			  struct why *why)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (!isdigit((unsigned char)*text) || *end || !(seconds > 0) || seconds > SECONDS_MAX)
+		return why_set(why, -EINVAL, "%s %s: seconds are needed, as in 2.5", what, text);
+	*nanoseconds = (uint64_t)(seconds * 1e9);
+	return 0;
+}

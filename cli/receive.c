@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `sevmirror receive`: wait for a VM, then be its VMM.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/guest.h"
+#include "cli/migrate_options.h"
+#include "lib/util/file.h"
+
+#define VENDOR_CHAIN_MAX 8192
+
+static const char help[] =
+	"usage: sevmirror receive --listen ADDRESS [--name NAME] SECURITY [options]\n"
+	"\n"
+	"Waits for one VM that another host sends with 'sevmirror migrate', then runs it in the\n"
+	"foreground as 'sevmirror run' would. If it does not come whole, nothing of it stays.\n"
+	"\n"
+	"  --listen ADDRESS  HOST:PORT (port 0: any), [IPv6]:PORT or unix:PATH\n"
+	"  --name NAME       what other commands know the VM by on this host\n"
+	"  --vendor-chain FILE  ASK and ARK of this host's chip in AMD's format (ask_ark_*.cert):\n"
+	"                    needed for encrypted guests\n"
+	"  --disk FILE       this host's path of the VM's disk; as often as it has disks\n"
+	"                    (default: the paths of the source; the storage must be the same)\n"
+	"  --tap NAME        this host's interface for the VM's network card; likewise\n"
+	"  --hugepages       back the memory by 2 MiB pages\n" MIGRATE_SECURITY_HELP
+	"  --timeout SECONDS how long the connection may stand still (default: 10)\n"
+	"  --help            this text\n"
+	"\n"
+	"Exit status: 1 no VM came (standard error says why), 2 usage, 4 this host cannot run VMs, 7 it was\n"
+	"stopped from outside, also while waiting; afterwards those of 'sevmirror run'.\n";
+
+enum {
+	OPT_LISTEN = MIGRATE_OPT_FIRST,
+	OPT_NAME,
+	OPT_VENDOR,
+	OPT_DISK,
+	OPT_TAP,
+	OPT_HUGEPAGES,
+	OPT_TIMEOUT
+};
+
+static const struct option options[] = {
+	{ "listen", required_argument, NULL, OPT_LISTEN },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "vendor-chain", required_argument, NULL, OPT_VENDOR },
+	{ "disk", required_argument, NULL, OPT_DISK },
+	{ "tap", required_argument, NULL, OPT_TAP },
+	{ "hugepages", no_argument, NULL, OPT_HUGEPAGES },
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	MIGRATE_SECURITY_OPTIONS,
+	{ "help", no_argument, NULL, CLI_OPT_HELP },
+	{ NULL, 0, NULL, 0 },
+};
+
+struct receive {
+	struct service_incoming incoming;
+	struct guest guest;
+	const char *name;
+	const char *vendor_path;
+	void *vendor_chain;
+};
+
+static int add_name(const char **list, unsigned int *n, unsigned int max, const char *name,
+		    const char *what, struct why *why)
+{
+	if (*n == max)
+		return why_set(why, -EINVAL, "a VM has at most %u %s", max, what);
+	list[(*n)++] = name;
+	return 0;
+}
+
+static int take_option(struct receive *r, int id, const char *arg, struct why *why)
+{
+	struct service_incoming *in = &r->incoming;
+
+	switch (id) {
+	case OPT_LISTEN:
+		in->address = arg;
+		return 0;
+	case OPT_NAME:
+		r->name = arg;
+		return 0;
+	case OPT_VENDOR:
+		r->vendor_path = arg;
+		return 0;
+	case OPT_DISK:
+		return add_name(in->disks, &in->ndisks, MACHINE_MAX_DISKS, arg, "disks", why);
+	case OPT_TAP:
+		return add_name(in->taps, &in->ntaps, MACHINE_MAX_NETS, arg, "network cards", why);
+	case OPT_HUGEPAGES:
+		in->hugepages = true;
+		return 0;
+	case OPT_TIMEOUT:
+		return migrate_parse_seconds("--timeout", arg, &in->timeout, why);
+	default:
+		return migrate_security_take(&in->security, id, arg);
+	}
+}
+
+/* True: go on. */
+static bool parse(struct receive *r, int argc, char **argv, int *code)
+{
+	struct why why = { "" };
+	int id, err = 0;
+
+	while (!err && (id = cli_getopt(argc, argv, options, help)) != -1) {
+		if (id == CLI_OPT_BAD || id == CLI_OPT_HELP) {
+			*code = id == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+			return false;
+		}
+		err = take_option(r, id, optarg, &why);
+	}
+	if (!err && optind < argc)
+		err = why_set(&why, -EINVAL, "'%s' is no option", argv[optind]);
+	if (!err && !r->incoming.address)
+		err = why_set(&why, -EINVAL, "--listen is needed");
+	if (!err)
+		err = migrate_security_check(&r->incoming.security, &why);
+	if (err)
+		*code = cli_usage(argv[0], "%s", why.text);
+	return !err;
+}
+
+static int read_vendor_chain(struct receive *r, struct why *why)
+{
+	size_t len;
+	int err;
+
+	if (!r->vendor_path)
+		return 0;
+	err = util_read_file(r->vendor_path, VENDOR_CHAIN_MAX, &r->vendor_chain, &len);
+	if (err)
+		return why_set(why, err, "the vendor's certificates %s: %s", r->vendor_path,
+			       strerror(-err));
+	r->incoming.vendor_chain = r->vendor_chain;
+	r->incoming.vendor_chain_bytes = len;
+	return 0;
+}
+
+static int wait_for_guest(struct receive *r, struct why *why)
+{
+	int err;
+
+	r->incoming.console_in = console_guest_in(r->guest.console);
+	r->incoming.console_out = console_guest_out(r->guest.console);
+	err = service_receive(r->guest.service, &r->incoming, why);
+	if (!err)
+		fprintf(stderr, "sevmirror: waiting at %s\r\n", service_address(r->guest.service));
+	return err;
+}
+
+int cli_receive(int argc, char **argv)
+{
+	struct receive r = { .guest = GUEST_CLOSED };
+	struct why why = { "" };
+	int code = CLI_OK;
+
+	if (!parse(&r, argc, argv, &code))
+		return code;
+	if (read_vendor_chain(&r, &why))
+		code = CLI_FAILURE;
+	else if (guest_open(&r.guest, r.name, &why) || wait_for_guest(&r, &why))
+		code = CLI_FAILURE;
+	else
+		guest_attend(&r.guest);
+	code = guest_finish(&r.guest, code, &why);
+	free(r.vendor_chain);
+	return code;
+}

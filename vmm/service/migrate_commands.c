@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Migration on the control socket: start it, cancel it, look at it. */
+#include <errno.h>
+
+#include "vmm/service/service_private.h"
+
+#define NS_PER_MS 1e6
+
+static const char *const outcomes[] = {
+	[SEVMIRROR_MIGRATED] = "migrated",
+	[SEVMIRROR_FAILED] = "failed",
+	[SEVMIRROR_CANCELLED] = "cancelled",
+	[SEVMIRROR_UNKNOWN] = "unknown",
+};
+
+json_t *migrate_progress_json(const struct sevmirror_progress *p)
+{
+	return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "phase",
+			 p->phase, "round", (int)p->round, "pages-total",
+			 (json_int_t)p->pages_total, "pages-left", (json_int_t)p->pages_left,
+			 "pages-sent", (json_int_t)p->pages_sent, "pages-resent",
+			 (json_int_t)p->pages_resent, "bytes-sent", (json_int_t)p->bytes_sent,
+			 "rate", (json_int_t)p->rate, "dirty-rate", (json_int_t)p->dirty_rate,
+			 "expected-downtime-ms", (double)p->expected_downtime / NS_PER_MS,
+			 "elapsed-ms", (double)p->elapsed / NS_PER_MS);
+}
+
+json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirror_summary *sum)
+{
+	json_t *result =
+		json_pack("{s:s, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
+			  outcomes[outcome], "total-ms", (double)sum->total_time / NS_PER_MS,
+			  "downtime-ms", (double)sum->downtime / NS_PER_MS, "bytes",
+			  (json_int_t)sum->bytes, "pages", (json_int_t)sum->pages, "pages-resent",
+			  (json_int_t)sum->pages_resent, "rounds", (int)sum->rounds, "psp-commands",
+			  (int)sum->psp_commands, "helper-exits", (json_int_t)sum->helper_exits);
+
+	if (result && sum->error[0])
+		json_object_set_new(result, "error", json_string(sum->error));
+	return result;
+}
+
+static int run_migrate(void *opaque, struct control_call *call, struct control_error *err)
+{
+	struct service *s = opaque;
+	int ret;
+
+	pthread_mutex_lock(&s->lock);
+	ret = migrate_outgoing(s, json_deep_copy(call->args), err);
+	pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+static int run_cancel(void *opaque, struct control_call *call, struct control_error *err)
+{
+	struct service *s = opaque;
+	int ret = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->migrating)
+		migrate_cancel(s);
+	else
+		ret = control_fail(err, -ENOENT, CONTROL_WRONG_STATE, "no migration is under way");
+	pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+static int run_query(void *opaque, struct control_call *call, struct control_error *err)
+{
+	struct service *s = opaque;
+	const char *status = "none";
+
+	pthread_mutex_lock(&s->lock);
+	if (s->migrating)
+		status = s->incoming && !s->arrived ? "incoming" : "active";
+	else if (s->job)
+		status = outcomes[s->outcome];
+	call->ret = json_pack("{s:s}", "status", status);
+	if (call->ret && s->job)
+		json_object_set_new(call->ret, "progress", migrate_progress_json(&s->progress));
+	if (call->ret && s->job && !s->migrating)
+		json_object_set_new(call->ret, "result",
+				    migrate_result_json(s->outcome, &s->summary));
+	pthread_mutex_unlock(&s->lock);
+	return call->ret ? 0 : -ENOMEM;
+}
+
+static const struct control_arg migrate_args[] = {
+	{ "address", CONTROL_STRING, true, "where the target listens: HOST:PORT or unix:PATH" },
+	{ "streams", CONTROL_UINT, false, "data connections and helper CPUs (2)" },
+	{ "max-downtime-ms", CONTROL_UINT, false, "how long the guest may stand still (300)" },
+	{ "bandwidth", CONTROL_UINT, false, "bytes a second at most; 0: no limit" },
+	{ "throttle", CONTROL_BOOL, false, "slow the guest down if it would not converge" },
+	{ "max-rounds", CONTROL_UINT, false, "give up after so many rounds (30)" },
+	{ "timeout-ms", CONTROL_UINT, false, "how long the connection may stand still (10000)" },
+	{ "tls-cert", CONTROL_STRING, false, "this host's certificate, PEM; with tls-key, tls-ca" },
+	{ "tls-key", CONTROL_STRING, false, "its private key" },
+	{ "tls-ca", CONTROL_STRING, false, "who must have signed the target's certificate" },
+	{ "tls-peer-name", CONTROL_STRING, false, "the name the target's certificate must bear" },
+	{ "psk-file", CONTROL_STRING, false, "instead: a key that both hosts have" },
+	{ "insecure", CONTROL_BOOL, false, "instead: neither authentication nor encryption" },
+	{ "vendor-chain", CONTROL_STRING, false,
+	  "ASK and ARK of the target's chip, instead of what the target sends" },
+	{ 0 },
+};
+
+const struct control_command migrate_commands[] = {
+	{ "migrate", "Begin to move the VM to another host; the events say how it goes.", NULL,
+	  migrate_args, run_migrate },
+	{ "migrate-cancel", "Give the migration up, unless it has passed its hand-over.", NULL,
+	  NULL, run_cancel },
+	{ "query-migrate", "The migration under way, or the last one.",
+	  "{status (none, incoming, active, migrated, failed, cancelled, unknown), progress {phase, round, "
+	  "pages-total, pages-left, pages-sent, pages-resent, bytes-sent, rate, dirty-rate, "
+	  "expected-downtime-ms, elapsed-ms}, result {outcome, total-ms, downtime-ms, bytes, pages, "
+	  "pages-resent, rounds, psp-commands, helper-exits, error}}",
+	  NULL, run_query },
+	{ 0 },
+};

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What libsevmirror asks of the VMM that embeds it (include/sevmirror/host.h), answered by this one. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/mirror/region.h"
+#include "vmm/service/migrate_compat.h"
+#include "vmm/service/service_private.h"
+#include "vmm/vm/dirty_log.h"
+#include "vmm/vm/memory.h"
+#include "vmm/vm/vm_state.h"
+
+static int op_describe(void *opaque, struct sevmirror_vm *out)
+{
+	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct service *s = opaque;
+	struct vm *vm = machine_vm(s->machine);
+	unsigned int i, n = guest_memory_ranges(vm_memory(vm), ranges);
+
+	*out = (struct sevmirror_vm){
+		.name = s->name,
+		.kvm_fd = vm_kvm_fd(vm),
+		.vm_fd = vm_fd(vm),
+		.sev_fd = vm_sev_fd(vm),
+		.sev = vm_sev(vm),
+		.pagemap = vm_sev(vm) ? vm_pagemap(vm) : NULL,
+		.cbit_mask = vm_c_mask(vm),
+		.helper_gpa = machine_helper(s->machine)->gpa,
+		.nranges = n,
+	};
+	for (i = 0; i < n; i++)
+		out->ranges[i] = (struct sevmirror_ram_range){ .gpa = ranges[i].gpa,
+							       .bytes = ranges[i].bytes,
+							       .offset = ranges[i].offset,
+							       .fd = guest_memory_fd(vm_memory(vm)),
+							       .hva = ranges[i].hva };
+	return 0;
+}
+
+static ssize_t op_config_save(void *opaque, void *buf, size_t max)
+{
+	struct service *s = opaque;
+	struct migrate_config *config = calloc(1, sizeof(*config));
+	ssize_t n;
+
+	if (!config)
+		return -ENOMEM;
+	config->machine = *machine_config(s->machine);
+	config->policy = s->policy;
+	config->helper_gpa = machine_helper(s->machine)->gpa;
+	n = migrate_config_save(config, buf, max);
+	free(config);
+	return n;
+}
+
+/* What the operator of this host said about disks and networks goes over what the source says. */
+static int use_devices(struct service *s, struct why *why)
+{
+	const struct service_incoming *in = s->incoming;
+	struct machine_config *machine = &s->config.machine;
+	unsigned int i;
+
+	if (in->ndisks && in->ndisks != machine->ndisks)
+		return why_set(why, -EINVAL, "the VM has %u disks, and %u were given here",
+			       machine->ndisks, in->ndisks);
+	if (in->ntaps && in->ntaps != machine->nnets)
+		return why_set(why, -EINVAL, "the VM has %u network cards, and %u were given here",
+			       machine->nnets, in->ntaps);
+	/* Somebody who has not proved who he is does not say which of this host's files and interfaces a VM gets. */
+	if (in->security.insecure &&
+	    ((machine->ndisks && !in->ndisks) || (machine->nnets && !in->ntaps)))
+		return why_set(why, -EPERM,
+			       "with --insecure the VM's disks and networks must be named here");
+	for (i = 0; i < in->ndisks; i++)
+		machine->disks[i].path = in->disks[i];
+	for (i = 0; i < in->ntaps; i++)
+		machine->nets[i].tap = in->taps[i];
+	return 0;
+}
+
+static int build(struct service *s, struct why *why)
+{
+	struct machine_config *config = &s->config.machine;
+	int err;
+
+	if (config->vm.sev && !s->incoming->vendor_chain)
+		return why_set(
+			why, -EINVAL,
+			"the VM is encrypted, and this host waits without --vendor-chain, which the "
+			"source's secure processor needs");
+	err = use_devices(s, why);
+	if (err)
+		return err;
+	config->console_in = s->incoming->console_in;
+	config->console_out = s->incoming->console_out;
+	config->incoming = true;
+	config->vm.hugepages = s->incoming->hugepages;
+	config->vm.cpuid = &s->cpu->cpuid;
+	config->vm.tsc_khz = s->cpu->tsc_khz;
+	err = machine_create(&s->machine, config, why);
+	config->vm.cpuid = NULL;
+	if (err)
+		return err;
+	s->policy = s->config.policy;
+	if (machine_helper(s->machine)->gpa != s->config.helper_gpa)
+		return why_set(why, -EINVAL,
+			       "the helper region is at 0x%llx there and at 0x%llx here",
+			       (unsigned long long)s->config.helper_gpa,
+			       (unsigned long long)machine_helper(s->machine)->gpa);
+	/* Devices are loaded while they stand still. */
+	(void)vm_pause(machine_vm(s->machine));
+	return 0;
+}
+
+static int op_config_load(void *opaque, const void *buf, size_t len, char *text, size_t max)
+{
+	struct service *s = opaque;
+	struct why why = { "" };
+	int err = migrate_config_load(&s->config, buf, len, &why);
+
+	if (!err && s->config.machine.vm.sev != s->cpu->sev)
+		err = why_set(&why, -EINVAL, "the VM's configuration contradicts itself");
+	pthread_mutex_lock(&s->lock);
+	if (!err)
+		err = build(s, &why);
+	pthread_mutex_unlock(&s->lock);
+	snprintf(text, max, "%s", why.text);
+	return err;
+}
+
+static ssize_t op_compat_save(void *opaque, void *buf, size_t max)
+{
+	const struct service *s = opaque;
+	struct vm *vm = machine_vm(s->machine);
+
+	return migrate_compat_save(vm, vm_sev(vm) != NULL, buf, max);
+}
+
+static int op_compat_check(void *opaque, const void *buf, size_t len, char *text, size_t max)
+{
+	struct service *s = opaque;
+	struct why why = { "" };
+	int err;
+
+	s->cpu = s->cpu ? s->cpu : malloc(sizeof(*s->cpu));
+	if (!s->cpu)
+		return -ENOMEM;
+	err = migrate_compat_load(s->cpu, buf, len, &why);
+	if (!err)
+		err = migrate_compat_check(s->cpu, &why);
+	snprintf(text, max, "%s", why.text);
+	return err;
+}
+
+static int op_dirty_start(void *opaque)
+{
+	struct service *s = opaque;
+
+	return dirty_log_start(machine_vm(s->machine));
+}
+
+static int op_dirty_fetch(void *opaque, uint64_t *bitmap, size_t npages)
+{
+	struct service *s = opaque;
+
+	return dirty_log_fetch(machine_vm(s->machine), bitmap, npages);
+}
+
+static void op_dirty_stop(void *opaque)
+{
+	struct service *s = opaque;
+
+	dirty_log_stop(machine_vm(s->machine));
+}
+
+static int op_pause(void *opaque)
+{
+	struct service *s = opaque;
+	struct vm *vm = machine_vm(s->machine);
+	int err;
+
+	pthread_mutex_lock(&s->lock);
+	s->held_by_migration = true;
+	err = vm_pause(vm);
+	if (!err && vm_end(vm) != VM_RUNS)
+		err = -ESHUTDOWN;
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+static int op_resume(void *opaque)
+{
+	struct service *s = opaque;
+	struct vm *vm = machine_vm(s->machine);
+	bool arrives;
+	int err = 0;
+
+	pthread_mutex_lock(&s->lock);
+	arrives = s->incoming && !s->arrived;
+	if (arrives)
+		err = vm_start(vm, NULL);
+	s->held_by_migration = false;
+	if (!err && arrives) {
+		s->arrived = true;
+		service_started(s);
+	}
+	if (!err && !s->held_by_user)
+		vm_resume(vm);
+	pthread_mutex_unlock(&s->lock);
+	if (!err)
+		service_say_state(s, arrives ? "migrated here" : "migration given up");
+	return err;
+}
+
+static void op_throttle(void *opaque, unsigned int percent)
+{
+	struct service *s = opaque;
+
+	(void)vm_throttle(machine_vm(s->machine), percent);
+}
+
+/* One byte of this file, then the VM's state. */
+static ssize_t op_state_save(void *opaque, void *buf, size_t max)
+{
+	struct service *s = opaque;
+	uint8_t *state, *out = buf;
+	struct why why = { "" };
+	size_t len;
+	int err = vm_state_save(machine_vm(s->machine), &state, &len, &why);
+
+	if (err) {
+		fprintf(stderr, "sevmirror: %s\n", why.text);
+		return err;
+	}
+	if (max < 1 || len > max - 1) {
+		err = -ENOSPC;
+	} else {
+		out[0] = s->held_by_user;
+		memcpy(out + 1, state, len);
+	}
+	explicit_bzero(state, len);
+	free(state);
+	return err ? err : (ssize_t)(len + 1);
+}
+
+static int op_state_load(void *opaque, const void *buf, size_t len, char *text, size_t max)
+{
+	struct service *s = opaque;
+	const uint8_t *bytes = buf;
+	struct why why = { "" };
+	int err;
+
+	if (len < 1 || bytes[0] > 1) {
+		snprintf(text, max, "malformed");
+		return -EINVAL;
+	}
+	s->held_by_user = bytes[0];
+	err = vm_state_load(machine_vm(s->machine), bytes + 1, len - 1, &why);
+	snprintf(text, max, "%s", why.text);
+	return err;
+}
+
+static int op_disks_release(void *opaque)
+{
+	struct service *s = opaque;
+
+	return machine_disks_release(s->machine);
+}
+
+static int op_disks_acquire(void *opaque, char *text, size_t max)
+{
+	struct service *s = opaque;
+	struct why why = { "" };
+	int err = machine_disks_acquire(s->machine, &why);
+
+	snprintf(text, max, "%s", why.text);
+	return err;
+}
+
+static void op_handed_over(void *opaque)
+{
+	struct service *s = opaque;
+
+	vm_gone(machine_vm(s->machine));
+}
+
+static void op_progress(void *opaque, const struct sevmirror_progress *progress)
+{
+	struct service *s = opaque;
+
+	pthread_mutex_lock(&s->lock);
+	s->progress = *progress;
+	pthread_mutex_unlock(&s->lock);
+	if (s->control)
+		control_event(s->control, "migration", migrate_progress_json(progress));
+}
+
+const struct sevmirror_host_ops migrate_host_ops = {
+	.describe = op_describe,
+	.config_save = op_config_save,
+	.config_load = op_config_load,
+	.compat_save = op_compat_save,
+	.compat_check = op_compat_check,
+	.dirty_start = op_dirty_start,
+	.dirty_fetch = op_dirty_fetch,
+	.dirty_stop = op_dirty_stop,
+	.pause = op_pause,
+	.resume = op_resume,
+	.throttle = op_throttle,
+	.state_save = op_state_save,
+	.state_load = op_state_load,
+	.disks_release = op_disks_release,
+	.disks_acquire = op_disks_acquire,
+	.handed_over = op_handed_over,
+	.progress = op_progress,
+};

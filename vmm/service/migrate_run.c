@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Migrations as they run: each in a thread of its own, one at a time. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/migrate/address.h"
+#include "lib/sev/pagemap.h"
+#include "lib/sev/platform.h"
+#include "lib/util/file.h"
+#include "vmm/service/service_private.h"
+
+#define NS_PER_MS	 1000000ULL
+#define VENDOR_CHAIN_MAX 8192
+
+static void job_destroy(struct migrate_job *job)
+{
+	if (!job)
+		return;
+	if (job->thread_made)
+		pthread_join(job->thread, NULL);
+	sevmirror_migration_destroy(job->migration);
+	if (job->listen_fd >= 0)
+		close(job->listen_fd);
+	free(job->vendor_chain);
+	json_decref(job->args);
+	free(job);
+}
+
+static void *job_main(void *arg)
+{
+	struct service *s = arg;
+	struct sevmirror_summary summary;
+	enum sevmirror_outcome outcome = sevmirror_migration_run(s->job->migration, &summary);
+
+	pthread_mutex_lock(&s->lock);
+	s->summary = summary;
+	s->outcome = outcome;
+	s->migrating = false;
+	s->undecided = outcome == SEVMIRROR_UNKNOWN;
+	pthread_mutex_unlock(&s->lock);
+	/* From here on without the lock: whoever holds it may wait for this thread. */
+	if (s->control)
+		control_event(s->control, "migration-end", migrate_result_json(outcome, &summary));
+	service_wake(s);
+	return NULL;
+}
+
+/* With the lock. Takes the job over whatever happens. */
+static int job_start(struct service *s, struct migrate_job *job)
+{
+	int err;
+
+	job_destroy(s->job);
+	s->job = job;
+	s->migrating = true;
+	memset(&s->summary, 0, sizeof(s->summary));
+	err = pthread_create(&job->thread, NULL, job_main, s);
+	if (err) {
+		s->migrating = false;
+		s->job = NULL;
+		job_destroy(job);
+		return -err;
+	}
+	job->thread_made = true;
+	return 0;
+}
+
+void migrate_cancel(struct service *s)
+{
+	if (s->job)
+		sevmirror_migration_cancel(s->job->migration);
+}
+
+void migrate_end(struct service *s)
+{
+	pthread_t thread;
+	bool wait;
+
+	pthread_mutex_lock(&s->lock);
+	migrate_cancel(s);
+	wait = s->job && s->job->thread_made;
+	if (wait) {
+		thread = s->job->thread;
+		s->job->thread_made = false;
+	}
+	pthread_mutex_unlock(&s->lock);
+	if (wait)
+		pthread_join(thread, NULL);
+	pthread_mutex_lock(&s->lock);
+	job_destroy(s->job);
+	s->job = NULL;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* May this VM go now? */
+static int check_departure(struct service *s, struct control_error *err)
+{
+	struct vm *vm;
+
+	if (s->migrating)
+		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
+				    "a migration is under way; 'migrate-cancel' ends it");
+	if (s->undecided)
+		return control_fail(
+			err, -EBUSY, CONTROL_WRONG_STATE,
+			"nobody knows whether the last migration has come to its end: look at the other "
+			"host, then 'resume' the VM here if it does not run there, else 'stop' it by force");
+	if (!s->machine || vm_end(machine_vm(s->machine)) != VM_RUNS ||
+	    service_vm_state(s) == CONTROL_VM_STARTING)
+		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "the VM does not run here");
+	vm = machine_vm(s->machine);
+	if (vm_sev(vm) && !sev_pagemap_migration_ready(vm_pagemap(vm)))
+		return control_fail(
+			err, -EBUSY, CONTROL_WRONG_STATE,
+			"the guest has not said that it is ready to be migrated (its kernel does at boot, "
+			"if it knows how: Linux 5.15 or later with CONFIG_AMD_MEM_ENCRYPT)");
+	return 0;
+}
+
+static void security_of(struct sevmirror_security *security, const struct control_call *call)
+{
+	*security = (struct sevmirror_security){
+		.certificate = control_arg_string(call, "tls-cert", NULL),
+		.key = control_arg_string(call, "tls-key", NULL),
+		.ca = control_arg_string(call, "tls-ca", NULL),
+		.peer_name = control_arg_string(call, "tls-peer-name", NULL),
+		.psk_file = control_arg_string(call, "psk-file", NULL),
+		.insecure = control_arg_bool(call, "insecure", false),
+	};
+}
+
+static int read_vendor_chain(struct migrate_job *job, const char *path, struct control_error *err)
+{
+	int ret;
+
+	if (!path)
+		return 0;
+	ret = util_read_file(path, VENDOR_CHAIN_MAX, &job->vendor_chain, &job->vendor_chain_bytes);
+	return ret ? control_fail(err, ret, CONTROL_FAILED, "the vendor's certificates %s: %s",
+				  path, strerror(-ret)) :
+		     0;
+}
+
+static int make_outgoing(struct service *s, struct migrate_job *job, struct control_error *err)
+{
+	const struct control_call call = { .args = job->args };
+	struct sevmirror_source_options options = {
+		.address = control_arg_string(&call, "address", NULL),
+		.streams = (unsigned int)control_arg_uint(&call, "streams", 0),
+		.max_downtime = control_arg_uint(&call, "max-downtime-ms", 0) * NS_PER_MS,
+		.bandwidth = control_arg_uint(&call, "bandwidth", 0),
+		.throttle = control_arg_bool(&call, "throttle", false),
+		.max_rounds = (unsigned int)control_arg_uint(&call, "max-rounds", 0),
+		.timeout = control_arg_uint(&call, "timeout-ms", 0) * NS_PER_MS,
+	};
+	char why[512] = "";
+	int ret;
+
+	security_of(&options.security, &call);
+	ret = read_vendor_chain(job, control_arg_string(&call, "vendor-chain", NULL), err);
+	if (ret)
+		return ret;
+	options.vendor_chain = job->vendor_chain;
+	options.vendor_chain_bytes = job->vendor_chain_bytes;
+	ret = sevmirror_source_create(&job->migration, &migrate_host_ops, s, &options, why,
+				      sizeof(why));
+	if (ret)
+		control_fail(err, ret, ret == -EINVAL ? CONTROL_BAD_ARGUMENTS : CONTROL_FAILED,
+			     "%s", why[0] ? why : strerror(-ret));
+	return ret;
+}
+
+int migrate_outgoing(struct service *s, json_t *args, struct control_error *err)
+{
+	struct migrate_job *job;
+	int ret = check_departure(s, err);
+
+	job = ret ? NULL : calloc(1, sizeof(*job));
+	if (!job) {
+		json_decref(args);
+		return ret ? ret : -ENOMEM;
+	}
+	job->listen_fd = -1;
+	job->args = args;
+	ret = make_outgoing(s, job, err);
+	if (ret) {
+		job_destroy(job);
+		return ret;
+	}
+	return job_start(s, job);
+}
+
+/* This host's certificates, which the source's secure processor is to check. */
+static int read_platform(struct migrate_job *job, struct why *why)
+{
+	struct sev_error error = { 0 };
+	int fd = sev_device_open(&error), err;
+
+	if (fd < 0)
+		return why_sev(why, fd, &error);
+	err = sev_platform_export_certs(fd, job->pdh, job->chain, &error);
+	close(fd);
+	return err ? why_sev(why, err, &error) : 0;
+}
+
+static int make_incoming(struct service *s, struct migrate_job *job, struct why *why)
+{
+	const struct service_incoming *in = s->incoming;
+	struct sevmirror_target_options options = { .security = in->security,
+						    .timeout = in->timeout };
+	char text[512] = "";
+	int err;
+
+	if (in->vendor_chain) {
+		err = read_platform(job, why);
+		if (err)
+			return err;
+		options.pdh = job->pdh;
+		options.pdh_bytes = sizeof(job->pdh);
+		options.chain = job->chain;
+		options.chain_bytes = sizeof(job->chain);
+		options.vendor_chain = in->vendor_chain;
+		options.vendor_chain_bytes = in->vendor_chain_bytes;
+	}
+	job->listen_fd = address_listen(in->address, text, sizeof(text));
+	if (job->listen_fd < 0)
+		return why_set(why, job->listen_fd, "%s", text);
+	err = address_of(job->listen_fd, s->address, sizeof(s->address));
+	if (err)
+		return why_set(why, err, "the address that it listens at: %s", strerror(-err));
+	options.listen_fd = job->listen_fd;
+	err = sevmirror_target_create(&job->migration, &migrate_host_ops, s, &options, text,
+				      sizeof(text));
+	return err ? why_set(why, err, "%s", text[0] ? text : strerror(-err)) : 0;
+}
+
+int migrate_incoming(struct service *s, struct why *why)
+{
+	struct migrate_job *job = calloc(1, sizeof(*job));
+	int err;
+
+	if (!job)
+		return why_set(why, -ENOMEM, "out of memory");
+	job->listen_fd = -1;
+	err = make_incoming(s, job, why);
+	if (err) {
+		job_destroy(job);
+		return err;
+	}
+	pthread_mutex_lock(&s->lock);
+	err = job_start(s, job);
+	pthread_mutex_unlock(&s->lock);
+	return err ? why_set(why, err, "no thread for the migration: %s", strerror(-err)) : 0;
+}

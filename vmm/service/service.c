@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/service/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/service/service_private.h"
+
+static const char *const events[] = {
+	"state",
+	"The VM's state changed: {state, reason}.",
+	"migration",
+	"How far a migration is; the members of query-migrate's progress.",
+	"migration-end",
+	"A migration has ended; the members of query-migrate's result.",
+	NULL,
+};
+
+static int add_socket(struct service *s, const char *name, struct why *why)
+{
+	struct control_error error = { 0 };
+	int err = control_create(&s->control, name, &error);
+
+	if (err)
+		return why_set(why, err, "--name %s: %s", name, error.desc);
+	err = control_add_vm_commands(s->control, &service_vm_ops, s);
+	if (!err)
+		err = control_add_commands(s->control, migrate_commands, s);
+	if (err)
+		return why_set(why, err, "the control commands: %s", strerror(-err));
+	control_set_events(s->control, events);
+	return 0;
+}
+
+int service_create(struct service **service, const char *name, struct why *why)
+{
+	struct service *s = calloc(1, sizeof(*s));
+	int err = 0;
+
+	if (!s)
+		return why_set(why, -ENOMEM, "out of memory");
+	s->name = name ? name : "";
+	s->progress.phase = "none";
+	pthread_mutex_init(&s->lock, NULL);
+	s->wait_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->wait_fd < 0)
+		err = why_errno(why, "eventfd");
+	if (!err && name)
+		err = add_socket(s, name, why);
+	if (err) {
+		service_destroy(s);
+		return err;
+	}
+	*service = s;
+	return 0;
+}
+
+void service_destroy(struct service *s)
+{
+	if (!s)
+		return;
+	service_finish(s);
+	if (s->machine) {
+		vm_stop(machine_vm(s->machine));
+		service_say_state(s, vm_end_report(machine_vm(s->machine)));
+	}
+	control_destroy(s->control);
+	machine_destroy(s->machine);
+	if (s->wait_fd >= 0)
+		close(s->wait_fd);
+	free(s->cpu);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static int serve(struct service *s, struct why *why)
+{
+	int err = s->control ? control_start(s->control) : 0;
+
+	return err ? why_set(why, err, "the control socket: %s", strerror(-err)) : 0;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+int service_launched(struct service *s, struct machine *machine, bool hold, struct why *why)
+{
+	struct sev_guest *sev = vm_sev(machine_vm(machine));
+	struct sev_guest_status status = { 0 };
+	struct sev_error error = { 0 };
+	int err = 0;
+
+	pthread_mutex_lock(&s->lock);
+	s->machine = machine;
+	if (sev && (err = sev_guest_status(sev, &status, &error)))
+		why_sev(why, err, &error);
+	s->policy = status.policy;
+	if (!err && !hold)
+		err = machine_go(machine, why);
+	if (!err && !hold)
+		service_started(s);
+	pthread_mutex_unlock(&s->lock);
+	return err ? err : serve(s, why);
+}
+
+int service_receive(struct service *s, const struct service_incoming *incoming, struct why *why)
+{
+	int err;
+
+	s->incoming = incoming;
+	err = migrate_incoming(s, why);
+	return err ? err : serve(s, why);
+}
+
+const char *service_address(const struct service *s)
+{
+	return s->address;
+}
+
+int service_wait_fd(const struct service *s)
+{
+	return s->wait_fd;
+}
+
+void service_wake(struct service *s)
+{
+	eventfd_write(s->wait_fd, 1);
+}
+
+enum service_state service_attend(struct service *s)
+{
+	enum service_state state = SERVICE_EMPTY;
+	eventfd_t count;
+
+	(void)eventfd_read(s->wait_fd, &count);
+	pthread_mutex_lock(&s->lock);
+	if (s->incoming && !s->arrived)
+		state = s->migrating ? SERVICE_EMPTY : SERVICE_FAILED;
+	else if (s->machine)
+		state = s->undecided ? SERVICE_UNDECIDED : SERVICE_RUNS;
+	pthread_mutex_unlock(&s->lock);
+	return state;
+}
+
+struct machine *service_machine(const struct service *s)
+{
+	return s->machine;
+}
+
+void service_started(struct service *s)
+{
+	s->started_ns = now_ns();
+}
+
+double service_uptime(const struct service *s)
+{
+	return s->started_ns ? (double)(now_ns() - s->started_ns) / 1e9 : 0;
+}
+
+void service_finish(struct service *s)
+{
+	migrate_end(s);
+}
+
+enum sevmirror_outcome service_summary(struct service *s, struct sevmirror_summary *summary)
+{
+	enum sevmirror_outcome outcome;
+
+	pthread_mutex_lock(&s->lock);
+	*summary = s->summary;
+	outcome = s->outcome;
+	pthread_mutex_unlock(&s->lock);
+	return outcome;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VM as others meet it: a machine behind its control socket (vmm/control), and the migrations by which it leaves this process or comes
+ * to it. service_create(); then either service_launched() with a machine that was made here, or service_receive(); wait until
+ * service_wait_fd() or the VM's end is readable; service_finish(); service_destroy().
+ *
+ * Functions return 0 or a negative errno with the sentence in why, and are for the process's main thread.
+ */
+#ifndef VMM_SERVICE_SERVICE_H
+#define VMM_SERVICE_SERVICE_H
+
+#include <sevmirror/migrate.h>
+
+#include "vmm/control/vm_commands.h"
+#include "vmm/vm/machine.h"
+
+struct service;
+
+/* Claim the name and its socket. name NULL: nobody but this process can reach the VM. */
+int service_create(struct service **service, const char *name, struct why *why);
+
+/* Ends what still goes on, the machine as well. NULL is allowed. */
+void service_destroy(struct service *service);
+
+/*
+ * The machine was launched here (machine_boot()) and is the service's from now on, also after an error. Lets the guest run and answers on
+ * the control socket; hold: the other way round, `resume` lets it run, so that its owner can check the measurement and give it a secret.
+ */
+int service_launched(struct service *service, struct machine *machine, bool hold, struct why *why);
+
+/* How a VM comes from another host. Strings are borrowed for the service's life. */
+struct service_incoming {
+	const char *address; /* to listen at */
+	struct sevmirror_security security;
+	uint64_t timeout; /* nanoseconds, 0: the default */
+	const void *
+		vendor_chain; /* of this host's chip (ASK, ARK), or NULL: only plain guests can come */
+	size_t vendor_chain_bytes;
+	int console_in, console_out;
+	bool hugepages;
+	/* Instead of what the source names, in its order; none: the same paths and interfaces as there. */
+	const char *disks[MACHINE_MAX_DISKS];
+	unsigned int ndisks;
+	const char *taps[MACHINE_MAX_NETS];
+	unsigned int ntaps;
+};
+
+/* Begin to wait for a VM, and answer on the control socket. *incoming is borrowed for the service's life. */
+int service_receive(struct service *service, const struct service_incoming *incoming,
+		    struct why *why);
+
+/* "HOST:PORT" at which service_receive() listens, with the port that was picked. */
+const char *service_address(const struct service *service);
+
+/* An eventfd that becomes readable when the state changes: a VM has come, a migration has ended. service_attend() clears it. */
+int service_wait_fd(const struct service *service);
+
+enum service_state {
+	SERVICE_EMPTY, /* no machine yet */
+	SERVICE_RUNS, /* there is one; vm_end() says whether it goes on */
+	SERVICE_FAILED, /* none came, service_summary() says why */
+	SERVICE_UNDECIDED, /* as RUNS, but paused, and another host may run the guest */
+};
+
+enum service_state service_attend(struct service *service);
+
+/* NULL while there is none. */
+struct machine *service_machine(const struct service *service);
+
+/* End the guest as if its power went, or the waiting for one. */
+void service_stop(struct service *service);
+
+/* End a migration that goes on: it is cancelled unless it has passed its hand-over. Any number of times. */
+void service_finish(struct service *service);
+
+/* Of the last migration that has ended. */
+enum sevmirror_outcome service_summary(struct service *service, struct sevmirror_summary *summary);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef VMM_SERVICE_SERVICE_PRIVATE_H
+#define VMM_SERVICE_SERVICE_PRIVATE_H
+
+#include <pthread.h>
+
+#include <jansson.h>
+
+#include "vmm/control/control.h"
+#include "vmm/service/migrate_config.h"
+#include "vmm/service/service.h"
+
+/* Where a migration's options may come from beside the caller; all of it is the service's. */
+struct migrate_job {
+	struct sevmirror_migration *migration;
+	json_t *args; /* of the command; the options' strings point into it */
+	void *vendor_chain; /* the target's; outgoing: as the operator gave it */
+	size_t vendor_chain_bytes;
+	int listen_fd;
+	uint8_t pdh[SEV_CERT_BYTES], chain[SEV_CERT_CHAIN_BYTES];
+	pthread_t thread;
+	bool thread_made;
+};
+
+struct service {
+	const char *name; /* or "" */
+	struct control *control; /* NULL without a name */
+	int wait_fd;
+
+	/* Guards what follows, and every call that stops or starts the guest. Never held while a migration is waited for. */
+	pthread_mutex_t lock;
+	struct machine *machine;
+	uint32_t policy; /* of an encrypted guest */
+	uint64_t started_ns; /* CLOCK_MONOTONIC; 0: it has not run here */
+	bool held_by_user; /* `pause`: also after a migration */
+	bool held_by_migration;
+	bool undecided; /* its hand-over broke off */
+
+	struct migrate_job *job; /* the last one; NULL: never any */
+	bool migrating; /* the job's thread has not come to its outcome */
+	struct sevmirror_progress progress;
+	struct sevmirror_summary summary;
+	enum sevmirror_outcome outcome;
+
+	/* A VM that comes. */
+	const struct service_incoming *incoming;
+	bool arrived; /* and runs, or is held by its user */
+	char address[256];
+	struct migrate_config config; /* the machine's strings */
+	struct migrate_guest_cpu *cpu; /* as compat_check() got it, for config_load() */
+};
+
+/* commands.c: what is behind the VM's own commands and migration's. */
+extern const struct control_vm_ops service_vm_ops;
+enum control_vm_state service_vm_state(struct service *service); /* with the lock */
+void service_say_state(struct service *service, const char *reason); /* without */
+
+/* migrate_commands.c */
+extern const struct control_command migrate_commands[];
+json_t *migrate_progress_json(const struct sevmirror_progress *progress);
+json_t *migrate_result_json(enum sevmirror_outcome outcome,
+			    const struct sevmirror_summary *summary);
+
+/*
+ * migrate_run.c. outgoing: with the lock; takes args (of the command) over whatever happens. end: cancels what has not passed its hand-over
+ * and waits for the thread; without the lock.
+ */
+int migrate_outgoing(struct service *service, json_t *args, struct control_error *err);
+int migrate_incoming(struct service *service, struct why *why);
+void migrate_cancel(struct service *service); /* with the lock */
+void migrate_end(struct service *service);
+
+/* migrate_host.c: what the library asks of this VMM; its opaque is the service. */
+extern const struct sevmirror_host_ops migrate_host_ops;
+
+/* service.c, with the lock. The guest begins to run here. Seconds since then. */
+void service_started(struct service *service);
+double service_uptime(const struct service *service);
+
+/* Wake the main thread. */
+void service_wake(struct service *service);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slowing the guest down: in each period a thread of its own takes the vCPUs out of the guest, keeps them out for their part of it, and
+ * lets them go on.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "vmm/vm/vm_private.h"
+
+#define PERIOD_NS 50000000L
+#define SECOND_NS 1000000000L
+
+/* With the lock held: wait so long, or until the throttle ends. */
+static void wait_part(struct vm *vm, unsigned int percent)
+{
+	long ns = PERIOD_NS / 100 * (long)percent;
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += ns;
+	if (until.tv_nsec >= SECOND_NS) {
+		until.tv_nsec -= SECOND_NS;
+		until.tv_sec++;
+	}
+	while (vm->throttle_percent && vm->want != WANT_STOP &&
+	       pthread_cond_timedwait(&vm->changed, &vm->lock, &until) != ETIMEDOUT)
+		;
+}
+
+static void *throttle(void *arg)
+{
+	struct vm *vm = arg;
+	unsigned int percent, i;
+
+	pthread_mutex_lock(&vm->lock);
+	while (vm->throttle_percent && vm->want != WANT_STOP) {
+		percent = vm->throttle_percent;
+		vm->throttled = true;
+		for (i = 0; vm->want == WANT_RUN && i < vm->nvcpus; i++)
+			vcpu_kick(&vm->vcpus[i]);
+		wait_part(vm, percent);
+		vm->throttled = false;
+		pthread_cond_broadcast(&vm->changed);
+		wait_part(vm, 100 - percent);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return NULL;
+}
+
+int vm_throttle(struct vm *vm, unsigned int percent)
+{
+	int err;
+
+	if (percent > 99)
+		return -EINVAL;
+	pthread_mutex_lock(&vm->lock);
+	vm->throttle_percent = percent;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	if (percent && !vm->throttle_made) {
+		err = pthread_create(&vm->throttle_thread, NULL, throttle, vm);
+		if (err) {
+			vm->throttle_percent = 0;
+			return -err;
+		}
+		vm->throttle_made = true;
+	}
+	if (!percent && vm->throttle_made) {
+		pthread_join(vm->throttle_thread, NULL);
+		vm->throttle_made = false;
+	}
+	return 0;
+}
