@@ -83,10 +83,13 @@ on() {
 
 # put NAME PROGRAM...: copy test programs into the host's /t
 put() {
-	local name=$1 p
+	local name=$1
 	shift
-	on "$name" mkdir -p /t || exit 1
-	for p in "$@"; do "$sev_host" copy "$programs/$p" "$name:/t/$p" || exit 1; done
+	on "$name" mkdir -p /t
+	tar c -C "$programs" "$@" | on "$name" tar x -C /t || {
+		not_ok "copying test programs to $name"
+		exit 1
+	}
 }
 
 # passed STATUS OUTPUT-FILE WHAT: pass the program's TAP on; it must have come to its plan

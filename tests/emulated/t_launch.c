@@ -136,9 +136,10 @@ static void test_no_guest(struct tap *tap, struct host *host)
 {
 	struct kvm_sev_guest_status status;
 	int saved = dup(0);
-	struct vm vm;
+	struct vm vm, other;
 
-	if (!vm_create(host, &vm, NULL))
+	/* with no guest at all it would be INVALID_PLATFORM_STATE */
+	if (!vm_start(host, &other, 0, "x") || !vm_create(host, &vm, NULL))
 		return;
 	tap_sev_good(tap, vm_sev(&vm, KVM_SEV_INIT, NULL), "SEV_INIT without LAUNCH_START");
 	dup2(host->sev_fd, 0);
@@ -154,6 +155,7 @@ static void test_no_guest(struct tap *tap, struct host *host)
 		close(0);
 	close(saved);
 	vm_destroy(&vm);
+	vm_destroy(&other);
 }
 
 static void test_bad_lengths(struct tap *tap, struct host *host)

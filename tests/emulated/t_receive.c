@@ -87,7 +87,7 @@ static void test_bad_packets(struct tap *tap, struct vm *vm, const struct packet
 		const char *what;
 	} changes[] = {
 		{ 0, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, compressed flag set" },
-		{ 1, SEV_RET_INVALID_PARAM, "RECEIVE_UPDATE_DATA, reserved flag set" },
+		{ 1, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, reserved flag set" },
 		{ 4, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, IV changed" },
 		{ 20, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, MAC changed" },
 		{ 51, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, MAC's last byte changed" },
