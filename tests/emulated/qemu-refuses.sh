@@ -9,7 +9,9 @@ check "the emulator is built" test -x "$qemu" || exit 1
 features=+svm,+npt,+nrip-save,+decodeassists,+flushbyasid
 cpu=EPYC,$features,sev-emu=on,phys-bits=48
 psp=(-device "amd-psp,chip-seed=refuse")
-rest=(-nodefaults -no-user-config -display none -S -qmp stdio -m 128M)
+# no instruction is executed, so any 64 KiB are a BIOS
+truncate -s 64K "$tmp/bios"
+rest=(-nodefaults -no-user-config -display none -S -qmp stdio -m 128M -bios "$tmp/bios")
 
 # start_with OPTIONS...: start QEMU, stopped, and quit it
 # shellcheck disable=SC2317 # called by check and says
@@ -31,7 +33,7 @@ refuses "-icount" "icount" -machine q35 "${tcg[@]}" -icount shift=0 -cpu $cpu "$
 refuses "the CPU's SEV without the PSP" "amd-psp" -machine q35 "${tcg[@]}" -cpu $cpu
 refuses "the PSP without the CPU's SEV" "sev-emu=on" -machine q35 "${tcg[@]}" -cpu EPYC,$features,phys-bits=48 "${psp[@]}"
 for f in svm npt nrip-save decodeassists flushbyasid; do
-	refuses "no $f" "$f" -machine q35 "${tcg[@]}" -cpu "${cpu/+$f/-$f}" "${psp[@]}"
+	refuses "no $f" "KVM uses SEV only with" -machine q35 "${tcg[@]}" -cpu "${cpu/+$f/-$f}" "${psp[@]}"
 done
 refuses "another width of addresses" "phys-bits=48" -machine q35 "${tcg[@]}" -cpu EPYC,$features,sev-emu=on,phys-bits=40 "${psp[@]}"
 refuses "two PSPs" "one PSP" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" "${psp[@]}"
