@@ -14,7 +14,7 @@ guest() {
 	local name=$1 said=$tmp/$1
 	shift
 	timeout 400 "$sev_host" exec --fresh --cpus 2 --memory 3G --packages qemu-system-x86,ovmf --add "$tmp/initrd:/initrd" --timeout 300 -- \
-		qemu-system-x86_64 -enable-kvm -cpu host -smp 2 -m 512M -nodefaults -no-user-config -no-reboot -display none -serial stdio \
+		qemu-system-x86_64 -enable-kvm -cpu EPYC -smp 2 -m 512M -nodefaults -no-user-config -no-reboot -display none -serial stdio \
 		-drive if=pflash,format=raw,unit=0,file=/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on \
 		-kernel /boot/vmlinuz -initrd /initrd -append "console=ttyS0" "$@" </dev/null >"$said" 2>&1
 	check "$name: QEMU ends when the guest powers off" test $? -eq 0 || tail -n 30 "$said"
