@@ -84,8 +84,8 @@ owned_platform
 # The firmware's storage: the same after the power was off, another chip with another seed, anew after a factory reset.
 restarted() {
 	"$sev_host" stop "$host"
-	start "$host" --chip-seed emulated-one --memory 512M
-	put "$host" certs
+	start "$host" --chip-seed emulated-one --memory 768M --reboot
+	put "$host" certs memory
 	fetch "$host" "$tmp/again"
 	check "after a restart: the same owner" test "$(on "$host" /t/certs state)" = "state 1 owned 1 guests 0"
 	check "the same certificates" cmp "$tmp/owned/chain.cert" "$tmp/again/chain.cert"
@@ -98,4 +98,51 @@ restarted() {
 	check "whose certificates lead to the root" owner verify "$tmp/reset/pdh.cert" "$tmp/reset/chain.cert" "$tmp/vendor.cert"
 }
 restarted
+
+# INIT_EX: the firmware's storage in a file of the host's (ccp's parameter init_ex_path), blank at first.
+stored_by_linux() {
+	local reload='rmmod kvm_amd && rmmod ccp && modprobe ccp init_ex_path=/root/nv && modprobe kvm_amd'
+	on "$host" sh -c "head -c 32768 /dev/zero | tr '\\0' '\\377' >/root/nv"
+	check "ccp starts with INIT_EX" on "$host" sh -c "$reload"
+	fetch "$host" "$tmp/ex"
+	fails "which has an identity of its own" cmp "$tmp/reset/pdh.cert" "$tmp/ex/pdh.cert"
+	check "that leads to the root" owner verify "$tmp/ex/pdh.cert" "$tmp/ex/chain.cert" "$tmp/vendor.cert"
+	check "and starts with it again" on "$host" sh -c "$reload"
+	fetch "$host" "$tmp/ex-again"
+	check "which finds its identity in the file" cmp "$tmp/ex/pdh.cert" "$tmp/ex-again/pdh.cert"
+}
+stored_by_linux
+
+# A reset in the middle of a guest's life: keys and forms are gone, the machine boots and works.
+reset_with_guest() {
+	local job n=600
+	"$sev_host" exec "$host" --timeout 200 -- /t/memory --hold /tmp/hold >/dev/null 2>&1 &
+	job=$!
+	check "a guest before the reset" wait_for "$host" /tmp/hold
+	check "system_reset" "$sev_host" monitor "$host" system_reset
+	wait $job
+	# everything in the host is new when /t is gone
+	until on "$host" test ! -e /t 2>/dev/null || [ $n = 0 ]; do
+		n=$((n - 1))
+		sleep 0.2
+	done
+	put "$host" certs memory
+	fetch "$host" "$tmp/after"
+	check "after it: the platform's own storage again" cmp "$tmp/reset/pdh.cert" "$tmp/after/pdh.cert"
+	run "$host" memory
+}
+reset_with_guest
+
+# Storage that somebody has spoilt: SECURE_DATA_INVALID once, Linux tries again, and the platform starts anew.
+spoilt() {
+	"$sev_host" stop "$host"
+	for f in "$XDG_STATE_HOME"/sevmirror/hosts/*.nv; do head -c 4096 /dev/urandom >"$f"; done
+	start "$host" --chip-seed emulated-one --memory 512M
+	put "$host" certs
+	fetch "$host" "$tmp/spoilt"
+	fails "spoilt storage: another PDH" cmp "$tmp/after/pdh.cert" "$tmp/spoilt/pdh.cert"
+	check "spoilt storage: a good chain" owner verify "$tmp/spoilt/pdh.cert" "$tmp/spoilt/chain.cert" "$tmp/vendor.cert"
+	check "spoilt storage: the kernel says so" grep -q SECURE_DATA_INVALID <("$sev_host" log "$host")
+}
+spoilt
 finished
