@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A mirror from another process: the VMM offers its VM and its memory over a unix socket, the other process makes a mirror of them. What
+ * goes over are file descriptors and the RAM layout; KVM takes the VM's descriptor from any process as the source of
+ * KVM_CAP_VM_COPY_ENC_CONTEXT_FROM (ioctls on it from there are refused: kvm->mm). Who may connect is the socket's business.
+ */
+#ifndef LIB_MIRROR_ATTACH_H
+#define LIB_MIRROR_ATTACH_H
+
+#include "lib/mirror/mirror.h"
+
+struct mirror_offer {
+	int primary_fd; /* -1: without SEV */
+	uint64_t cbit_mask;
+	uint64_t region_gpa; /* of the helper region */
+	unsigned int nram;
+	struct mirror_ram ram[REGION_RAM_MAX];
+};
+
+/* VMM: send. The descriptors stay the caller's. 0 or a negative errno. */
+int mirror_offer_send(int socket, const struct mirror_offer *offer);
+/*
+ * The other process: receive. On success the descriptors are the caller's, mirror_offer_close() closes them; otherwise none is left open.
+ * -EPROTO: what came is no offer, or not a sane one. -ECONNRESET: the peer closed without one.
+ */
+int mirror_offer_receive(int socket, struct mirror_offer *offer);
+void mirror_offer_close(struct mirror_offer *offer);
+
+#endif
