@@ -10,6 +10,7 @@
 
 link_dir() { echo "$run/links/$1"; }
 
+# link_alive LINK TOOLS; asking also makes a link without hosts stay for a while
 link_alive() { "$2/switch" --ping "$(link_dir "$1")/ctl"; }
 
 # lowest_free USED...: the smallest number from 1 to 254 that is not among them
@@ -27,11 +28,15 @@ join() {
 	valid_name "$link" || usage_error "--link: '$link' is not a name (letters, digits and '-', at most 31)"
 	dir=$(link_dir "$link")
 	if ! link_alive "$link" "$tools"; then
-		rm -rf "$dir"
-		mkdir -p "$dir/hosts"
-		for f in "$run"/links/*/number; do
-			[ -e "$f" ] && used+=("$(<"$f")")
+		for f in "$run"/links/*; do
+			n=${f##*/}
+			if [ "$n" = "$link" ] || ! link_alive "$n" "$tools"; then
+				rm -rf "$f"
+			else
+				used+=("$(<"$f/number")")
+			fi
 		done
+		mkdir -p "$dir/hosts"
 		l=$(lowest_free "${used[@]}") || die "there are too many links"
 		echo "$l" >"$dir/number"
 		"$tools/switch" --daemon "$dir" || die "the link '$link' does not start"
@@ -58,13 +63,7 @@ address() {
 }
 
 # links_of HOST: the links it is on
-links_of() {
-	local f
-	for f in "$run"/links/*/hosts/"$1"; do
-		[ -e "$f" ] && { f=${f%/hosts/*}; echo "${f##*/}"; }
-	done
-	return 0
-}
+links_of() { info "$1" links | tr ' ' '\n'; }
 
 # tell_peers HOST: every host that shares a link with HOST, and HOST itself, learns the names anew
 tell_peers() {

@@ -222,7 +222,9 @@ static void agent_run(struct mux *m, short revents)
 	if (revents & (POLLIN | POLLHUP | POLLERR)) {
 		n = buf_read(&m->agent_in, m->agent_fd, 256 << 10);
 		if (n <= 0 && n != -EAGAIN) {
-			agent_broken(m, "the host has ended");
+			/* QEMU is gone; its end says more than this, and comes at once */
+			m->state = AGENT_BROKEN;
+			buf_free(&m->agent_out);
 			close(m->agent_fd);
 			m->agent_fd = -1;
 			return;
@@ -243,7 +245,7 @@ static void agent_run(struct mux *m, short revents)
 	if (buf_len(&m->agent_out)) {
 		n = buf_write(&m->agent_out, m->agent_fd, 256 << 10);
 		if (n < 0 && n != -EAGAIN)
-			agent_broken(m, "the host has ended");
+			m->state = AGENT_BROKEN;
 	}
 }
 
