@@ -44,6 +44,8 @@ struct hostd {
 	/* 0: not yet */
 	uint64_t boot_deadline, kill_at;
 	const char *why;
+	/* QEMU ended by itself, and not well: what it said is worth showing */
+	bool failed;
 };
 
 static uint64_t now_ms(void)
@@ -170,7 +172,8 @@ static bool on_signal(struct hostd *h)
 		return false;
 	if (!h->why) {
 		h->why = "the host has powered off";
-		if (WIFSIGNALED(status) || WEXITSTATUS(status))
+		h->failed = WIFSIGNALED(status) || WEXITSTATUS(status);
+		if (h->failed)
 			h->why = "the host's QEMU has failed";
 	}
 	return true;
@@ -306,7 +309,8 @@ static int serve(const struct options *opt, int ready_fd)
 	h.boot_deadline = now_ms() + opt->boot_timeout_s * 1000ull;
 	loop(&h);
 	snprintf(why, sizeof(why), "%s", h.why ? h.why : "the daemon has failed");
-	add_qemu_log(&h, why, sizeof(why));
+	if (h.failed)
+		add_qemu_log(&h, why, sizeof(why));
 	mux_end(&h.mux, why);
 	ret = 0;
 out:

@@ -11,6 +11,8 @@ export SEV_HOST_RUNTIME=$tmp/run XDG_STATE_HOME=$tmp/state
 bad=0
 
 finish() {
+	# a background job that a signal finds before it has become its command
+	[ "$BASHPID" = $$ ] || return
 	trap '' INT TERM
 	local h
 	for h in a b; do "$sev_host" stop "$h" >/dev/null 2>&1; done
@@ -121,7 +123,7 @@ statuses() {
 	status "not a program" 126 exec_in a -- /etc
 	status "timeout" 124 exec_in a --timeout 0.5 -- sleep 1001
 	status "timeout of a command that ignores SIGTERM" 124 exec_in a --timeout 0.5 -- sh -c 'trap "" TERM; sleep 1002; sleep 1002'
-	gone_from_a 'slee[p] 100'
+	gone_from_a 'slee[p] 100[12]'
 	verdict $? "nothing of them is left"
 }
 
@@ -285,6 +287,7 @@ fresh() {
 	verdict $? "leaves no process"
 	is "and no files" "" "$(find "$SEV_HOST_RUNTIME/hosts" "$SEV_HOST_RUNTIME/logs" "$XDG_STATE_HOME/sevmirror/hosts" -name '*fresh*')"
 	for signal in INT TERM KILL; do
+		rm -f "$tmp/up"
 		"$sev_host" exec --fresh --memory 512M -- sh -c 'echo up; sleep 4000' </dev/null >"$tmp/up" 2>/dev/null &
 		pid=$!
 		until_true 60 test -s "$tmp/up"
