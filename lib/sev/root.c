@@ -58,6 +58,20 @@ static int root_from_x509(struct sev_root *root, X509 *cert)
 	return err;
 }
 
+/* Of all certificates of a chain only an X.509 root says how long it is valid: AMD's own format has no dates. */
+static int check_validity(const X509 *cert, struct sev_error *error)
+{
+	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
+		return sev_error_set(error, -EBADMSG,
+				     "root: the certificate is not valid yet: is this machine's "
+				     "clock right?");
+	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+		return sev_error_set(error, -EBADMSG,
+				     "root: the certificate has expired; get the vendor's current "
+				     "one, or set this machine's clock");
+	return 0;
+}
+
 static int root_from_pem(struct sev_root *root, const void *buf, size_t len,
 			 struct sev_error *error)
 {
@@ -65,14 +79,16 @@ static int root_from_pem(struct sev_root *root, const void *buf, size_t len,
 	X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 	int err = cert ? root_from_x509(root, cert) : -EBADMSG;
 
+	if (err)
+		sev_error_set(
+			error, err,
+			"root: not a self-signed RSA certificate of 2048 or 4096 bits in PEM");
+	else
+		err = check_validity(cert, error);
 	X509_free(cert);
 	BIO_free(bio);
 	ERR_clear_error();
-	if (err)
-		return sev_error_set(
-			error, err,
-			"root: not a self-signed RSA certificate of 2048 or 4096 bits in PEM");
-	return 0;
+	return err;
 }
 
 int sev_root_builtin(struct sev_root *root, const char *name, struct sev_error *error)
