@@ -64,11 +64,11 @@ static int status_run(int fd, const struct request *request)
 		return fail(&error);
 	sev_cpuid_host(&cpuid);
 	if (request->json)
-		return cli_print_json(json_pack("{s:{s:i, s:i}, s:i, s:s, s:s, s:b, s:i, s:i}",
-						"api", "major", s.api_major, "minor", s.api_minor,
-						"build", s.build, "state", state_name(s.state),
-						"owner", s.owned ? "external" : "self", "es", s.es,
-						"guests", (int)s.guests));
+		return cli_print_json(
+			json_pack("{s:{s:i, s:i}, s:i, s:s, s:s, s:b, s:i, s:i}", "api", "major",
+				  s.api_major, "minor", s.api_minor, "build", s.build, "state",
+				  state_name(s.state), "owner", s.owned ? "external" : "self", "es",
+				  s.es, "guests", (int)s.guests, "c-bit", (int)cpuid.c_bit));
 	printf("firmware  API %u.%u, build %u  (for owner verify: --api %u.%u --build %u)\n",
 	       s.api_major, s.api_minor, s.build, s.api_major, s.api_minor, s.build);
 	printf("state     %s\n", state_name(s.state));
