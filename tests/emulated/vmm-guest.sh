@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Linux guests for sevmirror in an emulated host: their files, and how they are started and watched. Sourced after driver.sh.
+: "${programs:?}" "${tmp:?}" "${sev_host:?}"
+
+sevmirror=$programs/../../cli/sevmirror
+# The host that the guests run on
+guest_host=
+
+# guest_files: the host's kernel in $tmp/vmlinuz, an initrd with its modules in $tmp/guest.cpio.gz, both in the host's /g, too
+guest_files() {
+	local host=$guest_host root=$tmp/guest release module
+	mkdir -p "$root/"{dev,proc,sys,modules} || return 1
+	"$sev_host" copy "$host:/boot/vmlinuz" "$tmp/vmlinuz" && "$sev_host" copy "$host:/usr/lib/modules" "$tmp/" || return 1
+	release=$(ls "$tmp/modules")
+	mkdir -p "$tmp/lib" && mv "$tmp/modules" "$tmp/lib/modules" || return 1
+	for module in virtio_mmio virtio_blk virtio_net button evdev; do
+		/sbin/modprobe -d "$tmp" -S "$release" --show-depends "$module"
+	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r module; do
+		cp "$module" "$root/modules/" && basename "$module" >>"$root/modules/order"
+	done
+	cp "$programs/vmm-guest" "$root/init" && cp "$(command -v busybox)" "$root/busybox" || return 1
+	(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet --reproducible) | gzip -n >"$tmp/guest.cpio.gz"
+	rm -rf "$root" "${tmp:?}/lib"
+	on "$host" mkdir -p /g && "$sev_host" copy "$tmp/guest.cpio.gz" "$host:/g/guest.cpio.gz" &&
+		"$sev_host" copy "$sevmirror" "$host:/usr/bin/sevmirror"
+}
+
+# guest NAME OPTIONS...: start a guest in the background, console in $tmp/NAME.console, sevmirror's own words in $tmp/NAME.said.
+# The environment of sevmirror in the array guest_env, what is typed from the file guest_stdin.
+guest_env=()
+guest_stdin=/dev/null
+guest() {
+	local name=$1
+	shift
+	"$sev_host" exec "$guest_host" --timeout 300 -- /bin/busybox env "${guest_env[@]}" sevmirror run --name "$name" \
+		--kernel /boot/vmlinuz --initrd /g/guest.cpio.gz --memory 256M "$@" <"$guest_stdin" >"$tmp/$name.console" 2>"$tmp/$name.said" &
+	guest_job=$!
+}
+
+# guest_holds NAME: until the guest's control socket is there
+guest_holds() { check "$1: waits for its owner" wait_for "$guest_host" "/run/sevmirror/$1.sock" || cat "$tmp/$1.said"; }
+
+# guest_ends NAME STATUS: the guest that was started last ends with this status
+guest_ends() {
+	local status
+	wait "$guest_job"
+	status=$?
+	check "$1: sevmirror ends with exit status $2" test $status -eq "$2" && return 0
+	tail -n 40 "$tmp/$1.console" "$tmp/$1.said"
+	return 1
+}
+
+# guest_says NAME TEXT: until the text is on the console (a regular expression), the guest has ended, or five minutes are over
+guest_says() {
+	local n=1500
+	until grep -aqE "$2" "$tmp/$1.console" || [ $n = 0 ] || ! kill -0 "$guest_job" 2>/dev/null; do
+		n=$((n - 1))
+		sleep 0.2
+	done
+	grep -aqE "$2" "$tmp/$1.console"
+}
+
+# said NAME WHAT TEXT: it stands on the guest's console
+said() { check "$1: $2" grep -aqE "$3" "$tmp/$1.console"; }
+
+# nothing_left WHAT: no socket, no process, no guest of the firmware
+nothing_left() {
+	# shellcheck disable=SC2016 # for the host's shell
+	check "$1: nothing is left behind" on "$guest_host" sh -c \
+		'! pidof sevmirror && ! ls /run/sevmirror/*.sock 2>/dev/null && sevmirror platform status --json | grep -q "\"guests\": 0\>"'
+}
