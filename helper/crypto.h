@@ -23,6 +23,11 @@ struct gcm_key {
 struct gcm_kernel {
 	uint32_t id; /* 1 SSE, 2 AVX2, 3 VAES/AVX-512 */
 	const char *name;
+	/*
+	 * Zero the vector registers. Without SEV-ES the host finds them in its own memory after an exit; the kernels leave keys and
+	 * plaintext in them.
+	 */
+	void (*scrub)(void);
 	void (*schedule)(struct gcm_key *gcm, const uint8_t key[32]);
 	void (*seal)(const struct gcm_key *gcm, uint8_t *out, const uint8_t *in, uint64_t bytes,
 		     const uint8_t iv[GCM_IV_BYTES], const uint8_t *aad, uint64_t aad_bytes,

@@ -62,10 +62,41 @@ GCM_KERNEL(sse)
 GCM_KERNEL(avx_gen4)
 GCM_KERNEL(vaes_avx512)
 
+#define XMM_0_15                                                                                 \
+	"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+		"xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+
+static void scrub_sse(void)
+{
+	__asm__ volatile(".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+			 "pxor %%xmm\\r, %%xmm\\r\n\t"
+			 ".endr"
+			 :
+			 :
+			 : XMM_0_15);
+}
+
+static void scrub_avx_gen4(void)
+{
+	__asm__ volatile("vzeroall" : : : XMM_0_15);
+}
+
+static void scrub_vaes_avx512(void)
+{
+	scrub_avx_gen4();
+	__asm__ volatile(".irp r,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+			 "vpxorq %%zmm\\r, %%zmm\\r, %%zmm\\r\n\t"
+			 ".endr"
+			 :
+			 :
+			 : XMM_0_15);
+}
+
 static const struct gcm_kernel kernels[] = {
-	{ 1, "SSE", schedule_sse, seal_sse, open_sse },
-	{ 2, "AVX2", schedule_avx_gen4, seal_avx_gen4, open_avx_gen4 },
-	{ 3, "VAES/AVX-512", schedule_vaes_avx512, seal_vaes_avx512, open_vaes_avx512 },
+	{ 1, "SSE", scrub_sse, schedule_sse, seal_sse, open_sse },
+	{ 2, "AVX2", scrub_avx_gen4, schedule_avx_gen4, seal_avx_gen4, open_avx_gen4 },
+	{ 3, "VAES/AVX-512", scrub_vaes_avx512, schedule_vaes_avx512, seal_vaes_avx512,
+	  open_vaes_avx512 },
 };
 
 static uint64_t xcr0(void)

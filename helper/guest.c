@@ -87,6 +87,7 @@ void guest_boot(uint64_t window_gpa, uint64_t window_bytes, uint32_t nvcpus)
 	h->window_pages = (uint32_t)(window_bytes / HELPER_PAGE_BYTES);
 	h->epochs = at(HELPER_REGION_VA + h->layout->epoch_offset);
 	status = session_boot(h);
+	h->gcm->scrub();
 	if (status != HELPER_OK)
 		fatal(status);
 	__atomic_store_n(&h->nvcpus, nvcpus, __ATOMIC_SEQ_CST);

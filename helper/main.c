@@ -70,6 +70,7 @@ bool helper_poll(struct helper *h, struct helper_vcpu *v)
 	completion.id = request.id;
 	completion.op = request.op;
 	completion.status = (uint16_t)serve(h, v, &request, &done);
+	h->gcm->scrub();
 	completion.count = done;
 	completion.state = session_state(h);
 	completion.value = h->gcm->id;

@@ -295,6 +295,45 @@ static void xaes_vectors(void **state)
 	}
 }
 
+/* What the host would find in the registers after an exit. */
+static void scrub_leaves_no_register(void **state)
+{
+	static uint8_t registers[16][16] __attribute__((aligned(16)));
+	static const uint8_t zero[16];
+	const struct gcm_kernel *kernel;
+	uint8_t key[32] = { 1 };
+	struct gcm_key gcm;
+	uint32_t id;
+	int i;
+
+	(void)state;
+	for (id = 1; (kernel = gcm_by_id(id)) != NULL; id++) {
+		kernel->schedule(&gcm, key);
+		memset(registers, 1, sizeof(registers));
+		kernel->scrub();
+#define STORE(n) __asm__ volatile("movdqa %%xmm" #n ", %0" : "=m"(registers[n]))
+		STORE(0);
+		STORE(1);
+		STORE(2);
+		STORE(3);
+		STORE(4);
+		STORE(5);
+		STORE(6);
+		STORE(7);
+		STORE(8);
+		STORE(9);
+		STORE(10);
+		STORE(11);
+		STORE(12);
+		STORE(13);
+		STORE(14);
+		STORE(15);
+#undef STORE
+		for (i = 0; i < 16; i++)
+			assert_memory_equal(registers[i], zero, sizeof(zero));
+	}
+}
+
 static void iv_counts_pages(void **state)
 {
 	static const uint8_t nonce[24] = {
@@ -358,6 +397,7 @@ int main(void)
 		cmocka_unit_test(hmac_and_hkdf_like_openssl),
 		cmocka_unit_test(xaes_vectors),
 		cmocka_unit_test(iv_counts_pages),
+		cmocka_unit_test(scrub_leaves_no_register),
 		cmocka_unit_test(random_does_not_repeat),
 		cmocka_unit_test(memory_functions),
 	};
