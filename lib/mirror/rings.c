@@ -5,6 +5,7 @@
 #include "lib/mirror/ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct ring {
 struct rings {
 	struct mirror *mirror;
 	struct region_plan plan;
+	int lock; /* a descriptor that holds the region's lock, or -1 */
 	struct ring ring[HELPER_VCPUS_MAX];
 	unsigned int nrings;
 	uint32_t data_pages, window_pages;
@@ -203,6 +205,31 @@ static int serve(struct rings *rings, const struct rings_config *config)
 	return error;
 }
 
+/*
+ * Two helpers over one region would ruin each other: a lock on the region's bytes of the memory file, in a file description of its own, so
+ * that it holds between any two users of the file. Where /proc is not to be had it is left out.
+ */
+static int lock_region(struct rings *rings, const struct rings_config *config)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	char path[64];
+	unsigned int i;
+
+	for (i = 0; i < config->nram; i++)
+		if (config->plan->gpa - config->ram[i].gpa < config->ram[i].bytes)
+			break;
+	if (i == config->nram)
+		return -EINVAL;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", config->ram[i].fd);
+	rings->lock = open(path, O_RDWR | O_CLOEXEC);
+	if (rings->lock < 0)
+		return 0;
+	lock.l_start = (off_t)(config->ram[i].offset + (config->plan->gpa - config->ram[i].gpa));
+	if (fcntl(rings->lock, F_OFD_SETLK, &lock))
+		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+	return 0;
+}
+
 static int setup(struct rings *rings, const struct rings_config *config, const char **step)
 {
 	uint64_t pages =
@@ -228,6 +255,10 @@ static int setup(struct rings *rings, const struct rings_config *config, const c
 	rings->data_pages = config->data_pages;
 	rings->window_pages = (uint32_t)(mirror.window_bytes / PAGE);
 	rings->host_polls = SPIN_DEFAULT;
+	*step = "another helper runs over this region";
+	error = lock_region(rings, config);
+	if (error)
+		return error;
 	error = mirror_create(&rings->mirror, &mirror, step);
 	if (error)
 		return error;
@@ -253,6 +284,7 @@ int rings_create(struct rings **out, const struct rings_config *config, char *wh
 	*out = NULL;
 	if (!rings)
 		return -ENOMEM;
+	rings->lock = -1;
 	for (i = 0; i < HELPER_VCPUS_MAX; i++)
 		rings->ring[i].doorbell = -1;
 	error = setup(rings, config, &step);
@@ -278,6 +310,8 @@ void rings_destroy(struct rings *rings)
 	for (i = 0; i < rings->nrings; i++)
 		if (rings->ring[i].doorbell >= 0)
 			close(rings->ring[i].doorbell);
+	if (rings->lock >= 0)
+		close(rings->lock);
 	free(rings);
 }
 

@@ -31,7 +31,7 @@ struct rings_config {
 };
 
 /*
- * Create the mirror and start the helper in it. Errors: mirror_create()'s; -EBADMSG (the core is not what the session sealed, or
+ * Create the mirror and start the helper in it. Errors: mirror_create()'s; -EBUSY (another helper runs over this region); -EBADMSG (the core is not what the session sealed, or
  * another build's); -EPROTO (the helper crashed or answered nonsense); -ETIMEDOUT. why, if not NULL, gets what failed, as text of at
  * most why_bytes bytes. The primary is not touched.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/mirror/vcpu.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -19,6 +20,8 @@
 
 #define CPUID_ENTRIES_MAX 256
 
+#define signature_HYGON_ebx 0x6f677948 /* "Hygo" */
+
 /* Control registers of 64-bit mode with SSE and AVX (APM volume 2, 3.1). */
 #define CR0_BITS    0x80050033ULL /* PG, AM, WP, NE, ET, MP, PE */
 #define CR4_BITS    0x620ULL /* PAE, OSFXSR, OSXMMEXCPT */
@@ -31,7 +34,8 @@
 #define SELECTOR_TR 0x40
 #define TYPE_CODE   11
 #define TYPE_DATA   3
-#define TYPE_TSS    11
+#define TYPE_TSS    9
+#define TYPE_BUSY   11
 
 struct mirror_vcpu {
 	int fd;
@@ -135,6 +139,18 @@ void mirror_vcpu_destroy(struct mirror_vcpu *v)
 	free(v);
 }
 
+/*
+ * VMX enters with a busy TSS only (SDM volume 3, 27.3.1.2). AMD's hidden TR is not busy (KVM's svm_get_segment adds the bit on reading),
+ * and QEMU's model of it finds the I/O bitmap of no other.
+ */
+static uint8_t tss_type(void)
+{
+	unsigned int eax, ebx = 0, ecx, edx;
+
+	__get_cpuid(0, &eax, &ebx, &ecx, &edx);
+	return ebx == signature_AMD_ebx || ebx == signature_HYGON_ebx ? TYPE_TSS : TYPE_BUSY;
+}
+
 static struct kvm_segment segment(uint16_t selector, uint8_t type, bool system)
 {
 	struct kvm_segment s = {
@@ -161,7 +177,7 @@ static int set_sregs(struct mirror_vcpu *v, const struct mirror_entry *entry)
 	sregs.cs = segment(SELECTOR_CS, TYPE_CODE, false);
 	sregs.ss = segment(SELECTOR_SS, TYPE_DATA, false);
 	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss;
-	sregs.tr = segment(SELECTOR_TR, TYPE_TSS, true);
+	sregs.tr = segment(SELECTOR_TR, tss_type(), true);
 	sregs.tr.base = entry->tss;
 	sregs.tr.limit = entry->tss_limit;
 	/* No IDT: any exception is a triple fault, which ends the mirror and nothing else. */

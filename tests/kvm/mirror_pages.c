@@ -151,7 +151,12 @@ static int start_fails(struct rig *rig, char *why, size_t why_bytes)
 		.data_pages = 16,
 	};
 
-	return rings_create(&rig->rings, &config, why, why_bytes);
+	struct rings *rings;
+	int error = rings_create(&rings, &config, why, why_bytes);
+
+	if (!error)
+		rig->rings = rings;
+	return error;
 }
 
 static void bad_cores(void **state)
@@ -175,6 +180,8 @@ static void bad_cores(void **state)
 	memset(rig_at(&target, target.plan.gpa), 0, target.plan.core_bytes);
 	assert_int_equal(start_fails(&target, why, sizeof(why)), -EFAULT);
 	assert_non_null(strstr(why, "crashed"));
+	assert_int_equal(start_fails(&source, why, sizeof(why)), -EBUSY);
+	assert_non_null(strstr(why, "another helper"));
 	/* And a good one again, in the same memory. */
 	memcpy(rig_at(&target, target.plan.gpa), rig_at(&source, source.plan.gpa),
 	       source.plan.core_bytes);
