@@ -68,8 +68,14 @@ int migration_helper_start(struct sevmirror_migration *m)
 
 int migration_helper_make_session(struct sevmirror_migration *m)
 {
-	int err = rings_session_make(m->rings, false, m->helper_session);
+	enum helper_state state;
+	int err = rings_hello(m->rings, &state, m->helper_session);
 
+	/* A migration that broke off with batches under way could not wipe its session. */
+	if (!err && state != HELPER_EMPTY)
+		err = rings_session_wipe(m->rings);
+	if (!err)
+		err = rings_session_make(m->rings, false, m->helper_session);
 	return err ? session_fail(m, err, "the helper makes no session: %s", strerror(-err)) : 0;
 }
 

@@ -243,7 +243,7 @@ static int work(struct stream *s)
 	int err = 0;
 
 	while (!err && (took || s->head != s->tail)) {
-		if (atomic_load(&s->all->cancelled))
+		if (atomic_load(&s->all->cancelled) || atomic_load(&s->all->m->cancelled))
 			return fail(s, -ECANCELED, "stopped");
 		took = true;
 		while (!err && took && s->head - s->tail < RECORD_DEPTH)
