@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A guest moves between two sevmirror processes as people move it, by the command line; what it must not lose it verifies itself. The two
+# hosts are two runtime directories.
+#
+# usage: migrate_vmm.sh SEVMIRROR PAYLOAD-DIRTIER
+set -u
+
+sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
+dirtier=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
+tmp=$(mktemp -d)
+count=0
+failed=0
+declare -A pid # of the VM's process on host 1 and 2
+
+finish() {
+	local p
+	trap '' INT TERM
+	for p in "${pid[@]}"; do kill -9 "$p" 2>/dev/null && wait "$p" 2>/dev/null; done
+	rm -rf "$tmp"
+}
+trap finish EXIT
+trap 'exit 143' INT TERM
+
+ok() {
+	count=$((count + 1))
+	echo "ok $count - $*"
+}
+not_ok() {
+	count=$((count + 1))
+	failed=1
+	echo "not ok $count - $*"
+	sed 's/^/# /' "$tmp"/*.err "$tmp"/said 2>/dev/null | tail -n 20
+}
+
+# is WHAT EXPECTED GOT
+is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1 (expected '$2', got '$3')"; fi; }
+
+if [ ! -w /dev/kvm ]; then
+	echo "1..0 # SKIP no usable /dev/kvm"
+	exit 0
+fi
+
+mkdir -m 700 "$tmp/1" "$tmp/2"
+(umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk" && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk2")
+
+# at HOST COMMAND...: the command line of a host
+at() {
+	local host=$1
+	shift
+	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" "$@"
+}
+
+# until COMMAND...: wait for it to succeed, half a minute at most
+until_true() {
+	local n=300
+	until "$@" 2>/dev/null; do
+		n=$((n - 1))
+		[ $n -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+# state HOST STATE: the VM there is in it
+state() { at "$1" status guest --json 2>/dev/null | grep -q "\"state\": \"$2\""; }
+
+# ended HOST: wait for the VM's process there; its exit status
+ended() {
+	local status
+	wait "${pid[$1]}" 2>/dev/null
+	status=$?
+	unset "pid[$1]"
+	echo $status >"$tmp/status"
+}
+
+# launch HOST CPUS ARGS...: a dirtier begins there. The process itself in the background, not a shell around it: it is killed later.
+launch() {
+	local host=$1 cpus=$2 a args=()
+	shift 2
+	for a in "$@"; do args+=(--arg "$a"); done
+	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" run --name guest --sev off --payload "$dirtier" --memory 64M --cpus "$cpus" "${args[@]}" </dev/null \
+		>"$tmp/$host.out" 2>"$tmp/$host.err" &
+	pid[$host]=$!
+	until_true state "$host" running
+}
+
+# await HOST OPTIONS...: the host waits for a guest; sets address
+await() {
+	local host=$1
+	shift
+	: >"$tmp/$host.err"
+	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" receive --name guest --listen 127.0.0.1:0 "$@" </dev/null >"$tmp/$host.out" 2>"$tmp/$host.err" &
+	pid[$host]=$!
+	until_true grep -q 'waiting at' "$tmp/$host.err"
+	address=$(sed -n 's/.*waiting at \([^[:space:]]*\).*/\1/p' "$tmp/$host.err")
+}
+
+# move FROM OPTIONS...: to the address; sets status
+move() {
+	local from=$1
+	shift
+	at "$from" migrate guest --to "$address" "$@" >"$tmp/said" 2>&1
+	status=$?
+}
+
+# verified HOST WHAT: the guest there checks all its memory and ends well
+verified() {
+	at "$1" stop guest >/dev/null
+	ended "$1"
+	is "$2: the guest finds every page as it wrote it" 0 "$(cat "$tmp/status")"
+}
+
+nothing_left() { is "$1: nothing is left on host $2" "" "$(find "$tmp/$2" -name '*.sock')"; }
+
+# There and back, TLS with a pre-shared key; every page is written and swept over all the time.
+launch 1 2 11 20000 8388608 1 0 2 1
+here=1
+for turn in 1 2 3 4 5 6; do
+	there=$((3 - here))
+	await "$there" --psk-file "$tmp/psk"
+	move "$here" --psk-file "$tmp/psk" --json --max-downtime 2000 --streams $((turn % 3 + 1))
+	is "turn $turn: migrate says so" 0 "$status"
+	grep -q '"outcome": "migrated"' "$tmp/said" || not_ok "turn $turn: the JSON summary"
+	ended "$here"
+	is "turn $turn: the source's process ends with 8" 8 "$(cat "$tmp/status")"
+	if state "$there" running; then ok "turn $turn: it runs there"; else not_ok "turn $turn: it runs there"; fi
+	nothing_left "turn $turn" "$here"
+	here=$there
+done
+verified "$here" "six migrations"
+
+# A paused guest is paused at the other host too, and goes on when told.
+launch 1 1 12 1000 1048576
+at 1 pause guest >/dev/null
+await 2 --psk-file "$tmp/psk"
+move 1 --psk-file "$tmp/psk" --max-downtime 2000
+is "a paused guest moves" 0 "$status"
+ended 1
+if state 2 paused; then ok "and stays paused"; else not_ok "and stays paused"; fi
+at 2 resume guest >/dev/null
+verified 2 "a paused guest"
+
+# A peer that does not know the key.
+launch 1 1 13 1000 1048576
+await 2 --psk-file "$tmp/psk2"
+move 1 --psk-file "$tmp/psk"
+is "a wrong key is refused" 1 "$status"
+if state 1 running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
+if state 2 incoming; then ok "the target goes on waiting"; else not_ok "the target goes on waiting"; fi
+kill -INT "${pid[2]}"
+ended 2
+is "a signal ends the wait with 7" 7 "$(cat "$tmp/status")"
+nothing_left "a target that was stopped" 2
+
+# Nobody listens.
+address=127.0.0.1:1
+move 1 --psk-file "$tmp/psk"
+is "a target that is not there" 1 "$status"
+
+
+# slow: a migration that takes long, in the background; $! is its process
+slow() {
+	: >"$tmp/said"
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --psk-file "$tmp/psk" --bandwidth 2M \
+		--timeout 20 >"$tmp/said" 2>&1 &
+	mover=$!
+}
+# The target's VM has its memory once the configuration is there, so pages are under way soon after.
+building() { at 2 status guest --json 2>/dev/null | grep -q '"memory-bytes": 67108864'; }
+
+await 2 --psk-file "$tmp/psk"
+slow
+until_true building
+kill -INT $mover
+wait $mover
+is "Ctrl-C gives it up" 1 $?
+ended 2
+is "the target ends with 1" 1 "$(cat "$tmp/status")"
+nothing_left "given up" 2
+if state 1 running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
+
+await 2 --psk-file "$tmp/psk"
+slow
+until_true building
+kill -9 "${pid[2]}"
+ended 2
+wait $mover
+is "the target is killed: migrate says that the guest stays" 1 $?
+if state 1 running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
+
+await 2 --psk-file "$tmp/psk"
+move 1 --psk-file "$tmp/psk" --max-downtime 2000 --throttle
+is "after all that it moves" 0 "$status"
+ended 1
+verified 2 "cancelled, abandoned, moved"
+
+# The source dies: the target keeps nothing.
+launch 1 1 14 1000 1048576
+await 2 --psk-file "$tmp/psk"
+slow
+until_true building
+kill -9 "${pid[1]}"
+ended 1
+ended 2
+is "the source is killed: the target ends with 1" 1 "$(cat "$tmp/status")"
+nothing_left "the source is killed" 2
+wait $mover
+is "and migrate does not know what became of it" 9 $?
+
+echo "1..$count"
+exit $failed
