@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# An encrypted guest moves between two hosts with different chips, there and back, by the command line. The guest is a payload that
+# writes and verifies private and shared memory all the time.
+# shellcheck source=tests/emulated/driver.sh
+. "$(dirname "$0")/driver.sh"
+
+build=$programs/../..
+one=mig-$$-one two=mig-$$-two
+start $one --cpus 2 --memory 640M --chip-seed migrate-one --link mig-$$
+start $two --cpus 2 --memory 640M --chip-seed migrate-two --link mig-$$
+(umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk")
+for h in $one $two; do
+	"$sev_host" copy "$build/cli/sevmirror" "$h:/usr/bin/sevmirror" || exit 1
+	"$sev_host" copy "$build/payloads/payload-dirtier" "$h:/dirtier" || exit 1
+	"$sev_host" copy "$top/emulator/psp/vendor/ask_ark_emulation.cert" "$h:/vendor.cert" || exit 1
+	"$sev_host" copy "$tmp/psk" "$h:/psk" || exit 1
+done
+
+# launch HOST MEMORY POLICY: 300 pages a second of 1 MiB, all of memory filled first, the shared area as well
+launch() {
+	# shellcheck disable=SC2016 # expanded in the host
+	on "$1" sh -c 'args=; for a in 7 300 1048576 0 0 0 1 0 1; do args="$args --arg $a"; done
+		setsid sevmirror run --sev on --name guest --payload /dirtier --memory "$0" --policy "$1" $args </dev/null >/out 2>&1 &
+		n=300; until sevmirror status guest >/dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || { cat /out; exit 1; }; sleep 0.1; done' \
+		"$2" "$3"
+}
+
+# await HOST: waits for a guest
+await() {
+	on "$1" sh -c 'setsid sevmirror receive --name guest --listen 0.0.0.0:4000 --psk-file /psk --vendor-chain /vendor.cert \
+		--timeout 60 </dev/null >/out 2>&1; echo $? >/status' >/dev/null 2>&1 &
+	wait_for "$1" /out
+	on "$1" sh -c 'n=300; until grep -q waiting /out; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'
+}
+
+# move FROM TO: prints what migrate says
+move() {
+	"$sev_host" exec "$1" --timeout 240 -- sevmirror migrate guest --to "$2:4000" --psk-file /psk --timeout 60 --max-downtime 4000 --json 2>&1
+}
+psp_commands() { sed -n 's/.*"psp-commands": \([0-9]*\).*/\1/p' "$1"; }
+
+# round_trip MEMORY: there and back; leaves the number of PSP commands in count
+round_trip() {
+	check "a guest of $1 is launched, encrypted" launch $one "$1" 'NODBG|NOKS|SEV'
+	on $two rm -f /out /status
+	check "$1: the other host waits" await $two
+	if move $one $two >"$tmp/there"; then ok "$1: there"; else not_ok "$1: there [$(cat "$tmp/there")]"; fi
+	on $one rm -f /out /status
+	check "$1: the first host waits" await $one
+	if move $two $one >"$tmp/back"; then ok "$1: and back"; else not_ok "$1: and back [$(cat "$tmp/back")]"; fi
+	count=$(psp_commands "$tmp/there")
+	echo "# $1: PSP commands at the source: there $count, back $(psp_commands "$tmp/back"); $(grep downtime "$tmp/back")"
+	on $one sevmirror stop guest >/dev/null
+	wait_for $one /status
+	if [ "$(on $one cat /status)" = 0 ]; then ok "$1: the guest finds every page as it wrote it"; else
+		not_ok "$1: the guest finds every page as it wrote it [$(on $one cat /status /out)]"; fi
+	[ "$count" = "$(psp_commands "$tmp/back")" ] && [ -n "$count" ] || not_ok "$1: as many PSP commands there as back"
+}
+
+round_trip 32M
+small=$count
+round_trip 64M
+if [ "$small" = "$count" ]; then ok "$count PSP commands whatever the memory's size"; else
+	not_ok "PSP commands depend on the memory's size: $small, $count"; fi
+
+on $two rm -f /out /status
+check "a guest is launched that must not be sent" launch $one 32M 'NODBG|NOKS|NOSEND|SEV'
+check "the other host waits" await $two
+says "policy NOSEND is enforced by the firmware" POLICY_FAILURE move $one $two
+wait_for $two /status
+if [ "$(on $two cat /status)" = 1 ]; then ok "the target keeps nothing"; else not_ok "the target keeps nothing"; fi
+if on $one sevmirror status guest | grep -q running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
+finished
