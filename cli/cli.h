@@ -24,7 +24,8 @@ enum cli_exit {
 		6, /* the guest stopped by a fault of its own (triple fault, KVM internal error) */
 	CLI_GUEST_STOPPED = 7, /* from outside: a signal, Ctrl-] or `sevmirror stop` */
 	CLI_GUEST_MIGRATED = 8, /* it runs at another host now */
-	CLI_UNDECIDED = 9, /* a migration broke off in its hand-over: nobody knows where the guest is */
+	CLI_UNDECIDED =
+		9, /* a migration broke off in its hand-over: nobody knows where the guest is */
 };
 
 /* argv[0] is the whole command ("sevmirror owner session"), the arguments follow. Returns enum cli_exit. */

@@ -44,8 +44,11 @@ static uint8_t *guest_memory(void)
 	char line[512];
 
 	while (maps && fgets(line, sizeof(line), maps)) {
-		if (!strstr(line, "memfd:") || sscanf(line, "%lx-%lx", &start, &end) != 2 ||
-		    end - start <= most)
+		char *dash;
+
+		start = strtoul(line, &dash, 16);
+		end = *dash == '-' ? strtoul(dash + 1, NULL, 16) : start;
+		if (!strstr(line, "memfd:") || end - start <= most)
 			continue;
 		most = end - start;
 		mem = (uint8_t *)start; // NOLINT(performance-no-int-to-ptr): /proc's numbers

@@ -33,8 +33,10 @@ static int make_disk(const char *path)
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	ssize_t n;
 
-	if (fd < 0 || !buf)
+	if (fd < 0 || !buf) {
+		free(buf);
 		return failed(path);
+	}
 	guest_pattern(buf, GUEST_DISK_BYTES, GUEST_SEED_HOST);
 	n = write(fd, buf, 2 * GUEST_DISK_BYTES);
 	free(buf);

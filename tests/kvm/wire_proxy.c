@@ -106,7 +106,7 @@ static void hang_up(struct link *l)
 
 static void serve(int listen_fd, const char *target, const struct wire_fault *fault)
 {
-	struct link links[CONNECTIONS_MAX];
+	struct link links[CONNECTIONS_MAX] = { 0 };
 	unsigned int n = 0;
 	char why[256];
 
