@@ -167,17 +167,22 @@ owned_guest() {
 	nothing_left owned
 }
 
-# Four CPUs, a disk and a network, all through shared pages.
+# smp_guest NAME on|off: four CPUs, a disk and a network, under SEV all through shared pages
 smp_guest() {
+	local name=$1 sev=$2
 	on "$host" /t/vmm-host disk /g/disk
-	guest smp --sev on --cpus 4 --disk /g/disk --net tap=tap0 --cmdline "console=ttyS0 -- disk net"
-	guest_ends smp 0
-	said smp "SEV is active" 'Memory Encryption Features active: AMD SEV\s*$'
-	said smp "user space on four CPUs" "guest: user space reached, 4 CPUs"
-	said smp "disk" "guest: disk good"
-	said smp "network" "guest: net good"
-	check "smp: the host finds on the disk what the guest has written" on "$host" /t/vmm-host answered /g/disk
-	nothing_left smp
+	guest "$name" --sev "$sev" --cpus 4 --disk /g/disk --net tap=tap0 --cmdline "console=ttyS0 -- disk net"
+	guest_ends "$name" 0
+	if [ "$sev" = on ]; then
+		said "$name" "SEV is active" 'Memory Encryption Features active: AMD SEV\s*$'
+	else
+		fails "$name: no memory encryption" grep -aq 'Memory Encryption Features active' "$tmp/$name.console"
+	fi
+	said "$name" "user space on four CPUs" "guest: user space reached, 4 CPUs"
+	said "$name" "disk" "guest: disk good"
+	said "$name" "network" "guest: net good"
+	check "$name: the host finds on the disk what the guest has written" on "$host" /t/vmm-host answered /g/disk
+	nothing_left "$name"
 }
 
 # A shell on the console, and a policy that lets a debugger in; a reboot ends an SEV guest.
@@ -225,7 +230,8 @@ plain_guest() {
 }
 
 owned_guest
-smp_guest
+smp_guest smp on
+smp_guest smp-plain off
 shell_guest
 plain_guest
 run_refusals
