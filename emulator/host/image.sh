@@ -155,13 +155,14 @@ build_image() {
 	[ -e "$dir/initrd" ] && return 0
 	note "building the host's image with $(cat "$cache/kernel-$version")"
 	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
-	if (set -e && fill_image "$tmp" "$version" "$agent") && mv -T "$tmp" "$dir"; then
+	if fill_image "$tmp" "$version" "$agent" && [ -s "$tmp/initrd" ] && mv -T "$tmp" "$dir"; then
 		return 0
 	fi
 	rm -rf "$tmp"
 	die "building the image failed"
 }
 
+# bash ignores errexit in a condition, as this is called: what packages of another layout lack is said explicitly.
 fill_image() {
 	local tmp=$1 version=$2 agent=$3 root=$1/root kernel=$1/kernel release
 	mkdir -p "$root"/{boot,dev,proc,sys,run,tmp,root,etc,mnt,var/tmp,usr/{bin,sbin,lib64,lib/sev-host,lib/x86_64-linux-gnu}}
@@ -174,13 +175,13 @@ fill_image() {
 	cp "$kernel/boot/vmlinuz-$release" "$root/boot/"
 	ln -s "vmlinuz-$release" "$root/boot/vmlinuz"
 	cp "$kernel/boot/config-$release" "$root/boot/"
-	cp "$kernel/boot/vmlinuz-$release" "$tmp/vmlinuz"
+	cp "$kernel/boot/vmlinuz-$release" "$tmp/vmlinuz" || return 1
 	echo "$release" >"$tmp/release"
 	copy_modules "$kernel" "$root" "$release"
 
 	mkdir "$tmp/debs"
 	dpkg-deb -x "$(deb 'busybox-static_*.deb')" "$tmp/debs"
-	cp "$tmp/debs/bin/busybox" "$root/usr/bin/"
+	cp "$tmp/debs/bin/busybox" "$root/usr/bin/" || return 1
 	ln -s busybox "$root/usr/bin/sh"
 	dpkg-deb -x "$(deb 'seabios_*.deb')" "$tmp/debs"
 	dpkg-deb -x "$(deb 'qemu-system-data_*.deb')" "$tmp/debs"
