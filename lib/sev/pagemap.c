@@ -163,14 +163,15 @@ bool sev_pagemap_is_private(const struct sev_pagemap *map, uint64_t gfn)
 
 uint64_t sev_pagemap_run(const struct sev_pagemap *map, uint64_t gfn, bool *private)
 {
-	uint64_t at = gfn;
+	uint64_t at = gfn, word;
 	bool shared;
 
 	if (gfn >= map->npages)
 		return 0;
-	shared = is_shared(map, gfn);
-	while (at < map->npages) {
-		uint64_t word = atomic_load(&map->shared[at / WORD_BITS]);
+	/* One load for the first page's kind and its word: else a page that changes between two would make a run of none. */
+	word = atomic_load(&map->shared[gfn / WORD_BITS]);
+	shared = word >> gfn % WORD_BITS & 1;
+	for (;;) {
 		uint64_t other = (shared ? ~word : word) & ~0ULL << at % WORD_BITS;
 
 		if (other) {
@@ -178,6 +179,9 @@ uint64_t sev_pagemap_run(const struct sev_pagemap *map, uint64_t gfn, bool *priv
 			break;
 		}
 		at = (at / WORD_BITS + 1) * WORD_BITS;
+		if (at >= map->npages)
+			break;
+		word = atomic_load(&map->shared[at / WORD_BITS]);
 	}
 	*private = !shared;
 	return (at < map->npages ? at : map->npages) - gfn;
