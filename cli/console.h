@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "vmm/vm/why.h"
+#include "lib/util/why.h"
 
 struct console;
 

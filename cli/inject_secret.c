@@ -6,7 +6,7 @@
 #include "cli/vm_client.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
-#include "vmm/control/vm_commands.h"
+#include "control/vm_commands.h"
 
 static const char help[] =
 	"usage: sevmirror inject-secret NAME --header FILE --payload FILE [--gpa ADDRESS] [--json]\n"

@@ -14,7 +14,7 @@
 #include "cli/migrate_options.h"
 #include "cli/run_options.h"
 #include "cli/vm_client.h"
-#include "vmm/control/client.h"
+#include "control/client.h"
 
 #define EVENT_MS   200
 #define ANSWER_MS  30000

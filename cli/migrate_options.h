@@ -5,7 +5,7 @@
 
 #include <sevmirror/migrate.h>
 
-#include "vmm/vm/why.h"
+#include "lib/util/why.h"
 
 enum {
 	MIGRATE_OPT_CERT = 256,

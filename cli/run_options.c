@@ -9,7 +9,7 @@
 
 #include "cli/cli.h"
 #include "lib/sev/policy.h"
-#include "vmm/control/runtime.h"
+#include "control/runtime.h"
 #include "vmm/devices/virtio_net.h"
 
 static const char help[] =

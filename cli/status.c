@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/vm_client.h"
-#include "vmm/control/runtime.h"
+#include "control/runtime.h"
 
 static const char help[] =
 	"usage: sevmirror status [NAME] [--json]\n"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "vmm/control/client.h"
+#include "control/client.h"
 
 #define ANSWER_MS 30000
 

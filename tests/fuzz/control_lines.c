@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/control/server.h"
-#include "vmm/control/vm_commands.h"
+#include "control/server.h"
+#include "control/vm_commands.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 
 #define KERNEL	   1
 #define FIX_MAGIC  2

@@ -8,7 +8,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "payloads/sdk/payload.h"
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 #include "vmm/vm/vm.h"
 
 #define RIG_MEMORY (64ULL << 20)

@@ -9,6 +9,7 @@
 
 #include "payloads/counter.h"
 #include "payloads/dirtier.h"
+#include "launch/layout.h"
 #include "vmm/vm/memory.h"
 
 #define TICKS 200

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
-#include "vmm/control/vm_commands.h"
+#include "control/vm_commands.h"
 
 static char dir[] = "/tmp/test-cli-XXXXXX";
 static const char *program;

@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
-#include "vmm/control/client.h"
-#include "vmm/control/control.h"
-#include "vmm/control/runtime.h"
-#include "vmm/control/vm_commands.h"
+#include "control/client.h"
+#include "control/control.h"
+#include "control/runtime.h"
+#include "control/vm_commands.h"
 
 /* What stands for a VM: it remembers what it was told. */
 struct vm {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/layout.h"
 #include "tests/unit/cmocka_all.h"
 #include "vmm/devices/virtqueue.h"
 

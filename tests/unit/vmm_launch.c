@@ -12,10 +12,10 @@
 #include <string.h>
 
 #include "payloads/sdk/payload.h"
-#include "vmm/vm/bzimage.h"
-#include "vmm/vm/launch_helper.h"
-#include "vmm/vm/launch_image.h"
-#include "vmm/vm/layout.h"
+#include "launch/bzimage.h"
+#include "launch/helper.h"
+#include "launch/image.h"
+#include "launch/layout.h"
 #include "vmm/vm/memory.h"
 
 #define MIB	     (1ULL << 20)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is behind the commands that every VM has (vmm/control/vm_commands.h). */
+/* What is behind the commands that every VM has (control/vm_commands.h). */
 #include <errno.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "lib/sev/platform.h"
 #include "payloads/sdk/payload.h"
 #include "vmm/service/service_private.h"
-#include "vmm/vm/layout.h"
+#include "launch/layout.h"
 #include "vmm/vm/memory.h"
 
 #define PAGE_SHIFT 12

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM as others meet it: a machine behind its control socket (vmm/control), and the migrations by which it leaves this process or comes
+ * A VM as others meet it: a machine behind its control socket (control), and the migrations by which it leaves this process or comes
  * to it. service_create(); then either service_launched() with a machine that was made here, or service_receive(); wait until
  * service_wait_fd() or the VM's end is readable; service_finish(); service_destroy().
  *
@@ -11,7 +11,7 @@
 
 #include <sevmirror/migrate.h>
 
-#include "vmm/control/vm_commands.h"
+#include "control/vm_commands.h"
 #include "vmm/vm/machine.h"
 
 struct service;

@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "vmm/control/control.h"
+#include "control/control.h"
 #include "vmm/service/migrate_config.h"
 #include "vmm/service/service.h"
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "vmm/vm/why.h"
+#include "lib/util/why.h"
 
 #define CPUID_MAX_ENTRIES 256
 

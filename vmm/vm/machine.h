@@ -6,7 +6,7 @@
 #ifndef VMM_VM_MACHINE_H
 #define VMM_VM_MACHINE_H
 
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 #include "vmm/vm/vm.h"
 
 struct machine;

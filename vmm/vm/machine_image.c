@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "lib/util/file.h"
-#include "vmm/vm/launch_helper.h"
+#include "launch/helper.h"
 
 #define KERNEL_BYTES_MAX  (256u << 20)
 #define INITRD_BYTES_MAX  (2047u << 20)

@@ -6,7 +6,7 @@
 #ifndef VMM_VM_MACHINE_IMAGE_H
 #define VMM_VM_MACHINE_IMAGE_H
 
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 #include "vmm/vm/machine.h"
 
 struct machine_image_config {

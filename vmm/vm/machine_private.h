@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "vmm/vm/launch_helper.h"
+#include "launch/helper.h"
 #include "vmm/vm/machine.h"
 
 struct virtio_model;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/vm/memory.h"
+#include "launch/layout.h"
 
 #include <errno.h>
 #include <linux/memfd.h>

@@ -10,10 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GUEST_LOW_RAM_MAX \
-	0xc0000000ULL /* RAM ends here at the latest; devices and the APICs lie between this and 4 GiB */
-#define GUEST_HIGH_RAM_GPA 0x100000000ULL
-
 struct guest_memory;
 
 /*

@@ -10,7 +10,7 @@
 
 #include "lib/sev/pagemap.h"
 #include "payloads/sdk/payload.h"
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 #include "vmm/vm/memory.h"
 #include "vmm/vm/vm_private.h"
 

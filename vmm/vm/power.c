@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/vm/acpi.h"
-#include "vmm/vm/acpi_layout.h"
+#include "launch/acpi.h"
+#include "launch/acpi_layout.h"
 
 /* Sleep control register: SLP_TYPx in bits 4:2, SLP_EN in bit 5 (ACPI 6.4, 4.8.3.7). */
 #define SLEEP_TYPE(value) ((value) >> 2 & 7)

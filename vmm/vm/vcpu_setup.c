@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sys/ioctl.h>
 
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 #include "vmm/vm/vm_private.h"
 
 #define CR0_PROTECTED_PAGING 0x80050033ULL /* PG, AM, WP, NE, ET, MP, PE */

@@ -15,7 +15,7 @@
 
 #include "lib/sev/guest.h"
 #include "vmm/devices/device.h"
-#include "vmm/vm/why.h"
+#include "lib/util/why.h"
 
 struct bus;
 struct guest_memory;

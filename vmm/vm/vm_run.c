@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 
 #include "vmm/devices/bus.h"
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 #include "vmm/vm/memory.h"
 #include "vmm/vm/vm_private.h"
 

@@ -9,7 +9,7 @@
 
 #include "lib/sev/pagemap.h"
 #include "vmm/devices/bus.h"
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 #include "vmm/vm/state_private.h"
 
 #define STATE_MAGIC    0x54535653u /* "SVST" */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the control server share: server.c (thread, clients), conn.c (one client's bytes), command.c (what a line means). */
-#ifndef VMM_CONTROL_SERVER_H
-#define VMM_CONTROL_SERVER_H
+#ifndef CONTROL_SERVER_H
+#define CONTROL_SERVER_H
 
 #include <pthread.h>
 
-#include "vmm/control/control.h"
-#include "vmm/control/runtime.h"
-#include "vmm/control/vm_commands.h"
+#include "control/control.h"
+#include "control/runtime.h"
+#include "control/vm_commands.h"
 
 #define CLIENTS_MAX  16
 #define COMMANDS_MAX 64

@@ -4,13 +4,13 @@
  * and measure them, segment by segment, in this order), and the guest owner computes the same bytes, so the same launch digest, on a
  * machine of his own. What the guest reads before it has written it must be in here; all other memory reads as noise under SEV.
  */
-#ifndef VMM_VM_LAUNCH_IMAGE_H
-#define VMM_VM_LAUNCH_IMAGE_H
+#ifndef LAUNCH_IMAGE_H
+#define LAUNCH_IMAGE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vmm/vm/why.h"
+#include "lib/util/why.h"
 
 struct region_plan;
 

@@ -9,12 +9,11 @@
 #include <string.h>
 
 #include "lib/mirror/region.h"
-#include "vmm/vm/acpi.h"
-#include "vmm/vm/bzimage.h"
-#include "vmm/vm/launch_private.h"
-#include "vmm/vm/layout.h"
-#include "vmm/vm/memory.h"
-#include "vmm/vm/page_tables.h"
+#include "launch/acpi.h"
+#include "launch/bzimage.h"
+#include "launch/image_private.h"
+#include "launch/layout.h"
+#include "launch/page_tables.h"
 
 #define LARGE_BYTES	  (2ULL << 20)
 #define E820_RAM	  1

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/mirror/region.h"
-#include "vmm/vm/launch_private.h"
-#include "vmm/vm/memory.h"
+#include "launch/image_private.h"
+#include "launch/layout.h"
 
 void launch_ram(struct launch_ram *ram, const struct launch_config *config)
 {

@@ -7,8 +7,8 @@
  * One thread serves all clients and runs one command after the other, so a command must not wait for the guest. Input lines, output
  * queues and the number of clients are bounded; a client that misbehaves loses its connection, and nothing else happens.
  */
-#ifndef VMM_CONTROL_CONTROL_H
-#define VMM_CONTROL_CONTROL_H
+#ifndef CONTROL_CONTROL_H
+#define CONTROL_CONTROL_H
 
 #include <stdbool.h>
 #include <stddef.h>

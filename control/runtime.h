@@ -4,8 +4,8 @@
  * $XDG_RUNTIME_DIR/sevmirror. It is its owner's only (0700). For a VM there are NAME.sock and NAME.lock; the VMM holds a lock on the
  * latter as long as it lives, so a socket that a crash left behind is told from one that is served.
  */
-#ifndef VMM_CONTROL_RUNTIME_H
-#define VMM_CONTROL_RUNTIME_H
+#ifndef CONTROL_RUNTIME_H
+#define CONTROL_RUNTIME_H
 
 #include <limits.h>
 #include <stdbool.h>

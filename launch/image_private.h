@@ -2,10 +2,10 @@
 /*
  * Between launch_image.c and what it is made of, boot_linux.c and payload.c.
  */
-#ifndef VMM_VM_LAUNCH_PRIVATE_H
-#define VMM_VM_LAUNCH_PRIVATE_H
+#ifndef LAUNCH_IMAGE_PRIVATE_H
+#define LAUNCH_IMAGE_PRIVATE_H
 
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 
 #define LAUNCH_PAGE_BYTES 4096ULL
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/why.h"
+#include "lib/util/why.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/launch_helper.h"
+#include "launch/helper.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/vm/launch_private.h"
-#include "vmm/vm/memory.h"
+#include "launch/image_private.h"
+#include "launch/layout.h"
 
 int launch_helper_plan(struct region_plan *plan, const struct launch_config *config,
 		       struct why *why)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/control/runtime.h"
+#include "control/runtime.h"
 
 #include <dirent.h>
 #include <errno.h>

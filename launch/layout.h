@@ -3,8 +3,12 @@
  * Where the loader puts what a guest starts with, guest-physical. Part of the launch measurement: changing a line here changes every
  * digest. Devices: vmm/devices/layout.h.
  */
-#ifndef VMM_VM_LAYOUT_H
-#define VMM_VM_LAYOUT_H
+#ifndef LAUNCH_LAYOUT_H
+#define LAUNCH_LAYOUT_H
+
+/* RAM: from 0 to its end or here; devices and the APICs lie between this and 4 GiB, where the rest of RAM goes on. */
+#define GUEST_LOW_RAM_MAX  0xc0000000ULL
+#define GUEST_HIGH_RAM_GPA 0x100000000ULL
 
 /* Conventional memory: page 0 holds the BIOS data area's words (zero: none), and the kernel puts the other CPUs' start code in here. */
 #define LAYOUT_ZERO_PAGE_GPA	0x00000ULL

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/page_tables.h"
+#include "launch/page_tables.h"
 
 #include <endian.h>
 #include <errno.h>

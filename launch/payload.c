@@ -9,10 +9,9 @@
 #include <string.h>
 
 #include "payloads/sdk/payload.h"
-#include "vmm/vm/launch_private.h"
-#include "vmm/vm/layout.h"
-#include "vmm/vm/memory.h"
-#include "vmm/vm/page_tables.h"
+#include "launch/image_private.h"
+#include "launch/layout.h"
+#include "launch/page_tables.h"
 
 #define PAYLOAD_MAX_PHDRS 16
 #define WORK_GPA	  (PAYLOAD_BASE + PAYLOAD_IMAGE_MAX)

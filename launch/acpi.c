@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/acpi.h"
+#include "launch/acpi.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -7,8 +7,8 @@
 
 #include "dsdt.hex"
 #include "vmm/devices/layout.h"
-#include "vmm/vm/acpi_layout.h"
-#include "vmm/vm/layout.h"
+#include "launch/acpi_layout.h"
+#include "launch/layout.h"
 
 _Static_assert(DSDT_SERIAL_PORT == SERIAL_PORT && DSDT_SERIAL_GSI == SERIAL_GSI, "COM1");
 _Static_assert(DSDT_VIRTIO_SLOTS == VIRTIO_MMIO_SLOTS && DSDT_VIRTIO_BYTES == VIRTIO_MMIO_STRIDE,

@@ -3,7 +3,7 @@
  * The devices a guest has, all at fixed places whether they are there or not: the DSDT is part of the launch measurement, which is then
  * the same whatever disks and networks a guest gets. An empty virtio slot answers with DeviceID 0.
  */
-#include "vmm/vm/acpi_layout.h"
+#include "launch/acpi_layout.h"
 
 DefinitionBlock ("dsdt.aml", "DSDT", 2, "SEVMIR", "SEVMIRR", 1)
 {

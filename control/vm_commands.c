@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lib/util/text.h"
-#include "vmm/control/server.h"
+#include "control/server.h"
 
 static const char *const state_names[] = {
 	[CONTROL_VM_STARTING] = "starting", [CONTROL_VM_RUNNING] = "running",

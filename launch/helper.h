@@ -3,11 +3,11 @@
  * The Migration Helper's part of a launch: where its region lies in a guest of this size, and the bytes of its core. Pure, as the rest of
  * the launch.
  */
-#ifndef VMM_VM_LAUNCH_HELPER_H
-#define VMM_VM_LAUNCH_HELPER_H
+#ifndef LAUNCH_HELPER_H
+#define LAUNCH_HELPER_H
 
 #include "lib/mirror/region.h"
-#include "vmm/vm/launch_image.h"
+#include "launch/image.h"
 
 struct launch_helper {
 	struct region_plan plan;

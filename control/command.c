@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "vmm/control/server.h"
+#include "control/server.h"
 
 static const char *const type_names[] = {
 	[CONTROL_STRING] = "string",

@@ -2,8 +2,8 @@
 /*
  * The page tables a guest starts with: an identity map of 2 MiB pages, four levels (AMD64 APM volume 2, 5.3).
  */
-#ifndef VMM_VM_PAGE_TABLES_H
-#define VMM_VM_PAGE_TABLES_H
+#ifndef LAUNCH_PAGE_TABLES_H
+#define LAUNCH_PAGE_TABLES_H
 
 #include <stdbool.h>
 #include <stddef.h>

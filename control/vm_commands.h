@@ -3,10 +3,10 @@
  * The commands that every VM has, as a table of functions that the VMM fills in. Each gets the opaque of control_add_vm_commands(), runs
  * in the control thread and returns 0 or a negative errno with err filled in by control_fail().
  */
-#ifndef VMM_CONTROL_VM_COMMANDS_H
-#define VMM_CONTROL_VM_COMMANDS_H
+#ifndef CONTROL_VM_COMMANDS_H
+#define CONTROL_VM_COMMANDS_H
 
-#include "vmm/control/control.h"
+#include "control/control.h"
 
 /* The states a VM can be in, as query-status and the event 'state' name them. */
 enum control_vm_state {

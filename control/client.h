@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The other end of a VM's control socket, for the command line and for tests. Not thread-safe. */
-#ifndef VMM_CONTROL_CLIENT_H
-#define VMM_CONTROL_CLIENT_H
+#ifndef CONTROL_CLIENT_H
+#define CONTROL_CLIENT_H
 
-#include "vmm/control/control.h"
+#include "control/control.h"
 
 struct control_client;
 

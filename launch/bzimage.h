@@ -2,13 +2,13 @@
 /*
  * What is inside a Linux bzImage (Linux Documentation/arch/x86/boot.rst), checked so that it can be entered directly in 64-bit mode.
  */
-#ifndef VMM_VM_BZIMAGE_H
-#define VMM_VM_BZIMAGE_H
+#ifndef LAUNCH_BZIMAGE_H
+#define LAUNCH_BZIMAGE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vmm/vm/why.h"
+#include "lib/util/why.h"
 
 #define BZIMAGE_ENTRY64 \
 	0x200 /* the 64-bit entry point, from the beginning of the protected-mode code */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/bzimage.h"
+#include "launch/bzimage.h"
 
 #include <asm/bootparam.h>
 #include <errno.h>

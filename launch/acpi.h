@@ -3,8 +3,8 @@
  * The ACPI tables of a guest: hardware-reduced ACPI (ACPI 6.4, 4.1), no legacy timers, no PCI. Pure, so that the owner can compute the
  * launch digest from the same bytes.
  */
-#ifndef VMM_VM_ACPI_H
-#define VMM_VM_ACPI_H
+#ifndef LAUNCH_ACPI_H
+#define LAUNCH_ACPI_H
 
 #include <stddef.h>
 #include <stdint.h>

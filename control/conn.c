@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "vmm/control/server.h"
+#include "control/server.h"
 
 #define OUT_BYTES_MAX (4U << 20) /* a client that is this far behind is cut off */
 #define OUT_BYTES_BUSY \

@@ -3,8 +3,8 @@
  * The numbers that the DSDT shares with C. Plain literals: this is read by the preprocessor for dsdt.asl, too. acpi.c checks them
  * against the devices' own headers.
  */
-#ifndef VMM_VM_ACPI_LAYOUT_H
-#define VMM_VM_ACPI_LAYOUT_H
+#ifndef LAUNCH_ACPI_LAYOUT_H
+#define LAUNCH_ACPI_LAYOUT_H
 
 #define DSDT_SERIAL_PORT 0x3f8
 #define DSDT_SERIAL_GSI	 4

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vmm/control/server.h"
+#include "control/server.h"
 
 #define FAREWELL_MS 500
 

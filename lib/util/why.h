@@ -3,8 +3,8 @@
  * Why something failed, as a sentence for people: what was tried, what was wrong, what to do. Carried up beside the negative errno to
  * the one place that prints it.
  */
-#ifndef VMM_VM_WHY_H
-#define VMM_VM_WHY_H
+#ifndef LIB_UTIL_WHY_H
+#define LIB_UTIL_WHY_H
 
 #include "lib/sev/error.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/control/client.h"
+#include "control/client.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vmm/control/runtime.h"
+#include "control/runtime.h"
 
 #define LINE_MAX_BYTES	(8U << 20) /* more than a server sends */
 #define READ_BYTES	65536
