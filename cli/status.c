@@ -55,15 +55,24 @@ struct table {
 	int code;
 };
 
+/* A VM that ended between the look into the directory and the question is not an error of the list. */
+static bool ended(int err)
+{
+	return err == -ENOENT || err == -ECONNREFUSED || err == -ECONNRESET || err == -EPIPE;
+}
+
 static void add_row(void *opaque, const char *name)
 {
 	struct table *table = opaque;
 	json_t *status = NULL;
 	char memory[32];
-	int code = vm_call(name, "query-status", NULL, &status);
+	struct control_error err = { 0 };
+	int failed = vm_try(name, "query-status", NULL, &status, &err);
 
-	if (code) {
-		table->code = code;
+	if (ended(failed))
+		return;
+	if (failed) {
+		table->code = vm_failed(&err);
 		return;
 	}
 	if (table->json) {

@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/client.h"
-
 #define ANSWER_MS 30000
 
 int vm_request_parse(struct vm_request *request, int argc, char **argv, const char *help,
@@ -41,22 +39,32 @@ static int exit_code(const struct control_error *err)
 	return CLI_FAILURE;
 }
 
-int vm_call(const char *name, const char *command, json_t *args, json_t **ret)
+int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
+	   struct control_error *err)
 {
 	struct control_client *client = NULL;
-	struct control_error err = { 0 };
-	int failed = control_client_open(&client, name, &err);
+	int failed = control_client_open(&client, name, err);
 
 	if (failed)
 		json_decref(args);
 	else
-		failed = control_client_call(client, command, args, NULL, ANSWER_MS, ret, NULL,
-					     &err);
+		failed =
+			control_client_call(client, command, args, NULL, ANSWER_MS, ret, NULL, err);
 	control_client_close(client);
-	if (!failed)
-		return CLI_OK;
-	cli_error("%s", err.desc);
-	return exit_code(&err);
+	return failed;
+}
+
+int vm_failed(const struct control_error *err)
+{
+	cli_error("%s", err->desc);
+	return exit_code(err);
+}
+
+int vm_call(const char *name, const char *command, json_t *args, json_t **ret)
+{
+	struct control_error err = { 0 };
+
+	return vm_try(name, command, args, ret, &err) ? vm_failed(&err) : CLI_OK;
 }
 
 int vm_command(const struct vm_request *request, const char *command, json_t *args,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "cli/cli.h"
+#include "control/client.h"
 
 /* The arguments of a command that names one VM: NAME and --json, and whatever the command adds. */
 struct vm_request {
@@ -22,6 +23,12 @@ int vm_request_parse(struct vm_request *request, int argc, char **argv, const ch
 
 /* One command to the VM; says on standard error what went wrong. Takes args over. CLI_OK and a new reference in *ret, or an exit code. */
 int vm_call(const char *name, const char *command, json_t *args, json_t **ret);
+
+/* vm_call() in two steps, for those to whom some failures are none: 0 or a negative errno with err filled in; vm_failed() says err and
+ * gives its exit code. */
+int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
+	   struct control_error *err);
+int vm_failed(const struct control_error *err);
 
 /* The same for a command that returns nothing: prints done (a word for people) or, for machines, {}. */
 int vm_command(const struct vm_request *request, const char *command, json_t *args,
