@@ -44,7 +44,10 @@ struct sevmirror_vm {
 		ranges[SEVMIRROR_MAX_RAM_RANGES]; /* by gpa, ascending, no overlap */
 };
 
-/* The progress of a migration, for people and for the control socket. Rates are bytes per second, times nanoseconds. */
+/*
+ * The progress of a migration, for people and for the control socket: at each step, and some ten times a second while pages move. Rates are
+ * bytes per second, times nanoseconds.
+ */
 struct sevmirror_progress {
 	const char *
 		phase; /* "connect", "setup", "precopy", "stop", "commit", "postcopy", "done", "failed" */
@@ -54,9 +57,11 @@ struct sevmirror_progress {
 	uint64_t pages_sent;
 	uint64_t pages_resent;
 	uint64_t bytes_sent;
-	uint64_t rate;
-	uint64_t dirty_rate;
-	uint64_t expected_downtime;
+	uint64_t rate; /* on the wire, now */
+	uint64_t dirty_rate; /* in the last full round; 0 in the first one */
+	uint64_t
+		expected_downtime; /* had the guest been stopped after the last full round; likewise */
+	unsigned int throttle; /* per cent of the time taken from the vCPUs */
 	uint64_t elapsed;
 };
 
@@ -65,6 +70,8 @@ struct sevmirror_summary {
 	uint64_t total_time;
 	uint64_t
 		downtime; /* from the last vCPU's stop at the source to the first one's start at the target, 0 if never stopped */
+	uint64_t expected_downtime; /* as estimated when the decision to stop was made */
+	uint64_t max_downtime; /* what was allowed */
 	uint64_t bytes;
 	uint64_t pages;
 	uint64_t pages_resent;
@@ -72,6 +79,8 @@ struct sevmirror_summary {
 	unsigned int psp_commands; /* of this side */
 	uint64_t helper_exits;
 	char error[512]; /* empty when it went well */
+	char warning
+		[512]; /* what did not go well although the guest has moved; empty when nothing */
 };
 
 struct sevmirror_host_ops {

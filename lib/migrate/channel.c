@@ -177,7 +177,7 @@ int channel_sendv(struct channel *channel, struct iovec *iov, unsigned int n, in
 	return 0;
 }
 
-bool channel_readable(struct channel *channel)
+int channel_wait(struct channel *channel, int timeout_ms)
 {
 	bool pending = false;
 
@@ -186,7 +186,12 @@ bool channel_readable(struct channel *channel)
 		pending = SSL_has_pending(channel->ssl);
 		pthread_mutex_unlock(&channel->lock);
 	}
-	return pending || wait_for(channel, POLLIN, 0) == 0;
+	return pending ? 0 : wait_for(channel, POLLIN, timeout_ms);
+}
+
+bool channel_readable(struct channel *channel)
+{
+	return channel_wait(channel, 0) == 0;
 }
 
 void channel_cancel(struct channel *channel)

@@ -50,6 +50,11 @@ int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms)
 /* channel_send() of several buffers in turn, in as few system calls as they fit in. iov is changed. */
 int channel_sendv(struct channel *channel, struct iovec *iov, unsigned int n, int timeout_ms);
 
+/*
+ * Wait until channel_recv() would find something (timeout_ms -1: for ever). 0, -ETIMEDOUT, -ECANCELED, or another negative errno.
+ */
+int channel_wait(struct channel *channel, int timeout_ms);
+
 /* True when channel_recv() would find something at once. */
 bool channel_readable(struct channel *channel);
 

@@ -11,6 +11,7 @@
 #include "lib/migrate/control.h"
 #include "lib/migrate/converge.h"
 #include "lib/migrate/manifest.h"
+#include "lib/migrate/meter.h"
 #include "lib/migrate/migration_helper.h"
 #include "lib/migrate/stream_out.h"
 
@@ -18,12 +19,16 @@
 #define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
 #define PATIENCE_ROUNDS	  3
 #define LAST_WORDS_MS	  2000
+#define REPORT_MS	  100 /* while a round goes on */
 
 struct source {
 	struct sevmirror_migration *m;
 	struct peer_certs certs;
 	struct page_set *dirty;
 	struct streams_out *streams;
+	struct streams_out_count sent; /* as the streams last said */
+	uint64_t first_pages; /* what the first round sent: every page once */
+	struct meter meter;
 	struct converge converge;
 	uint64_t *bitmap; /* what dirty_fetch() fills */
 	uint64_t frames[WIRE_MAX_STREAMS];
@@ -35,28 +40,42 @@ struct source {
 	bool released; /* the disks */
 };
 
+static void count_sent(struct source *s)
+{
+	if (s->streams)
+		s->sent = streams_out_count(s->streams);
+}
+
+/* What the rounds after the first one sent had been sent before. */
+static uint64_t pages_resent(const struct source *s)
+{
+	return s->round > 1 ? s->sent.pages - s->first_pages : 0;
+}
+
 static void report(struct source *s, const char *phase)
 {
 	struct sevmirror_migration *m = s->m;
-	struct streams_out_count count = { 0 };
-	struct sevmirror_progress p = {
+	uint64_t now = clock_ns();
+	struct sevmirror_progress p;
+
+	if (!m->ops->progress)
+		return;
+	count_sent(s);
+	p = (struct sevmirror_progress){
 		.phase = phase,
 		.round = s->round,
 		.pages_total = m->numbering.npages,
 		.pages_left = s->dirty ? page_set_count(s->dirty) : 0,
-		.rate = s->converge.rate,
+		.pages_sent = s->sent.pages,
+		.pages_resent = pages_resent(s),
+		.bytes_sent = s->sent.bytes,
+		.rate = s->streams ? meter_read(&s->meter, now, s->sent.bytes) : 0,
 		.dirty_rate = s->converge.dirty_rate,
 		.expected_downtime = s->converge.expected_downtime,
-		.elapsed = clock_ns() - s->begin,
+		.throttle = s->converge.throttle,
+		.elapsed = now - s->begin,
 	};
-
-	if (s->streams)
-		count = streams_out_count(s->streams);
-	p.pages_sent = count.pages;
-	p.bytes_sent = count.bytes;
-	p.pages_resent = count.pages > p.pages_total ? count.pages - p.pages_total : 0;
-	if (m->ops->progress)
-		m->ops->progress(m->opaque, &p);
+	m->ops->progress(m->opaque, &p);
 }
 
 static int connect_control(struct sevmirror_migration *m)
@@ -153,25 +172,36 @@ static int fetch_dirty(struct source *s)
 	return 0;
 }
 
+/* Send what is dirty, until the target has it in place, and say how that goes meanwhile. */
+static int send_round(struct source *s, const char *phase)
+{
+	int err;
+
+	s->round++;
+	streams_out_begin(s->streams);
+	report(s, phase);
+	while ((err = streams_out_wait(s->streams, REPORT_MS, s->frames)) == -EINPROGRESS)
+		report(s, phase);
+	err = find_reason(s, err);
+	count_sent(s);
+	if (s->round == 1)
+		s->first_pages = s->sent.pages;
+	return err ? err : close_round(s);
+}
+
 /* One round of pre-copy; *verdict says how to go on. */
 static int run_round(struct source *s, enum converge_verdict *verdict)
 {
 	struct sevmirror_migration *m = s->m;
-	struct streams_out_count before = streams_out_count(s->streams), after;
-	uint64_t begin = clock_ns();
+	uint64_t begin = clock_ns(), before = s->sent.bytes;
 	struct converge_round round;
-	int err;
+	int err = send_round(s, "precopy");
 
-	s->round++;
-	err = find_reason(s, streams_out_round(s->streams, s->frames));
-	if (!err)
-		err = close_round(s);
 	if (!err)
 		err = fetch_dirty(s);
 	if (err)
 		return err;
-	after = streams_out_count(s->streams);
-	round = (struct converge_round){ .bytes = after.bytes - before.bytes,
+	round = (struct converge_round){ .bytes = s->sent.bytes - before,
 					 .time = clock_ns() - begin,
 					 .pages_left = page_set_count(s->dirty) };
 	*verdict = converge_judge(&s->converge, &round);
@@ -235,12 +265,9 @@ static int stop_and_copy(struct source *s)
 				   strerror((int)-len));
 	if (!err)
 		err = fetch_dirty(s);
-	s->round++;
 	streams_out_limit(s->streams, 0);
 	if (!err)
-		err = find_reason(s, streams_out_round(s->streams, s->frames));
-	if (!err)
-		err = close_round(s);
+		err = send_round(s, "stop");
 	if (!err)
 		err = send_state(s, state, (size_t)len);
 	explicit_bzero(state, WIRE_MAX_SECTION);
@@ -303,15 +330,12 @@ static void summarize(struct source *s, enum sevmirror_outcome outcome)
 	sum->total_time = clock_ns() - s->begin;
 	if (s->stopped && outcome == SEVMIRROR_MIGRATED)
 		sum->downtime = clock_ns() - s->stopped;
-	if (s->streams) {
-		struct streams_out_count count = streams_out_count(s->streams);
-
-		sum->pages = count.pages;
-		sum->bytes = count.bytes;
-		sum->pages_resent = count.pages > s->m->numbering.npages ?
-					    count.pages - s->m->numbering.npages :
-					    0;
-	}
+	sum->expected_downtime = s->converge.expected_downtime;
+	sum->max_downtime = s->m->source.max_downtime;
+	count_sent(s);
+	sum->pages = s->sent.pages;
+	sum->bytes = s->sent.bytes;
+	sum->pages_resent = pages_resent(s);
 	sum->rounds = s->round;
 	sum->helper_exits = migration_helper_exits(s->m);
 }
@@ -356,9 +380,9 @@ enum sevmirror_outcome source_run(struct sevmirror_migration *m)
 	summarize(&s, outcome);
 	if (outcome == SEVMIRROR_FAILED || outcome == SEVMIRROR_CANCELLED)
 		roll_back(&s);
-	if (outcome == SEVMIRROR_MIGRATED && trust_finish(m))
-		m->why[0] =
-			'\0'; /* the guest has left: a context that will not say goodbye dies with the VM */
+	report(&s, outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
+	if (outcome == SEVMIRROR_MIGRATED)
+		trust_finish(m);
 	if (s.logging)
 		m->ops->dirty_stop(m->opaque);
 	streams_out_destroy(s.streams);
@@ -366,8 +390,6 @@ enum sevmirror_outcome source_run(struct sevmirror_migration *m)
 	page_set_destroy(s.dirty);
 	free(s.bitmap);
 	free(s.certs.bytes);
-	report(&(struct source){ .m = m, .begin = s.begin, .round = s.round },
-	       outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
 	if (outcome == SEVMIRROR_MIGRATED)
 		m->ops->handed_over(m->opaque);
 	return outcome;

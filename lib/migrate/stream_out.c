@@ -320,6 +320,7 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 		       struct page_set *set)
 {
 	struct streams_out *all = calloc(1, sizeof(*all));
+	pthread_condattr_t monotonic;
 	int err = 0;
 
 	*out = NULL;
@@ -328,7 +329,10 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 	all->m = m;
 	all->set = set;
 	pthread_mutex_init(&all->lock, NULL);
-	pthread_cond_init(&all->changed, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&all->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	for (unsigned int i = 0; i < m->hello.streams && !err; i++) {
 		all->n++;
 		err = open_stream(all, i);
@@ -365,22 +369,40 @@ void streams_out_destroy(struct streams_out *all)
 	free(all);
 }
 
-int streams_out_round(struct streams_out *all, uint64_t frames[WIRE_MAX_STREAMS])
+void streams_out_begin(struct streams_out *all)
 {
-	int err = 0;
-
-	memset(frames, 0, WIRE_MAX_STREAMS * sizeof(frames[0]));
 	pthread_mutex_lock(&all->lock);
 	for (unsigned int i = 0; i < all->n; i++)
 		all->stream[i].command = WORK;
 	pthread_cond_broadcast(&all->changed);
-	for (unsigned int i = 0; i < all->n; i++) {
-		while (all->stream[i].command == WORK)
-			pthread_cond_wait(&all->changed, &all->lock);
-		frames[i] = frame_count(all->stream[i].cipher);
+	pthread_mutex_unlock(&all->lock);
+}
+
+static bool working(const struct streams_out *all)
+{
+	for (unsigned int i = 0; i < all->n; i++)
+		if (all->stream[i].command == WORK)
+			return true;
+	return false;
+}
+
+int streams_out_wait(struct streams_out *all, int timeout_ms, uint64_t frames[WIRE_MAX_STREAMS])
+{
+	uint64_t due = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	struct timespec until = { (time_t)(due / NS_PER_S), (long)(due % NS_PER_S) };
+	int err = 0;
+
+	pthread_mutex_lock(&all->lock);
+	while (!err && working(all))
+		err = -pthread_cond_timedwait(&all->changed, &all->lock, &until);
+	if (working(all)) {
+		pthread_mutex_unlock(&all->lock);
+		return -EINPROGRESS;
 	}
-	if (all->failed)
-		err = session_fail(all->m, all->failed->err, "%s", all->failed->why);
+	memset(frames, 0, WIRE_MAX_STREAMS * sizeof(frames[0]));
+	for (unsigned int i = 0; i < all->n; i++)
+		frames[i] = frame_count(all->stream[i].cipher);
+	err = all->failed ? session_fail(all->m, all->failed->err, "%s", all->failed->why) : 0;
 	pthread_mutex_unlock(&all->lock);
 	return err;
 }

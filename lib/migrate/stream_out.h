@@ -29,11 +29,15 @@ int streams_out_create(struct streams_out **streams, struct sevmirror_migration 
 /* Stops the threads, closes the connections. NULL is allowed. */
 void streams_out_destroy(struct streams_out *streams);
 
+/* Begin to send until the set is empty (pages that are added meanwhile may or may not go). */
+void streams_out_begin(struct streams_out *streams);
+
 /*
- * Send until the set is empty (pages that are added meanwhile may or may not go) and everything is in the sockets. frames gets the count
- * of frames that each stream has sent since the beginning. 0, or the first stream's error with m->why set.
+ * Wait for that at most timeout_ms: -EINPROGRESS if it goes on. When everything is in the sockets, frames gets the count of frames that
+ * each stream has sent since the beginning, and 0 is returned; or the first stream's error, with m->why set.
  */
-int streams_out_round(struct streams_out *streams, uint64_t frames[WIRE_MAX_STREAMS]);
+int streams_out_wait(struct streams_out *streams, int timeout_ms,
+		     uint64_t frames[WIRE_MAX_STREAMS]);
 
 /* Bytes a second of all streams together; 0: as fast as it goes. Any time. */
 void streams_out_limit(struct streams_out *streams, uint64_t bytes_per_second);

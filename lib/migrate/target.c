@@ -10,12 +10,17 @@
 #include "lib/migrate/clock.h"
 #include "lib/migrate/control.h"
 #include "lib/migrate/manifest.h"
+#include "lib/migrate/meter.h"
 #include "lib/migrate/migration_helper.h"
 #include "lib/migrate/stream_in.h"
+
+#define REPORT_MS 100 /* while pages come */
 
 struct target {
 	struct sevmirror_migration *m;
 	struct streams_in *streams;
+	struct streams_in_count came; /* as the streams last said */
+	struct meter meter;
 	uint64_t begin;
 	uint32_t rounds;
 	void *state; /* the guest's, as it came; wiped */
@@ -23,21 +28,31 @@ struct target {
 	bool describes; /* config_load() has built a VM */
 };
 
+static void count_came(struct target *t)
+{
+	if (t->streams)
+		t->came = streams_in_count(t->streams);
+}
+
 static void report(struct target *t, const char *phase)
 {
 	struct sevmirror_migration *m = t->m;
-	struct streams_in_count count = { 0 };
-	struct sevmirror_progress p = { .phase = phase,
-					.round = t->rounds,
-					.pages_total = m->numbering.npages,
-					.elapsed = clock_ns() - t->begin };
+	uint64_t now = clock_ns();
+	struct sevmirror_progress p;
 
-	if (t->streams)
-		count = streams_in_count(t->streams);
-	p.pages_sent = count.pages;
-	p.bytes_sent = count.bytes;
-	if (m->ops->progress)
-		m->ops->progress(m->opaque, &p);
+	if (!m->ops->progress)
+		return;
+	count_came(t);
+	p = (struct sevmirror_progress){
+		.phase = phase,
+		.round = t->rounds,
+		.pages_total = m->numbering.npages,
+		.pages_sent = t->came.pages,
+		.bytes_sent = t->came.bytes,
+		.rate = t->streams ? meter_read(&t->meter, now, t->came.bytes) : 0,
+		.elapsed = now - t->begin,
+	};
+	m->ops->progress(m->opaque, &p);
 }
 
 /* A failure at the control connection may only be the echo of a stream's: that one is the reason. */
@@ -124,6 +139,8 @@ static int receive_guest(struct target *t)
 		void *body;
 		size_t len;
 
+		while (channel_wait(m->control, REPORT_MS) == -ETIMEDOUT)
+			report(t, "precopy");
 		err = control_recv_any(m->control, &type, &body, &len, -1, m->why, sizeof(m->why));
 		if (err)
 			return err;
@@ -203,10 +220,9 @@ enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 	m->summary->total_time = clock_ns() - t.begin;
 	m->summary->rounds = t.rounds;
 	m->summary->helper_exits = migration_helper_exits(m);
-	if (t.streams) {
-		m->summary->pages = streams_in_count(t.streams).pages;
-		m->summary->bytes = streams_in_count(t.streams).bytes;
-	}
+	count_came(&t);
+	m->summary->pages = t.came.pages;
+	m->summary->bytes = t.came.bytes;
 	streams_in_destroy(t.streams);
 	t.streams = NULL;
 	migration_helper_stop(m);

@@ -15,28 +15,32 @@ static const char *const outcomes[] = {
 
 json_t *migrate_progress_json(const struct sevmirror_progress *p)
 {
-	return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "phase",
-			 p->phase, "round", (int)p->round, "pages-total",
-			 (json_int_t)p->pages_total, "pages-left", (json_int_t)p->pages_left,
-			 "pages-sent", (json_int_t)p->pages_sent, "pages-resent",
-			 (json_int_t)p->pages_resent, "bytes-sent", (json_int_t)p->bytes_sent,
-			 "rate", (json_int_t)p->rate, "dirty-rate", (json_int_t)p->dirty_rate,
-			 "expected-downtime-ms", (double)p->expected_downtime / NS_PER_MS,
-			 "elapsed-ms", (double)p->elapsed / NS_PER_MS);
+	return json_pack(
+		"{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f}", "phase", p->phase,
+		"round", (int)p->round, "pages-total", (json_int_t)p->pages_total, "pages-left",
+		(json_int_t)p->pages_left, "pages-sent", (json_int_t)p->pages_sent, "pages-resent",
+		(json_int_t)p->pages_resent, "bytes-sent", (json_int_t)p->bytes_sent, "rate",
+		(json_int_t)p->rate, "dirty-rate", (json_int_t)p->dirty_rate,
+		"expected-downtime-ms", (double)p->expected_downtime / NS_PER_MS, "throttle",
+		(int)p->throttle, "elapsed-ms", (double)p->elapsed / NS_PER_MS);
 }
 
 json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirror_summary *sum)
 {
 	json_t *result =
-		json_pack("{s:s, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
+		json_pack("{s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
 			  outcomes[outcome], "total-ms", (double)sum->total_time / NS_PER_MS,
-			  "downtime-ms", (double)sum->downtime / NS_PER_MS, "bytes",
-			  (json_int_t)sum->bytes, "pages", (json_int_t)sum->pages, "pages-resent",
+			  "downtime-ms", (double)sum->downtime / NS_PER_MS, "expected-downtime-ms",
+			  (double)sum->expected_downtime / NS_PER_MS, "max-downtime-ms",
+			  (double)sum->max_downtime / NS_PER_MS, "bytes", (json_int_t)sum->bytes,
+			  "pages", (json_int_t)sum->pages, "pages-resent",
 			  (json_int_t)sum->pages_resent, "rounds", (int)sum->rounds, "psp-commands",
 			  (int)sum->psp_commands, "helper-exits", (json_int_t)sum->helper_exits);
 
 	if (result && sum->error[0])
 		json_object_set_new(result, "error", json_string(sum->error));
+	if (result && sum->warning[0])
+		json_object_set_new(result, "warning", json_string(sum->warning));
 	return result;
 }
 
@@ -112,8 +116,9 @@ const struct control_command migrate_commands[] = {
 	{ "query-migrate", "The migration under way, or the last one.",
 	  "{status (none, incoming, active, migrated, failed, cancelled, unknown), progress {phase, round, "
 	  "pages-total, pages-left, pages-sent, pages-resent, bytes-sent, rate, dirty-rate, "
-	  "expected-downtime-ms, elapsed-ms}, result {outcome, total-ms, downtime-ms, bytes, pages, "
-	  "pages-resent, rounds, psp-commands, helper-exits, error}}",
+	  "expected-downtime-ms, throttle, elapsed-ms}, result {outcome, total-ms, downtime-ms, "
+	  "expected-downtime-ms, max-downtime-ms, bytes, pages, pages-resent, rounds, psp-commands, "
+	  "helper-exits, error, warning}}",
 	  NULL, run_query },
 	{ 0 },
 };
