@@ -3,40 +3,40 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static int find_and_run(const struct cli_command *table, int argc, char **argv)
+#include "cli/page.h"
+
+#define OPTIONS_MAX 48 /* of one command */
+
+static int find_and_run(const struct cli_command *group, int argc, char **argv)
 {
 	char name[128];
 
-	for (const struct cli_command *c = table; c->name; c++) {
-		if (strcmp(argv[1], c->name) != 0)
+	for (const struct cli_command *const *c = group->commands; *c; c++) {
+		if (strcmp(argv[1], (*c)->name) != 0)
 			continue;
 		snprintf(name, sizeof(name), "%s %s", argv[0], argv[1]);
 		argv[1] = name;
 		optind = 0; /* glibc: start anew, this is another vector */
-		return c->run(argc - 1, argv + 1);
+		if ((*c)->commands)
+			return cli_dispatch(*c, argc - 1, argv + 1);
+		return (*c)->run(argc - 1, argv + 1);
 	}
 	return cli_usage(argv[0], "no command '%s'", argv[1]);
 }
 
-static void print_help(const struct cli_command *table, const char *help)
-{
-	fputs(help, stdout);
-	puts("\nCommands:");
-	for (const struct cli_command *c = table; c->name; c++)
-		printf("  %-16s %s\n", c->name, c->summary);
-}
-
-int cli_dispatch(const struct cli_command *table, const char *help, int argc, char **argv)
+int cli_dispatch(const struct cli_command *group, int argc, char **argv)
 {
 	if (argc < 2)
 		return cli_usage(argv[0], "which command?");
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
-		print_help(table, help);
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+	    (!strcmp(argv[1], "help") && group != &cli_sevmirror)) {
+		page_print(argv[0], group);
 		return cli_finish(CLI_OK);
 	}
-	return find_and_run(table, argc, argv);
+	return find_and_run(group, argc, argv);
 }
 
 static void vsay(const char *before, const char *format, va_list args)
@@ -76,15 +76,37 @@ int cli_usage(const char *command, const char *format, ...)
 	return CLI_USAGE;
 }
 
-int cli_getopt(int argc, char **argv, const struct option *options, const char *help)
+/* As getopt_long() wants them. */
+static void list_options(const struct cli_command *command, struct option list[OPTIONS_MAX + 2])
 {
+	size_t n = 0;
+
+	for (const struct cli_option_group *g = command->groups; g->options; g++) {
+		for (const struct cli_option *o = g->options; o->name; o++) {
+			if (n == OPTIONS_MAX)
+				abort(); /* a table in this program is too long */
+			list[n++] = (struct option){
+				.name = o->name,
+				.has_arg = o->value ? required_argument : no_argument,
+				.val = o->id,
+			};
+		}
+	}
+	list[n++] = (struct option){ .name = "help", .val = CLI_OPT_HELP };
+	list[n] = (struct option){ 0 };
+}
+
+int cli_getopt(const struct cli_command *command, int argc, char **argv)
+{
+	struct option list[OPTIONS_MAX + 2];
 	int c;
 
+	list_options(command, list);
 	opterr = 0;
-	c = getopt_long(argc, argv, ":h", options, NULL);
+	c = getopt_long(argc, argv, ":h", list, NULL);
 	switch (c) {
 	case 'h':
-		fputs(help, stdout);
+		page_print(argv[0], command);
 		return cli_finish(CLI_OK) == CLI_OK ? CLI_OPT_HELP : CLI_OPT_BAD;
 	case ':':
 		cli_usage(argv[0], "%s needs a value", argv[optind - 1]);

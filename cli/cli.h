@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the subcommands of `sevmirror` have in common: exit codes, dispatch, options, and how errors and JSON are printed. Each
- * subcommand is a file with one function of the type cli_run_fn, listed in main.c.
+ * subcommand is a file with one struct cli_command, listed in main.c.
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -31,17 +31,54 @@ enum cli_exit {
 /* argv[0] is the whole command ("sevmirror owner session"), the arguments follow. Returns enum cli_exit. */
 typedef int (*cli_run_fn)(int argc, char **argv);
 
-struct cli_command {
-	const char *name;
-	const char *summary; /* for the list of commands */
-	cli_run_fn run;
+/* Long options only; --help, which every command has, is not listed. */
+struct cli_option {
+	const char *name; /* "kernel"; NULL ends a list */
+	int id; /* what cli_getopt() returns */
+	const char *value; /* "FILE"; NULL: it takes none */
+	/*
+	 * What a shell may offer for the value: words, and of @file, @folder, @vm (names of running VMs), @interface (of the network);
+	 * NULL: nothing.
+	 */
+	const char *complete;
+	const char *help;
+};
+
+struct cli_option_group {
+	const char *title; /* NULL: none */
+	const struct cli_option *options; /* NULL ends the groups */
+};
+
+struct cli_status_text {
+	enum cli_exit code;
+	const char *meaning; /* NULL ends a list */
+};
+
+struct cli_section {
+	const char *title; /* NULL ends a list */
+	const char *text;
 };
 
 /*
- * Run the command of the table (ends with a NULL name) that argv[1] names. help is printed, with the list of commands,
- * for --help and for "help"; it is a usage error to name none.
+ * All that is known of a command: dispatch, getopt, --help, the manual page and shell completion read it. Texts have paragraphs with
+ * an empty line between; they are filled to the width at hand, but lines that begin with two spaces stay as they are.
  */
-int cli_dispatch(const struct cli_command *table, const char *help, int argc, char **argv);
+struct cli_command {
+	const char *name;
+	const char *summary; /* one line, for lists of commands */
+	const char *synopsis[3]; /* what follows the name, one for each way to use it */
+	const char *about;
+	struct cli_option_group groups[3];
+	const char *operands; /* as cli_option's complete */
+	const struct cli_status_text *statuses;
+	const struct cli_section *sections; /* more, for the manual page only */
+	const struct cli_command *const
+		*commands; /* a group of commands (ends with NULL): no run */
+	cli_run_fn run;
+};
+
+/* Run the command of the group that argv[1] names, or print the group's help for --help and for "help". */
+int cli_dispatch(const struct cli_command *group, int argc, char **argv);
 
 /* "sevmirror: MESSAGE" on standard error. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -51,13 +88,13 @@ void cli_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * getopt_long() for long options with values in argv; short ones only -h. Returns the option's val, -1 at the end;
+ * getopt_long() with the command's options and values in argv; short ones only -h. Returns the option's id, -1 at the end;
  * CLI_OPT_BAD after it has said what is wrong (return CLI_USAGE), CLI_OPT_HELP after it has printed help (return
  * CLI_OK).
  */
 #define CLI_OPT_BAD  '?'
 #define CLI_OPT_HELP 'h'
-int cli_getopt(int argc, char **argv, const struct option *options, const char *help);
+int cli_getopt(const struct cli_command *command, int argc, char **argv);
 
 /* Print value, indented, with a newline, and release it. CLI_OK, or CLI_FAILURE (out of memory, or standard output is broken). */
 int cli_print_json(json_t *value);
@@ -68,17 +105,20 @@ int cli_print_json(json_t *value);
  */
 int cli_finish(int code);
 
-int cli_run(int argc, char **argv);
-int cli_status(int argc, char **argv);
-int cli_pause(int argc, char **argv);
-int cli_resume(int argc, char **argv);
-int cli_stop(int argc, char **argv);
-int cli_measurement(int argc, char **argv);
-int cli_inject_secret(int argc, char **argv);
-int cli_migrate(int argc, char **argv);
-int cli_receive(int argc, char **argv);
-int cli_owner(int argc, char **argv);
-int cli_platform(int argc, char **argv);
-int cli_doctor(int argc, char **argv);
+/* main.c: the command itself; then one of its commands a file. */
+extern const struct cli_command cli_sevmirror;
+extern const struct cli_command cli_run;
+extern const struct cli_command cli_status;
+extern const struct cli_command cli_pause;
+extern const struct cli_command cli_resume;
+extern const struct cli_command cli_stop;
+extern const struct cli_command cli_measurement;
+extern const struct cli_command cli_inject_secret;
+extern const struct cli_command cli_migrate;
+extern const struct cli_command cli_receive;
+extern const struct cli_command cli_owner;
+extern const struct cli_command cli_platform;
+extern const struct cli_command cli_doctor;
+extern const struct cli_command cli_help;
 
 #endif

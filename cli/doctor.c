@@ -21,13 +21,17 @@
 #include "lib/sev/cpuid.h"
 #include "lib/sev/platform.h"
 
-static const char help[] =
-	"usage: sevmirror doctor [--json]\n"
-	"\n"
-	"Checks what this host can do, and says what to do about what it cannot.\n"
-	"\n"
-	"Exit status: 0 it can run SEV guests with a mirror and migrate them in every way, 4 it\n"
-	"lacks something of that; the last lines say what works all the same.\n";
+static const struct cli_option options[] = {
+	{ "json", 'j', NULL, NULL, "the findings as JSON" },
+	{ 0 },
+};
+
+static const struct cli_status_text statuses[] = {
+	{ CLI_OK, "it can run SEV guests with a mirror and migrate them in every way" },
+	{ CLI_UNSUPPORTED,
+	  "it lacks something of that; the last lines say what works all the same" },
+	{ 0 },
+};
 
 enum health { GOOD, NOTE, BAD };
 
@@ -342,19 +346,14 @@ static void examine(struct findings *f)
 		close(f->kvm_fd);
 }
 
-int cli_doctor(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct findings findings = { .kvm_fd = -1, .vm_fd = -1 };
 	struct ability can[NABILITIES];
 	bool json = false;
 	int c, code;
 
-	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+	while ((c = cli_getopt(&cli_doctor, argc, argv)) != -1) {
 		if (c != 'j')
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 		json = true;
@@ -372,3 +371,13 @@ int cli_doctor(int argc, char **argv)
 	}
 	return CLI_OK;
 }
+
+const struct cli_command cli_doctor = {
+	.name = "doctor",
+	.summary = "what this host can do, and what to do about what it cannot",
+	.synopsis = { "[--json]" },
+	.about = "Checks what this host can do, and says what to do about what it cannot.",
+	.groups = { { NULL, options } },
+	.statuses = statuses,
+	.run = run,
+};

@@ -8,17 +8,14 @@
 #include "lib/util/text.h"
 #include "control/vm_commands.h"
 
-static const char help[] =
-	"usage: sevmirror inject-secret NAME --header FILE --payload FILE [--gpa ADDRESS] [--json]\n"
-	"\n"
-	"Gives a VM that has been launched but has not run yet a secret from its owner; the\n"
-	"files are those of 'sevmirror owner secret' (without --base64). This host cannot read\n"
-	"the secret.\n"
-	"\n"
-	"  --header FILE   ..._secret_header.bin\n"
-	"  --payload FILE  ..._secret_payload.bin\n"
-	"  --gpa ADDRESS   guest-physical address to put it at; by default where the launch\n"
-	"                  image has room for one\n";
+static const struct cli_option options[] = {
+	{ "header", 'H', "FILE", "@file", "..._secret_header.bin" },
+	{ "payload", 'p', "FILE", "@file", "..._secret_payload.bin" },
+	{ "gpa", 'g', "ADDRESS", NULL,
+	  "guest-physical address to put it at; by default where the launch image has room for one" },
+	{ "json", 'j', NULL, NULL, "print {} as the sign that it was done" },
+	{ 0 },
+};
 
 /* The file as a JSON string of base64, or NULL after saying what is wrong. */
 static json_t *file_base64(const char *path, size_t max)
@@ -71,20 +68,14 @@ static bool parse_gpa(const char *text, uint64_t *gpa)
 	return *text && *text != '-' && !*end && !errno && *gpa <= INT64_MAX;
 }
 
-int cli_inject_secret(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = { { "header", required_argument, NULL, 'H' },
-						 { "payload", required_argument, NULL, 'p' },
-						 { "gpa", required_argument, NULL, 'g' },
-						 { "json", no_argument, NULL, 'j' },
-						 { "help", no_argument, NULL, 'h' },
-						 { 0 } };
 	const char *header = NULL, *payload = NULL, *gpa_text = NULL;
 	struct vm_request request = { 0 };
 	uint64_t gpa = 0;
 	int c;
 
-	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+	while ((c = cli_getopt(&cli_inject_secret, argc, argv)) != -1) {
 		switch (c) {
 		case CLI_OPT_HELP:
 			return CLI_OK;
@@ -113,3 +104,15 @@ int cli_inject_secret(int argc, char **argv)
 	request.name = argv[optind];
 	return inject(&request, header, payload, gpa_text ? &gpa : NULL);
 }
+
+const struct cli_command cli_inject_secret = {
+	.name = "inject-secret",
+	.summary = "give a VM its owner's secret",
+	.synopsis = { "NAME --header FILE --payload FILE [--gpa ADDRESS] [--json]" },
+	.about =
+		"Gives a VM that has been launched but has not run yet a secret from its owner; the files "
+		"are those of 'sevmirror owner secret' (without --base64). This host cannot read the secret.",
+	.groups = { { NULL, options } },
+	.operands = "@vm",
+	.run = run,
+};

@@ -3,20 +3,18 @@
 
 #include "cli/vm_client.h"
 
-static const char help[] =
-	"usage: sevmirror measurement NAME [--json]\n"
-	"\n"
-	"Prints what the secure processor measured of a VM's launch, in base64, for the\n"
-	"guest's owner: 'sevmirror owner verify' takes it with --measurement.\n"
-	"\n"
-	"  --json  with the firmware's version and the policy, which the owner needs too\n";
+static const struct cli_option options[] = {
+	{ "json", 'j', NULL, NULL,
+	  "with the firmware's version and the policy, which the owner needs too" },
+	{ 0 },
+};
 
-int cli_measurement(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct vm_request request = { 0 };
 	const char *data;
 	json_t *ret = NULL;
-	int code = vm_request_parse(&request, argc, argv, help, false);
+	int code = vm_request_parse(&request, argc, argv, &cli_measurement, false);
 
 	if (code >= 0)
 		return code;
@@ -33,3 +31,15 @@ int cli_measurement(int argc, char **argv)
 	json_decref(ret);
 	return cli_finish(data ? CLI_OK : CLI_FAILURE);
 }
+
+const struct cli_command cli_measurement = {
+	.name = "measurement",
+	.summary = "what was measured of a VM's launch, for its owner",
+	.synopsis = { "NAME [--json]" },
+	.about =
+		"Prints what the secure processor measured of a VM's launch, in base64, for the guest's "
+		"owner: 'sevmirror owner verify' takes it with --measurement.",
+	.groups = { { NULL, options } },
+	.operands = "@vm",
+	.run = run,
+};

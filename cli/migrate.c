@@ -22,28 +22,6 @@
 #define MIB	   1048576.0
 #define NS_PER_MS  1000000ULL
 
-static const char help[] =
-	"usage: sevmirror migrate NAME --to ADDRESS SECURITY [options]\n"
-	"\n"
-	"Moves a running VM to another host, where 'sevmirror receive' waits for it. The VM goes on\n"
-	"working meanwhile. Ctrl-C gives it up: then it stays here as if nothing had been.\n"
-	"\n"
-	"  --to ADDRESS      HOST:PORT, [IPv6]:PORT or unix:PATH\n"
-	"  --streams N       data connections, and CPUs for sealing (default: 2)\n"
-	"  --max-downtime MS how long it may stand still at the end (default: 300)\n"
-	"  --bandwidth RATE  at most so many bytes a second, as in 100M\n"
-	"  --throttle        slow the VM down if it writes memory faster than that goes\n"
-	"  --max-rounds N    give up after so many rounds (default: 30)\n"
-	"  --vendor-chain FILE  ASK and ARK of the target's chip in AMD's format, instead of what the\n"
-	"                    target shows\n" MIGRATE_SECURITY_HELP
-	"  --timeout SECONDS how long the connection may stand still (default: 10)\n"
-	"  --json            nothing but the result, as JSON\n"
-	"  --help            this text\n"
-	"\n"
-	"Exit status: 0 the VM runs at the other host, 1 it stays here (standard error says why), 2 usage,\n"
-	"4 this VM or host cannot, 9 the connection broke in the hand-over: the VM is paused here and\n"
-	"nobody knows whether it runs there.\n";
-
 enum {
 	OPT_TO = MIGRATE_OPT_FIRST,
 	OPT_STREAMS,
@@ -56,19 +34,33 @@ enum {
 	OPT_JSON,
 };
 
-static const struct option options[] = {
-	{ "to", required_argument, NULL, OPT_TO },
-	{ "streams", required_argument, NULL, OPT_STREAMS },
-	{ "max-downtime", required_argument, NULL, OPT_DOWNTIME },
-	{ "bandwidth", required_argument, NULL, OPT_BANDWIDTH },
-	{ "throttle", no_argument, NULL, OPT_THROTTLE },
-	{ "max-rounds", required_argument, NULL, OPT_ROUNDS },
-	{ "vendor-chain", required_argument, NULL, OPT_VENDOR },
-	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
-	{ "json", no_argument, NULL, OPT_JSON },
-	MIGRATE_SECURITY_OPTIONS,
-	{ "help", no_argument, NULL, CLI_OPT_HELP },
-	{ NULL, 0, NULL, 0 },
+static const struct cli_option options[] = {
+	{ "to", OPT_TO, "ADDRESS", NULL, "HOST:PORT, [IPv6]:PORT or unix:PATH" },
+	{ "streams", OPT_STREAMS, "N", NULL,
+	  "data connections, and CPUs for sealing (default: 2)" },
+	{ "max-downtime", OPT_DOWNTIME, "MS", NULL,
+	  "how long it may stand still at the end (default: 300)" },
+	{ "bandwidth", OPT_BANDWIDTH, "RATE", NULL, "at most so many bytes a second, as in 100M" },
+	{ "throttle", OPT_THROTTLE, NULL, NULL,
+	  "slow the VM down if it writes memory faster than that goes" },
+	{ "max-rounds", OPT_ROUNDS, "N", NULL, "give up after so many rounds (default: 30)" },
+	{ "vendor-chain", OPT_VENDOR, "FILE", "@file",
+	  "ASK and ARK of the target's chip in AMD's format, instead of what the target shows" },
+	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
+	  "how long the connection may stand still (default: 10)" },
+	{ "json", OPT_JSON, NULL, NULL, "nothing but the result, as JSON" },
+	{ 0 },
+};
+
+static const struct cli_status_text statuses[] = {
+	{ CLI_OK, "the VM runs at the other host" },
+	{ CLI_FAILURE, "it stays here (standard error says why)" },
+	{ CLI_USAGE, "wrong or missing arguments" },
+	{ CLI_UNSUPPORTED, "this VM or host cannot" },
+	{ CLI_UNDECIDED,
+	  "the connection broke in the hand-over: the VM is paused here and nobody knows whether it "
+	  "runs there" },
+	{ 0 },
 };
 
 struct migrate {
@@ -189,7 +181,7 @@ static bool parse(struct migrate *m, int argc, char **argv, int *code)
 	struct why why = { "" };
 	int id, err = 0;
 
-	while (!err && (id = cli_getopt(argc, argv, options, help)) != -1) {
+	while (!err && (id = cli_getopt(&cli_migrate, argc, argv)) != -1) {
 		if (id == CLI_OPT_BAD || id == CLI_OPT_HELP) {
 			*code = id == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 			return false;
@@ -350,7 +342,7 @@ static int take_signals(struct migrate *m)
 	return m->signal_fd < 0 ? -errno : 0;
 }
 
-static int run(struct migrate *m)
+static int migrate(struct migrate *m)
 {
 	struct control_error err = { 0 };
 	json_t *ret = NULL;
@@ -371,7 +363,7 @@ static int run(struct migrate *m)
 	return err.class && !strcmp(err.class, CONTROL_BAD_ARGUMENTS) ? CLI_USAGE : CLI_FAILURE;
 }
 
-int cli_migrate(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct migrate m = { .signal_fd = -1,
 			     .args = json_object(),
@@ -379,10 +371,23 @@ int cli_migrate(int argc, char **argv)
 	int code = CLI_OK;
 
 	if (parse(&m, argc, argv, &code))
-		code = run(&m);
+		code = migrate(&m);
 	control_client_close(m.client);
 	json_decref(m.args);
 	if (m.signal_fd >= 0)
 		close(m.signal_fd);
 	return code;
 }
+
+const struct cli_command cli_migrate = {
+	.name = "migrate",
+	.summary = "move a running VM to another host",
+	.synopsis = { "NAME --to ADDRESS SECURITY [options]" },
+	.about =
+		"Moves a running VM to another host, where 'sevmirror receive' waits for it. The VM goes on "
+		"working meanwhile. Ctrl-C gives it up: then it stays here as if nothing had been.",
+	.groups = { { NULL, options }, { MIGRATE_SECURITY_TITLE, migrate_security_options } },
+	.operands = "@vm",
+	.statuses = statuses,
+	.run = run,
+};

@@ -7,6 +7,18 @@
 
 #define SECONDS_MAX 86400.0
 
+const struct cli_option migrate_security_options[] = {
+	{ "tls-cert", MIGRATE_OPT_CERT, "FILE", "@file",
+	  "this side's certificate (PEM); with --tls-key and --tls-ca, on both sides" },
+	{ "tls-key", MIGRATE_OPT_KEY, "FILE", "@file", "its key" },
+	{ "tls-ca", MIGRATE_OPT_CA, "FILE", "@file", "who signs the peer's certificate" },
+	{ "tls-peer-name", MIGRATE_OPT_PEER, "NAME", NULL, "the name that the peer's must bear" },
+	{ "psk-file", MIGRATE_OPT_PSK, "FILE", "@file",
+	  "a key that both have: 32 to 64 bytes in hexadecimal, mode 0600" },
+	{ "insecure", MIGRATE_OPT_INSECURE, NULL, NULL, "not at all: for tests" },
+	{ 0 },
+};
+
 int migrate_security_take(struct sevmirror_security *security, int id, const char *arg)
 {
 	switch (id) {

@@ -5,6 +5,7 @@
 
 #include <sevmirror/migrate.h>
 
+#include "cli/cli.h"
 #include "lib/util/why.h"
 
 enum {
@@ -17,24 +18,10 @@ enum {
 	MIGRATE_OPT_FIRST, /* the command's own begin here */
 };
 
-/* clang-format off */
-#define MIGRATE_SECURITY_OPTIONS                                                                   \
-	{ "tls-cert", required_argument, NULL, MIGRATE_OPT_CERT },                                 \
-	{ "tls-key", required_argument, NULL, MIGRATE_OPT_KEY },                                   \
-	{ "tls-ca", required_argument, NULL, MIGRATE_OPT_CA },                                     \
-	{ "tls-peer-name", required_argument, NULL, MIGRATE_OPT_PEER },                            \
-	{ "psk-file", required_argument, NULL, MIGRATE_OPT_PSK },                                  \
-	{ "insecure", no_argument, NULL, MIGRATE_OPT_INSECURE }
-
-#define MIGRATE_SECURITY_HELP                                                                      \
-	"\n"                                                                                       \
-	"SECURITY, how the two hosts know each other, is one of\n"                                  \
-	"  --tls-cert FILE --tls-key FILE --tls-ca FILE   certificates (PEM) on both sides; with\n"  \
-	"  --tls-peer-name NAME                           the name that the peer's must bear\n"      \
-	"  --psk-file FILE   a key that both have: 32 to 64 bytes in hexadecimal, mode 0600\n"       \
-	"  --insecure        neither: for tests\n"                                                  \
-	"\n"
-/* clang-format on */
+/* The group of options by which the two hosts know each other. */
+#define MIGRATE_SECURITY_TITLE \
+	"SECURITY is how the two hosts know each other: by certificates, by a key, or not at all."
+extern const struct cli_option migrate_security_options[];
 
 /* 0, or -EINVAL: not one of the ids above. arg is borrowed. */
 int migrate_security_take(struct sevmirror_security *security, int id, const char *arg);

@@ -14,32 +14,24 @@
 #include "lib/util/file.h"
 #include "lib/util/text.h"
 
-static const struct cli_command commands[] = {
-	{ "verify-platform", "does a host's certificate chain hold, up to a root you choose?",
-	  cli_owner_verify_platform },
-	{ "session", "make the keys and the session a guest is launched with", cli_owner_session },
-	{ "measure", "the launch digest that a guest must have, computed from its files",
-	  cli_owner_measure },
-	{ "verify", "is a launched guest's measurement the expected one?", cli_owner_verify },
-	{ "secret", "seal a secret for a guest whose measurement was verified", cli_owner_secret },
-	{ NULL, NULL, NULL },
+static const struct cli_command *const commands[] = {
+	&owner_verify_platform, &owner_session, &owner_measure, &owner_verify, &owner_secret, NULL,
 };
 
-static const char help[] =
-	"usage: sevmirror owner COMMAND [ARGUMENTS]\n"
-	"\n"
-	"The guest owner's side of a launch. Needs no SEV machine; keep the key files away from\n"
-	"the host that runs the guest. In order:\n"
-	"  1. verify-platform  the host's certificates (from 'sevmirror platform certs')\n"
-	"  2. session          gives NAME_godh.b64 and NAME_session.b64 for the host\n"
-	"  3. measure          what the guest is to be started from\n"
-	"  4. verify           the measurement that the host reports against it\n"
-	"  5. secret           for injection into the guest\n";
-
-int cli_owner(int argc, char **argv)
-{
-	return cli_dispatch(commands, help, argc, argv);
-}
+const struct cli_command cli_owner = {
+	.name = "owner",
+	.summary = "what the guest's owner does, on any machine: verify, measure, send secrets",
+	.synopsis = { "COMMAND [ARGUMENTS]" },
+	.about =
+		"The guest owner's side of a launch. Needs no SEV machine; keep the key files away from the "
+		"host that runs the guest. In order:\n\n"
+		"  1. verify-platform  the host's certificates (from 'sevmirror platform certs')\n"
+		"  2. session          gives NAME_godh.b64 and NAME_session.b64 for the host\n"
+		"  3. measure          what the guest is to be started from\n"
+		"  4. verify           the measurement that the host reports against it\n"
+		"  5. secret           for injection into the guest",
+	.commands = commands,
+};
 
 static int load_emulation_root(struct sev_root *root)
 {

@@ -5,15 +5,20 @@
 
 #include <stdint.h>
 
+#include "cli/cli.h"
 #include "lib/sev/chain.h"
 #include "lib/sev/format.h"
 #include "lib/sev/root.h"
 
-int cli_owner_verify_platform(int argc, char **argv);
-int cli_owner_session(int argc, char **argv);
-int cli_owner_measure(int argc, char **argv);
-int cli_owner_verify(int argc, char **argv);
-int cli_owner_secret(int argc, char **argv);
+extern const struct cli_command owner_verify_platform;
+extern const struct cli_command owner_session;
+extern const struct cli_command owner_measure;
+extern const struct cli_command owner_verify;
+extern const struct cli_command owner_secret;
+
+/* Of the commands that verify a host's chain. */
+#define OWNER_ROOTS "emulation milan genoa turin @file"
+extern const struct cli_status_text owner_chain_statuses[];
 
 /*
  * The functions below print what is wrong themselves and return enum cli_exit.

@@ -15,22 +15,25 @@
 #include "lib/util/text.h"
 #include "vmm/vm/machine_image.h"
 
-static const char help[] =
-	"usage: sevmirror owner measure --c-bit N --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]\n"
-	"       sevmirror owner measure --c-bit N --payload FILE [--arg NUMBER]... [options]\n"
-	"\n"
-	"Computes the launch digest that the firmware measures when a host starts this guest: over\n"
-	"kernel, initial RAM disk, command line, memory map, ACPI tables and page tables. Give it what\n"
-	"'sevmirror run' is given; all of these change the digest.\n"
-	"\n"
-	"  --c-bit N          the host's C-bit: 51 on AMD EPYC 7003 and later, 47 before and on\n"
-	"                     emulated hosts ('sevmirror platform status' there)\n"
-	"  --kernel FILE, --initrd FILE, --cmdline TEXT, --memory SIZE, --cpus N, --payload FILE,\n"
-	"  --arg NUMBER       as for 'sevmirror run', with the same defaults\n"
-	"  --tsc-khz N        for a payload: the frequency of the host's TSC, which it is told\n"
-	"  --dump-image FILE  write the measured bytes, in their order; as --firmware,\n"
-	"                     virt-qemu-sev-validate takes them\n"
-	"  --json             digest and segments as JSON\n";
+static const struct cli_option options[] = {
+	{ "c-bit", 'b', "N", "47 51",
+	  "the host's C-bit: 51 on AMD EPYC 7003 and later, 47 before and on emulated hosts "
+	  "('sevmirror platform status' there)" },
+	{ "kernel", 'k', "FILE", "@file", "as for 'sevmirror run', like the following" },
+	{ "initrd", 'i', "FILE", "@file", "initial RAM disk" },
+	{ "cmdline", 'l', "TEXT", NULL, "kernel command line (default: " RUN_CMDLINE_DEFAULT ")" },
+	{ "memory", 'm', "SIZE", NULL, "guest memory (default: 256M)" },
+	{ "cpus", 'c', "N", NULL, "virtual CPUs (default: 1)" },
+	{ "payload", 'p', "FILE", "@file", "a ring-3 program instead of a kernel" },
+	{ "arg", 'a', "NUMBER", NULL, "an argument of the payload; as often as it has some" },
+	{ "tsc-khz", 't', "N", NULL,
+	  "for a payload: the frequency of the host's TSC, which it is told" },
+	{ "dump-image", 'd', "FILE", "@file",
+	  "write the measured bytes, in their order; as --firmware, virt-qemu-sev-validate takes "
+	  "them" },
+	{ "json", 'j', NULL, NULL, "digest and segments as JSON" },
+	{ 0 },
+};
 
 struct request {
 	struct machine_image_config config;
@@ -215,30 +218,15 @@ static int check_together(const char *command, const struct request *request)
 	return CLI_OK;
 }
 
-int cli_owner_measure(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "c-bit", required_argument, NULL, 'b' },
-		{ "kernel", required_argument, NULL, 'k' },
-		{ "initrd", required_argument, NULL, 'i' },
-		{ "cmdline", required_argument, NULL, 'l' },
-		{ "memory", required_argument, NULL, 'm' },
-		{ "cpus", required_argument, NULL, 'c' },
-		{ "payload", required_argument, NULL, 'p' },
-		{ "arg", required_argument, NULL, 'a' },
-		{ "tsc-khz", required_argument, NULL, 't' },
-		{ "dump-image", required_argument, NULL, 'd' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct request request = {
 		.config = { .memory_bytes = RUN_MEMORY_DEFAULT, .cpus = 1 },
 		.boot.cmdline = RUN_CMDLINE_DEFAULT,
 	};
 	int c, code = CLI_OK;
 
-	while (!code && (c = cli_getopt(argc, argv, options, help)) != -1) {
+	while (!code && (c = cli_getopt(&owner_measure, argc, argv)) != -1) {
 		if (c == CLI_OPT_HELP || c == CLI_OPT_BAD)
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 		code = parse_one(c, argv[0], optarg, &request);
@@ -249,3 +237,16 @@ int cli_owner_measure(int argc, char **argv)
 		code = check_together(argv[0], &request);
 	return code ? code : measure(&request);
 }
+
+const struct cli_command owner_measure = {
+	.name = "measure",
+	.summary = "the launch digest that a guest must have, computed from its files",
+	.synopsis = { "--c-bit N --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]",
+		      "--c-bit N --payload FILE [--arg NUMBER]... [options]" },
+	.about =
+		"Computes the launch digest that the firmware measures when a host starts this guest: over "
+		"kernel, initial RAM disk, command line, memory map, ACPI tables and page tables. Give it what "
+		"'sevmirror run' is given; all of these change the digest.",
+	.groups = { { NULL, options } },
+	.run = run,
+};

@@ -10,20 +10,19 @@
 #include "lib/util/file.h"
 #include "lib/util/text.h"
 
-static const char help[] =
-	"usage: sevmirror owner secret --tik FILE --tek FILE --measurement M --secret FILE\n"
-	"                              [--name NAME] [--base64]\n"
-	"\n"
-	"Seals a secret so that only the guest with this measurement gets it. Verify the\n"
-	"measurement first ('owner verify'): sealing does not. Writes NAME_secret_header.bin and\n"
-	"NAME_secret_payload.bin for the host to inject.\n"
-	"\n"
-	"  --tik, --tek FILE  the keys of 'owner session'\n"
-	"  --measurement M    what the host reports: base64, or a file ('-': standard input)\n"
-	"  --secret FILE      1 to 16384 bytes as they are to stand in the guest, filled up with\n"
-	"                     zeros to a multiple of 16 ('-': standard input)\n"
-	"  --name NAME        may hold a folder (default: vm)\n"
-	"  --base64           write .b64 files, as QEMU's sev-inject-launch-secret takes them\n";
+static const struct cli_option options[] = {
+	{ "tik", 't', "FILE", "@file", "NAME_tik.bin of 'owner session'" },
+	{ "tek", 'e', "FILE", "@file", "NAME_tek.bin of 'owner session'" },
+	{ "measurement", 'm', "M", "@file",
+	  "what the host reports: base64, or a file ('-': standard input)" },
+	{ "secret", 's', "FILE", "@file",
+	  "1 to 16384 bytes as they are to stand in the guest, filled up with zeros to a multiple of "
+	  "16 ('-': standard input)" },
+	{ "name", 'n', "NAME", "@file", "may hold a folder (default: vm)" },
+	{ "base64", 'b', NULL, NULL,
+	  "write .b64 files, as QEMU's sev-inject-launch-secret takes them" },
+	{ 0 },
+};
 
 struct request {
 	const char *tik, *tek, *measurement, *secret, *name;
@@ -107,22 +106,12 @@ out:
 	return code;
 }
 
-int cli_owner_secret(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "tik", required_argument, NULL, 't' },
-		{ "tek", required_argument, NULL, 'e' },
-		{ "secret", required_argument, NULL, 's' },
-		{ "measurement", required_argument, NULL, 'm' },
-		{ "name", required_argument, NULL, 'n' },
-		{ "base64", no_argument, NULL, 'b' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct request request = { .name = "vm" };
 	int c;
 
-	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+	while ((c = cli_getopt(&owner_secret, argc, argv)) != -1) {
 		switch (c) {
 		case 't':
 			request.tik = optarg;
@@ -153,3 +142,15 @@ int cli_owner_secret(int argc, char **argv)
 				 "--tik, --tek, --measurement and --secret are all needed");
 	return load_and_seal(&request);
 }
+
+const struct cli_command owner_secret = {
+	.name = "secret",
+	.summary = "seal a secret for a guest whose measurement was verified",
+	.synopsis = { "--tik FILE --tek FILE --measurement M --secret FILE [--name NAME] [--base64]" },
+	.about =
+		"Seals a secret so that only the guest with this measurement gets it. Verify the measurement "
+		"first ('owner verify'): sealing does not. Writes NAME_secret_header.bin and "
+		"NAME_secret_payload.bin for the host to inject.",
+	.groups = { { NULL, options } },
+	.run = run,
+};

@@ -11,24 +11,18 @@
 #include "lib/util/file.h"
 #include "lib/util/text.h"
 
-static const char help[] =
-	"usage: sevmirror owner session --root ROOT [--name NAME] [--policy POLICY] [--force] PATH...\n"
-	"       sevmirror owner session --unverified  [the same without --root]\n"
-	"\n"
-	"Makes what a guest is launched with, for one host and one policy. The host's chain is\n"
-	"verified first, as by 'owner verify-platform' (--root and PATH as there). Writes, as\n"
-	"'sevctl session' does,\n"
-	"  NAME_godh.b64, NAME_session.b64  for the host: 'sevmirror run --dh-cert --session', QEMU's\n"
-	"                                   dh-cert-file and session-file, libvirt's dhCert and session\n"
-	"  NAME_tik.bin, NAME_tek.bin       SECRET, yours: for 'owner verify' and 'owner secret'\n"
-	"all readable by you alone.\n"
-	"\n"
-	"  --name NAME      may hold a folder (default: vm)\n"
-	"  --policy POLICY  flags NODBG, NOKS, ES, NOSEND, DOMAIN, SEV, API=MAJOR.MINOR joined by '|',\n"
-	"                   or a number (default: NODBG|NOKS|SEV)\n"
-	"  --force          replace files that exist\n"
-	"  --unverified     do not verify the chain: the PDH alone will do. Only sensible when it was\n"
-	"                   verified before.\n";
+static const struct cli_option options[] = {
+	{ "root", 'r', "ROOT", OWNER_ROOTS, "the root of trust, as for 'owner verify-platform'" },
+	{ "name", 'n', "NAME", "@file", "may hold a folder (default: vm)" },
+	{ "policy", 'p', "POLICY", NULL,
+	  "flags NODBG, NOKS, ES, NOSEND, DOMAIN, SEV, API=MAJOR.MINOR joined by '|', or a number "
+	  "(default: NODBG|NOKS|SEV)" },
+	{ "force", 'f', NULL, NULL, "replace files that exist" },
+	{ "unverified", 'u', NULL, NULL,
+	  "do not verify the chain: the PDH alone will do. Only sensible when it was verified "
+	  "before." },
+	{ 0 },
+};
 
 struct request {
 	const char *name;
@@ -146,21 +140,12 @@ static int make_session(const struct request *request, char *const *paths, int n
 	return code;
 }
 
-int cli_owner_session(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "root", required_argument, NULL, 'r' },
-		{ "name", required_argument, NULL, 'n' },
-		{ "policy", required_argument, NULL, 'p' },
-		{ "force", no_argument, NULL, 'f' },
-		{ "unverified", no_argument, NULL, 'u' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct request request = { .name = "vm", .policy = SEV_POLICY_DEFAULT };
 	int c;
 
-	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+	while ((c = cli_getopt(&owner_session, argc, argv)) != -1) {
 		switch (c) {
 		case 'r':
 			request.root = optarg;
@@ -188,3 +173,21 @@ int cli_owner_session(int argc, char **argv)
 		return cli_usage(argv[0], "no certificate files");
 	return make_session(&request, argv + optind, argc - optind);
 }
+
+const struct cli_command owner_session = {
+	.name = "session",
+	.summary = "make the keys and the session a guest is launched with",
+	.synopsis = { "--root ROOT [--name NAME] [--policy POLICY] [--force] PATH...",
+		      "--unverified [--name NAME] [--policy POLICY] [--force] PATH..." },
+	.about =
+		"Makes what a guest is launched with, for one host and one policy. The host's chain is verified "
+		"first, as by 'owner verify-platform' (--root and PATH as there). Writes, as 'sevctl session' "
+		"does, these files, all readable by you alone:\n\n"
+		"  NAME_godh.b64, NAME_session.b64  for the host: 'sevmirror run --dh-cert --session', QEMU's\n"
+		"                                   dh-cert-file and session-file, libvirt's dhCert and session\n"
+		"  NAME_tik.bin, NAME_tek.bin       SECRET, yours: for 'owner verify' and 'owner secret'",
+	.groups = { { NULL, options } },
+	.operands = "@file",
+	.statuses = owner_chain_statuses,
+	.run = run,
+};

@@ -10,24 +10,27 @@
 #include "lib/sev/policy.h"
 #include "lib/util/text.h"
 
-static const char help[] =
-	"usage: sevmirror owner verify --digest HEX --tik FILE --measurement M --api MAJOR.MINOR\n"
-	"                              --build ID [--policy POLICY] [--json]\n"
-	"\n"
-	"Compares the measurement of a launched guest with the expected launch digest (from 'owner\n"
-	"measure'). Only the firmware and who has the TIK can make it, so if it holds, the guest\n"
-	"that the host started is the one you measured, with your policy.\n"
-	"\n"
-	"  --digest HEX       the expected launch digest, 64 hexadecimal digits\n"
-	"  --tik FILE         NAME_tik.bin of 'owner session'\n"
-	"  --measurement M    what the host reports: 48 bytes in base64, or a file with them\n"
-	"                     (base64 or raw; '-': standard input)\n"
-	"  --api, --build     the host's firmware version and build id ('sevmirror platform\n"
-	"                     status' there; they are part of the measurement)\n"
-	"  --policy POLICY    the policy of the session (default: NODBG|NOKS|SEV)\n"
-	"  --json             the result as JSON\n"
-	"\n"
-	"Exit status: 0 it is the expected one, 3 it is not.\n";
+static const struct cli_option options[] = {
+	{ "digest", 'd', "HEX", NULL, "the expected launch digest, 64 hexadecimal digits" },
+	{ "tik", 't', "FILE", "@file", "NAME_tik.bin of 'owner session'" },
+	{ "measurement", 'm', "M", "@file",
+	  "what the host reports: 48 bytes in base64, or a file with them (base64 or raw; '-': "
+	  "standard input)" },
+	{ "api", 'a', "MAJOR.MINOR", NULL,
+	  "the host's firmware version ('sevmirror platform status' there; it is part of the "
+	  "measurement)" },
+	{ "build", 'b', "ID", NULL, "the host's firmware's build id, likewise" },
+	{ "policy", 'p', "POLICY", NULL, "the policy of the session (default: NODBG|NOKS|SEV)" },
+	{ "json", 'j', NULL, NULL, "the result as JSON" },
+	{ 0 },
+};
+
+static const struct cli_status_text statuses[] = {
+	{ CLI_OK, "it is the expected one" },
+	{ CLI_FAILURE, "a file could not be read" },
+	{ CLI_REFUSED, "it is not" },
+	{ 0 },
+};
 
 struct request {
 	struct sev_measured measured;
@@ -89,23 +92,12 @@ static int verify(struct request *request)
 	return cli_finish(err == -EBADMSG ? CLI_REFUSED : err ? CLI_FAILURE : CLI_OK);
 }
 
-int cli_owner_verify(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "digest", required_argument, NULL, 'd' },
-		{ "tik", required_argument, NULL, 't' },
-		{ "measurement", required_argument, NULL, 'm' },
-		{ "api", required_argument, NULL, 'a' },
-		{ "build", required_argument, NULL, 'b' },
-		{ "policy", required_argument, NULL, 'p' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct request request = { .measured.policy = SEV_POLICY_DEFAULT };
 	int c, code = CLI_OK;
 
-	while (!code && (c = cli_getopt(argc, argv, options, help)) != -1) {
+	while (!code && (c = cli_getopt(&owner_verify, argc, argv)) != -1) {
 		switch (c) {
 		case 'd':
 			request.digest = optarg;
@@ -140,3 +132,17 @@ int cli_owner_verify(int argc, char **argv)
 		code = check_complete(argv[0], &request);
 	return code ? code : verify(&request);
 }
+
+const struct cli_command owner_verify = {
+	.name = "verify",
+	.summary = "is a launched guest's measurement the expected one?",
+	.synopsis = { "--digest HEX --tik FILE --measurement M --api MAJOR.MINOR --build ID "
+		      "[--policy POLICY] [--json]" },
+	.about =
+		"Compares the measurement of a launched guest with the expected launch digest (from 'owner "
+		"measure'). Only the firmware and who has the TIK can make it, so if it holds, the guest that "
+		"the host started is the one you measured, with your policy.",
+	.groups = { { NULL, options } },
+	.statuses = statuses,
+	.run = run,
+};

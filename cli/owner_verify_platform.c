@@ -5,25 +5,21 @@
 #include "cli/owner.h"
 #include "lib/util/text.h"
 
-static const char help[] =
-	"usage: sevmirror owner verify-platform --root ROOT [--json] PATH...\n"
-	"\n"
-	"Checks a host's certificates from its PDH up to the root of trust that you choose:\n"
-	"ARK > ASK > CEK > PEK (signed by the OCA, too) > PDH.\n"
-	"\n"
-	"PATH is a file with certificates or a folder of such files, as written by 'sevmirror\n"
-	"platform certs', by 'sevctl export' and by sev-tool. A later file replaces a certificate of an\n"
-	"earlier one. On real hardware the platform's own CEK is not signed: add the one from\n"
-	"AMD's key server ('sevmirror platform certs' prints the address) and ask_ark_*.cert.\n"
-	"\n"
-	"  --root ROOT  emulation            the emulated hosts' root: PROTECTS NOTHING, its\n"
-	"                                    private key is public\n"
-	"               milan, genoa, turin  AMD's roots that are built in\n"
-	"               FILE                 an ARK that you trust: ask_ark_naples.cert,\n"
-	"                                    ask_ark_rome.cert, or X.509 in PEM\n"
-	"  --json       the result as JSON\n"
-	"\n"
-	"Exit status: 0 the chain holds, 3 it does not.\n";
+static const struct cli_option options[] = {
+	{ "root", 'r', "ROOT", OWNER_ROOTS,
+	  "milan, genoa, turin: AMD's roots that are built in; FILE: an ARK that you trust "
+	  "(ask_ark_naples.cert, ask_ark_rome.cert, or X.509 in PEM); emulation: the emulated hosts' root, "
+	  "which PROTECTS NOTHING, its private key is public" },
+	{ "json", 'j', NULL, NULL, "the result as JSON" },
+	{ 0 },
+};
+
+const struct cli_status_text owner_chain_statuses[] = {
+	{ CLI_OK, "the chain holds" },
+	{ CLI_FAILURE, "a file could not be read or written" },
+	{ CLI_REFUSED, "the chain does not hold" },
+	{ 0 },
+};
 
 static char *fingerprint(const void *bytes, size_t len, char text[2 * SEV_DIGEST_BYTES + 1])
 {
@@ -97,19 +93,13 @@ static int verify(char *const *paths, int npaths, const char *root_name, bool js
 	return code ? code : err ? CLI_REFUSED : CLI_OK;
 }
 
-int cli_owner_verify_platform(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "root", required_argument, NULL, 'r' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	const char *root = NULL;
 	bool json = false;
 	int c;
 
-	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+	while ((c = cli_getopt(&owner_verify_platform, argc, argv)) != -1) {
 		switch (c) {
 		case 'r':
 			root = optarg;
@@ -127,3 +117,20 @@ int cli_owner_verify_platform(int argc, char **argv)
 		return cli_usage(argv[0], "no certificate files");
 	return verify(argv + optind, argc - optind, root, json);
 }
+
+const struct cli_command owner_verify_platform = {
+	.name = "verify-platform",
+	.summary = "does a host's certificate chain hold, up to a root you choose?",
+	.synopsis = { "--root ROOT [--json] PATH..." },
+	.about =
+		"Checks a host's certificates from its PDH up to the root of trust that you choose: ARK > ASK > "
+		"CEK > PEK (signed by the OCA, too) > PDH.\n\n"
+		"PATH is a file with certificates or a folder of such files, as written by 'sevmirror platform "
+		"certs', by 'sevctl export' and by sev-tool. A later file replaces a certificate of an earlier "
+		"one. On real hardware the platform's own CEK is not signed: add the one from AMD's key server "
+		"('sevmirror platform certs' prints the address) and ask_ark_*.cert.",
+	.groups = { { NULL, options } },
+	.operands = "@file",
+	.statuses = owner_chain_statuses,
+	.run = run,
+};

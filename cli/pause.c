@@ -2,28 +2,45 @@
 /* pause and its opposite. */
 #include "cli/vm_client.h"
 
-static const char pause_help[] =
-	"usage: sevmirror pause NAME [--json]\n"
-	"\n"
-	"Stops a VM's CPUs until 'sevmirror resume'. Its connections stay open as long as\n"
-	"the other side is patient.\n";
+static const struct cli_option options[] = {
+	{ "json", 'j', NULL, NULL, "print {} as the sign that it was done" },
+	{ 0 },
+};
 
-static const char resume_help[] = "usage: sevmirror resume NAME [--json]\n"
-				  "\n"
-				  "Lets a paused VM go on.\n";
-
-int cli_pause(int argc, char **argv)
+static int run_pause(int argc, char **argv)
 {
 	struct vm_request request = { 0 };
-	int code = vm_request_parse(&request, argc, argv, pause_help, false);
+	int code = vm_request_parse(&request, argc, argv, &cli_pause, false);
 
 	return code >= 0 ? code : vm_command(&request, "pause", NULL, "paused");
 }
 
-int cli_resume(int argc, char **argv)
+static int run_resume(int argc, char **argv)
 {
 	struct vm_request request = { 0 };
-	int code = vm_request_parse(&request, argc, argv, resume_help, false);
+	int code = vm_request_parse(&request, argc, argv, &cli_resume, false);
 
 	return code >= 0 ? code : vm_command(&request, "resume", NULL, "running");
 }
+
+const struct cli_command cli_pause = {
+	.name = "pause",
+	.summary = "stop a VM's CPUs",
+	.synopsis = { "NAME [--json]" },
+	.about =
+		"Stops a VM's CPUs until 'sevmirror resume'. Its connections stay open as long as the other "
+		"side is patient.",
+	.groups = { { NULL, options } },
+	.operands = "@vm",
+	.run = run_pause,
+};
+
+const struct cli_command cli_resume = {
+	.name = "resume",
+	.summary = "let a paused VM go on",
+	.synopsis = { "NAME [--json]" },
+	.about = "Lets a paused VM go on, or one that was started with --hold begin.",
+	.groups = { { NULL, options } },
+	.operands = "@vm",
+	.run = run_resume,
+};

@@ -15,23 +15,25 @@
 #include "lib/util/file.h"
 #include "lib/util/text.h"
 
-static const char help[] =
-	"usage: sevmirror platform status [--json]\n"
-	"       sevmirror platform certs [--out FOLDER] [--json]\n"
-	"\n"
-	"This host's secure processor, through /dev/sev.\n"
-	"\n"
-	"status  firmware version, build id and C-bit (the guest's owner needs them), state, owner,\n"
-	"        guests\n"
-	"certs   writes the certificates for guest owners and for hosts that send guests here:\n"
-	"        pdh.cert and cert_chain.cert (PEK, OCA, CEK; as sev-tool and QEMU have them), each one of\n"
-	"        the chain in a file of its own, and on an emulated host ask_ark.cert. On real hardware\n"
-	"        it prints where AMD's key server has the signed CEK; ask_ark_*.cert comes from AMD, too.\n"
-	"\n"
-	"  --out FOLDER  where to write (default: the current one; made if missing)\n"
-	"  --json        the result as JSON; certificates are then written only if --out is given\n"
-	"\n"
-	"Exit status: 4 without /dev/sev.\n";
+static const struct cli_option status_options[] = {
+	{ "json", 'j', NULL, NULL, "the result as JSON" },
+	{ 0 },
+};
+
+static const struct cli_option certs_options[] = {
+	{ "out", 'o', "FOLDER", "@folder",
+	  "where to write (default: the current one; made if missing)" },
+	{ "json", 'j', NULL, NULL,
+	  "the result as JSON; certificates are then written only if --out is given" },
+	{ 0 },
+};
+
+static const struct cli_status_text statuses[] = {
+	{ CLI_OK, "done" },
+	{ CLI_FAILURE, "the firmware or a file did not play along; standard error says why" },
+	{ CLI_UNSUPPORTED, "there is no /dev/sev here" },
+	{ 0 },
+};
 
 #define CHIP_ID_BYTES 64 /* of one socket; GET_ID gives that of each */
 #define KEY_SERVER    "https://kdsintf.amd.com/cek/id/"
@@ -202,31 +204,25 @@ static int certs_run(int fd, const struct request *request)
 	return cli_finish(CLI_OK);
 }
 
-static int with_device(const char *command, int (*run)(int fd, const struct request *request),
-		       int argc, char **argv)
+static const struct cli_command platform_status, platform_certs;
+
+static int with_device(const struct cli_command *command,
+		       int (*run)(int fd, const struct request *request), int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "out", required_argument, NULL, 'o' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct request request = { 0 };
 	struct sev_error error;
 	int c, fd, code;
 
-	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
-		if (c == 'o' && run == certs_run)
+	while ((c = cli_getopt(command, argc, argv)) != -1) {
+		if (c == 'o')
 			request.out = optarg;
 		else if (c == 'j')
 			request.json = true;
-		else if (c == 'o')
-			return cli_usage(command, "--out is for 'platform certs'");
 		else
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 	}
 	if (optind < argc)
-		return cli_usage(command, "what is '%s'?", argv[optind]);
+		return cli_usage(argv[0], "what is '%s'?", argv[optind]);
 	fd = sev_device_open(&error);
 	if (fd < 0) {
 		cli_error("%s", error.message);
@@ -237,23 +233,49 @@ static int with_device(const char *command, int (*run)(int fd, const struct requ
 	return code;
 }
 
-static int cli_platform_status(int argc, char **argv)
+static int run_status(int argc, char **argv)
 {
-	return with_device(argv[0], status_run, argc, argv);
+	return with_device(&platform_status, status_run, argc, argv);
 }
 
-static int cli_platform_certs(int argc, char **argv)
+static int run_certs(int argc, char **argv)
 {
-	return with_device(argv[0], certs_run, argc, argv);
+	return with_device(&platform_certs, certs_run, argc, argv);
 }
 
-int cli_platform(int argc, char **argv)
-{
-	static const struct cli_command commands[] = {
-		{ "status", "firmware, state, owner, guests", cli_platform_status },
-		{ "certs", "export the certificates", cli_platform_certs },
-		{ NULL, NULL, NULL },
-	};
+static const struct cli_command platform_status = {
+	.name = "status",
+	.summary = "firmware, state, owner, guests",
+	.synopsis = { "[--json]" },
+	.about =
+		"Asks this host's secure processor, through /dev/sev: firmware version, build id and C-bit "
+		"(the guest's owner needs them), state, owner, guests.",
+	.groups = { { NULL, status_options } },
+	.statuses = statuses,
+	.run = run_status,
+};
 
-	return cli_dispatch(commands, help, argc, argv);
-}
+static const struct cli_command platform_certs = {
+	.name = "certs",
+	.summary = "export the certificates",
+	.synopsis = { "[--out FOLDER] [--json]" },
+	.about =
+		"Writes this host's certificates for guest owners and for hosts that send guests here: pdh.cert "
+		"and cert_chain.cert (PEK, OCA, CEK; as sev-tool and QEMU have them), each one of the chain in a "
+		"file of its own, and on an emulated host ask_ark.cert. On real hardware it prints where AMD's "
+		"key server has the signed CEK; ask_ark_*.cert comes from AMD, too.",
+	.groups = { { NULL, certs_options } },
+	.statuses = statuses,
+	.run = run_certs,
+};
+
+static const struct cli_command *const platform_commands[] = { &platform_status, &platform_certs,
+							       NULL };
+
+const struct cli_command cli_platform = {
+	.name = "platform",
+	.summary = "this host's secure processor: its state and certificates",
+	.synopsis = { "COMMAND [ARGUMENTS]" },
+	.about = "This host's secure processor, through /dev/sev.",
+	.commands = platform_commands,
+};

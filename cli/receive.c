@@ -13,26 +13,6 @@
 
 #define VENDOR_CHAIN_MAX 8192
 
-static const char help[] =
-	"usage: sevmirror receive --listen ADDRESS [--name NAME] SECURITY [options]\n"
-	"\n"
-	"Waits for one VM that another host sends with 'sevmirror migrate', then runs it in the\n"
-	"foreground as 'sevmirror run' would. If it does not come whole, nothing of it stays.\n"
-	"\n"
-	"  --listen ADDRESS  HOST:PORT (port 0: any), [IPv6]:PORT or unix:PATH\n"
-	"  --name NAME       what other commands know the VM by on this host\n"
-	"  --vendor-chain FILE  ASK and ARK of this host's chip in AMD's format (ask_ark_*.cert):\n"
-	"                    needed for encrypted guests\n"
-	"  --disk FILE       this host's path of the VM's disk; as often as it has disks\n"
-	"                    (default: the paths of the source; the storage must be the same)\n"
-	"  --tap NAME        this host's interface for the VM's network card; likewise\n"
-	"  --hugepages       back the memory by 2 MiB pages\n" MIGRATE_SECURITY_HELP
-	"  --timeout SECONDS how long the connection may stand still (default: 10)\n"
-	"  --help            this text\n"
-	"\n"
-	"Exit status: 1 no VM came (standard error says why), 2 usage, 4 this host cannot run VMs, 7 it was\n"
-	"stopped from outside, also while waiting; afterwards those of 'sevmirror run'.\n";
-
 enum {
 	OPT_LISTEN = MIGRATE_OPT_FIRST,
 	OPT_NAME,
@@ -43,17 +23,32 @@ enum {
 	OPT_TIMEOUT
 };
 
-static const struct option options[] = {
-	{ "listen", required_argument, NULL, OPT_LISTEN },
-	{ "name", required_argument, NULL, OPT_NAME },
-	{ "vendor-chain", required_argument, NULL, OPT_VENDOR },
-	{ "disk", required_argument, NULL, OPT_DISK },
-	{ "tap", required_argument, NULL, OPT_TAP },
-	{ "hugepages", no_argument, NULL, OPT_HUGEPAGES },
-	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
-	MIGRATE_SECURITY_OPTIONS,
-	{ "help", no_argument, NULL, CLI_OPT_HELP },
-	{ NULL, 0, NULL, 0 },
+static const struct cli_option options[] = {
+	{ "listen", OPT_LISTEN, "ADDRESS", NULL,
+	  "HOST:PORT (port 0: any), [IPv6]:PORT or unix:PATH" },
+	{ "name", OPT_NAME, "NAME", NULL, "what other commands know the VM by on this host" },
+	{ "vendor-chain", OPT_VENDOR, "FILE", "@file",
+	  "ASK and ARK of this host's chip in AMD's format (ask_ark_*.cert): needed for encrypted "
+	  "guests" },
+	{ "disk", OPT_DISK, "FILE", "@file",
+	  "this host's path of the VM's disk; as often as it has disks (default: the paths of the "
+	  "source; the storage must be the same)" },
+	{ "tap", OPT_TAP, "NAME", "@interface",
+	  "this host's interface for the VM's network card; likewise" },
+	{ "hugepages", OPT_HUGEPAGES, NULL, NULL, "back the memory by 2 MiB pages" },
+	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
+	  "how long the connection may stand still (default: 10)" },
+	{ 0 },
+};
+
+static const struct cli_status_text statuses[] = {
+	{ CLI_FAILURE, "no VM came (standard error says why)" },
+	{ CLI_USAGE, "wrong or missing arguments" },
+	{ CLI_UNSUPPORTED, "this host cannot run VMs" },
+	{ CLI_GUEST_STOPPED,
+	  "it was stopped from outside, also while waiting; once a VM has come, the others are those of "
+	  "'sevmirror run'" },
+	{ 0 },
 };
 
 struct receive {
@@ -107,7 +102,7 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 	struct why why = { "" };
 	int id, err = 0;
 
-	while (!err && (id = cli_getopt(argc, argv, options, help)) != -1) {
+	while (!err && (id = cli_getopt(&cli_receive, argc, argv)) != -1) {
 		if (id == CLI_OPT_BAD || id == CLI_OPT_HELP) {
 			*code = id == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 			return false;
@@ -153,7 +148,7 @@ static int wait_for_guest(struct receive *r, struct why *why)
 	return err;
 }
 
-int cli_receive(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct receive r = { .guest = GUEST_CLOSED };
 	struct why why = { "" };
@@ -171,3 +166,15 @@ int cli_receive(int argc, char **argv)
 	free(r.vendor_chain);
 	return code;
 }
+
+const struct cli_command cli_receive = {
+	.name = "receive",
+	.summary = "wait for a VM that comes from another host, and run it",
+	.synopsis = { "--listen ADDRESS [--name NAME] SECURITY [options]" },
+	.about =
+		"Waits for one VM that another host sends with 'sevmirror migrate', then runs it in the "
+		"foreground as 'sevmirror run' would. If it does not come whole, nothing of it stays.",
+	.groups = { { NULL, options }, { MIGRATE_SECURITY_TITLE, migrate_security_options } },
+	.statuses = statuses,
+	.run = run,
+};

@@ -128,7 +128,7 @@ static int check_files(const struct run *run, struct why *why)
 	return 0;
 }
 
-int cli_run(int argc, char **argv)
+static int run_guest(int argc, char **argv)
 {
 	struct run run = { .guest = GUEST_CLOSED };
 	struct why why = { "" };
@@ -148,3 +148,39 @@ int cli_run(int argc, char **argv)
 	explicit_bzero(&run.owner, sizeof(run.owner));
 	return guest_finish(&run.guest, code, &why);
 }
+
+static const struct cli_status_text statuses[] = {
+	{ CLI_OK, "the guest powered off" },
+	{ CLI_FAILURE, "it could not be started" },
+	{ CLI_USAGE, "wrong or missing arguments" },
+	{ CLI_UNSUPPORTED, "this host cannot run it" },
+	{ CLI_GUEST_REBOOT,
+	  "the guest asked for a reboot (which ends it: an SEV guest cannot be reset in place)" },
+	{ CLI_GUEST_CRASH, "it crashed" },
+	{ CLI_GUEST_STOPPED, "it was stopped from outside" },
+	{ CLI_GUEST_MIGRATED, "it was migrated and runs at another host now" },
+	{ 0 },
+};
+
+static const struct cli_section sections[] = {
+	{ "EXAMPLES",
+	  "A Linux guest, encrypted where the host can, reachable as 'web':\n\n"
+	  "  sevmirror run --name web --kernel /boot/vmlinuz-6.12 --initrd guest.cpio.gz \\\n"
+	  "      --memory 1G --cpus 2 --disk web.img --net tap=tap0\n\n"
+	  "The same for an owner who checks it first:\n\n"
+	  "  sevmirror run --name web --sev on --session vm_session.b64 --dh-cert vm_godh.b64 --hold ..." },
+	{ 0 },
+};
+
+const struct cli_command cli_run = {
+	.name = "run",
+	.summary = "run a guest: a Linux kernel or a payload, encrypted where the host can",
+	.synopsis = { "--kernel FILE [--initrd FILE] [--cmdline TEXT] [options]",
+		      "--payload FILE [--arg NUMBER]... [options]" },
+	.about =
+		"Runs a guest in the foreground, its console on stdin and stdout, until it powers off.",
+	.groups = { { NULL, run_option_list } },
+	.statuses = statuses,
+	.sections = sections,
+	.run = run_guest,
+};

@@ -12,35 +12,6 @@
 #include "control/runtime.h"
 #include "vmm/devices/virtio_net.h"
 
-static const char help[] =
-	"usage: sevmirror run --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]\n"
-	"       sevmirror run --payload FILE [--arg NUMBER]... [options]\n"
-	"\n"
-	"Runs a guest in the foreground, its console on stdin and stdout, until it powers off.\n"
-	"\n"
-	"  --name NAME       what other commands know the guest by\n"
-	"  --kernel FILE     Linux bzImage (/boot/vmlinuz-...)\n"
-	"  --initrd FILE     initial RAM disk\n"
-	"  --cmdline TEXT    kernel command line (default: console=ttyS0)\n"
-	"  --payload FILE    run this ring-3 ELF program instead of a kernel\n"
-	"  --arg NUMBER      an argument of the payload; as often as it has some\n"
-	"  --memory SIZE     guest memory, a multiple of 2M (default: 256M)\n"
-	"  --cpus N          virtual CPUs (default: 1)\n"
-	"  --hugepages       back the memory by 2 MiB pages\n"
-	"  --disk FILE[,ro]  a disk: a raw image or a block device; up to 4\n"
-	"  --net tap=NAME[,mac=MAC]  a network card on this tap interface; up to 3\n"
-	"  --sev MODE        on, off, or auto: encrypt where the host can (default: auto)\n"
-	"  --policy POLICY   SEV policy, flags or a number (default: NODBG|NOKS|SEV)\n"
-	"  --session FILE    the guest owner's session blob, with\n"
-	"  --dh-cert FILE    the guest owner's DH certificate\n"
-	"  --hold            do not start before `sevmirror resume NAME`: the owner can check\n"
-	"                    `sevmirror measurement NAME` and inject a secret (at 0xef000)\n"
-	"  --help            this text\n"
-	"\n"
-	"Exit status: 0 the guest powered off, 1 it could not be started, 2 usage, 4 this host cannot run\n"
-	"it, 5 the guest asked for a reboot (which ends it: a SEV guest cannot be reset in place), 6 it\n"
-	"crashed, 7 it was stopped from outside, 8 it was migrated and runs at another host now.\n";
-
 enum option_id {
 	OPT_NAME = 256,
 	OPT_KERNEL,
@@ -60,25 +31,33 @@ enum option_id {
 	OPT_HOLD,
 };
 
-static const struct option long_options[] = {
-	{ "name", required_argument, NULL, OPT_NAME },
-	{ "kernel", required_argument, NULL, OPT_KERNEL },
-	{ "initrd", required_argument, NULL, OPT_INITRD },
-	{ "cmdline", required_argument, NULL, OPT_CMDLINE },
-	{ "payload", required_argument, NULL, OPT_PAYLOAD },
-	{ "arg", required_argument, NULL, OPT_ARG },
-	{ "memory", required_argument, NULL, OPT_MEMORY },
-	{ "cpus", required_argument, NULL, OPT_CPUS },
-	{ "hugepages", no_argument, NULL, OPT_HUGEPAGES },
-	{ "disk", required_argument, NULL, OPT_DISK },
-	{ "net", required_argument, NULL, OPT_NET },
-	{ "sev", required_argument, NULL, OPT_SEV },
-	{ "policy", required_argument, NULL, OPT_POLICY },
-	{ "session", required_argument, NULL, OPT_SESSION },
-	{ "dh-cert", required_argument, NULL, OPT_DH_CERT },
-	{ "hold", no_argument, NULL, OPT_HOLD },
-	{ "help", no_argument, NULL, CLI_OPT_HELP },
-	{ NULL, 0, NULL, 0 },
+const struct cli_option run_option_list[] = {
+	{ "name", OPT_NAME, "NAME", NULL, "what other commands know the guest by" },
+	{ "kernel", OPT_KERNEL, "FILE", "@file", "Linux bzImage (/boot/vmlinuz-...)" },
+	{ "initrd", OPT_INITRD, "FILE", "@file", "initial RAM disk" },
+	{ "cmdline", OPT_CMDLINE, "TEXT", NULL,
+	  "kernel command line (default: " RUN_CMDLINE_DEFAULT ")" },
+	{ "payload", OPT_PAYLOAD, "FILE", "@file",
+	  "run this ring-3 ELF program instead of a kernel" },
+	{ "arg", OPT_ARG, "NUMBER", NULL, "an argument of the payload; as often as it has some" },
+	{ "memory", OPT_MEMORY, "SIZE", NULL, "guest memory, a multiple of 2M (default: 256M)" },
+	{ "cpus", OPT_CPUS, "N", NULL, "virtual CPUs (default: 1)" },
+	{ "hugepages", OPT_HUGEPAGES, NULL, NULL, "back the memory by 2 MiB pages" },
+	{ "disk", OPT_DISK, "FILE[,ro]", "@file",
+	  "a disk: a raw image or a block device; up to 4" },
+	{ "net", OPT_NET, "tap=NAME[,mac=MAC]", NULL,
+	  "a network card on this tap interface; up to 3" },
+	{ "sev", OPT_SEV, "MODE", "auto on off",
+	  "on, off, or auto: encrypt where the host can (default: auto)" },
+	{ "policy", OPT_POLICY, "POLICY", NULL,
+	  "SEV policy, flags or a number (default: NODBG|NOKS|SEV)" },
+	{ "session", OPT_SESSION, "FILE", "@file",
+	  "the guest owner's session blob, with --dh-cert" },
+	{ "dh-cert", OPT_DH_CERT, "FILE", "@file", "the guest owner's DH certificate" },
+	{ "hold", OPT_HOLD, NULL, NULL,
+	  "do not start before 'sevmirror resume NAME': the owner can check 'sevmirror measurement "
+	  "NAME' and inject a secret (at 0xef000)" },
+	{ 0 },
 };
 
 int run_parse_number(const char *text, uint64_t *value)
@@ -307,7 +286,7 @@ bool run_options_parse(struct run_options *options, int argc, char **argv, int *
 		.machine.vm = { .memory_bytes = RUN_MEMORY_DEFAULT, .cpus = 1 },
 		.boot = { .cmdline = RUN_CMDLINE_DEFAULT, .policy = SEV_POLICY_DEFAULT },
 	};
-	while (!err && (id = cli_getopt(argc, argv, long_options, help)) != -1) {
+	while (!err && (id = cli_getopt(&cli_run, argc, argv)) != -1) {
 		if (id == CLI_OPT_BAD || id == CLI_OPT_HELP) {
 			*code = id == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 			return false;

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "cli/cli.h"
 #include "vmm/vm/machine.h"
 
 /* What `owner measure` has to assume like `run`. */
@@ -28,6 +29,8 @@ struct run_options {
 	bool hold; /* wait between measurement and start */
 	const char *session, *dh_cert; /* the owner's files, or NULL */
 };
+
+extern const struct cli_option run_option_list[];
 
 /*
  * Read argv (argv[0] is the command). True: go on. False: all is said, *code is what to exit with. Strings stay where they are in argv.

@@ -6,13 +6,10 @@
 #include "cli/vm_client.h"
 #include "control/runtime.h"
 
-static const char help[] =
-	"usage: sevmirror status [NAME] [--json]\n"
-	"\n"
-	"What a running VM is and what it is doing; without a name, one line for each VM\n"
-	"of yours that runs on this machine.\n"
-	"\n"
-	"  --json  as JSON: an object, or without a name a list of them\n";
+static const struct cli_option options[] = {
+	{ "json", 'j', NULL, NULL, "as JSON: an object, or without a name a list of them" },
+	{ 0 },
+};
 
 static const char *text(const json_t *status, const char *member)
 {
@@ -105,11 +102,11 @@ static int status_of_all(bool json)
 	return cli_finish(table.code);
 }
 
-int cli_status(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct vm_request request = { 0 };
 	json_t *status = NULL;
-	int code = vm_request_parse(&request, argc, argv, help, true);
+	int code = vm_request_parse(&request, argc, argv, &cli_status, true);
 
 	if (code >= 0)
 		return code;
@@ -124,3 +121,15 @@ int cli_status(int argc, char **argv)
 	json_decref(status);
 	return cli_finish(CLI_OK);
 }
+
+const struct cli_command cli_status = {
+	.name = "status",
+	.summary = "what a running VM is doing, or all of them",
+	.synopsis = { "[NAME] [--json]" },
+	.about =
+		"What a running VM is and what it is doing; without a name, one line for each VM of yours "
+		"that runs on this machine.",
+	.groups = { { NULL, options } },
+	.operands = "@vm",
+	.run = run,
+};

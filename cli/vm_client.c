@@ -7,15 +7,12 @@
 
 #define ANSWER_MS 30000
 
-int vm_request_parse(struct vm_request *request, int argc, char **argv, const char *help,
-		     bool name_optional)
+int vm_request_parse(struct vm_request *request, int argc, char **argv,
+		     const struct cli_command *command, bool name_optional)
 {
-	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
-						 { "help", no_argument, NULL, 'h' },
-						 { 0 } };
 	int c;
 
-	while ((c = cli_getopt(argc, argv, options, help)) != -1) {
+	while ((c = cli_getopt(command, argc, argv)) != -1) {
 		if (c == CLI_OPT_HELP)
 			return CLI_OK;
 		if (c != 'j')

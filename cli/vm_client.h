@@ -16,10 +16,10 @@ struct vm_request {
 
 /*
  * Options --json and --help; then exactly one name, or none where that is allowed. Returns -1 to go on, or the exit code to end
- * with. For commands without options of their own.
+ * with. For commands without options of their own; --json has the id 'j'.
  */
-int vm_request_parse(struct vm_request *request, int argc, char **argv, const char *help,
-		     bool name_optional);
+int vm_request_parse(struct vm_request *request, int argc, char **argv,
+		     const struct cli_command *command, bool name_optional);
 
 /* One command to the VM; says on standard error what went wrong. Takes args over. CLI_OK and a new reference in *ret, or an exit code. */
 int vm_call(const char *name, const char *command, json_t *args, json_t **ret);
