@@ -13,11 +13,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct sev_guest;
-struct sev_pagemap;
+struct sev_guest; /* <sevmirror/sev.h> */
+struct sev_pagemap; /* <sevmirror/pagemap.h> */
 
 #define SEVMIRROR_PAGE_BYTES	 4096ULL
-#define SEVMIRROR_MAX_RAM_RANGES 8
+#define SEVMIRROR_MAX_RAM_RANGES 4
 
 /* A part of guest RAM: [gpa, gpa + bytes) is [offset, offset + bytes) of the memfd, mapped for the primary at hva. */
 struct sevmirror_ram_range {
@@ -38,7 +38,7 @@ struct sevmirror_vm {
 	struct sev_pagemap *
 		pagemap; /* which pages are private; NULL with --sev=off: then all count as private */
 	uint64_t cbit_mask; /* 0 with --sev=off */
-	uint64_t helper_gpa; /* of the helper region */
+	uint64_t helper_gpa; /* of the helper region: <sevmirror/helper.h> */
 	unsigned int nranges;
 	struct sevmirror_ram_range
 		ranges[SEVMIRROR_MAX_RAM_RANGES]; /* by gpa, ascending, no overlap */

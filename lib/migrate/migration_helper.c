@@ -4,28 +4,16 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/migrate/helper_place.h"
 #include "lib/migrate/record.h"
 #include "lib/mirror/calls.h"
 #include "lib/mirror/region.h"
 #include "lib/mirror/rings.h"
 
-/* The VM's RAM in lib/mirror's terms. */
-static unsigned int mirror_ram_of(const struct sevmirror_vm *vm,
-				  struct mirror_ram ram[SEVMIRROR_MAX_RAM_RANGES])
-{
-	for (unsigned int i = 0; i < vm->nranges; i++)
-		ram[i] = (struct mirror_ram){ .gpa = vm->ranges[i].gpa,
-					      .bytes = vm->ranges[i].bytes,
-					      .fd = vm->ranges[i].fd,
-					      .offset = vm->ranges[i].offset };
-	return vm->nranges;
-}
-
 static int plan_region(struct sevmirror_migration *m, struct region_plan *plan)
 {
-	struct mirror_ram ram[SEVMIRROR_MAX_RAM_RANGES];
-	unsigned int nram = mirror_ram_of(&m->vm, ram);
-	int err = region_plan(plan, ram, nram, m->vm.helper_gpa, m->vm.cbit_mask);
+	int err = helper_place_plan(plan, m->vm.ranges, m->vm.nranges, m->vm.helper_gpa,
+				    m->vm.cbit_mask);
 
 	if (err)
 		return session_fail(m, err, "the guest has no helper region at %#llx: %s",
@@ -51,7 +39,7 @@ int migration_helper_start(struct sevmirror_migration *m)
 		.primary_fd = m->vm.sev ? m->vm.vm_fd : -1,
 		.plan = &plan,
 		.ram = ram,
-		.nram = mirror_ram_of(&m->vm, ram),
+		.nram = m->vm.nranges,
 		.nrings = m->hello.streams,
 		.data_pages = RECORD_RING_PAGES,
 	};
@@ -60,6 +48,8 @@ int migration_helper_start(struct sevmirror_migration *m)
 
 	if (err)
 		return err;
+	for (unsigned int i = 0; i < m->vm.nranges; i++)
+		ram[i] = helper_place_ram(&m->vm.ranges[i]);
 	err = rings_create(&m->rings, &config, why, sizeof(why));
 	return err ? session_fail(m, err, "starting the Migration Helper: %s",
 				  why[0] ? why : strerror(-err)) :

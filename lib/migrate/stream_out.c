@@ -14,7 +14,7 @@
 #include "lib/migrate/frame.h"
 #include "lib/migrate/record.h"
 #include "lib/mirror/rings.h"
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 
 #define PACE_WINDOW	   (NS_PER_S / 10)
 #define HELPER_PATIENCE_NS (10 * NS_PER_S)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 
 #include <errno.h>
 #include <endian.h>

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 
 #define NPAGES 700
 #define KEPT   100

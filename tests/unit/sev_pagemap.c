@@ -7,7 +7,7 @@
 
 #include <asm/kvm_para.h>
 
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "tests/unit/cmocka_all.h"
 
 #define NPAGES	1000 /* not a multiple of 64 */

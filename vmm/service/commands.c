@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lib/mirror/region.h"
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "payloads/sdk/payload.h"
 #include "vmm/service/service_private.h"

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "lib/migrate/address.h"
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
 #include "vmm/service/service_private.h"

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "vmm/devices/bus.h"
 #include "vmm/devices/layout.h"
 #include "vmm/vm/vm_private.h"

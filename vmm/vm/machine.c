@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "vmm/vm/machine_image.h"
 #include "vmm/vm/machine_private.h"
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "payloads/sdk/payload.h"
 #include "launch/image.h"
 #include "vmm/vm/memory.h"

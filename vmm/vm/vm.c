@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "lib/sev/cpuid.h"
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "vmm/devices/bus.h"
 #include "launch/image.h"

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
-#include "lib/sev/pagemap.h"
+#include <sevmirror/pagemap.h>
 #include "vmm/devices/bus.h"
 #include "launch/image.h"
 #include "vmm/vm/state_private.h"

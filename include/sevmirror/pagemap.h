@@ -7,8 +7,8 @@
  *
  * Reading and changing is lock-free: vCPU threads change the map while migration reads it.
  */
-#ifndef LIB_SEV_PAGEMAP_H
-#define LIB_SEV_PAGEMAP_H
+#ifndef SEVMIRROR_PAGEMAP_H
+#define SEVMIRROR_PAGEMAP_H
 
 #include <stdbool.h>
 #include <stddef.h>
