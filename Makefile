@@ -1,5 +1,5 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
-.PHONY: all deps demo check check-unit check-kvm check-emulated check-fuzz lint fuzz bench clean help
+.PHONY: all deps demo check install deb check-unit check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
 
 all: build/build.ninja
 	ninja -C build
@@ -8,7 +8,9 @@ help:
 	@echo 'make demo            the main job: shows sevmirror at work on emulated SEV hosts'
 	@echo 'make check           all tests; ends with "N passed, N failed, N skipped"'
 	@echo 'make                 build only (into build/)'
-	@echo 'make check-RING      one ring of tests: unit, kvm, emulated, fuzz'
+	@echo 'make check-RING      one ring of tests: unit, kvm, package, emulated, fuzz'
+	@echo 'make install         the command, the library and what belongs to them; prefix= and DESTDIR= are heeded'
+	@echo 'make deb             Debian packages, into build-deb/'
 	@echo 'make lint            clang-format, cppcheck, clang-tidy, shellcheck'
 	@echo 'make fuzz            the fuzzers for FUZZ_SECONDS each (default 600)'
 	@echo 'make bench           measurements, ratios against peers in the same run'
@@ -21,13 +23,20 @@ build/build.ninja:
 	@scripts/deps
 	meson setup build
 
+install: all
+	@[ -z "$(prefix)" ] || meson configure build -Dprefix="$(prefix)"
+	DESTDIR="$(DESTDIR)" meson install -C build
+
+deb:
+	@scripts/deb
+
 demo: all
 	@scripts/demo
 
 check:
 	@scripts/check
 
-check-unit check-kvm check-emulated check-fuzz:
+check-unit check-kvm check-package check-emulated check-fuzz:
 	@scripts/check $(@:check-%=%)
 
 lint:

@@ -141,8 +141,6 @@ static void put_options(const struct cli_command *command)
 	static const struct cli_option help = { .name = "help",
 						.help = "print a shorter form of this text" };
 
-	if (!command->groups[0].options)
-		return;
 	puts(".SH OPTIONS");
 	for (const struct cli_option_group *g = command->groups; g->options; g++) {
 		if (g->title) {
@@ -154,6 +152,8 @@ static void put_options(const struct cli_command *command)
 		if (g == command->groups)
 			put_option(&help);
 	}
+	if (!command->groups[0].options)
+		put_option(&help);
 }
 
 static void put_reference(const char *name, const char *after)

@@ -137,6 +137,10 @@ static void print_options(const struct cli_command *command)
 		if (g == command->groups)
 			print_option(&help, column);
 	}
+	if (!command->groups[0].options) {
+		putchar('\n');
+		print_option(&help, column);
+	}
 }
 
 static void print_commands(const struct cli_command *command)

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What bash offers for a command line that is being typed.
+#
+# usage: completion.sh DATA-DIR
+set -u
+data=$(realpath "${1:?usage: $0 DATA-DIR}")
+# shellcheck source=tests/package/tap.sh
+. "$(dirname "$0")/tap.sh"
+# shellcheck source=data/completion.bash
+. "$data/sevmirror"
+
+# offers WHAT EXPECTED WORD...: the last word is being typed
+offers() {
+	local what=$1 expected=$2
+	shift 2
+	COMP_WORDS=(sevmirror "$@")
+	COMP_CWORD=$#
+	COMPREPLY=()
+	_sevmirror 2>"$tmp/said" # as a shell calls it
+	is "$what" "$expected" "$(printf '%s\n' "${COMPREPLY[@]}" | sort | xargs)$(cat "$tmp/said")"
+}
+
+mkdir -p "$tmp/run" "$tmp/files/folder" "$tmp/files/with blank"
+touch "$tmp/files/kernel" "$tmp/files/kernel.old"
+export SEVMIRROR_RUNTIME_DIR=$tmp/run
+for name in web web-2 db; do
+	python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$tmp/run/$name.sock"
+done
+touch "$tmp/run/db.lock" "$tmp/run/no-socket.sock"
+cd "$tmp/files" || exit 1
+
+offers "commands" "receive resume run" r
+offers "a group's commands" "secret session" owner se
+offers "options" "--max-downtime --max-rounds" migrate web --max-
+offers "options after a value" "--memory" run --kernel kernel --mem
+offers "a value that is a command's name" "--hold" run --name owner --ho
+offers "names of VMs" "db web web-2" stop ''
+offers "names of VMs that begin so" "web web-2" migrate w
+offers "files" "kernel kernel.old" run --kernel ker
+offers "files after a =" "kernel kernel.old" run --kernel = ker
+offers "nothing typed after a =" "folder kernel kernel.old with blank" run --kernel =
+offers "an option after one with =" "--hold" run --kernel = kernel --ho
+offers "folders only" "folder with blank" platform certs --out ''
+offers "words" "auto off on" run --sev ''
+offers "words and files" "folder" owner session --root f
+offers "no guess for a number" "" run --cpus ''
+offers "operands that are files" "kernel kernel.old" owner verify-platform --root milan k
+done_testing
