@@ -12,15 +12,17 @@
 #include <unistd.h>
 
 #include "cli/migrate_options.h"
+#include "cli/migrate_progress.h"
+#include "cli/migrate_report.h"
 #include "cli/run_options.h"
 #include "cli/vm_client.h"
 #include "control/client.h"
+#include "lib/util/file.h"
 
-#define EVENT_MS   200
-#define ANSWER_MS  30000
-#define LINE_CHARS 100
-#define MIB	   1048576.0
-#define NS_PER_MS  1000000ULL
+#define EVENT_MS  200
+#define ANSWER_MS 30000
+#define MIB	  1048576.0
+#define NS_PER_MS 1000000ULL
 
 enum {
 	OPT_TO = MIGRATE_OPT_FIRST,
@@ -31,6 +33,7 @@ enum {
 	OPT_ROUNDS,
 	OPT_VENDOR,
 	OPT_TIMEOUT,
+	OPT_REPORT,
 	OPT_JSON,
 };
 
@@ -48,6 +51,7 @@ static const struct cli_option options[] = {
 	  "ASK and ARK of the target's chip in AMD's format, instead of what the target shows" },
 	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
 	  "how long the connection may stand still (default: 10)" },
+	{ "report", OPT_REPORT, "FILE", "@file", "write how it went there: one HTML page" },
 	{ "json", OPT_JSON, NULL, NULL, "nothing but the result, as JSON" },
 	{ 0 },
 };
@@ -66,13 +70,15 @@ static const struct cli_status_text statuses[] = {
 struct migrate {
 	const char *name;
 	bool json;
-	bool live; /* standard error is a terminal: one line, written over */
+	const char *report; /* the page's file, or NULL */
 	json_t *args;
 	struct sevmirror_security security;
 	struct control_client *client;
 	int signal_fd;
 	bool cancelled;
-	int last_round; /* that was shown on a line of its own */
+	time_t started;
+	struct migrate_progress progress;
+	struct migrate_record record; /* for the report */
 };
 
 static int set_number(struct migrate *m, const char *name, const char *text, uint64_t max,
@@ -150,6 +156,11 @@ static int take_option(struct migrate *m, int id, const char *arg, struct why *w
 		return set_file(m, "vendor-chain", arg, why);
 	case OPT_TIMEOUT:
 		return set_timeout(m, arg, why);
+	case OPT_REPORT:
+		if (!*arg || !strcmp(arg, "-"))
+			return why_set(why, -EINVAL, "--report: a file's name is needed");
+		m->report = arg;
+		return 0;
 	case OPT_JSON:
 		m->json = true;
 		return 0;
@@ -201,44 +212,6 @@ static bool parse(struct migrate *m, int argc, char **argv, int *code)
 	return !err;
 }
 
-static double number(const json_t *object, const char *member)
-{
-	return json_number_value(json_object_get(object, member));
-}
-
-static const char *text(const json_t *object, const char *member)
-{
-	const char *value = json_string_value(json_object_get(object, member));
-
-	return value ? value : "";
-}
-
-static void show_progress(struct migrate *m, const json_t *p)
-{
-	double total = number(p, "pages-total");
-	int round = (int)number(p, "round");
-	char line[LINE_CHARS * 2];
-
-	if (m->json || (!m->live && (round == m->last_round || !round)))
-		return;
-	m->last_round = round;
-	snprintf(
-		line, sizeof(line),
-		"%-8s round %-2d  %4.1f %% left  %8.1f MiB sent  %7.1f MiB/s  dirty %6.1f MiB/s  downtime "
-		"~%.0f ms  %.1f s",
-		text(p, "phase"), round, total > 0 ? 100 * number(p, "pages-left") / total : 0,
-		number(p, "bytes-sent") / MIB, number(p, "rate") / MIB,
-		number(p, "dirty-rate") / MIB, number(p, "expected-downtime-ms"),
-		number(p, "elapsed-ms") / 1000);
-	fprintf(stderr, m->live ? "\r%-*s" : "%.*s\n", LINE_CHARS + 20, line);
-}
-
-static void end_progress(const struct migrate *m)
-{
-	if (m->live && !m->json)
-		fprintf(stderr, "\r%-*s\r", LINE_CHARS + 20, "");
-}
-
 static int result_code(const char *outcome)
 {
 	if (!strcmp(outcome, "migrated"))
@@ -249,33 +222,36 @@ static int result_code(const char *outcome)
 static void print_summary(const struct migrate *m, const json_t *r)
 {
 	printf("%s runs at the other host.\n", m->name);
-	printf("  total time     %.2f s\n", number(r, "total-ms") / 1000);
-	printf("  downtime       %.1f ms\n", number(r, "downtime-ms"));
+	printf("  total time     %.2f s\n", migrate_number(r, "total-ms") / 1000);
+	printf("  downtime       %.1f ms (estimated %.1f ms, limit of the estimate %.0f ms)\n",
+	       migrate_number(r, "downtime-ms"), migrate_number(r, "expected-downtime-ms"),
+	       migrate_number(r, "max-downtime-ms"));
 	printf("  sent           %.1f MiB, %.0f pages (%.0f again), %.0f rounds\n",
-	       number(r, "bytes") / MIB, number(r, "pages"), number(r, "pages-resent"),
-	       number(r, "rounds"));
-	printf("  PSP commands   %.0f\n", number(r, "psp-commands"));
-	printf("  helper exits   %.0f\n", number(r, "helper-exits"));
+	       migrate_number(r, "bytes") / MIB, migrate_number(r, "pages"),
+	       migrate_number(r, "pages-resent"), migrate_number(r, "rounds"));
+	printf("  PSP commands   %.0f\n", migrate_number(r, "psp-commands"));
+	printf("  helper exits   %.0f\n", migrate_number(r, "helper-exits"));
 }
 
 /* The words for people; what to do about it, where there is something. */
 static int say_result(const struct migrate *m, const json_t *r)
 {
-	const char *outcome = text(r, "outcome");
+	const char *outcome = migrate_text(r, "outcome"), *warning = migrate_text(r, "warning");
 	int code = result_code(outcome);
 
-	end_progress(m);
+	if (*warning)
+		cli_warning("%s", warning);
 	if (code == CLI_OK && !m->json)
 		print_summary(m, r);
 	else if (code == CLI_UNDECIDED)
 		cli_error(
 			"%s. The VM is paused here, and may run at the other host: look there. If it does "
 			"not: `sevmirror resume %s`; if it does: `sevmirror stop %s --force`",
-			text(r, "error"), m->name, m->name);
+			migrate_text(r, "error"), m->name, m->name);
 	else if (!strcmp(outcome, "cancelled"))
 		cli_error("given up: %s runs on here", m->name);
 	else if (code != CLI_OK)
-		cli_error("%s runs on here: %s", m->name, text(r, "error"));
+		cli_error("%s runs on here: %s", m->name, migrate_text(r, "error"));
 	if (m->json) {
 		int printed = cli_print_json(json_deep_copy(r));
 
@@ -295,10 +271,47 @@ static void hear_signals(struct migrate *m)
 	m->cancelled = true;
 	if (control_client_call(m->client, "migrate-cancel", NULL, NULL, ANSWER_MS, &ret, NULL,
 				&err)) {
-		end_progress(m);
+		migrate_progress_clear(&m->progress);
 		cli_error("%s", err.desc);
 	}
 	json_decref(ret);
+}
+
+/* How far it is. What cannot be recorded is missing in the report; the migration goes on. */
+static void take_progress(struct migrate *m, const json_t *data)
+{
+	struct migrate_sample sample = migrate_sample_read(data);
+
+	if (!m->json)
+		migrate_progress_show(&m->progress, &sample);
+	if (m->report)
+		(void)migrate_record_add(&m->record, &sample);
+}
+
+/* Where the guest is does not depend on it, so neither does the exit status. */
+static void write_report(const struct migrate *m, const json_t *result)
+{
+	char host[256] = "";
+	const struct migrate_report report = { .name = m->name,
+					       .host = host,
+					       .started = m->started,
+					       .args = m->args,
+					       .result = result,
+					       .record = &m->record };
+	char *page = NULL;
+	size_t len;
+	int err;
+
+	if (!m->report)
+		return;
+	if (gethostname(host, sizeof(host) - 1))
+		snprintf(host, sizeof(host), "this host");
+	err = migrate_report_make(&report, &page, &len);
+	if (!err)
+		err = util_write_file(m->report, page, len, 0644);
+	if (err)
+		cli_error("the report %s: %s", m->report, strerror(-err));
+	free(page);
 }
 
 /* Until the migration's end. */
@@ -312,16 +325,20 @@ static int follow(struct migrate *m)
 
 		hear_signals(m);
 		if (err && err != -ETIMEDOUT) {
-			end_progress(m);
+			migrate_progress_clear(&m->progress);
+			write_report(m, NULL);
 			cli_error(
 				"the VM's process has gone, so how the migration ended is not known: "
 				"look at the other host");
 			return CLI_UNDECIDED;
 		}
-		if (!strcmp(text(event, "event"), "migration"))
-			show_progress(m, data);
-		else if (!strcmp(text(event, "event"), "migration-end"))
+		if (!strcmp(migrate_text(event, "event"), "migration"))
+			take_progress(m, data);
+		if (!strcmp(migrate_text(event, "event"), "migration-end")) {
+			migrate_progress_clear(&m->progress);
+			write_report(m, data);
 			code = say_result(m, data);
+		}
 		json_decref(event);
 		if (code >= 0)
 			return code;
@@ -346,8 +363,13 @@ static int migrate(struct migrate *m)
 {
 	struct control_error err = { 0 };
 	json_t *ret = NULL;
-	int failed;
+	int failed = m->report ? util_check_writable(m->report) : 0;
 
+	if (failed) {
+		cli_error("the report %s cannot be written: %s", m->report,
+			  failed == -EINVAL ? "that is no plain file" : strerror(-failed));
+		return CLI_FAILURE;
+	}
 	failed = take_signals(m);
 	if (failed)
 		control_fail(&err, failed, NULL, "signalfd: %s", strerror(-failed));
@@ -365,14 +387,14 @@ static int migrate(struct migrate *m)
 
 static int run(int argc, char **argv)
 {
-	struct migrate m = { .signal_fd = -1,
-			     .args = json_object(),
-			     .live = isatty(STDERR_FILENO) };
+	struct migrate m = { .signal_fd = -1, .args = json_object(), .started = time(NULL) };
 	int code = CLI_OK;
 
+	migrate_progress_init(&m.progress);
 	if (parse(&m, argc, argv, &code))
 		code = migrate(&m);
 	control_client_close(m.client);
+	migrate_record_free(&m.record);
 	json_decref(m.args);
 	if (m.signal_fd >= 0)
 		close(m.signal_fd);

@@ -313,7 +313,7 @@ static void roll_back(struct source *s)
 	char why[256];
 
 	if (m->control)
-		control_abort(m->control, m->why);
+		control_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why);
 	m->ops->throttle(m->opaque, 0);
 	if (s->sending)
 		trust_cancel(m);

@@ -101,6 +101,35 @@ int util_read_file(const char *path, size_t max, void **buf, size_t *len)
 	return err;
 }
 
+/* A new file beside path, to be renamed. Its descriptor or a negative errno. */
+static int open_beside(const char *path, char beside[PATH_MAX])
+{
+	int fd;
+
+	if (snprintf(beside, PATH_MAX, "%s.XXXXXX", path) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	fd = mkostemp(beside, O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int util_check_writable(const char *path)
+{
+	char beside[PATH_MAX];
+	struct stat st;
+	int fd;
+
+	if (!*path)
+		return -ENOENT;
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	fd = open_beside(path, beside);
+	if (fd < 0)
+		return fd;
+	unlink(beside);
+	close(fd);
+	return 0;
+}
+
 int util_write_file(const char *path, const void *buf, size_t len, mode_t mode)
 {
 	char beside[PATH_MAX];
@@ -108,11 +137,9 @@ int util_write_file(const char *path, const void *buf, size_t len, mode_t mode)
 
 	if (!strcmp(path, "-"))
 		return util_write_all(STDOUT_FILENO, buf, len);
-	if ((size_t)snprintf(beside, sizeof(beside), "%s.XXXXXX", path) >= sizeof(beside))
-		return -ENAMETOOLONG;
-	fd = mkostemp(beside, O_CLOEXEC);
+	fd = open_beside(path, beside);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = util_write_all(fd, buf, len);
 	if (!err && fchmod(fd, mode))
 		err = -errno;

@@ -24,6 +24,12 @@ int util_read_file(const char *path, size_t max, void **buf, size_t *len);
  */
 int util_write_file(const char *path, const void *buf, size_t len, mode_t mode);
 
+/*
+ * Could util_write_file() write there now? 0 or a negative errno; -EINVAL for what is there and no plain file, which a rename would
+ * put an end to. Leaves nothing behind.
+ */
+int util_check_writable(const char *path);
+
 /* free() after wiping. NULL is allowed. */
 void util_free_secret(void *buf, size_t len);
 

@@ -267,6 +267,25 @@ static void files_are_written_whole_and_private(void **state)
 	unlink(path);
 }
 
+static void whether_a_file_can_be_written_is_known_before(void **state)
+{
+	struct folder *f = *state;
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/page", f->path);
+	assert_int_equal(util_check_writable(path), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(util_write_file(path, "x", 1, 0600), 0);
+	assert_int_equal(util_check_writable(path), 0);
+	unlink(path);
+	assert_int_equal(util_check_writable(f->path), -EISDIR);
+	/* a rename would put a file in the device's place */
+	assert_int_equal(util_check_writable("/dev/null"), -EINVAL);
+	assert_int_equal(util_check_writable(""), -ENOENT);
+	snprintf(path, sizeof(path), "%s/none/page", f->path);
+	assert_int_equal(util_check_writable(path), -ENOENT);
+}
+
 static void files_that_cannot_be(void **state)
 {
 	struct folder *f = *state;
@@ -301,6 +320,8 @@ int main(void)
 		cmocka_unit_test(base64_refuses_what_is_none),
 		cmocka_unit_test_setup_teardown(files_are_written_whole_and_private, make_folder,
 						remove_folder),
+		cmocka_unit_test_setup_teardown(whether_a_file_can_be_written_is_known_before,
+						make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(files_that_cannot_be, make_folder, remove_folder),
 	};
 

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/migrate_record.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+double migrate_number(const json_t *object, const char *member)
+{
+	return json_number_value(json_object_get(object, member));
+}
+
+const char *migrate_text(const json_t *object, const char *member)
+{
+	const char *value = json_string_value(json_object_get(object, member));
+
+	return value ? value : "";
+}
+
+static enum migrate_phase phase_of(const char *text)
+{
+	static const char *const words[] = { "connect", "setup",    "precopy", "stop",
+					     "commit",	"postcopy", "done",    "failed" };
+	static const enum migrate_phase phases[] = { MIGRATE_CONNECT, MIGRATE_SETUP,
+						     MIGRATE_PRECOPY, MIGRATE_STOP,
+						     MIGRATE_COMMIT,  MIGRATE_POSTCOPY,
+						     MIGRATE_END,     MIGRATE_END };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (!strcmp(text, words[i]))
+			return phases[i];
+	return MIGRATE_PHASES;
+}
+
+const char *migrate_phase_name(enum migrate_phase phase)
+{
+	static const char *const names[] = {
+		[MIGRATE_CONNECT] = "connecting", [MIGRATE_SETUP] = "setting up",
+		[MIGRATE_PRECOPY] = "pre-copy",	  [MIGRATE_STOP] = "guest stopped",
+		[MIGRATE_COMMIT] = "hand-over",	  [MIGRATE_POSTCOPY] = "post-copy",
+		[MIGRATE_END] = "ended",	  [MIGRATE_PHASES] = "other",
+	};
+
+	return names[phase];
+}
+
+struct migrate_sample migrate_sample_read(const json_t *data)
+{
+	return (struct migrate_sample){
+		.phase = phase_of(migrate_text(data, "phase")),
+		.round = (unsigned int)migrate_number(data, "round"),
+		.seconds = migrate_number(data, "elapsed-ms") / 1000,
+		.pages_total = migrate_number(data, "pages-total"),
+		.pages_left = migrate_number(data, "pages-left"),
+		.bytes = migrate_number(data, "bytes-sent"),
+		.rate = migrate_number(data, "rate"),
+		.dirty_rate = migrate_number(data, "dirty-rate"),
+		.downtime_ms = migrate_number(data, "expected-downtime-ms"),
+		.throttle = (unsigned int)migrate_number(data, "throttle"),
+	};
+}
+
+static void add_span(struct migrate_record *r, const struct migrate_sample *s)
+{
+	struct migrate_span *last = r->nspans ? &r->spans[r->nspans - 1] : NULL;
+
+	if (last)
+		last->to = s->seconds;
+	if (s->phase == MIGRATE_END || (last && last->phase == s->phase) ||
+	    r->nspans == MIGRATE_SPANS_MAX)
+		return;
+	r->spans[r->nspans++] =
+		(struct migrate_span){ .phase = s->phase, .from = s->seconds, .to = s->seconds };
+}
+
+/*
+ * A round's dirty rate is in the progress from its end on: it is this round's once it is another one than at the beginning, or the guest was
+ * stopped after it, or a later round has begun.
+ */
+static void update_round(struct migrate_round *round, const struct migrate_sample *s)
+{
+	bool over = s->round > round->number || (s->phase == MIGRATE_STOP && !round->stopped);
+
+	if (round->closed)
+		return;
+	if (over || s->dirty_rate != round->dirty_before) {
+		round->measured = !round->stopped;
+		round->dirty_rate = s->dirty_rate;
+	}
+	round->to = s->seconds;
+	round->bytes = s->bytes - round->bytes_before;
+	round->pages_left = s->pages_left;
+	round->closed = over || s->phase == MIGRATE_COMMIT || s->phase == MIGRATE_END;
+}
+
+static void add_round(struct migrate_record *r, const struct migrate_sample *s)
+{
+	struct migrate_round *last = r->nrounds ? &r->rounds[r->nrounds - 1] : NULL;
+
+	if (last)
+		update_round(last, s);
+	if (s->phase == MIGRATE_END || (last ? s->round <= last->number : !s->round) ||
+	    r->nrounds == MIGRATE_ROUNDS_MAX)
+		return;
+	r->rounds[r->nrounds++] = (struct migrate_round){ .number = s->round,
+							  .from = s->seconds,
+							  .to = s->seconds,
+							  .pages_left = s->pages_left,
+							  .bytes_before = s->bytes,
+							  .dirty_before = s->dirty_rate,
+							  .stopped = s->phase == MIGRATE_STOP };
+}
+
+/* Drop every second sample. */
+static void thin_out(struct migrate_record *r)
+{
+	for (size_t i = 1; i < r->nsamples / 2; i++)
+		r->samples[i] = r->samples[2 * i];
+	r->nsamples /= 2;
+	r->every *= 2;
+}
+
+static void add_sample(struct migrate_record *r, const struct migrate_sample *s)
+{
+	const struct migrate_sample *last = r->nsamples ? &r->samples[r->nsamples - 1] : NULL;
+
+	/* Where something begins or ends is kept. */
+	if (last && last->phase == s->phase && last->round == s->round && ++r->skipped < r->every)
+		return;
+	r->skipped = 0;
+	if (r->nsamples == MIGRATE_SAMPLES_MAX)
+		thin_out(r);
+	r->samples[r->nsamples++] = *s;
+}
+
+int migrate_record_add(struct migrate_record *r, const struct migrate_sample *s)
+{
+	if (!r->samples) {
+		r->samples = calloc(MIGRATE_SAMPLES_MAX, sizeof(*r->samples));
+		r->rounds = calloc(MIGRATE_ROUNDS_MAX, sizeof(*r->rounds));
+		r->every = 1;
+	}
+	if (!r->samples || !r->rounds) {
+		migrate_record_free(r);
+		return -ENOMEM;
+	}
+	add_span(r, s);
+	add_round(r, s);
+	add_sample(r, s);
+	return 0;
+}
+
+void migrate_record_free(struct migrate_record *r)
+{
+	free(r->samples);
+	free(r->rounds);
+	memset(r, 0, sizeof(*r));
+}
+
+double migrate_record_seconds(const struct migrate_record *r)
+{
+	return r->nsamples ? r->samples[r->nsamples - 1].seconds : 0;
+}
+
+double migrate_record_bytes_at(const struct migrate_record *r, double seconds)
+{
+	size_t low = 0, high = r->nsamples;
+	const struct migrate_sample *a, *b;
+
+	/* The last sample that is not later is before 'low'. */
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (r->samples[middle].seconds <= seconds)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low)
+		return 0;
+	a = &r->samples[low - 1];
+	if (low == r->nsamples)
+		return a->bytes;
+	b = &r->samples[low];
+	return a->bytes +
+	       (b->bytes - a->bytes) * (seconds - a->seconds) / (b->seconds - a->seconds);
+}
