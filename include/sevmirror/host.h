@@ -50,7 +50,7 @@ struct sevmirror_vm {
  */
 struct sevmirror_progress {
 	const char *
-		phase; /* "connect", "setup", "precopy", "stop", "commit", "postcopy", "done", "failed" */
+		phase; /* "connect", "setup", "precopy", "stop", "commit", "postcopy", "broken" (post-copy, waiting for recovery), "done", "failed" */
 	unsigned int round;
 	uint64_t pages_total;
 	uint64_t pages_left;
@@ -63,6 +63,28 @@ struct sevmirror_progress {
 		expected_downtime; /* had the guest been stopped after the last full round; likewise */
 	unsigned int throttle; /* per cent of the time taken from the vCPUs */
 	uint64_t elapsed;
+	uint64_t faults; /* post-copy, target: accesses that had to wait for a page */
+	uint64_t fault_p95; /* and how long 95 of 100 of them did at most */
+};
+
+/*
+ * Post-copy in numbers, the same on both sides: the target counts, and tells the source with the last page. Times in nanoseconds. All zero
+ * when the guest went over with its memory complete.
+ */
+struct sevmirror_postcopy {
+	uint64_t pages; /* that were missing when the guest stopped at the source */
+	uint64_t faults; /* accesses of vCPUs, devices or the VMM that had to wait for a page */
+	uint64_t fault_p50, fault_p95, fault_p99,
+		fault_max; /* how long: percentiles, the longest */
+	uint64_t
+		prefetched; /* pages that came ahead of the rest because one near them was waited for */
+	uint64_t prefetch_samples; /* every eighth of those is watched ... */
+	uint64_t
+		prefetch_used; /* ... and so many of these were touched before the last page came */
+	uint64_t
+		last_page; /* time from the guest's start at the target until no page was missing */
+	uint32_t recoveries; /* connections after the first */
+	uint32_t reserved;
 };
 
 /* The outcome, complete once the call that migrates has returned. */
@@ -78,6 +100,7 @@ struct sevmirror_summary {
 	unsigned int rounds;
 	unsigned int psp_commands; /* of this side */
 	uint64_t helper_exits;
+	struct sevmirror_postcopy postcopy;
 	char error[512]; /* empty when it went well */
 	char warning
 		[512]; /* what did not go well although the guest has moved; empty when nothing */
@@ -114,6 +137,12 @@ struct sevmirror_host_ops {
 	/* Stop and start all vCPUs and device models; pause returns when none touches guest memory any more. Idempotent. */
 	int (*pause)(void *opaque);
 	int (*resume)(void *opaque);
+
+	/*
+	 * Ask all vCPUs to stop and do not wait for them: in post-copy they may be waiting for pages that never come. NULL for a VMM without
+	 * post-copy.
+	 */
+	void (*request_pause)(void *opaque);
 
 	/* Let vCPUs run only this part of the time: 0 (no throttle) to 99 per cent taken away. */
 	void (*throttle)(void *opaque, unsigned int percent);

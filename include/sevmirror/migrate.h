@@ -4,6 +4,11 @@
  * known), cancel it from any thread, destroy it. The VM is reached through struct sevmirror_host_ops.
  *
  * Whatever fails before the hand-over, the source's guest runs on and the target keeps nothing; after it only the target may run it.
+ *
+ * With post-copy the guest may go over while pages are missing; they follow as they are touched, and the rest in the background. If the
+ * connection breaks then, neither side loses anything: the source keeps the guest's memory and its run ends with SEVMIRROR_BROKEN, the
+ * target goes on waiting for a source that proves to be the same one (phase "broken"), vCPUs that touch a missing page with it.
+ * sevmirror_migration_recover() on the source goes on from there, as often as it takes.
  */
 #ifndef SEVMIRROR_MIGRATE_H
 #define SEVMIRROR_MIGRATE_H
@@ -26,6 +31,13 @@ struct sevmirror_security {
 	bool insecure; /* bare sockets: for tests */
 };
 
+enum sevmirror_postcopy_mode {
+	SEVMIRROR_POSTCOPY_NEVER =
+		0, /* default: the guest goes with its memory complete or not at all */
+	SEVMIRROR_POSTCOPY_AUTO = 1, /* when pre-copy would not converge */
+	SEVMIRROR_POSTCOPY_ALWAYS = 2,
+};
+
 /* Zero means the default. Times are nanoseconds, rates bytes a second. */
 struct sevmirror_source_options {
 	const char *address; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH" */
@@ -35,6 +47,9 @@ struct sevmirror_source_options {
 	uint64_t bandwidth; /* at most; 0: no limit */
 	bool throttle; /* slow the guest down if it would not converge */
 	unsigned int max_rounds; /* default 30 */
+	enum sevmirror_postcopy_mode postcopy; /* not NEVER: a target that cannot do it refuses */
+	unsigned int
+		postcopy_after; /* rounds of pre-copy after which post-copy begins: ALWAYS then (0: at once), AUTO then if it has not converged (0: when it makes no progress) */
 	uint64_t timeout; /* how long the connection may stand still: default 10 s */
 	const void *
 		vendor_chain; /* ASK and ARK of the target's chip, as the operator got them from the vendor; NULL with --sev=off */
@@ -62,6 +77,10 @@ enum sevmirror_outcome {
 	SEVMIRROR_CANCELLED = 2, /* the same, because somebody asked */
 	SEVMIRROR_UNKNOWN =
 		3, /* the connection broke in the hand-over: the guest is paused here and may run there */
+	SEVMIRROR_BROKEN =
+		4, /* source, post-copy: the guest runs there, pages that it lacks are here: sevmirror_migration_recover() */
+	SEVMIRROR_LOST =
+		5, /* post-copy: the guest was started at the target and its memory will never be whole there; the target has asked it to pause */
 };
 
 /* 0, -ENOMEM, or -EINVAL for options that make no sense (the reason in why, max bytes, terminated). */
@@ -76,10 +95,25 @@ int sevmirror_target_create(struct sevmirror_migration **migration,
 enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *migration,
 					       struct sevmirror_summary *summary);
 
-/* Any thread, any time, idempotent. Before the hand-over the run ends with CANCELLED; after it this does nothing. */
+/*
+ * Source, after BROKEN, or UNKNOWN of a run that had begun post-copy: connect anew, to address (NULL: where it was before), prove to be the
+ * same source, and go on with what the target still lacks. Blocks and fills *summary as the run does; the outcomes are the run's, from
+ * the hand-over on. A target that does not know this migration any more, or cannot be reached: the outcome is what it was before.
+ */
+enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *migration,
+						   const char *address,
+						   struct sevmirror_summary *summary);
+
+/*
+ * Any thread, any time, idempotent. Before the hand-over the run ends with CANCELLED. In post-copy a source drops its connection (BROKEN), a
+ * target gives up the pages that are missing (LOST). Otherwise this does nothing.
+ */
 void sevmirror_migration_cancel(struct sevmirror_migration *migration);
 
-/* After the run has returned. NULL is allowed. */
+/*
+ * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been told to stop for good (they need not have
+ * stopped). What waits for a page that never came goes on from here, with whatever stands in that page.
+ */
 void sevmirror_migration_destroy(struct sevmirror_migration *migration);
 
 #endif

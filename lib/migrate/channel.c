@@ -194,6 +194,31 @@ bool channel_readable(struct channel *channel)
 	return channel_wait(channel, 0) == 0;
 }
 
+int channel_wait_any(struct channel *channel, const int *fds, unsigned int n, int timeout_ms)
+{
+	struct pollfd p[2 + CHANNEL_WAIT_MAX] = { { .fd = channel->fd, .events = POLLIN },
+						  { .fd = channel->cancel_fd, .events = POLLIN } };
+	int ready;
+
+	if (n > CHANNEL_WAIT_MAX)
+		return -EINVAL;
+	if (channel_readable(channel))
+		return 0;
+	for (unsigned int i = 0; i < n; i++)
+		p[2 + i] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
+	do {
+		ready = poll(p, 2 + n, timeout_ms);
+	} while (ready < 0 && errno == EINTR);
+	if (ready < 0)
+		return -errno;
+	if (p[1].revents)
+		return -ECANCELED;
+	for (unsigned int i = 0; i < n; i++)
+		if (p[2 + i].revents)
+			return 1 + (int)i;
+	return ready ? 0 : -ETIMEDOUT;
+}
+
 void channel_cancel(struct channel *channel)
 {
 	uint64_t one = 1;

@@ -58,6 +58,13 @@ int channel_wait(struct channel *channel, int timeout_ms);
 /* True when channel_recv() would find something at once. */
 bool channel_readable(struct channel *channel);
 
+/*
+ * Wait for the channel or one of n other descriptors (at most CHANNEL_WAIT_MAX; negative ones are passed over) to become readable: 0 for the
+ * channel, which goes first, 1 + i for fds[i], -ETIMEDOUT, -ECANCELED.
+ */
+#define CHANNEL_WAIT_MAX 4
+int channel_wait_any(struct channel *channel, const int *fds, unsigned int n, int timeout_ms);
+
 /* Wakes whoever is in channel_send() or channel_recv(); they and all later calls return -ECANCELED. */
 void channel_cancel(struct channel *channel);
 

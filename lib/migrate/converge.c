@@ -52,6 +52,8 @@ enum converge_verdict converge_judge(struct converge *c, const struct converge_r
 	measure(c, round);
 	if (c->expected_downtime <= c->limits.max_downtime)
 		return CONVERGE_STOP;
+	if (c->limits.postcopy && c->limits.postcopy_after && c->rounds >= c->limits.postcopy_after)
+		return CONVERGE_POSTCOPY;
 
 	if (c->expected_downtime < c->best - c->best / 10) {
 		c->best = c->expected_downtime;

@@ -16,6 +16,8 @@ struct converge_limits {
 	bool throttle; /* vCPUs may be slowed down */
 	bool postcopy; /* the guest may go over with pages missing */
 	unsigned int
+		postcopy_after; /* at the latest after so many rounds; 0: when there is no progress */
+	unsigned int
 		patience; /* rounds without progress before throttling or post-copy; the last resort, giving up, comes later */
 	unsigned int max_rounds;
 };

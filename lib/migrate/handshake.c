@@ -5,13 +5,18 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
+
+#include <linux/magic.h>
 
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 
 #include "helper/protocol.h"
 #include "lib/migrate/control.h"
+#include "lib/migrate/recover.h"
 #include "lib/migrate/session.h"
+#include "lib/migrate/uffd.h"
 #include "lib/mirror/region.h"
 #include "lib/sev/cpuid.h"
 #include "lib/sev/format.h"
@@ -37,8 +42,12 @@ static int my_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 	}
 	if (!m->is_source) {
 		hello->streams = m->target.max_streams;
+		if (m->uffd >= 0)
+			hello->flags |= WIRE_F_POSTCOPY;
 		return 0;
 	}
+	if (m->source.postcopy != SEVMIRROR_POSTCOPY_NEVER)
+		hello->flags |= WIRE_F_POSTCOPY;
 	if (!m->vm.sev) {
 		hello->flags &= ~WIRE_F_SEV;
 		hello->cbit = 0;
@@ -95,6 +104,32 @@ static int compare(struct sevmirror_migration *m, const struct wire_hello *sourc
 				    source->streams, WIRE_MAX_STREAMS);
 	if (source->ram_bytes == 0)
 		return session_fail(m, -EPROTO, "a guest without memory");
+	/* The target refuses by itself, and says why; this is for one that has never heard of it. */
+	if ((source->flags & WIRE_F_POSTCOPY) && !(target->flags & WIRE_F_POSTCOPY))
+		return session_fail(m, -ENOTSUP, "the target does not do post-copy");
+	return 0;
+}
+
+/* Post-copy is asked for: what it needs of this host must be there before any page moves. */
+static int prepare_postcopy(struct sevmirror_migration *m)
+{
+	char why[256];
+
+	m->uffd = uffd_open(why, sizeof(why));
+	return m->uffd < 0 ? session_fail(m, m->uffd, "the target cannot do post-copy: %s", why) :
+			     0;
+}
+
+/* A page of hugetlbfs can only be continued as a whole, and comes in 512 parts. */
+static int check_page_size(struct sevmirror_migration *m)
+{
+	struct statfs fs;
+
+	for (unsigned int i = 0; i < m->vm.nranges; i++)
+		if (fstatfs(m->vm.ranges[i].fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+			return session_fail(
+				m, -ENOTSUP,
+				"the target cannot do post-copy: its guest memory is of huge pages");
 	return 0;
 }
 
@@ -192,7 +227,9 @@ int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs)
 	if (err)
 		return err;
 	agree(m, &mine, &theirs);
-	err = send_section(m, WIRE_COMPAT, m->ops->compat_save);
+	err = recover_prepare(m);
+	if (!err)
+		err = send_section(m, WIRE_COMPAT, m->ops->compat_save);
 	if (!err)
 		err = send_section(m, WIRE_CONFIG, m->ops->config_save);
 	if (!err)
@@ -238,6 +275,8 @@ static int check_vm(struct sevmirror_migration *m)
 			(unsigned long long)(m->numbering.npages * SEVMIRROR_PAGE_BYTES));
 	if (!!m->vm.sev != !!(m->hello.flags & WIRE_F_SEV))
 		return session_fail(m, -EPROTO, "the VM is encrypted on one of the hosts only");
+	if (m->hello.flags & WIRE_F_POSTCOPY)
+		return check_page_size(m);
 	return 0;
 }
 
@@ -246,6 +285,8 @@ int handshake_target(struct sevmirror_migration *m)
 	struct wire_hello mine, theirs;
 	int err = recv_hello(m, &theirs);
 
+	if (!err && theirs.flags & WIRE_F_POSTCOPY)
+		err = prepare_postcopy(m);
 	if (!err)
 		err = my_hello(m, &mine);
 	if (err)
@@ -257,7 +298,9 @@ int handshake_target(struct sevmirror_migration *m)
 	if (err)
 		return err;
 	agree(m, &theirs, &mine);
-	err = recv_section(m, WIRE_COMPAT, m->ops->compat_check);
+	err = recover_prepare(m);
+	if (!err)
+		err = recv_section(m, WIRE_COMPAT, m->ops->compat_check);
 	if (!err)
 		err = recv_section(m, WIRE_CONFIG, m->ops->config_load);
 	if (!err)

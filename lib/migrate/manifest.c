@@ -63,7 +63,7 @@ static int check(struct sevmirror_migration *m, const struct rings_manifest *man
 		     0;
 }
 
-int manifest_receive(struct sevmirror_migration *m)
+int manifest_check(struct sevmirror_migration *m, const void *spans, size_t len)
 {
 	size_t bytes;
 	struct rings_manifest *manifest = manifest_alloc(m, &bytes);
@@ -71,10 +71,26 @@ int manifest_receive(struct sevmirror_migration *m)
 
 	if (!manifest)
 		return -ENOMEM;
-	err = control_recv(m->control, WIRE_MANIFEST, manifest->span, bytes, bytes, NULL,
-			   m->timeout_ms, m->why, sizeof(m->why));
-	if (!err)
+	if (len != bytes) {
+		err = session_fail(m, -EPROTO, "a MANIFEST message of %zu bytes, %zu were due", len,
+				   bytes);
+	} else {
+		memcpy(manifest->span, spans, bytes);
 		err = check(m, manifest);
+	}
 	free(manifest);
+	return err;
+}
+
+int manifest_receive(struct sevmirror_migration *m)
+{
+	void *spans;
+	size_t len;
+	int err = control_recv_alloc(m->control, WIRE_MANIFEST, &spans, &len, m->timeout_ms, m->why,
+				     sizeof(m->why));
+
+	if (!err)
+		err = manifest_check(m, spans, len);
+	free(spans);
 	return err;
 }

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "lib/migrate/clock.h"
+#include "lib/migrate/migration_helper.h"
+#include "lib/migrate/postcopy_in.h"
 #include "lib/migrate/session.h"
 #include "lib/migrate/source.h"
 #include "lib/migrate/target.h"
@@ -32,6 +34,7 @@ static int create(struct sevmirror_migration **out, const struct sevmirror_host_
 	}
 	m->ops = ops;
 	m->opaque = opaque;
+	m->uffd = -1;
 	m->timeout_ms = (int)((timeout ? timeout : DEFAULT_TIMEOUT) / NS_PER_MS);
 	m->security = (struct channel_security){ .certificate = security->certificate,
 						 .key = security->key,
@@ -94,24 +97,35 @@ int sevmirror_target_create(struct sevmirror_migration **out, const struct sevmi
 	return err;
 }
 
-enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *m,
-					       struct sevmirror_summary *summary)
+static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirror_summary *summary,
+				  enum sevmirror_outcome (*side)(struct sevmirror_migration *m))
 {
 	enum sevmirror_outcome outcome;
-	struct channel *control;
 
 	memset(summary, 0, sizeof(*summary));
 	m->summary = summary;
-	outcome = m->is_source ? source_run(m) : target_run(m);
+	m->why[0] = '\0';
+	outcome = side(m);
 	snprintf(summary->error, sizeof(summary->error), "%s",
 		 outcome == SEVMIRROR_MIGRATED ? "" : m->why);
-	pthread_mutex_lock(&m->cancel_lock);
-	control = m->control;
-	m->control = NULL;
-	pthread_mutex_unlock(&m->cancel_lock);
-	channel_close(control);
+	session_drop_control(m);
 	m->summary = NULL;
 	return outcome;
+}
+
+enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *m,
+					       struct sevmirror_summary *summary)
+{
+	return run(m, summary, m->is_source ? source_run : target_run);
+}
+
+enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *m,
+						   const char *address,
+						   struct sevmirror_summary *summary)
+{
+	if (address)
+		m->source.address = address;
+	return run(m, summary, source_recover);
 }
 
 void sevmirror_migration_cancel(struct sevmirror_migration *m)
@@ -119,7 +133,7 @@ void sevmirror_migration_cancel(struct sevmirror_migration *m)
 	uint64_t one = 1;
 
 	pthread_mutex_lock(&m->cancel_lock);
-	if (!m->past_handover) {
+	if (!m->past_handover || m->in_postcopy) {
 		atomic_store(&m->cancelled, true);
 		(void)!write(m->cancel_fd, &one, sizeof(one));
 		if (m->control)
@@ -132,6 +146,12 @@ void sevmirror_migration_destroy(struct sevmirror_migration *m)
 {
 	if (!m)
 		return;
+	source_forget(m);
+	postcopy_in_destroy(atomic_load(&m->postcopy));
+	migration_helper_stop(m);
+	if (m->uffd >= 0)
+		close(m->uffd);
+	explicit_bzero(m->recovery_key, sizeof(m->recovery_key));
 	if (m->cancel_fd >= 0)
 		close(m->cancel_fd);
 	pthread_mutex_destroy(&m->cancel_lock);

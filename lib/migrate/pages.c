@@ -61,6 +61,17 @@ uint64_t page_number(const struct page_numbering *numbering, uint64_t gfn)
 	return UINT64_MAX;
 }
 
+void *page_hva(const struct sevmirror_vm *vm, uint64_t gpa)
+{
+	for (unsigned int i = 0; i < vm->nranges; i++) {
+		const struct sevmirror_ram_range *r = &vm->ranges[i];
+
+		if (gpa >= r->gpa && gpa - r->gpa < r->bytes)
+			return (char *)r->hva + (gpa - r->gpa);
+	}
+	return NULL;
+}
+
 int page_set_create(struct page_set **out, const struct page_numbering *numbering)
 {
 	struct page_set *set =
@@ -121,23 +132,46 @@ uint64_t page_set_add_bitmap(struct page_set *set, const uint64_t *bitmap)
 	return added;
 }
 
+/* Take the pages of one word's mask; returns those that were there, which nobody else gets. */
+static uint64_t take_word(struct page_set *set, uint64_t word, uint64_t mask)
+{
+	uint64_t old = atomic_fetch_and_explicit(&set->words[word], ~mask, memory_order_relaxed);
+
+	atomic_fetch_sub_explicit(&set->count, (uint64_t)__builtin_popcountll(old & mask),
+				  memory_order_relaxed);
+	return old & mask;
+}
+
+bool page_set_remove(struct page_set *set, uint64_t number)
+{
+	return take_word(set, number / WORD_BITS, 1ULL << number % WORD_BITS) != 0;
+}
+
+void page_set_clear(struct page_set *set)
+{
+	for (uint64_t w = 0; w < set->numbering.npages / WORD_BITS; w++)
+		take_word(set, w, UINT64_MAX);
+}
+
+void page_set_copy(const struct page_set *set, uint64_t *bitmap)
+{
+	for (uint64_t w = 0; w < set->numbering.npages / WORD_BITS; w++)
+		bitmap[w] = atomic_load_explicit(&set->words[w], memory_order_relaxed);
+}
+
 /* Take up to max pages out of one word. */
 static unsigned int take_from_word(struct page_set *set, uint64_t word, uint64_t *numbers,
 				   unsigned int max)
 {
 	uint64_t bits = atomic_load_explicit(&set->words[word], memory_order_relaxed);
-	uint64_t taken = 0;
+	uint64_t wanted = 0;
 	unsigned int n = 0;
 
-	while (bits && n < max) {
-		taken |= bits & -bits;
+	for (; bits && n < max; bits &= bits - 1, n++)
+		wanted |= bits & -bits;
+	bits = wanted ? take_word(set, word, wanted) : 0;
+	for (n = 0; bits; bits &= bits - 1)
 		numbers[n++] = word * WORD_BITS + (uint64_t)__builtin_ctzll(bits);
-		bits &= bits - 1;
-	}
-	if (n) {
-		atomic_fetch_and_explicit(&set->words[word], ~taken, memory_order_relaxed);
-		atomic_fetch_sub_explicit(&set->count, n, memory_order_relaxed);
-	}
 	return n;
 }
 

@@ -36,6 +36,9 @@ uint64_t page_gfn(const struct page_numbering *numbering, uint64_t number);
 /* The page's number, or UINT64_MAX for a gfn that is not RAM. */
 uint64_t page_number(const struct page_numbering *numbering, uint64_t gfn);
 
+/* The page's address in the primary's mapping, or NULL for a gpa that is not RAM. */
+void *page_hva(const struct sevmirror_vm *vm, uint64_t gpa);
+
 struct page_set;
 
 /* An empty set of the pages of a numbering (copied). 0 or -ENOMEM. NULL is allowed in destroy. */
@@ -44,13 +47,19 @@ void page_set_destroy(struct page_set *set);
 
 void page_set_fill(struct page_set *set);
 
-/* Any thread, also while others take from the set. */
+void page_set_clear(struct page_set *set);
+
+/* Any thread, also while others take from the set. remove: true for the one caller that got the page. */
 void page_set_add(struct page_set *set, uint64_t number);
+bool page_set_remove(struct page_set *set, uint64_t number);
 bool page_set_has(const struct page_set *set, uint64_t number);
 uint64_t page_set_count(const struct page_set *set);
 
 /* Add all of a bitmap of npages bits; returns how many pages were new to the set. */
 uint64_t page_set_add_bitmap(struct page_set *set, const uint64_t *bitmap);
+
+/* The set as a bitmap of npages bits. */
+void page_set_copy(const struct page_set *set, uint64_t *bitmap);
 
 /*
  * Take up to max pages of one stream's chunks out of the set, looking from *cursor on and leaving off there; wraps around once. Returns

@@ -38,12 +38,17 @@ _Static_assert(HELPER_BATCH_MAX == WIRE_MAX_RECORDS, "one batch, one frame");
 #define RECORD_DEPTH	   4
 #define RECORD_BATCH_PAGES (1 + HELPER_BATCH_MAX)
 
-/* Window pages that a ring needs for its batches, and where in them batch number i begins. */
-#define RECORD_RING_PAGES (RECORD_DEPTH * RECORD_BATCH_PAGES)
+/* Window pages that a ring needs for its batches and one of the priority stream, and where in them batch number i begins. */
+#define RECORD_RING_PAGES ((RECORD_DEPTH + 1) * RECORD_BATCH_PAGES)
 
 static inline uint32_t record_batch_page(uint32_t ring_data, uint32_t i)
 {
 	return ring_data + i % RECORD_DEPTH * RECORD_BATCH_PAGES;
+}
+
+static inline uint32_t record_priority_page(uint32_t ring_data)
+{
+	return ring_data + RECORD_DEPTH * RECORD_BATCH_PAGES;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/migrate/address.h"
 
@@ -23,7 +24,7 @@ int session_fail(struct sevmirror_migration *m, int err, const char *format, ...
 
 bool session_cancelled(struct sevmirror_migration *m)
 {
-	if (!atomic_load(&m->cancelled) || m->past_handover)
+	if (!atomic_load(&m->cancelled) || (m->past_handover && !m->in_postcopy))
 		return false;
 	session_fail(m, -ECANCELED, "cancelled");
 	return true;
@@ -63,7 +64,7 @@ void session_notice(struct sevmirror_migration *m)
 void session_interrupt(struct sevmirror_migration *m)
 {
 	pthread_mutex_lock(&m->cancel_lock);
-	if (m->control && !m->past_handover)
+	if (m->control && (!m->past_handover || m->in_postcopy))
 		channel_cancel(m->control);
 	pthread_mutex_unlock(&m->cancel_lock);
 }
@@ -79,4 +80,33 @@ bool session_pass_handover(struct sevmirror_migration *m)
 	if (!ok)
 		session_fail(m, -ECANCELED, "cancelled");
 	return ok;
+}
+
+void session_postcopy(struct sevmirror_migration *m, bool begins)
+{
+	uint64_t count;
+
+	pthread_mutex_lock(&m->cancel_lock);
+	m->in_postcopy = begins;
+	if (!begins) {
+		atomic_store(&m->cancelled, false);
+		(void)!read(m->cancel_fd, &count, sizeof(count));
+	}
+	pthread_mutex_unlock(&m->cancel_lock);
+}
+
+void session_drop_control(struct sevmirror_migration *m)
+{
+	struct channel *control;
+
+	pthread_mutex_lock(&m->cancel_lock);
+	control = m->control;
+	m->control = NULL;
+	pthread_mutex_unlock(&m->cancel_lock);
+	channel_close(control);
+}
+
+bool session_is_helper_page(const struct sevmirror_migration *m, uint64_t gpa)
+{
+	return gpa >= m->vm.helper_gpa && gpa - m->vm.helper_gpa < m->helper_bytes;
 }

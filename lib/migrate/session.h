@@ -17,7 +17,9 @@
 
 #define SESSION_WHY_BYTES 512
 
+struct postcopy_in;
 struct rings;
+struct source;
 
 struct sevmirror_migration {
 	bool is_source;
@@ -32,20 +34,29 @@ struct sevmirror_migration {
 	struct page_numbering numbering;
 	struct wire_hello hello; /* as agreed: streams, flags, session */
 	struct channel *control;
+	/* how the data streams of the present connection name the session; what a recovery is authenticated with */
+	uint8_t stream_session[16];
+	uint8_t recovery_key[32];
 	/* the helper, in its mirror, and its public name of the session */
 	struct rings *rings;
 	uint8_t helper_session[16];
 	/* bytes of the helper region from vm.helper_gpa on: what the launch measured, and all of it */
 	uint64_t core_bytes;
 	uint64_t helper_bytes;
+	/* target: what post-copy is armed with, -1 without; and post-copy from then on, NULL before */
+	int uffd;
+	_Atomic(struct postcopy_in *) postcopy;
+	/* source: what is kept from a run that ended with BROKEN or UNKNOWN */
+	struct source *kept;
 
 	/* Guards control and past_handover against sevmirror_migration_cancel(), which another thread may call at any time. */
 	pthread_mutex_t cancel_lock;
 	/* readable once cancelled */
 	int cancel_fd;
 	atomic_bool cancelled;
-	/* from here on cancelling does nothing */
+	/* from here on cancelling does nothing, unless the guest goes on by post-copy */
 	bool past_handover;
+	bool in_postcopy;
 
 	struct sevmirror_summary *summary;
 	char why[SESSION_WHY_BYTES];
@@ -72,6 +83,15 @@ void session_interrupt(struct sevmirror_migration *m);
 
 /* Take the last step that cannot be taken back. False if somebody cancelled before; afterwards nobody can. */
 bool session_pass_handover(struct sevmirror_migration *m);
+
+/* Past the hand-over: until it ends, cancelling drops the connection (source) or gives the missing pages up (target). */
+void session_postcopy(struct sevmirror_migration *m, bool begins);
+
+/* Close the control connection, however it is. */
+void session_drop_control(struct sevmirror_migration *m);
+
+/* A page of the helper region: these go with the core, never as records. */
+bool session_is_helper_page(const struct sevmirror_migration *m, uint64_t gpa);
 
 /*
  * Say hello, agree on version, streams and session, compare what the guest depends on, send or receive configuration (handshake.c). On

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The source's side of a migration, from the first connection to the hand-over. Top to bottom is the order in which it happens. */
-#include "lib/migrate/source.h"
+#include "lib/migrate/source_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,41 +9,23 @@
 #include "lib/migrate/address.h"
 #include "lib/migrate/clock.h"
 #include "lib/migrate/control.h"
-#include "lib/migrate/converge.h"
 #include "lib/migrate/manifest.h"
-#include "lib/migrate/meter.h"
 #include "lib/migrate/migration_helper.h"
-#include "lib/migrate/stream_out.h"
 
 /* What a stop costs without any page (state, manifest, hand-over), before it was ever measured here. */
 #define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
 #define PATIENCE_ROUNDS	  3
 #define LAST_WORDS_MS	  2000
-#define REPORT_MS	  100 /* while a round goes on */
-
-struct source {
-	struct sevmirror_migration *m;
-	struct peer_certs certs;
-	struct page_set *dirty;
-	struct streams_out *streams;
-	struct streams_out_count sent; /* as the streams last said */
-	uint64_t first_pages; /* what the first round sent: every page once */
-	struct meter meter;
-	struct converge converge;
-	uint64_t *bitmap; /* what dirty_fetch() fills */
-	uint64_t frames[WIRE_MAX_STREAMS];
-	uint32_t round;
-	uint64_t begin, stopped; /* ns */
-	bool logging; /* dirty_start() was called */
-	bool sending; /* the guest's context may be in SUPDATE */
-	bool paused;
-	bool released; /* the disks */
-};
 
 static void count_sent(struct source *s)
 {
-	if (s->streams)
-		s->sent = streams_out_count(s->streams);
+	struct streams_out_count now;
+
+	if (!s->streams)
+		return;
+	now = streams_out_count(s->streams);
+	s->sent = (struct streams_out_count){ s->before.pages + now.pages,
+					      s->before.bytes + now.bytes };
 }
 
 /* What the rounds after the first one sent had been sent before. */
@@ -52,7 +34,7 @@ static uint64_t pages_resent(const struct source *s)
 	return s->round > 1 ? s->sent.pages - s->first_pages : 0;
 }
 
-static void report(struct source *s, const char *phase)
+void source_report(struct source *s, const char *phase)
 {
 	struct sevmirror_migration *m = s->m;
 	uint64_t now = clock_ns();
@@ -78,7 +60,7 @@ static void report(struct source *s, const char *phase)
 	m->ops->progress(m->opaque, &p);
 }
 
-static int connect_control(struct sevmirror_migration *m)
+int source_connect(struct sevmirror_migration *m)
 {
 	struct channel *channel;
 	int fd = address_connect(m->source.address, m->timeout_ms, m->why, sizeof(m->why));
@@ -99,12 +81,12 @@ static int establish(struct source *s)
 	struct sevmirror_migration *m = s->m;
 	int err;
 
-	report(s, "connect");
-	err = connect_control(m);
+	source_report(s, "connect");
+	err = source_connect(m);
 	if (!err)
 		err = handshake_source(m, &s->certs);
 	if (!err) {
-		report(s, "setup");
+		source_report(s, "setup");
 		err = migration_helper_start(m);
 	}
 	if (!err)
@@ -124,7 +106,7 @@ static int establish(struct source *s)
 }
 
 /* A stream that breaks is often the echo of what went wrong at the target, which says so on the control connection. */
-static int find_reason(struct source *s, int err)
+int source_find_reason(struct source *s, int err)
 {
 	struct sevmirror_migration *m = s->m;
 	char why[SESSION_WHY_BYTES];
@@ -178,11 +160,11 @@ static int send_round(struct source *s, const char *phase)
 	int err;
 
 	s->round++;
-	streams_out_begin(s->streams);
-	report(s, phase);
-	while ((err = streams_out_wait(s->streams, REPORT_MS, s->frames)) == -EINPROGRESS)
-		report(s, phase);
-	err = find_reason(s, err);
+	streams_out_begin(s->streams, false);
+	source_report(s, phase);
+	while ((err = streams_out_wait(s->streams, SOURCE_REPORT_MS, s->frames)) == -EINPROGRESS)
+		source_report(s, phase);
+	err = source_find_reason(s, err);
 	count_sent(s);
 	if (s->round == 1)
 		s->first_pages = s->sent.pages;
@@ -206,11 +188,19 @@ static int run_round(struct source *s, enum converge_verdict *verdict)
 					 .pages_left = page_set_count(s->dirty) };
 	*verdict = converge_judge(&s->converge, &round);
 	m->ops->throttle(m->opaque, s->converge.throttle);
-	report(s, "precopy");
+	source_report(s, "precopy");
 	return 0;
 }
 
-static int precopy(struct source *s)
+/* Post-copy was ordered, and its time has come. */
+static bool postcopy_due(const struct source *s)
+{
+	return s->m->source.postcopy == SEVMIRROR_POSTCOPY_ALWAYS &&
+	       s->round >= s->m->source.postcopy_after;
+}
+
+/* Rounds until the guest may stop: *postcopy says with pages missing. */
+static int precopy(struct source *s, bool *postcopy)
 {
 	struct sevmirror_migration *m = s->m;
 	enum converge_verdict verdict = CONVERGE_ANOTHER_ROUND;
@@ -221,11 +211,15 @@ static int precopy(struct source *s)
 				    strerror(-err));
 	s->logging = true;
 	page_set_fill(s->dirty);
-	while (!err && verdict == CONVERGE_ANOTHER_ROUND) {
+	while (!err && verdict == CONVERGE_ANOTHER_ROUND && !postcopy_due(s)) {
 		if (session_cancelled(m))
 			return -ECANCELED;
 		err = run_round(s, &verdict);
+		/* It may be about to converge, but that is not what was ordered. */
+		if (m->source.postcopy == SEVMIRROR_POSTCOPY_ALWAYS)
+			verdict = CONVERGE_ANOTHER_ROUND;
 	}
+	*postcopy = verdict == CONVERGE_POSTCOPY || postcopy_due(s);
 	if (!err && verdict == CONVERGE_GIVE_UP)
 		err = session_fail(
 			m, -EBUSY,
@@ -236,43 +230,63 @@ static int precopy(struct source *s)
 	return err;
 }
 
-static int send_state(struct source *s, const void *state, size_t len)
+int source_send_state(struct source *s, const void *state, size_t len)
 {
 	int err = control_send_one(s->m->control, WIRE_STATE, state, len, s->m->timeout_ms);
 
 	return err ? session_fail(s->m, err, "sending the guest's state: %s", strerror(-err)) : 0;
 }
 
-/* The guest stops; what is dirty then goes, with the state of its vCPUs and devices. */
-static int stop_and_copy(struct source *s)
+int source_stop(struct source *s, void **state, size_t *len)
 {
 	struct sevmirror_migration *m = s->m;
-	char *state = malloc(WIRE_MAX_SECTION);
-	ssize_t len;
+	ssize_t n;
 	int err;
 
-	if (!state)
+	*state = malloc(WIRE_MAX_SECTION);
+	if (!*state)
 		return session_fail(m, -ENOMEM, "out of memory for the guest's state");
-	report(s, "stop");
+	source_report(s, "stop");
 	s->paused = true;
 	s->stopped = clock_ns();
 	err = m->ops->pause(m->opaque);
 	if (err)
-		session_fail(m, err, "stopping the guest: %s", strerror(-err));
-	len = err ? err : m->ops->state_save(m->opaque, state, WIRE_MAX_SECTION);
-	if (!err && len < 0)
-		err = session_fail(m, (int)len, "saving the guest's state: %s",
-				   strerror((int)-len));
-	if (!err)
-		err = fetch_dirty(s);
+		return session_fail(m, err, "stopping the guest: %s", strerror(-err));
+	n = m->ops->state_save(m->opaque, *state, WIRE_MAX_SECTION);
+	if (n < 0)
+		return session_fail(m, (int)n, "saving the guest's state: %s", strerror((int)-n));
+	*len = (size_t)n;
+	return fetch_dirty(s);
+}
+
+/* What is dirty when the guest has stopped goes, with the state of its vCPUs and devices. */
+static int stop_and_copy(struct source *s)
+{
+	void *state;
+	size_t len;
+	int err = source_stop(s, &state, &len);
+
 	streams_out_limit(s->streams, 0);
 	if (!err)
 		err = send_round(s, "stop");
 	if (!err)
-		err = send_state(s, state, (size_t)len);
-	explicit_bzero(state, WIRE_MAX_SECTION);
+		err = source_send_state(s, state, len);
+	if (state)
+		explicit_bzero(state, WIRE_MAX_SECTION);
 	free(state);
-	return err ? err : manifest_send(m);
+	return err ? err : manifest_send(s->m);
+}
+
+bool source_let_go(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int err;
+
+	s->released = true;
+	err = m->ops->disks_release(m->opaque);
+	if (err)
+		session_fail(m, err, "flushing the disks: %s", strerror(-err));
+	return !err && !session_cancelled(m) && session_pass_handover(m);
 }
 
 /*
@@ -285,19 +299,14 @@ static enum sevmirror_outcome hand_over(struct source *s)
 	int err = control_recv(m->control, WIRE_READY, NULL, 0, 0, NULL, m->timeout_ms, m->why,
 			       sizeof(m->why));
 
-	if (!err) {
-		s->released = true;
-		err = m->ops->disks_release(m->opaque);
-		if (err)
-			session_fail(m, err, "flushing the disks: %s", strerror(-err));
-	}
-	if (err || session_cancelled(m) || !session_pass_handover(m))
+	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
-	report(s, "commit");
+	source_report(s, "commit");
 	err = control_send_one(m->control, WIRE_COMMIT, NULL, 0, m->timeout_ms);
 	if (!err)
 		err = control_recv(m->control, WIRE_RUNNING, NULL, 0, 0, NULL, m->timeout_ms,
 				   m->why, sizeof(m->why));
+	s->running = clock_ns();
 	if (err == 0)
 		return SEVMIRROR_MIGRATED;
 	if (err == -ECANCELED)
@@ -323,13 +332,14 @@ static void roll_back(struct source *s)
 		(void)m->ops->resume(m->opaque);
 }
 
-static void summarize(struct source *s, enum sevmirror_outcome outcome)
+static void summarize(struct source *s)
 {
 	struct sevmirror_summary *sum = s->m->summary;
 
 	sum->total_time = clock_ns() - s->begin;
-	if (s->stopped && outcome == SEVMIRROR_MIGRATED)
-		sum->downtime = clock_ns() - s->stopped;
+	if (s->outcome == SEVMIRROR_MIGRATED || s->outcome == SEVMIRROR_BROKEN ||
+	    s->outcome == SEVMIRROR_LOST)
+		sum->downtime = s->running - s->stopped;
 	sum->expected_downtime = s->converge.expected_downtime;
 	sum->max_downtime = s->m->source.max_downtime;
 	count_sent(s);
@@ -346,8 +356,11 @@ static enum sevmirror_outcome run(struct source *s)
 	struct converge_limits limits = { .max_downtime = m->source.max_downtime,
 					  .fixed_downtime = FIXED_DOWNTIME_NS,
 					  .throttle = m->source.throttle,
+					  .postcopy = m->source.postcopy == SEVMIRROR_POSTCOPY_AUTO,
+					  .postcopy_after = m->source.postcopy_after,
 					  .patience = PATIENCE_ROUNDS,
 					  .max_rounds = m->source.max_rounds };
+	bool postcopy = false;
 	int err = m->ops->describe(m->opaque, &m->vm);
 
 	converge_init(&s->converge, &limits);
@@ -364,7 +377,9 @@ static enum sevmirror_outcome run(struct source *s)
 	if (!err)
 		err = establish(s);
 	if (!err)
-		err = precopy(s);
+		err = precopy(s, &postcopy);
+	if (!err && postcopy)
+		return source_postcopy(s);
 	if (!err)
 		err = stop_and_copy(s);
 	if (err)
@@ -372,25 +387,90 @@ static enum sevmirror_outcome run(struct source *s)
 	return hand_over(s);
 }
 
+static void source_destroy(struct source *s)
+{
+	streams_out_destroy(s->streams);
+	page_set_destroy(s->dirty);
+	free(s->bitmap);
+	free(s->certs.bytes);
+	free(s);
+}
+
+void source_forget(struct sevmirror_migration *m)
+{
+	if (m->kept)
+		source_destroy(m->kept);
+	m->kept = NULL;
+}
+
+/* Leave nothing of the connection that a later one could meet. */
+static void disconnect(struct source *s)
+{
+	count_sent(s);
+	s->before = s->sent;
+	streams_out_destroy(s->streams);
+	s->streams = NULL;
+}
+
+/* The guest has left or will not leave. */
+static void conclude(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+
+	m->kept = NULL;
+	if (s->outcome == SEVMIRROR_FAILED || s->outcome == SEVMIRROR_CANCELLED)
+		roll_back(s);
+	source_report(s, s->outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
+	if (s->outcome == SEVMIRROR_MIGRATED)
+		trust_finish(m);
+	if (s->logging)
+		m->ops->dirty_stop(m->opaque);
+	migration_helper_stop(m);
+	if (s->outcome == SEVMIRROR_MIGRATED)
+		m->ops->handed_over(m->opaque);
+	source_destroy(s);
+}
+
+static enum sevmirror_outcome end(struct source *s)
+{
+	enum sevmirror_outcome outcome = s->outcome;
+	bool goes_on = s->postcopy && (outcome == SEVMIRROR_BROKEN || outcome == SEVMIRROR_UNKNOWN);
+
+	disconnect(s);
+	summarize(s);
+	if (s->postcopy)
+		session_postcopy(s->m, false);
+	if (goes_on) {
+		s->m->kept = s;
+		source_report(s, "broken");
+	} else {
+		conclude(s);
+	}
+	return outcome;
+}
+
 enum sevmirror_outcome source_run(struct sevmirror_migration *m)
 {
-	struct source s = { .m = m, .begin = clock_ns() };
-	enum sevmirror_outcome outcome = run(&s);
+	struct source *s = calloc(1, sizeof(*s));
 
-	summarize(&s, outcome);
-	if (outcome == SEVMIRROR_FAILED || outcome == SEVMIRROR_CANCELLED)
-		roll_back(&s);
-	report(&s, outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
-	if (outcome == SEVMIRROR_MIGRATED)
-		trust_finish(m);
-	if (s.logging)
-		m->ops->dirty_stop(m->opaque);
-	streams_out_destroy(s.streams);
-	migration_helper_stop(m);
-	page_set_destroy(s.dirty);
-	free(s.bitmap);
-	free(s.certs.bytes);
-	if (outcome == SEVMIRROR_MIGRATED)
-		m->ops->handed_over(m->opaque);
-	return outcome;
+	if (!s) {
+		session_fail(m, -ENOMEM, "out of memory");
+		return SEVMIRROR_FAILED;
+	}
+	s->m = m;
+	s->begin = clock_ns();
+	s->outcome = run(s);
+	return end(s);
+}
+
+enum sevmirror_outcome source_recover(struct sevmirror_migration *m)
+{
+	struct source *s = m->kept;
+
+	if (!s) {
+		session_fail(m, -EINVAL, "there is no post-copy to go on with");
+		return SEVMIRROR_FAILED;
+	}
+	s->outcome = source_postcopy_again(s);
+	return end(s);
 }

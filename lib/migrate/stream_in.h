@@ -2,7 +2,10 @@
 /*
  * The target's data streams: each has a thread, a connection and a ring of the helper. Bodies of private records are received straight
  * into the window, opened by the helper, verified, and only then written to the guest's pages; shared pages are opened here and written
- * through the primary's mapping, after everything that came before them on the stream.
+ * through the mirror's mapping, after everything that came before them on the stream.
+ *
+ * In post-copy each page comes once, on the stream of its chunk or on the priority stream; one that is there already is refused before it is
+ * touched.
  */
 #ifndef LIB_MIGRATE_STREAM_IN_H
 #define LIB_MIGRATE_STREAM_IN_H
@@ -34,6 +37,9 @@ int streams_in_wait(struct streams_in *streams, const uint64_t frames[WIRE_MAX_S
 
 /* The first stream's failure so far, in words, or 0. A failing stream also wakes whoever waits at the control connection. */
 int streams_in_error(struct streams_in *streams, char *why, size_t max);
+
+/* Readable once a stream has failed. */
+int streams_in_failed_fd(const struct streams_in *streams);
 
 struct streams_in_count streams_in_count(const struct streams_in *streams);
 

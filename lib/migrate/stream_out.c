@@ -1,62 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/migrate/stream_out.h"
+#include "lib/migrate/stream_out_private.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/migrate/address.h"
 #include "lib/migrate/clock.h"
 #include "lib/migrate/frame.h"
-#include "lib/migrate/record.h"
 #include "lib/mirror/rings.h"
 #include <sevmirror/pagemap.h>
 
-#define PACE_WINDOW	   (NS_PER_S / 10)
-#define HELPER_PATIENCE_NS (10 * NS_PER_S)
+#define PACE_WINDOW (NS_PER_S / 10)
+#define PACE_SHARE \
+	20 /* in post-copy a batch takes at most this part of a second, so that the end of the line is never far */
 
-enum command { WAIT, WORK, QUIT };
-
-struct stream {
-	struct streams_out *all;
-	unsigned int number;
-	pthread_t thread;
-	bool started;
-	struct channel *channel;
-	struct frame_cipher *cipher;
-	uint64_t cursor;
-	uint32_t window; /* its batches' first window page */
-	unsigned int head, tail; /* batches handed to the helper, and sent: they count up */
-	uint8_t *shared; /* directory of the frame of shared pages being filled */
-	unsigned int nshared;
-	uint64_t pace_start, pace_bytes;
-	enum command command; /* under all->lock */
-	int err; /* as is this */
-	char why[SESSION_WHY_BYTES];
-};
-
-struct streams_out {
-	struct sevmirror_migration *m;
-	struct page_set *set;
-	unsigned int n;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	struct stream *failed; /* the first one that did; under lock */
-	atomic_bool cancelled;
-	_Atomic uint64_t limit, pages, bytes;
-	struct stream stream[WIRE_MAX_STREAMS];
-};
-
-static int fail(struct stream *s, int err, const char *what)
+int stream_out_fail(struct stream *s, int err, const char *what)
 {
-	if (s->why[0] == '\0')
-		snprintf(s->why, sizeof(s->why), "stream %u: %s: %s", s->number, what,
-			 strerror(-err));
+	if (s->why[0] == '\0') {
+		if (s->number == WIRE_PRIORITY_STREAM)
+			snprintf(s->why, sizeof(s->why), "priority stream: %s: %s", what,
+				 strerror(-err));
+		else
+			snprintf(s->why, sizeof(s->why), "stream %u: %s: %s", s->number, what,
+				 strerror(-err));
+	}
 	return err;
+}
+
+void stream_out_give_up(struct stream *s, int err)
+{
+	struct streams_out *all = s->all;
+	const uint64_t one = 1;
+
+	pthread_mutex_lock(&all->lock);
+	s->err = err;
+	if (!all->failed)
+		all->failed = s;
+	pthread_mutex_unlock(&all->lock);
+	streams_out_cancel(all); /* the others need not go on */
+	(void)!write(all->done_fd, &one, sizeof(one));
 }
 
 /* Keep this stream's share of the limit: sleep off what was sent too early, in a window short enough not to burst. */
@@ -72,6 +59,7 @@ static void pace(struct stream *s, uint64_t bytes)
 	s->pace_bytes += bytes;
 	if (limit == 0)
 		return;
+	s->pace_bytes += atomic_exchange(&s->all->debt, 0);
 	due = s->pace_start + (uint64_t)((double)s->pace_bytes * NS_PER_S / (double)limit);
 	if (due > t) {
 		struct timespec ts = { (time_t)((due - t) / NS_PER_S),
@@ -83,26 +71,18 @@ static void pace(struct stream *s, uint64_t bytes)
 	}
 }
 
-static void *host_page(const struct sevmirror_migration *m, uint64_t gpa)
-{
-	for (unsigned int i = 0; i < m->vm.nranges; i++) {
-		const struct sevmirror_ram_range *r = &m->vm.ranges[i];
-
-		if (gpa >= r->gpa && gpa - r->gpa < r->bytes)
-			return (char *)r->hva + (gpa - r->gpa);
-	}
-	return NULL;
-}
-
 static void count(struct stream *s, uint64_t pages, uint64_t bytes)
 {
 	atomic_fetch_add(&s->all->pages, pages);
 	atomic_fetch_add(&s->all->bytes, bytes);
-	pace(s, bytes);
+	if (s->number == WIRE_PRIORITY_STREAM)
+		atomic_fetch_add(&s->all->debt, bytes);
+	else
+		pace(s, bytes);
 }
 
 /* Seal and send the shared pages collected so far: all their gpas first, then the pages (record.h). */
-static int flush_shared(struct stream *s)
+int stream_out_flush_shared(struct stream *s)
 {
 	struct wire_frame header = { .type = WIRE_FRAME_SHARED, .records = (uint16_t)s->nshared };
 	size_t len = s->nshared * (sizeof(uint64_t) + SEVMIRROR_PAGE_BYTES);
@@ -115,12 +95,12 @@ static int flush_shared(struct stream *s)
 		s->shared + WIRE_MAX_RECORDS * sizeof(uint64_t), s->nshared * SEVMIRROR_PAGE_BYTES);
 	err = frame_seal(s->cipher, &header, s->shared, len);
 	if (err)
-		return fail(s, err, "sealing shared pages");
+		return stream_out_fail(s, err, "sealing shared pages");
 	iov[0] = (struct iovec){ &header, sizeof(header) };
 	iov[1] = (struct iovec){ s->shared, header.directory_bytes };
 	err = channel_sendv(s->channel, iov, 2, s->all->m->timeout_ms);
 	if (err)
-		return fail(s, err, "sending shared pages");
+		return stream_out_fail(s, err, "sending shared pages");
 	count(s, s->nshared, sizeof(header) + header.directory_bytes);
 	s->nshared = 0;
 	return 0;
@@ -132,8 +112,8 @@ static int add_shared(struct stream *s, uint64_t gpa)
 		s->shared + WIRE_MAX_RECORDS * sizeof(uint64_t) + s->nshared * SEVMIRROR_PAGE_BYTES;
 
 	memcpy(s->shared + s->nshared * sizeof(uint64_t), &gpa, sizeof(gpa));
-	memcpy(page, host_page(s->all->m, gpa), SEVMIRROR_PAGE_BYTES);
-	return ++s->nshared == WIRE_MAX_RECORDS ? flush_shared(s) : 0;
+	memcpy(page, page_hva(&s->all->m->vm, gpa), SEVMIRROR_PAGE_BYTES);
+	return ++s->nshared == WIRE_MAX_RECORDS ? stream_out_flush_shared(s) : 0;
 }
 
 static struct helper_batch *batch_of(struct stream *s, unsigned int i, uint32_t *page)
@@ -142,44 +122,62 @@ static struct helper_batch *batch_of(struct stream *s, unsigned int i, uint32_t 
 	return rings_page(s->all->m->rings, *page);
 }
 
+int stream_out_add(struct stream *s, uint64_t number, struct helper_batch *batch, uint32_t page,
+		   uint32_t *count)
+{
+	const struct sevmirror_migration *m = s->all->m;
+	uint64_t gfn = page_gfn(&m->numbering, number), gpa = gfn * SEVMIRROR_PAGE_BYTES;
+
+	if (session_is_helper_page(m, gpa))
+		return 0;
+	if (m->vm.pagemap && !sev_pagemap_is_private(m->vm.pagemap, gfn))
+		return add_shared(s, gpa);
+	batch->record[*count].gpa = gpa;
+	batch->record[*count].slot = page + 1 + *count;
+	(*count)++;
+	return 0;
+}
+
+/* How many pages a batch may have. */
+static unsigned int batch_max(const struct stream *s)
+{
+	uint64_t pages =
+		atomic_load(&s->all->limit) / s->all->n / PACE_SHARE / SEVMIRROR_PAGE_BYTES;
+
+	if (!s->all->postcopy || !atomic_load(&s->all->limit) || pages >= HELPER_BATCH_MAX)
+		return HELPER_BATCH_MAX;
+	return pages ? (unsigned int)pages : 1;
+}
+
 /* Take pages out of the set and hand the private ones to the helper. *took is false when nothing was left for this stream. */
 static int submit_batch(struct stream *s, bool *took)
 {
 	struct sevmirror_migration *m = s->all->m;
-	uint64_t numbers[HELPER_BATCH_MAX];
-	unsigned int n = page_set_take(s->all->set, s->number, s->all->n, &s->cursor, numbers,
-				       HELPER_BATCH_MAX);
+	uint64_t numbers[HELPER_BATCH_MAX], hint = atomic_exchange(&s->hint, NO_HINT);
 	struct helper_request request = { .op = HELPER_OP_SEAL };
 	struct helper_batch *batch = batch_of(s, s->head, &request.page);
+	unsigned int n;
 	int err = 0;
 
+	if (hint != NO_HINT)
+		s->cursor = hint;
+	n = page_set_take(s->all->set, s->number, s->all->n, &s->cursor, numbers, batch_max(s));
 	*took = n > 0;
-	for (unsigned int i = 0; i < n && !err; i++) {
-		uint64_t gfn = page_gfn(&m->numbering, numbers[i]);
-		uint64_t gpa = gfn * SEVMIRROR_PAGE_BYTES;
-
-		if (gpa >= m->vm.helper_gpa && gpa - m->vm.helper_gpa < m->helper_bytes)
-			continue;
-		if (m->vm.pagemap && !sev_pagemap_is_private(m->vm.pagemap, gfn)) {
-			err = add_shared(s, gpa);
-			continue;
-		}
-		batch->record[request.count].gpa = gpa;
-		batch->record[request.count].slot = request.page + 1 + request.count;
-		request.count++;
-	}
+	for (unsigned int i = 0; i < n && !err; i++)
+		err = stream_out_add(s, numbers[i], batch, request.page, &request.count);
 	if (err || request.count == 0)
 		return err;
+	pthread_mutex_lock(&s->ring_lock);
 	err = rings_submit(m->rings, s->number, &request, NULL);
-	if (err)
-		return fail(s, err, "asking the helper to seal pages");
-	s->head++;
-	return 0;
+	if (!err)
+		s->head++;
+	pthread_mutex_unlock(&s->ring_lock);
+	return err ? stream_out_fail(s, err, "asking the helper to seal pages") : 0;
 }
 
 /* Make the frame of a batch that the helper has sealed: header, directory, and the bodies as they stand in the window. */
-static int send_batch(struct stream *s, const struct helper_batch *batch, unsigned int n,
-		      uint32_t page)
+int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, unsigned int n,
+			  uint32_t page)
 {
 	struct sevmirror_migration *m = s->all->m;
 	_Alignas(8) uint8_t directory[WIRE_MAX_DIRECTORY_BYTES];
@@ -195,7 +193,7 @@ static int send_batch(struct stream *s, const struct helper_batch *batch, unsign
 		struct helper_record r = batch->record[i];
 
 		if (r.status != HELPER_OK || (r.kind != HELPER_PAGE && r.kind != HELPER_ZERO))
-			return fail(s, -EIO, "the helper refused to seal a page");
+			return stream_out_fail(s, -EIO, "the helper refused to seal a page");
 		memset(&records[header.records], 0, sizeof(records[0]));
 		records[header.records] = (struct record_private){
 			.gpa = r.gpa, .epoch = r.epoch, .kind = r.kind, .index = r.index
@@ -210,30 +208,47 @@ static int send_batch(struct stream *s, const struct helper_batch *batch, unsign
 	err = frame_seal(s->cipher, &header, directory,
 			 sizeof(struct record_batch) + header.records * sizeof(records[0]));
 	if (err)
-		return fail(s, err, "sealing a frame's directory");
+		return stream_out_fail(s, err, "sealing a frame's directory");
 	iov[0] = (struct iovec){ &header, sizeof(header) };
 	iov[1] = (struct iovec){ directory, header.directory_bytes };
 	err = channel_sendv(s->channel, iov, niov, m->timeout_ms);
 	if (err)
-		return fail(s, err, "sending pages");
+		return stream_out_fail(s, err, "sending pages");
 	count(s, header.records, sizeof(header) + header.directory_bytes + header.payload_bytes);
+	return 0;
+}
+
+int stream_out_reap(struct stream *s, struct stream *blame)
+{
+	struct helper_completion completion;
+	int err = rings_wait(s->all->m->rings, s->number, &completion, HELPER_PATIENCE_NS);
+
+	if (err)
+		return stream_out_fail(blame, err, "waiting for the helper");
+	if (completion.op != HELPER_OP_SEAL || completion.status != HELPER_OK ||
+	    completion.count == 0 || completion.count > HELPER_BATCH_MAX)
+		return stream_out_fail(blame, -EIO, "the helper did not seal what it was asked to");
+	s->records[s->sealed % RECORD_DEPTH] = completion.count;
+	s->sealed++;
 	return 0;
 }
 
 static int finish_batch(struct stream *s)
 {
-	struct helper_completion completion;
+	const struct helper_batch *batch;
 	uint32_t page;
-	const struct helper_batch *batch = batch_of(s, s->tail, &page);
-	int err = rings_wait(s->all->m->rings, s->number, &completion, HELPER_PATIENCE_NS);
+	int err = 0;
 
+	pthread_mutex_lock(&s->ring_lock);
+	if (s->tail == s->sealed)
+		err = stream_out_reap(s, s);
+	pthread_mutex_unlock(&s->ring_lock);
 	if (err)
-		return fail(s, err, "waiting for the helper");
-	if (completion.op != HELPER_OP_SEAL || completion.status != HELPER_OK ||
-	    completion.count == 0 || completion.count > HELPER_BATCH_MAX)
-		return fail(s, -EIO, "the helper did not seal what it was asked to");
+		return err;
+	batch = batch_of(s, s->tail, &page);
+	err = stream_out_send_batch(s, batch, s->records[s->tail % RECORD_DEPTH], page);
 	s->tail++;
-	return send_batch(s, batch, completion.count, page);
+	return err;
 }
 
 /* Until the set holds nothing for this stream. */
@@ -244,14 +259,32 @@ static int work(struct stream *s)
 
 	while (!err && (took || s->head != s->tail)) {
 		if (atomic_load(&s->all->cancelled) || atomic_load(&s->all->m->cancelled))
-			return fail(s, -ECANCELED, "stopped");
+			return stream_out_fail(s, -ECANCELED, "stopped");
 		took = true;
 		while (!err && took && s->head - s->tail < RECORD_DEPTH)
 			err = submit_batch(s, &took);
 		if (!err && s->head != s->tail)
 			err = finish_batch(s);
 	}
-	return err ? err : flush_shared(s);
+	return err ? err : stream_out_flush_shared(s);
+}
+
+/* With the lock. */
+static bool working(const struct streams_out *all)
+{
+	for (unsigned int i = 0; i < all->n; i++)
+		if (all->stream[i].command == WORK)
+			return true;
+	return all->priority.busy;
+}
+
+void stream_out_rests(struct streams_out *all)
+{
+	const uint64_t one = 1;
+
+	if (!working(all))
+		(void)!write(all->done_fd, &one, sizeof(one));
+	pthread_cond_broadcast(&all->changed);
 }
 
 static void *serve(void *arg)
@@ -270,14 +303,11 @@ static void *serve(void *arg)
 		pthread_mutex_unlock(&all->lock);
 		err = work(s);
 		if (err)
-			streams_out_cancel(all); /* the others need not go on */
+			stream_out_give_up(s, err);
 		pthread_mutex_lock(&all->lock);
-		s->err = err;
-		if (err && !all->failed)
-			all->failed = s;
 		if (s->command == WORK)
 			s->command = WAIT;
-		pthread_cond_broadcast(&all->changed);
+		stream_out_rests(all);
 	}
 	pthread_mutex_unlock(&all->lock);
 	return NULL;
@@ -288,13 +318,13 @@ static int open_stream(struct streams_out *all, unsigned int number)
 	static const struct channel_security bare = { .insecure = true };
 	struct sevmirror_migration *m = all->m;
 	struct stream *s = &all->stream[number];
+	bool priority = number == WIRE_PRIORITY_STREAM;
 	struct wire_stream_hello hello;
 	uint32_t window_pages;
 	int fd, err;
 
-	s->all = all;
-	s->number = number;
-	s->window = rings_data(all->m->rings, number, &window_pages);
+	if (!priority)
+		s->window = rings_data(all->m->rings, number, &window_pages);
 	s->shared = malloc(RECORD_SHARED_BYTES);
 	if (!s->shared)
 		return session_fail(m, -ENOMEM, "out of memory for stream %u", number);
@@ -303,13 +333,13 @@ static int open_stream(struct streams_out *all, unsigned int number)
 		return fd;
 	err = channel_open(&s->channel, fd, false, &bare, m->timeout_ms, m->why, sizeof(m->why));
 	if (!err)
-		err = frame_cipher_create(&s->cipher, m->control, m->hello.session, number);
+		err = frame_cipher_create(&s->cipher, m->control, m->stream_session, number);
 	if (!err)
 		err = frame_make_hello(s->cipher, &hello);
 	if (!err)
 		err = channel_send(s->channel, &hello, sizeof(hello), m->timeout_ms);
 	if (!err)
-		err = -pthread_create(&s->thread, NULL, serve, s);
+		err = -pthread_create(&s->thread, NULL, priority ? priority_out_serve : serve, s);
 	if (err)
 		return session_fail(m, err, "opening data stream %u: %s", number, strerror(-err));
 	s->started = true;
@@ -328,21 +358,51 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 		return session_fail(m, -ENOMEM, "out of memory for the data streams");
 	all->m = m;
 	all->set = set;
+	all->n = m->hello.streams;
+	prefetch_init(&all->priority.prefetch);
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&all->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	for (unsigned int i = 0; i < m->hello.streams && !err; i++) {
-		all->n++;
-		err = open_stream(all, i);
+	pthread_cond_init(&all->priority.changed, NULL);
+	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++) {
+		struct stream *s = &all->stream[i];
+
+		s->all = all;
+		s->number = i;
+		atomic_init(&s->hint, NO_HINT);
+		pthread_mutex_init(&s->ring_lock, NULL);
 	}
+	all->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (all->done_fd < 0)
+		err = session_fail(m, -errno, "no eventfd: %s", strerror(errno));
+	for (unsigned int i = 0; i < all->n && !err; i++)
+		err = open_stream(all, i);
+	if (!err && m->hello.flags & WIRE_F_POSTCOPY)
+		err = open_stream(all, WIRE_PRIORITY_STREAM);
 	if (err) {
 		streams_out_destroy(all);
 		return err;
 	}
 	*out = all;
 	return 0;
+}
+
+static void close_stream(struct streams_out *all, struct stream *s)
+{
+	struct helper_completion ignored;
+
+	if (s->started)
+		pthread_join(s->thread, NULL);
+	/* The next streams must not find answers to what these have asked. */
+	while (s->number < all->n && rings_pending(all->m->rings, s->number) &&
+	       rings_wait(all->m->rings, s->number, &ignored, HELPER_PATIENCE_NS) == 0)
+		;
+	channel_close(s->channel);
+	frame_cipher_destroy(s->cipher);
+	free(s->shared);
+	pthread_mutex_destroy(&s->ring_lock);
 }
 
 void streams_out_destroy(struct streams_out *all)
@@ -353,37 +413,37 @@ void streams_out_destroy(struct streams_out *all)
 	pthread_mutex_lock(&all->lock);
 	for (unsigned int i = 0; i < all->n; i++)
 		all->stream[i].command = QUIT;
+	all->priority.quit = true;
 	pthread_cond_broadcast(&all->changed);
+	pthread_cond_broadcast(&all->priority.changed);
 	pthread_mutex_unlock(&all->lock);
-	for (unsigned int i = 0; i < all->n; i++) {
-		struct stream *s = &all->stream[i];
-
-		if (s->started)
-			pthread_join(s->thread, NULL);
-		channel_close(s->channel);
-		frame_cipher_destroy(s->cipher);
-		free(s->shared);
-	}
+	/* The priority stream first, as it uses the others' rings. */
+	for (unsigned int i = WIRE_PRIORITY_STREAM + 1; i > 0; i--)
+		close_stream(all, &all->stream[i - 1]);
+	if (all->done_fd >= 0)
+		close(all->done_fd);
+	pthread_cond_destroy(&all->priority.changed);
 	pthread_cond_destroy(&all->changed);
 	pthread_mutex_destroy(&all->lock);
 	free(all);
 }
 
-void streams_out_begin(struct streams_out *all)
+void streams_out_begin(struct streams_out *all, bool postcopy)
 {
+	uint64_t count;
+
+	(void)!read(all->done_fd, &count, sizeof(count));
 	pthread_mutex_lock(&all->lock);
+	all->postcopy = postcopy;
 	for (unsigned int i = 0; i < all->n; i++)
 		all->stream[i].command = WORK;
 	pthread_cond_broadcast(&all->changed);
 	pthread_mutex_unlock(&all->lock);
 }
 
-static bool working(const struct streams_out *all)
+int streams_out_fd(const struct streams_out *all)
 {
-	for (unsigned int i = 0; i < all->n; i++)
-		if (all->stream[i].command == WORK)
-			return true;
-	return false;
+	return all->done_fd;
 }
 
 int streams_out_wait(struct streams_out *all, int timeout_ms, uint64_t frames[WIRE_MAX_STREAMS])
@@ -407,6 +467,18 @@ int streams_out_wait(struct streams_out *all, int timeout_ms, uint64_t frames[WI
 	return err;
 }
 
+void streams_out_request(struct streams_out *all, const uint64_t *numbers, unsigned int n)
+{
+	struct priority *p = &all->priority;
+
+	pthread_mutex_lock(&all->lock);
+	/* What finds no room comes in the background. */
+	for (unsigned int i = 0; i < n && p->nqueue < WIRE_MAX_REQUESTS; i++)
+		p->queue[p->nqueue++] = numbers[i];
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&all->lock);
+}
+
 void streams_out_limit(struct streams_out *all, uint64_t bytes_per_second)
 {
 	atomic_store(&all->limit, bytes_per_second);
@@ -420,7 +492,7 @@ struct streams_out_count streams_out_count(const struct streams_out *all)
 void streams_out_cancel(struct streams_out *all)
 {
 	atomic_store(&all->cancelled, true);
-	for (unsigned int i = 0; i < all->n; i++)
+	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++)
 		if (all->stream[i].channel)
 			channel_cancel(all->stream[i].channel);
 }

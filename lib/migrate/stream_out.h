@@ -3,6 +3,8 @@
  * The source's data streams. Each has a thread, a connection and a ring of the helper, and serves the 2 MiB chunks that are bound to
  * it: it takes pages out of the set of what is to go, has private ones sealed in the guest by the helper and sends the ciphertext as it
  * stands in the window; shared ones it reads and seals itself. While one batch is on its way the next ones are being sealed.
+ *
+ * In post-copy one more stream with a connection of its own has the pages that something waits for, so that these never stand behind others.
  */
 #ifndef LIB_MIGRATE_STREAM_OUT_H
 #define LIB_MIGRATE_STREAM_OUT_H
@@ -29,8 +31,11 @@ int streams_out_create(struct streams_out **streams, struct sevmirror_migration 
 /* Stops the threads, closes the connections. NULL is allowed. */
 void streams_out_destroy(struct streams_out *streams);
 
-/* Begin to send until the set is empty (pages that are added meanwhile may or may not go). */
-void streams_out_begin(struct streams_out *streams);
+/*
+ * Begin to send until the set is empty (pages that are added meanwhile may or may not go). postcopy: nothing is added any more, and pages are
+ * asked for by streams_out_request().
+ */
+void streams_out_begin(struct streams_out *streams, bool postcopy);
 
 /*
  * Wait for that at most timeout_ms: -EINPROGRESS if it goes on. When everything is in the sockets, frames gets the count of frames that
@@ -38,6 +43,15 @@ void streams_out_begin(struct streams_out *streams);
  */
 int streams_out_wait(struct streams_out *streams, int timeout_ms,
 		     uint64_t frames[WIRE_MAX_STREAMS]);
+
+/* Readable when streams_out_wait() may have something else to say than -EINPROGRESS. */
+int streams_out_fd(const struct streams_out *streams);
+
+/*
+ * Something waits for these pages at the target: if they are still in the set they go now, on the priority stream, with some around them. Each
+ * page of the set goes once. Any thread.
+ */
+void streams_out_request(struct streams_out *streams, const uint64_t *numbers, unsigned int n);
 
 /* Bytes a second of all streams together; 0: as fast as it goes. Any time. */
 void streams_out_limit(struct streams_out *streams, uint64_t bytes_per_second);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The target's side of a migration, from the first connection until the guest runs. Top to bottom is the order in which it happens. */
-#include "lib/migrate/target.h"
+#include "lib/migrate/target_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,33 +10,25 @@
 #include "lib/migrate/clock.h"
 #include "lib/migrate/control.h"
 #include "lib/migrate/manifest.h"
-#include "lib/migrate/meter.h"
 #include "lib/migrate/migration_helper.h"
-#include "lib/migrate/stream_in.h"
-
-#define REPORT_MS 100 /* while pages come */
-
-struct target {
-	struct sevmirror_migration *m;
-	struct streams_in *streams;
-	struct streams_in_count came; /* as the streams last said */
-	struct meter meter;
-	uint64_t begin;
-	uint32_t rounds;
-	void *state; /* the guest's, as it came; wiped */
-	size_t state_bytes;
-	bool describes; /* config_load() has built a VM */
-};
+#include "lib/migrate/postcopy_in.h"
 
 static void count_came(struct target *t)
 {
-	if (t->streams)
-		t->came = streams_in_count(t->streams);
+	struct streams_in_count now;
+
+	if (!t->streams)
+		return;
+	now = streams_in_count(t->streams);
+	t->came =
+		(struct streams_in_count){ t->before.pages + now.pages, t->before.bytes + now.bytes,
+					   t->before.stale + now.stale };
 }
 
-static void report(struct target *t, const char *phase)
+void target_report(struct target *t, const char *phase)
 {
 	struct sevmirror_migration *m = t->m;
+	struct postcopy_in *postcopy = atomic_load(&m->postcopy);
 	uint64_t now = clock_ns();
 	struct sevmirror_progress p;
 
@@ -52,6 +44,14 @@ static void report(struct target *t, const char *phase)
 		.rate = t->streams ? meter_read(&t->meter, now, t->came.bytes) : 0,
 		.elapsed = now - t->begin,
 	};
+	if (postcopy) {
+		struct sevmirror_postcopy numbers;
+
+		postcopy_in_numbers(postcopy, &numbers);
+		p.pages_left = postcopy_in_left(postcopy);
+		p.faults = numbers.faults;
+		p.fault_p95 = numbers.fault_p95;
+	}
 	m->ops->progress(m->opaque, &p);
 }
 
@@ -91,7 +91,7 @@ static int establish(struct target *t)
 
 	if (err)
 		return err;
-	report(t, "setup");
+	target_report(t, "setup");
 	err = migration_helper_plan(m);
 	if (!err)
 		err = trust_receive(m, m->core_bytes);
@@ -123,7 +123,7 @@ static int take_round(struct target *t, const void *body, size_t len)
 	if (err)
 		return err;
 	t->rounds = round.round;
-	report(t, "precopy");
+	target_report(t, "precopy");
 	err = control_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
 	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
 }
@@ -139,8 +139,8 @@ static int receive_guest(struct target *t)
 		void *body;
 		size_t len;
 
-		while (channel_wait(m->control, REPORT_MS) == -ETIMEDOUT)
-			report(t, "precopy");
+		while (channel_wait(m->control, TARGET_REPORT_MS) == -ETIMEDOUT)
+			target_report(t, "precopy");
 		err = control_recv_any(m->control, &type, &body, &len, -1, m->why, sizeof(m->why));
 		if (err)
 			return err;
@@ -151,6 +151,8 @@ static int receive_guest(struct target *t)
 		}
 		if (type == WIRE_ROUND)
 			err = take_round(t, body, len);
+		else if (type == WIRE_POSTCOPY && m->hello.flags & WIRE_F_POSTCOPY && !m->postcopy)
+			err = target_postcopy_begin(t);
 		else
 			err = session_fail(m, -EPROTO, "%s came where a round or the state was due",
 					   wire_type_name(type));
@@ -170,12 +172,23 @@ static int load_state(struct target *t)
 		     0;
 }
 
+/* In post-copy the fault service writes to the connection, too. */
+static int say(struct sevmirror_migration *m, enum wire_type type)
+{
+	struct postcopy_in *postcopy = atomic_load(&m->postcopy);
+
+	if (postcopy)
+		return postcopy_in_send(postcopy, type, NULL, 0);
+	return control_send_one(m->control, type, NULL, 0, m->timeout_ms);
+}
+
 /* Everything is here and right: say so, and run the guest once the source has let go of it. */
 static int take_over(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES - 64] = "";
-	int err = control_send_one(m->control, WIRE_READY, NULL, 0, m->timeout_ms);
+	struct postcopy_in *postcopy = atomic_load(&m->postcopy);
+	int err = say(m, WIRE_READY);
 
 	if (err)
 		return session_fail(m, err, "the control connection: %s", strerror(-err));
@@ -189,49 +202,83 @@ static int take_over(struct target *t)
 				    why[0] ? why : strerror(-err));
 	if (!session_pass_handover(m))
 		return -ECANCELED;
+	if (postcopy)
+		postcopy_in_started(postcopy);
 	err = m->ops->resume(m->opaque);
 	if (err)
 		return session_fail(m, err, "starting the guest: %s", strerror(-err));
 	/* The guest runs; whether the source hears of it does not change that. */
-	(void)control_send_one(m->control, WIRE_RUNNING, NULL, 0, m->timeout_ms);
+	(void)say(m, WIRE_RUNNING);
 	return 0;
+}
+
+static void summarize(struct target *t)
+{
+	struct sevmirror_summary *sum = t->m->summary;
+
+	sum->total_time = clock_ns() - t->begin;
+	sum->rounds = t->rounds;
+	sum->helper_exits = migration_helper_exits(t->m);
+	count_came(t);
+	sum->pages = t->came.pages;
+	sum->bytes = t->came.bytes;
+}
+
+void target_disconnect(struct target *t)
+{
+	count_came(t);
+	t->before = t->came;
+	streams_in_destroy(t->streams);
+	t->streams = NULL;
+}
+
+/* Up to the moment when the guest runs. */
+static int run(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	int err = accept_control(m);
+
+	t->begin = clock_ns();
+	if (!err)
+		err = establish(t);
+	if (!err)
+		err = receive_guest(t);
+	if (!err && !m->postcopy)
+		err = manifest_receive(m);
+	if (!err)
+		err = load_state(t);
+	if (!err && m->postcopy)
+		err = target_postcopy_check(t);
+	if (!err)
+		err = take_over(t);
+	if (err)
+		find_reason(t);
+	if (err && m->control)
+		control_abort(m->control, m->why);
+	return err;
 }
 
 enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 {
 	struct target t = { .m = m, .begin = clock_ns() };
-	int err = accept_control(m);
+	enum sevmirror_outcome outcome = SEVMIRROR_MIGRATED;
 
-	t.begin = clock_ns();
-	if (!err)
-		err = establish(&t);
-	if (!err)
-		err = receive_guest(&t);
-	if (!err)
-		err = manifest_receive(m);
-	if (!err)
-		err = load_state(&t);
-	if (!err)
-		err = take_over(&t);
-	if (err)
-		find_reason(&t);
-	if (err && m->control)
-		control_abort(m->control, m->why);
-	m->summary->total_time = clock_ns() - t.begin;
-	m->summary->rounds = t.rounds;
-	m->summary->helper_exits = migration_helper_exits(m);
-	count_came(&t);
-	m->summary->pages = t.came.pages;
-	m->summary->bytes = t.came.bytes;
-	streams_in_destroy(t.streams);
-	t.streams = NULL;
-	migration_helper_stop(m);
+	if (run(&t))
+		outcome = atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
+	else if (m->postcopy)
+		outcome = target_postcopy_finish(&t);
+	summarize(&t);
+	target_disconnect(&t);
+	if (outcome != SEVMIRROR_LOST) {
+		/* A guest that lost pages still faults on those that it has. */
+		postcopy_in_destroy(m->postcopy);
+		atomic_store(&m->postcopy, NULL);
+		migration_helper_stop(m);
+	}
 	if (t.state) {
 		explicit_bzero(t.state, t.state_bytes);
 		free(t.state);
 	}
-	report(&t, err ? "failed" : "done");
-	if (!err)
-		return SEVMIRROR_MIGRATED;
-	return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
+	target_report(&t, outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
+	return outcome;
 }

@@ -12,15 +12,7 @@
 /* Host address of a page of the helper's core. The region lies within one range: region_plan() saw to that. */
 static void *core_page(const struct sevmirror_migration *m, uint32_t index)
 {
-	uint64_t gpa = m->vm.helper_gpa + index * SEVMIRROR_PAGE_BYTES;
-
-	for (unsigned int i = 0; i < m->vm.nranges; i++) {
-		const struct sevmirror_ram_range *r = &m->vm.ranges[i];
-
-		if (gpa >= r->gpa && gpa - r->gpa < r->bytes)
-			return (char *)r->hva + (gpa - r->gpa);
-	}
-	return NULL;
+	return page_hva(&m->vm, m->vm.helper_gpa + index * SEVMIRROR_PAGE_BYTES);
 }
 
 /* SEND_START, and what the target needs for its RECEIVE_START. */

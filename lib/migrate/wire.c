@@ -4,13 +4,15 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <sevmirror/host.h>
+
 /* Bytes that follow the fixed part of a message whose body has a variable tail. */
 #define CERT_BYTES_MAX	   (2084u + 3 * 2084u + 2 * 1600u)
 #define PSP_SESSION_MAX	   4096u
 #define PSP_HEADER_MAX	   256u
-#define PAGE_REQUESTS_MAX  (1024u * 8)
+#define PAGE_REQUESTS_MAX  (WIRE_MAX_REQUESTS * 8u)
 #define MANIFEST_SPANS_MAX 65536u
-#define BITMAP_BYTES_MAX   (1u << 28) /* 8 TiB of RAM */
+#define BITMAP_BYTES_MAX   (1u << 28) /* two of 4 TiB of RAM */
 
 static const struct {
 	const char *name;
@@ -34,9 +36,10 @@ static const struct {
 	[WIRE_RUNNING] = { "RUNNING", 0 },
 	[WIRE_MISSING] = { "MISSING", BITMAP_BYTES_MAX },
 	[WIRE_PAGE_REQUEST] = { "PAGE_REQUEST", PAGE_REQUESTS_MAX },
-	[WIRE_LAST_PAGE] = { "LAST_PAGE", 0 },
+	[WIRE_LAST_PAGE] = { "LAST_PAGE", sizeof(struct sevmirror_postcopy) },
 	[WIRE_RECOVER] = { "RECOVER", sizeof(struct wire_recover) },
 	[WIRE_ABORT] = { "ABORT", WIRE_MAX_REASON },
+	[WIRE_POSTCOPY] = { "POSTCOPY", 0 },
 };
 
 uint32_t wire_limit(uint16_t type, bool *known)

@@ -17,6 +17,7 @@
 #define WIRE_VERSION_MAJOR 1 /* differs: refused */
 #define WIRE_VERSION_MINOR 0 /* differs: the smaller one is spoken */
 #define WIRE_MAX_STREAMS   16
+#define WIRE_MAX_REQUESTS  1024
 #define WIRE_MAX_REASON	   512
 #define WIRE_MAX_SECTION   (16u << 20) /* configuration, compatibility, state */
 
@@ -35,11 +36,12 @@ enum wire_type {
 	WIRE_READY, /* T->S: state loaded, manifest verified; the guest could run */
 	WIRE_COMMIT, /* S->T: the hand-over: from here on only the target may run the guest */
 	WIRE_RUNNING, /* T->S: it runs */
-	WIRE_MISSING, /* S->T: post-copy: bitmap of the pages to come */
-	WIRE_PAGE_REQUEST, /* T->S: post-copy: gfns that vCPUs wait for, u64 each */
-	WIRE_LAST_PAGE, /* S->T: post-copy: nothing is left to send; T->S: all is in place and the manifest holds */
-	WIRE_RECOVER, /* S->T on a new connection: struct wire_recover; T->S: WIRE_MISSING */
+	WIRE_MISSING, /* S->T: post-copy: two bitmaps of the pages to come: the private ones, the shared ones; T->S: the same, after RECOVER */
+	WIRE_PAGE_REQUEST, /* T->S: post-copy: gfns that something waits for, u64 each */
+	WIRE_LAST_PAGE, /* S->T: post-copy: nothing is left to send; T->S: struct sevmirror_postcopy: all is in place and the manifest holds */
+	WIRE_RECOVER, /* both, on a new connection: struct wire_recover; T->S: then MISSING */
 	WIRE_ABORT, /* both: a reason in words (UTF-8, no NUL), the migration is off */
+	WIRE_POSTCOPY, /* S->T: the guest will stop with pages missing; T->S: the primary's mapping is armed */
 	WIRE_TYPES
 };
 
@@ -101,12 +103,21 @@ struct wire_manifest {
 	uint8_t tag[16];
 };
 
+/*
+ * mac: HMAC-SHA-256 under the recovery key (of the first connection's exporter) over 'S' or 'T', everything before it, and 32 bytes of the new
+ * connection's own exporter, so that it is good for this connection only. The target repeats session and nonce.
+ */
 struct wire_recover {
 	uint8_t session[16];
 	uint8_t nonce[32];
-	uint8_t mac
-		[32]; /* HMAC-SHA-256 under the recovery key of the first connection's exporter */
+	uint8_t mac[32];
 };
+
+/*
+ * Number of the stream for pages that something waits for; there is one if WIRE_F_POSTCOPY was agreed on. It has no chunks of its own: any
+ * page may come by it, those of one frame from one chunk's ring.
+ */
+#define WIRE_PRIORITY_STREAM WIRE_MAX_STREAMS
 
 /*
  * A data connection begins with this, so that nobody else can slip a stream into the session. mac: HMAC-SHA-256 under the stream's

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <sevmirror/pagemap.h>
+
 #include "lib/mirror/region.h"
+#include "payloads/dirtier.h"
 #include "tests/kvm/tiny_vcpu.h"
 
 /* Below PAYLOAD_BASE, where the payload has nothing. */
@@ -37,7 +41,9 @@ struct tiny_host {
 	uint64_t entry;
 	struct region_plan plan;
 	struct tiny_vcpu *vcpu[PAYLOAD_MAX_VCPUS];
+	struct sev_pagemap *pagemap; /* NULL: all pages are private */
 	bool running, handed_over;
+	atomic_bool pause_requested;
 	int fail_state_load, fail_disks;
 };
 
@@ -66,6 +72,8 @@ static void drop_vm(struct tiny_host *h)
 		munmap(h->ram, h->config.ram_bytes);
 	if (h->ram_fd >= 0)
 		close(h->ram_fd);
+	sev_pagemap_destroy(h->pagemap);
+	h->pagemap = NULL;
 	h->kvm_fd = h->vm_fd = h->ram_fd = -1;
 	h->ram = NULL;
 	h->running = false;
@@ -88,6 +96,18 @@ static int set_memslot(struct tiny_host *h, bool log)
 	};
 
 	return ioctl(h->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
+}
+
+/* As a guest would tell by hypercalls (KVM_HC_MAP_GPA_RANGE). */
+static int share_pages(struct tiny_host *h)
+{
+	uint64_t every = h->config.shared_every;
+	int err = every ? sev_pagemap_create(&h->pagemap, h->config.ram_bytes >> 12) : 0;
+
+	for (uint64_t gpa = WORK_GPA; every && !err && gpa < h->plan.gpa; gpa += every << 12)
+		if (sev_pagemap_hypercall(h->pagemap, (const uint64_t[3]){ gpa, 1, 0 }))
+			err = -EINVAL;
+	return err;
 }
 
 /* The VM with its memory, zeroed, and vCPUs that do not run. */
@@ -114,6 +134,8 @@ static int make_vm(struct tiny_host *h, const struct tiny_config *config)
 	err = set_memslot(h, false);
 	if (!err)
 		err = region_plan(&h->plan, &ram, 1, 0, 0);
+	if (!err)
+		err = share_pages(h);
 	for (uint32_t i = 0; i < config->nvcpus && !err; i++)
 		err = tiny_vcpu_create(&h->vcpu[i], h->kvm_fd, h->vm_fd, i);
 	return err;
@@ -219,6 +241,22 @@ bool tiny_host_finish(struct tiny_host *h)
 	return shared->state == PAYLOAD_DONE && shared->error == 0;
 }
 
+bool tiny_host_pause_requested(struct tiny_host *h)
+{
+	return atomic_load(&h->pause_requested);
+}
+
+uint64_t tiny_host_writes(struct tiny_host *h)
+{
+	const struct payload_shared *shared = tiny_host_shared(h);
+	uint64_t writes = 0;
+
+	for (uint32_t i = 0; i < h->config.nvcpus; i++)
+		writes += __atomic_load_n(&shared->vcpu[i].counters[DIRTIER_COUNT_WRITES],
+					  __ATOMIC_RELAXED);
+	return writes;
+}
+
 bool tiny_host_running(struct tiny_host *h)
 {
 	return h->running;
@@ -246,6 +284,7 @@ static int op_describe(void *opaque, struct sevmirror_vm *vm)
 		.kvm_fd = h->kvm_fd,
 		.vm_fd = h->vm_fd,
 		.sev_fd = -1,
+		.pagemap = h->pagemap,
 		.helper_gpa = h->plan.gpa,
 		.nranges = 1,
 		.ranges = { { .bytes = h->config.ram_bytes, .fd = h->ram_fd, .hva = h->ram } },
@@ -342,6 +381,15 @@ static int op_resume(void *opaque)
 	return err;
 }
 
+static void op_request_pause(void *opaque)
+{
+	struct tiny_host *h = opaque;
+
+	for (uint32_t i = 0; i < h->config.nvcpus; i++)
+		tiny_vcpu_request_stop(h->vcpu[i]);
+	atomic_store(&h->pause_requested, true);
+}
+
 static void op_throttle(void *opaque, unsigned int percent)
 {
 	struct tiny_host *h = opaque;
@@ -420,6 +468,7 @@ const struct sevmirror_host_ops tiny_host_ops = {
 	.dirty_stop = op_dirty_stop,
 	.pause = op_pause,
 	.resume = op_resume,
+	.request_pause = op_request_pause,
 	.throttle = op_throttle,
 	.state_save = op_state_save,
 	.state_load = op_state_load,

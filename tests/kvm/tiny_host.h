@@ -21,6 +21,8 @@ struct tiny_config {
 	uint64_t ram_bytes; /* a multiple of 2 MiB, at least 16 MiB, at most 1 GiB */
 	uint32_t nvcpus;
 	uint64_t args[PAYLOAD_ARGS];
+	uint64_t
+		shared_every; /* every so many pages of the work area one counts as shared with the host; 0: none */
 };
 
 extern const struct sevmirror_host_ops tiny_host_ops;
@@ -41,6 +43,12 @@ uint64_t tiny_host_work_gpa(struct tiny_host *host);
 
 /* Tell the payload to finish and wait: it verifies all its memory once more. True if it found no error. */
 bool tiny_host_finish(struct tiny_host *host);
+
+/* The VMM was asked to pause without waiting. */
+bool tiny_host_pause_requested(struct tiny_host *host);
+
+/* What the payload does now; without stopping it. */
+uint64_t tiny_host_writes(struct tiny_host *host);
 
 bool tiny_host_running(struct tiny_host *host);
 bool tiny_host_handed_over(struct tiny_host *host);

@@ -186,16 +186,23 @@ int tiny_vcpu_start(struct tiny_vcpu *v)
 	return err;
 }
 
+void tiny_vcpu_request_stop(struct tiny_vcpu *v)
+{
+	if (!v->started)
+		return;
+	atomic_store(&v->stop, true);
+	v->run->immediate_exit = 1;
+	pthread_kill(v->thread, KICK_SIGNAL);
+}
+
 void tiny_vcpu_stop(struct tiny_vcpu *v)
 {
 	struct timespec soon;
 
 	if (!v->started)
 		return;
-	atomic_store(&v->stop, true);
-	v->run->immediate_exit = 1;
 	do {
-		pthread_kill(v->thread, KICK_SIGNAL);
+		tiny_vcpu_request_stop(v);
 		clock_gettime(CLOCK_REALTIME, &soon);
 		soon.tv_nsec += 1000000;
 		if (soon.tv_nsec >= 1000000000) {

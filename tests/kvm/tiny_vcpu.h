@@ -30,6 +30,9 @@ void tiny_vcpu_stop(struct tiny_vcpu *vcpu);
 int tiny_vcpu_save(struct tiny_vcpu *vcpu, struct tiny_vcpu_state *state);
 int tiny_vcpu_load(struct tiny_vcpu *vcpu, const struct tiny_vcpu_state *state);
 
+/* Ask it to stop, once or again and again, without waiting. */
+void tiny_vcpu_request_stop(struct tiny_vcpu *vcpu);
+
 /* Wait until the payload has finished on this vCPU by itself. */
 void tiny_vcpu_join(struct tiny_vcpu *vcpu);
 void tiny_vcpu_throttle(struct tiny_vcpu *vcpu, unsigned int percent);

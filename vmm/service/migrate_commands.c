@@ -7,10 +7,9 @@
 #define NS_PER_MS 1e6
 
 static const char *const outcomes[] = {
-	[SEVMIRROR_MIGRATED] = "migrated",
-	[SEVMIRROR_FAILED] = "failed",
-	[SEVMIRROR_CANCELLED] = "cancelled",
-	[SEVMIRROR_UNKNOWN] = "unknown",
+	[SEVMIRROR_MIGRATED] = "migrated",   [SEVMIRROR_FAILED] = "failed",
+	[SEVMIRROR_CANCELLED] = "cancelled", [SEVMIRROR_UNKNOWN] = "unknown",
+	[SEVMIRROR_BROKEN] = "broken",	     [SEVMIRROR_LOST] = "lost",
 };
 
 json_t *migrate_progress_json(const struct sevmirror_progress *p)

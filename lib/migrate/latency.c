@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/migrate/latency.h"
+
+#define SUB_BITS 3
+#define SUB	 (1u << SUB_BITS)
+
+static unsigned int bucket_of(uint64_t ns)
+{
+	unsigned int msb;
+
+	if (ns < SUB)
+		return (unsigned int)ns;
+	msb = 63 - (unsigned int)__builtin_clzll(ns);
+	return (msb - SUB_BITS + 1) * SUB + (unsigned int)(ns >> (msb - SUB_BITS) & (SUB - 1));
+}
+
+/* The largest time that falls into a bucket. */
+static uint64_t bucket_end(unsigned int bucket)
+{
+	unsigned int shift = bucket / SUB;
+
+	if (shift == 0)
+		return bucket;
+	return ((uint64_t)(SUB + bucket % SUB + 1) << (shift - 1)) - 1;
+}
+
+void latency_add(struct latency *latency, uint64_t ns)
+{
+	latency->count++;
+	latency->bucket[bucket_of(ns)]++;
+	if (ns > latency->max)
+		latency->max = ns;
+}
+
+uint64_t latency_percentile(const struct latency *latency, unsigned int percent)
+{
+	uint64_t want = (latency->count * percent + 99) / 100, seen = 0;
+
+	for (unsigned int i = 0; i < LATENCY_BUCKETS && want; i++) {
+		seen += latency->bucket[i];
+		if (seen >= want)
+			return bucket_end(i) < latency->max ? bucket_end(i) : latency->max;
+	}
+	return latency->max;
+}

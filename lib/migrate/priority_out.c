@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source's priority stream: what somebody waits for goes at once, then some pages around it, unless the next one waits by then. The
+ * background streams go on from there.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "lib/migrate/clock.h"
+#include "lib/migrate/stream_out_private.h"
+#include "lib/mirror/rings.h"
+
+#define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
+
+static struct stream *owner_of(struct streams_out *all, uint64_t number)
+{
+	return &all->stream[helper_ring_of(page_gfn(&all->m->numbering, number), all->n)];
+}
+
+/* Seal at most a batch of pages of one ring, which were taken out of the set, and send them. */
+static int send_pages(struct stream *s, struct stream *owner, const uint64_t *numbers,
+		      unsigned int n)
+{
+	struct rings *rings = s->all->m->rings;
+	struct helper_request request = { .op = HELPER_OP_SEAL,
+					  .page = record_priority_page(owner->window) };
+	struct helper_batch *batch = rings_page(rings, request.page);
+	struct helper_completion completion;
+	int err = 0;
+
+	for (unsigned int i = 0; i < n && !err; i++)
+		err = stream_out_add(s, numbers[i], batch, request.page, &request.count);
+	if (!err)
+		err = stream_out_flush_shared(s);
+	if (err || request.count == 0)
+		return err;
+	pthread_mutex_lock(&owner->ring_lock);
+	while (!err && owner->sealed != owner->head)
+		err = stream_out_reap(owner, s);
+	if (!err) {
+		err = rings_call(rings, owner->number, &request, &completion, HELPER_PATIENCE_NS);
+		if (!err && (completion.status != HELPER_OK || completion.count != request.count))
+			err = -EIO;
+		if (err)
+			stream_out_fail(s, err, "asking the helper to seal pages");
+	}
+	pthread_mutex_unlock(&owner->ring_lock);
+	return err ? err : stream_out_send_batch(s, batch, request.count, request.page);
+}
+
+/* Those of the numbers that are still to go, ring by ring. */
+static int send_requested(struct stream *s, const uint64_t *numbers, unsigned int n)
+{
+	struct streams_out *all = s->all;
+	int err = 0;
+
+	for (unsigned int ring = 0; ring < all->n && !err; ring++) {
+		struct stream *owner = &all->stream[ring];
+		uint64_t batch[HELPER_BATCH_MAX];
+		unsigned int k = 0;
+
+		for (unsigned int i = 0; i < n && !err; i++) {
+			if (owner_of(all, numbers[i]) != owner ||
+			    !page_set_remove(all->set, numbers[i]))
+				continue;
+			batch[k++] = numbers[i];
+			if (k == HELPER_BATCH_MAX) {
+				err = send_pages(s, owner, batch, k);
+				k = 0;
+			}
+		}
+		if (k && !err)
+			err = send_pages(s, owner, batch, k);
+	}
+	return err;
+}
+
+/* Pages behind one that was waited for, to the end of its chunk at most. */
+static int send_ahead(struct stream *s, uint64_t number)
+{
+	struct streams_out *all = s->all;
+	struct stream *owner = owner_of(all, number);
+	uint64_t batch[PREFETCH_MAX], end;
+	unsigned int n, k = 0;
+	uint64_t first = prefetch_fault(&all->priority.prefetch, number, &n);
+
+	end = (number / CHUNK_PAGES + 1) * CHUNK_PAGES;
+	if (first + n < end)
+		end = first + n;
+	for (uint64_t i = first; i < end; i++)
+		if (page_set_remove(all->set, i))
+			batch[k++] = i;
+	atomic_store(&owner->hint, number);
+	return k ? send_pages(s, owner, batch, k) : 0;
+}
+
+/* Wait for requests; how many were taken, 0 when it is over. */
+static unsigned int take_requests(struct streams_out *all, uint64_t *numbers)
+{
+	struct priority *p = &all->priority;
+	unsigned int n;
+
+	pthread_mutex_lock(&all->lock);
+	p->busy = false;
+	stream_out_rests(all);
+	while (!p->nqueue && !p->quit)
+		pthread_cond_wait(&p->changed, &all->lock);
+	n = p->quit ? 0 : p->nqueue;
+	memcpy(numbers, p->queue, n * sizeof(numbers[0]));
+	p->nqueue = 0;
+	p->busy = n > 0;
+	pthread_mutex_unlock(&all->lock);
+	return n;
+}
+
+static bool more_requests(struct streams_out *all)
+{
+	bool more;
+
+	pthread_mutex_lock(&all->lock);
+	more = all->priority.nqueue || all->priority.quit;
+	pthread_mutex_unlock(&all->lock);
+	return more;
+}
+
+void *priority_out_serve(void *arg)
+{
+	struct stream *s = arg;
+	struct streams_out *all = s->all;
+	uint64_t numbers[WIRE_MAX_REQUESTS];
+	unsigned int n;
+	int err = 0;
+
+	while (!err && (n = take_requests(all, numbers)) > 0) {
+		err = send_requested(s, numbers, n);
+		for (unsigned int i = 0; i < n && !err && !more_requests(all); i++)
+			err = send_ahead(s, numbers[i]);
+	}
+	if (err)
+		stream_out_give_up(s, err);
+	pthread_mutex_lock(&all->lock);
+	all->priority.busy = false;
+	stream_out_rests(all);
+	pthread_mutex_unlock(&all->lock);
+	return NULL;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source's side of post-copy: the guest goes over with pages missing, which follow as they are asked for, the rest behind. Until COMMIT
+ * everything fails back to this host; from RUNNING on a failure is a break that can be mended, as nothing here is thrown away.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/migrate/clock.h"
+#include "lib/migrate/control.h"
+#include "lib/migrate/manifest.h"
+#include "lib/migrate/recover.h"
+#include "lib/migrate/source_private.h"
+#include <sevmirror/pagemap.h>
+
+#define LAST_WORDS_MS 2000
+
+static int send_message(struct sevmirror_migration *m, enum wire_type type)
+{
+	int err = control_send_one(m->control, type, NULL, 0, m->timeout_ms);
+
+	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
+}
+
+/* PAGE_REQUEST: what something waits for at the target. */
+static int take_requests(struct source *s, const void *body, size_t len)
+{
+	const struct page_numbering *numbering = &s->m->numbering;
+	uint64_t numbers[WIRE_MAX_REQUESTS];
+	unsigned int n = (unsigned int)(len / sizeof(uint64_t));
+
+	if (len % sizeof(uint64_t))
+		return session_fail(s->m, -EPROTO, "a PAGE_REQUEST message of %zu bytes", len);
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t gfn;
+
+		memcpy(&gfn, (const char *)body + i * sizeof(gfn), sizeof(gfn));
+		numbers[i] = page_number(numbering, gfn);
+		if (numbers[i] == UINT64_MAX)
+			return session_fail(s->m, -EPROTO,
+					    "the target asks for page %#llx, which is no memory",
+					    (unsigned long long)gfn);
+	}
+	streams_out_request(s->streams, numbers, n);
+	return 0;
+}
+
+/* One message: 0 for requests, which are served, 1 for one of this type (its body is copied into at most max bytes), or an error. */
+static int take_message(struct source *s, enum wire_type type, void *buf, size_t max)
+{
+	struct sevmirror_migration *m = s->m;
+	uint16_t got;
+	void *body;
+	size_t len;
+	int err = control_recv_any(m->control, &got, &body, &len, m->timeout_ms, m->why,
+				   sizeof(m->why));
+
+	if (err)
+		return err;
+	if (got == WIRE_PAGE_REQUEST) {
+		err = take_requests(s, body, len);
+	} else if (got != type || len != max) {
+		err = session_fail(m, -EPROTO, "%s (%zu bytes) came in the middle of post-copy",
+				   wire_type_name(got), len);
+	} else {
+		memcpy(buf, body, len);
+		err = 1;
+	}
+	free(body);
+	return err;
+}
+
+/* Serve requests until a message of this type comes, with a body of max bytes into buf. */
+static int await(struct source *s, enum wire_type type, void *buf, size_t max)
+{
+	struct sevmirror_migration *m = s->m;
+	int fd = streams_out_fd(s->streams), err = 0;
+
+	while (err == 0) {
+		int ready = channel_wait_any(m->control, &fd, 1, m->timeout_ms);
+
+		if (ready == 0) {
+			err = take_message(s, type, buf, max);
+		} else if (ready == 1) {
+			/* All pages are sent (then that is that), or a stream has failed. */
+			err = streams_out_wait(s->streams, 0, s->frames);
+			fd = err == -EINPROGRESS ? fd : -1;
+			err = err == -EINPROGRESS ? 0 : err;
+		} else {
+			err = session_fail(m, ready, "the other host did not send %s: %s",
+					   wire_type_name((uint16_t)type), strerror(-ready));
+		}
+	}
+	return err < 0 ? err : 0;
+}
+
+/* The missing pages as two bitmaps, private and shared; the helper's own went before. */
+static int send_missing(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	uint64_t words = m->numbering.npages / 64;
+	uint64_t *bitmaps = calloc(2 * words, sizeof(*bitmaps));
+	int err;
+
+	if (!bitmaps)
+		return session_fail(m, -ENOMEM, "out of memory for the missing pages");
+	for (uint64_t gpa = m->vm.helper_gpa; gpa < m->vm.helper_gpa + m->helper_bytes;
+	     gpa += SEVMIRROR_PAGE_BYTES)
+		page_set_remove(s->dirty, page_number(&m->numbering, gpa / SEVMIRROR_PAGE_BYTES));
+	page_set_copy(s->dirty, bitmaps);
+	for (uint64_t i = 0; m->vm.pagemap && i < m->numbering.npages; i++) {
+		uint64_t bit = 1ULL << i % 64;
+
+		if (!(bitmaps[i / 64] & bit) ||
+		    sev_pagemap_is_private(m->vm.pagemap, page_gfn(&m->numbering, i)))
+			continue;
+		bitmaps[i / 64] &= ~bit;
+		bitmaps[words + i / 64] |= bit;
+	}
+	err = control_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
+			       m->timeout_ms);
+	free(bitmaps);
+	return err ? session_fail(m, err, "saying which pages are missing: %s", strerror(-err)) : 0;
+}
+
+/* The guest stops, and its state goes with the word of what is missing. From then on pages go. */
+static int stop_and_go(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	void *state = NULL;
+	size_t len;
+	int err = send_message(m, WIRE_POSTCOPY);
+
+	if (!err)
+		err = control_recv(m->control, WIRE_POSTCOPY, NULL, 0, 0, NULL, m->timeout_ms,
+				   m->why, sizeof(m->why));
+	if (!err)
+		err = source_stop(s, &state, &len);
+	if (!err)
+		err = send_missing(s);
+	if (!err)
+		err = source_send_state(s, state, len);
+	if (!err)
+		streams_out_begin(s->streams, true);
+	if (state)
+		explicit_bzero(state, WIRE_MAX_SECTION);
+	free(state);
+	return err;
+}
+
+/* What broke may be the echo of the target's giving up, which it says on the control connection, behind what it still asked for. */
+static bool has_given_up(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	char why[SESSION_WHY_BYTES];
+	int err = 0;
+
+	for (unsigned int i = 0; i < WIRE_MAX_REQUESTS && !err; i++) {
+		uint16_t type;
+		void *body;
+		size_t len;
+
+		err = control_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why,
+				       sizeof(why));
+		free(body);
+	}
+	if (err != -ECANCELED || atomic_load(&m->cancelled))
+		return false;
+	memcpy(m->why, why, sizeof(m->why));
+	return true;
+}
+
+/* The target gives up: then it is over. Anything else can be tried again. */
+static enum sevmirror_outcome judge_break(struct source *s, int err)
+{
+	if (atomic_load(&s->m->cancelled)) {
+		session_fail(s->m, err, "stopped in the middle of post-copy");
+		return SEVMIRROR_BROKEN;
+	}
+	return err == -ECANCELED || has_given_up(s) ? SEVMIRROR_LOST : SEVMIRROR_BROKEN;
+}
+
+/* Until the target has the last page and the manifest holds. */
+static enum sevmirror_outcome finish(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int fd = streams_out_fd(s->streams), err = -EINPROGRESS;
+
+	while (err == -EINPROGRESS) {
+		int ready = channel_wait_any(m->control, &fd, 1, SOURCE_REPORT_MS);
+
+		if (ready == 0) {
+			int got = take_message(s, WIRE_PAGE_REQUEST, NULL, 0);
+
+			err = got ? got : err;
+		} else if (ready == 1) {
+			err = streams_out_wait(s->streams, 0, s->frames);
+		} else if (ready != -ETIMEDOUT) {
+			err = ready;
+		}
+		source_report(s, "postcopy");
+	}
+	if (!err)
+		err = manifest_send(m);
+	if (!err)
+		err = send_message(m, WIRE_LAST_PAGE);
+	if (!err)
+		err = await(s, WIRE_LAST_PAGE, &m->summary->postcopy, sizeof(m->summary->postcopy));
+	return err ? judge_break(s, err) : SEVMIRROR_MIGRATED;
+}
+
+enum sevmirror_outcome source_postcopy(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int err = stop_and_go(s);
+
+	if (!err)
+		err = await(s, WIRE_READY, NULL, 0);
+	if (source_find_reason(s, err) || !source_let_go(s))
+		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
+	source_report(s, "commit");
+	err = send_message(m, WIRE_COMMIT);
+	if (!err)
+		err = await(s, WIRE_RUNNING, NULL, 0);
+	if (err == -ECANCELED)
+		return SEVMIRROR_FAILED; /* the target's own word: it does not run the guest and will not */
+	s->postcopy = true;
+	if (err)
+		return SEVMIRROR_UNKNOWN;
+	s->running = clock_ns();
+	session_postcopy(m, true);
+	return finish(s);
+}
+
+/* Prove to be the source that left, have the target prove the same. */
+static int meet_again(struct sevmirror_migration *m)
+{
+	struct wire_recover mine, theirs;
+	int err = recover_make(m, m->control, &mine);
+
+	if (err)
+		return session_fail(m, err, "proving which migration this is: %s", strerror(-err));
+	err = control_send_one(m->control, WIRE_RECOVER, &mine, sizeof(mine), m->timeout_ms);
+	if (err)
+		return session_fail(m, err, "the control connection: %s", strerror(-err));
+	err = control_recv(m->control, WIRE_RECOVER, &theirs, sizeof(theirs), sizeof(theirs), NULL,
+			   m->timeout_ms, m->why, sizeof(m->why));
+	if (err)
+		return err;
+	if (memcmp(mine.nonce, theirs.nonce, sizeof(mine.nonce)) != 0 ||
+	    recover_check(m, m->control, &theirs))
+		return session_fail(m, -EPERM, "what answers there is not this migration's target");
+	return recover_name_streams(m, &mine);
+}
+
+/* What the target lacks is what is to go, whatever was sent before. */
+static int take_missing(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	size_t bytes = m->numbering.npages / 8, len;
+	void *body;
+	int err = control_recv_alloc(m->control, WIRE_MISSING, &body, &len, m->timeout_ms, m->why,
+				     sizeof(m->why));
+
+	if (err)
+		return err;
+	page_set_clear(s->dirty);
+	if (len == 2 * bytes) {
+		page_set_add_bitmap(s->dirty, body);
+		page_set_add_bitmap(s->dirty, (const uint64_t *)body + bytes / 8);
+	} else {
+		err = session_fail(m, -EPROTO, "a MISSING message of %zu bytes", len);
+	}
+	free(body);
+	return err;
+}
+
+enum sevmirror_outcome source_postcopy_again(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int err;
+
+	session_postcopy(m, true);
+	source_report(s, "connect");
+	err = source_connect(m);
+	if (!err)
+		err = meet_again(m);
+	if (!err)
+		err = take_missing(s);
+	if (!err)
+		err = streams_out_create(&s->streams, m, s->dirty);
+	if (err)
+		return s->outcome;
+	/* Whatever was unknown: the target runs the guest, or it would not have answered. */
+	if (!s->running)
+		s->running = clock_ns();
+	streams_out_limit(s->streams, m->source.bandwidth);
+	streams_out_begin(s->streams, true);
+	return finish(s);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the source's side share: source.c up to the hand-over, source_postcopy.c with pages missing. */
+#ifndef LIB_MIGRATE_SOURCE_PRIVATE_H
+#define LIB_MIGRATE_SOURCE_PRIVATE_H
+
+#include "lib/migrate/converge.h"
+#include "lib/migrate/meter.h"
+#include "lib/migrate/source.h"
+#include "lib/migrate/stream_out.h"
+
+#define SOURCE_REPORT_MS 100 /* while pages go */
+
+struct source {
+	struct sevmirror_migration *m;
+	struct peer_certs certs;
+	struct page_set *dirty;
+	struct streams_out *streams;
+	struct streams_out_count before; /* what the streams of earlier connections sent */
+	struct streams_out_count sent; /* those included, as the streams last said */
+	uint64_t first_pages; /* what the first round sent: every page once */
+	struct meter meter;
+	struct converge converge;
+	uint64_t *bitmap; /* what dirty_fetch() fills */
+	uint64_t frames[WIRE_MAX_STREAMS];
+	uint32_t round;
+	uint64_t begin, stopped, running; /* ns */
+	bool logging; /* dirty_start() was called */
+	bool sending; /* the guest's context may be in SUPDATE */
+	bool paused;
+	bool released; /* the disks */
+	bool postcopy; /* COMMIT was sent with pages missing */
+	enum sevmirror_outcome outcome;
+};
+
+void source_report(struct source *s, const char *phase);
+int source_connect(struct sevmirror_migration *m);
+
+/* The guest stops: *state (WIRE_MAX_SECTION bytes, the caller's to wipe and free) gets its state, *len its length; s->dirty is complete. */
+int source_stop(struct source *s, void **state, size_t *len);
+int source_send_state(struct source *s, const void *state, size_t len);
+
+/* A stream that broke is often the echo of what the target says on the control connection: returns err. */
+int source_find_reason(struct source *s, int err);
+
+/* Disks are flushed and released; from a true on there is no way back. */
+bool source_let_go(struct source *s);
+
+/* Go over with what is in s->dirty missing, to the last page (source_postcopy.c). */
+enum sevmirror_outcome source_postcopy(struct source *s);
+
+/* Go on with that after the connection broke; s->outcome is how it ended before. */
+enum sevmirror_outcome source_postcopy_again(struct source *s);
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target's side of post-copy: the guest runs here, and pages that it lacks come as it touches them, the rest behind. When a connection breaks
+ * the guest goes on with what it has, and the same source may come back.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/migrate/address.h"
+#include "lib/migrate/clock.h"
+#include "lib/migrate/control.h"
+#include "lib/migrate/manifest.h"
+#include "lib/migrate/postcopy_in.h"
+#include "lib/migrate/recover.h"
+#include "lib/migrate/target_private.h"
+
+#define NEWCOMER_MS 3000 /* a stranger at the door may take so long */
+
+int target_postcopy_begin(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	size_t words = m->numbering.npages / 64, len;
+	struct postcopy_in *postcopy;
+	uint64_t *bitmaps;
+	int err = postcopy_in_create(&postcopy, m);
+
+	if (err)
+		return err;
+	atomic_store(&m->postcopy, postcopy);
+	err = control_send_one(m->control, WIRE_POSTCOPY, NULL, 0, m->timeout_ms);
+	if (err)
+		return session_fail(m, err, "the control connection: %s", strerror(-err));
+	err = control_recv_alloc(m->control, WIRE_MISSING, (void **)&bitmaps, &len, m->timeout_ms,
+				 m->why, sizeof(m->why));
+	if (err)
+		return err;
+	if (len == 2 * words * sizeof(*bitmaps))
+		err = postcopy_in_begin(postcopy, bitmaps, bitmaps + words);
+	else
+		err = session_fail(m, -EPROTO, "a MISSING message of %zu bytes", len);
+	free(bitmaps);
+	return err;
+}
+
+int target_postcopy_check(struct target *t)
+{
+	if (!postcopy_in_released(t->m->postcopy))
+		return 0;
+	return session_fail(t->m, -EPIPE,
+			    "a page that the guest's state needs did not come in time");
+}
+
+static int send_missing(struct sevmirror_migration *m)
+{
+	size_t words = m->numbering.npages / 64;
+	uint64_t *bitmaps = calloc(2 * words, sizeof(*bitmaps));
+	int err;
+
+	if (!bitmaps)
+		return session_fail(m, -ENOMEM, "out of memory for the missing pages");
+	postcopy_in_bitmaps(m->postcopy, bitmaps, bitmaps + words);
+	err = control_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
+			       m->timeout_ms);
+	free(bitmaps);
+	return err ? session_fail(m, err, "saying which pages are missing: %s", strerror(-err)) : 0;
+}
+
+/* Somebody at the door, maybe the source. A channel and its proof, or NULL. */
+static struct channel *hear_newcomer(struct sevmirror_migration *m, int fd,
+				     struct wire_recover *proof)
+{
+	struct channel *channel;
+	char why[SESSION_WHY_BYTES];
+	int err;
+
+	if (channel_open(&channel, fd, true, &m->security, NEWCOMER_MS, why, sizeof(why)))
+		return NULL;
+	err = control_recv(channel, WIRE_RECOVER, proof, sizeof(*proof), sizeof(*proof), NULL,
+			   NEWCOMER_MS, why, sizeof(why));
+	if (!err && recover_check(m, channel, proof) == 0)
+		return channel;
+	if (!err)
+		control_abort(channel, "this is not the migration that the guest came by");
+	channel_close(channel);
+	return NULL;
+}
+
+/* The source is back: say who this is and what is missing, and take its streams. */
+static int adopt(struct target *t, struct channel *channel, struct wire_recover *proof)
+{
+	struct sevmirror_migration *m = t->m;
+	int err;
+
+	session_set_control(m, channel);
+	err = recover_name_streams(m, proof);
+	if (!err) {
+		err = recover_make(m, channel, proof);
+		if (!err)
+			err = control_send_one(channel, WIRE_RECOVER, proof, sizeof(*proof),
+					       m->timeout_ms);
+		if (err)
+			session_fail(m, err, "answering the source that came back: %s",
+				     strerror(-err));
+	}
+	if (!err)
+		err = send_missing(m);
+	if (!err)
+		err = streams_in_create(&t->streams, m, m->target.listen_fd);
+	if (!err)
+		postcopy_in_connect(m->postcopy);
+	return err;
+}
+
+/* Let go of a connection that broke; what it brought is kept. */
+static void let_go(struct target *t)
+{
+	session_interrupt(t->m); /* also the fault service, if it is just writing */
+	postcopy_in_disconnect(t->m->postcopy);
+	target_disconnect(t);
+	session_drop_control(t->m);
+	free(t->manifest);
+	t->manifest = NULL;
+}
+
+/* Until the source is back, for as long as that takes. newcomer: one that is here already, or NULL. 0, or -ECANCELED. */
+static int await_source(struct target *t, struct channel *newcomer, struct wire_recover *proof)
+{
+	struct sevmirror_migration *m = t->m;
+	char why[SESSION_WHY_BYTES];
+
+	memcpy(why, m->why, sizeof(why));
+	for (;;) {
+		if (newcomer) {
+			session_notice(m);
+			if (adopt(t, newcomer, proof) == 0)
+				return 0;
+			let_go(t);
+			newcomer = NULL;
+		}
+		target_report(t, "broken");
+		while (!newcomer) {
+			int fd = session_accept(m, m->target.listen_fd);
+
+			if (session_cancelled(m)) {
+				memcpy(m->why, why, sizeof(m->why));
+				return -ECANCELED;
+			}
+			if (fd >= 0)
+				newcomer = hear_newcomer(m, fd, proof);
+		}
+	}
+}
+
+/* A message of the source: 1 for its last, 0, or an error. */
+static int take_message(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	uint16_t type;
+	void *body;
+	size_t len;
+	int err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+				   sizeof(m->why));
+
+	if (err)
+		return err;
+	if (type == WIRE_MANIFEST) {
+		free(t->manifest);
+		t->manifest = body;
+		t->manifest_bytes = len;
+		return 0;
+	}
+	free(body);
+	if (type == WIRE_LAST_PAGE && t->manifest)
+		return 1;
+	return session_fail(m, -EPROTO, "%s came in the middle of post-copy", wire_type_name(type));
+}
+
+/* Why the connection is of no use any more, if a stream knows better than the control connection. */
+static int break_reason(struct target *t, int err)
+{
+	struct sevmirror_migration *m = t->m;
+	char why[SESSION_WHY_BYTES];
+
+	if (!session_cancelled(m) && streams_in_error(t->streams, why, sizeof(why)) &&
+	    !strstr(m->why, "gave up"))
+		memcpy(m->why, why, sizeof(m->why));
+	return session_fail(m, err, "the connection to the source: %s", strerror(-err));
+}
+
+/*
+ * One connection, to its end: 0 when the last page is there and the source has said that it was the last. *newcomer: the source came by another
+ * before this one was seen to be broken.
+ */
+static int serve_connection(struct target *t, struct channel **newcomer, struct wire_recover *proof)
+{
+	struct sevmirror_migration *m = t->m;
+	uint64_t quiet_since = clock_ns(), bytes = 0;
+	int fds[3] = { streams_in_failed_fd(t->streams), m->target.listen_fd,
+		       postcopy_in_fd(m->postcopy) };
+	bool last = false;
+
+	for (;;) {
+		int ready, err = 0;
+
+		if (last && postcopy_in_left(m->postcopy) == 0)
+			return 0;
+		/* That nothing is missing is news only while it is waited for. */
+		ready = channel_wait_any(m->control, fds, last ? 3 : 2, TARGET_REPORT_MS);
+		if (ready == 0) {
+			err = take_message(t);
+			last |= err > 0;
+			quiet_since = clock_ns();
+		} else if (ready == 1) {
+			err = -EIO;
+		} else if (ready == 2) {
+			int fd = address_accept(m->target.listen_fd, 0);
+
+			*newcomer = fd >= 0 ? hear_newcomer(m, fd, proof) : NULL;
+			if (*newcomer)
+				return session_fail(m, -EPIPE, "the source came anew");
+		} else if (ready < 0 && ready != -ETIMEDOUT) {
+			err = ready;
+		}
+		target_report(t, "postcopy");
+		if (t->came.bytes != bytes)
+			quiet_since = clock_ns();
+		bytes = t->came.bytes;
+		if (err >= 0 && clock_ns() - quiet_since > (uint64_t)m->timeout_ms * NS_PER_MS)
+			err = session_fail(m, -ETIMEDOUT, "the source sends nothing any more");
+		if (err < 0)
+			return break_reason(t, err);
+	}
+}
+
+/* The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never come. */
+static enum sevmirror_outcome give_up(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+
+	if (m->ops->request_pause)
+		m->ops->request_pause(m->opaque);
+	return SEVMIRROR_LOST;
+}
+
+/* All pages are in place: are they what the source sealed? */
+static enum sevmirror_outcome conclude(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	struct sevmirror_postcopy *numbers = &m->summary->postcopy;
+	int err;
+
+	target_disconnect(t);
+	postcopy_in_numbers(m->postcopy, numbers);
+	err = manifest_check(m, t->manifest, t->manifest_bytes);
+	if (err) {
+		enum sevmirror_outcome outcome = give_up(t);
+
+		postcopy_in_disconnect(m->postcopy);
+		control_abort(m->control, m->why);
+		return outcome;
+	}
+	/* The guest is whole here, whether the source hears of it or not. */
+	(void)postcopy_in_send(m->postcopy, WIRE_LAST_PAGE, numbers, sizeof(*numbers));
+	return SEVMIRROR_MIGRATED;
+}
+
+/* The source said that it gives up, which nothing but its own words can mean. */
+static bool source_gave_up(const struct sevmirror_migration *m, int err)
+{
+	return err == -ECANCELED && !atomic_load(&m->cancelled) && strstr(m->why, "gave up");
+}
+
+enum sevmirror_outcome target_postcopy_finish(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	enum sevmirror_outcome outcome = SEVMIRROR_LOST;
+	int err;
+
+	session_postcopy(m, true);
+	for (;;) {
+		struct channel *newcomer = NULL;
+		struct wire_recover proof;
+
+		err = serve_connection(t, &newcomer, &proof);
+		if (!err)
+			outcome = conclude(t);
+		if (!err || source_gave_up(m, err) || session_cancelled(m))
+			break;
+		let_go(t);
+		if (await_source(t, newcomer, &proof))
+			break;
+	}
+	if (err) {
+		char why[SESSION_WHY_BYTES - 96];
+
+		snprintf(why, sizeof(why), "%.*s", (int)sizeof(why) - 1, m->why);
+		snprintf(m->why, sizeof(m->why),
+			 "%llu pages of the guest never came, and the source is given up: %s",
+			 (unsigned long long)postcopy_in_left(m->postcopy), why);
+		outcome = give_up(t);
+		let_go(t);
+	}
+	session_postcopy(m, false);
+	free(t->manifest);
+	t->manifest = NULL;
+	return outcome;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/kvm/trial.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/cmocka_all.h"
+
+#include "lib/migrate/address.h"
+#include "payloads/dirtier.h"
+
+#define GUEST_RUN 150000 /* us that a guest runs on after it has moved */
+
+static const char *payload_file;
+
+/* In the child: what its progress callback needs. */
+static struct {
+	struct sevmirror_migration *migration;
+	bool cancel_when_broken;
+} target;
+
+static void on_progress(void *opaque, const struct sevmirror_progress *progress)
+{
+	if (target.cancel_when_broken && strcmp(progress->phase, "broken") == 0)
+		sevmirror_migration_cancel(target.migration);
+}
+
+/* The guest's memory will never be whole: its vCPUs, which may wait for pages, end with the process. */
+static void leave(int verdict_fd, const struct trial_verdict *v)
+{
+	_exit(write(verdict_fd, v, sizeof(*v)) == sizeof(*v) ? 0 : 1);
+}
+
+static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *plan)
+{
+	struct sevmirror_target_options options = { .listen_fd = listen_fd,
+						    .timeout = plan->timeout,
+						    .security.insecure = true };
+	struct tiny_host *host = tiny_host_create(payload_file);
+	struct sevmirror_host_ops ops = tiny_host_ops;
+	struct trial_verdict v = { .outcome = SEVMIRROR_FAILED };
+
+	/* A failed assertion in the parent leaves nothing behind. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	tiny_host_fail(host, plan->fail_state_load, plan->fail_disks);
+	ops.progress = on_progress;
+	target.cancel_when_broken = plan->cancel_when_broken;
+	if (sevmirror_target_create(&target.migration, &ops, host, &options, v.summary.error,
+				    sizeof(v.summary.error)))
+		leave(verdict_fd, &v);
+	v.outcome = sevmirror_migration_run(target.migration, &v.summary);
+	v.pause_requested = tiny_host_pause_requested(host);
+	if (v.outcome == SEVMIRROR_LOST) {
+		/* Also when vCPUs wait for pages, this must come to an end. */
+		sevmirror_migration_destroy(target.migration);
+		tiny_host_destroy(host);
+		leave(verdict_fd, &v);
+	}
+	sevmirror_migration_destroy(target.migration);
+	if (v.outcome == SEVMIRROR_MIGRATED) {
+		usleep(GUEST_RUN);
+		v.guest_good = tiny_host_running(host) && tiny_host_finish(host);
+	}
+	tiny_host_destroy(host);
+	leave(verdict_fd, &v);
+}
+
+struct tiny_config trial_dirtier(uint64_t mib, uint32_t nvcpus, uint64_t rate)
+{
+	return (struct tiny_config){
+		.ram_bytes = mib * TRIAL_MIB,
+		.nvcpus = nvcpus,
+		.args = { [DIRTIER_ARG_SEED] = 42,
+			  [DIRTIER_ARG_RATE] = rate,
+			  [DIRTIER_ARG_PATTERN] = DIRTIER_RANDOM,
+			  [DIRTIER_ARG_FILL] = 1 },
+	};
+}
+
+void trial_start(struct trial *t, const char *payload, const struct tiny_config *config,
+		 const struct trial_plan *plan)
+{
+	char why[256];
+	int listen_fd, pipe_fds[2];
+
+	payload_file = payload;
+	memset(t, 0, sizeof(*t));
+	listen_fd = address_listen("127.0.0.1:0", why, sizeof(why));
+	assert_true(listen_fd >= 0);
+	assert_int_equal(address_of(listen_fd, t->address, sizeof(t->address)), 0);
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	fflush(NULL);
+	t->child = fork();
+	assert_true(t->child >= 0);
+	if (t->child == 0)
+		child_main(listen_fd, pipe_fds[1], plan);
+	close(pipe_fds[1]);
+	close(listen_fd);
+	t->verdict_fd = pipe_fds[0];
+	t->source = tiny_host_create(payload);
+	assert_int_equal(tiny_host_launch(t->source, config), 0);
+}
+
+void trial_wait_for_writes(struct trial *t, uint64_t writes)
+{
+	for (int i = 0; i < 60000; i++) {
+		if (tiny_host_writes(t->source) >= writes)
+			return;
+		usleep(1000);
+	}
+	fail_msg("the payload does not write");
+}
+
+/* What can be recovered is kept. */
+static void settle(struct trial *t)
+{
+	if (t->outcome == SEVMIRROR_BROKEN || t->outcome == SEVMIRROR_UNKNOWN)
+		return;
+	sevmirror_migration_destroy(t->migration);
+	t->migration = NULL;
+}
+
+void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishes)
+{
+	struct sevmirror_source_options options = *wishes;
+	char why[256];
+
+	if (!options.address)
+		options.address = t->address;
+	options.security.insecure = true;
+	assert_int_equal(sevmirror_source_create(&t->migration, &tiny_host_ops, t->source, &options,
+						 why, sizeof(why)),
+			 0);
+	t->outcome = sevmirror_migration_run(t->migration, &t->summary);
+	settle(t);
+}
+
+void trial_recover(struct trial *t, const char *address)
+{
+	t->outcome = sevmirror_migration_recover(t->migration, address, &t->summary);
+	settle(t);
+}
+
+struct trial_verdict trial_end(struct trial *t)
+{
+	struct trial_verdict v = { .outcome = SEVMIRROR_FAILED };
+	int status;
+
+	if (t->outcome == SEVMIRROR_FAILED || t->outcome == SEVMIRROR_CANCELLED) {
+		assert_true(tiny_host_running(t->source));
+		assert_false(tiny_host_handed_over(t->source));
+		usleep(GUEST_RUN);
+		assert_true(tiny_host_finish(t->source));
+	} else {
+		assert_false(tiny_host_running(t->source));
+	}
+	(void)!read(t->verdict_fd, &v, sizeof(v));
+	close(t->verdict_fd);
+	assert_int_equal(waitpid(t->child, &status, 0), t->child);
+	if (t->outcome == SEVMIRROR_MIGRATED) {
+		assert_true(tiny_host_handed_over(t->source));
+		assert_int_equal(v.outcome, SEVMIRROR_MIGRATED);
+		assert_true(v.guest_good);
+	} else if (t->outcome != SEVMIRROR_UNKNOWN) {
+		assert_int_not_equal(v.outcome, SEVMIRROR_MIGRATED);
+	}
+	sevmirror_migration_destroy(t->migration);
+	tiny_host_destroy(t->source);
+	return v;
+}

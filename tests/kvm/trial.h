@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One migration between this process and a child, each a tiny host. It ends with the guest at exactly one of them, where it must find every page
+ * as it wrote it last.
+ */
+#ifndef TESTS_KVM_TRIAL_H
+#define TESTS_KVM_TRIAL_H
+
+#include <sys/types.h>
+
+#include <sevmirror/migrate.h>
+
+#include "tests/kvm/tiny_host.h"
+
+#define TRIAL_MIB (1ULL << 20)
+#define TRIAL_MS  1000000ULL
+
+/* What the child does differently. */
+struct trial_plan {
+	int fail_state_load, fail_disks;
+	uint64_t timeout; /* ns, 0: default */
+	unsigned int cancel_when_broken; /* give up when the phase is "broken" */
+};
+
+/* How the child ended. */
+struct trial_verdict {
+	enum sevmirror_outcome outcome;
+	bool guest_good;
+	bool pause_requested;
+	struct sevmirror_summary summary;
+};
+
+struct trial {
+	struct tiny_host *source;
+	pid_t child;
+	int verdict_fd;
+	char address[128];
+	struct sevmirror_migration *migration; /* while it can be recovered */
+	struct sevmirror_summary summary;
+	enum sevmirror_outcome outcome;
+};
+
+/* A payload that dirties and verifies its memory: MiB of RAM, vCPUs, pages written a second (0: as fast as it goes). */
+struct tiny_config trial_dirtier(uint64_t mib, uint32_t nvcpus, uint64_t rate);
+
+/* payload: the dirtier's file. The guest runs when this returns. */
+void trial_start(struct trial *t, const char *payload, const struct tiny_config *config,
+		 const struct trial_plan *plan);
+
+void trial_wait_for_writes(struct trial *t, uint64_t writes);
+
+/* Migrate; wishes->address NULL: the child's. t->outcome and t->summary say how it went. */
+void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishes);
+
+/* After BROKEN or UNKNOWN; address NULL: where it was. */
+void trial_recover(struct trial *t, const char *address);
+
+/* Let the guest finish where it is, and see that it is where the outcome says and nowhere else. */
+struct trial_verdict trial_end(struct trial *t);
+
+#endif
