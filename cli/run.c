@@ -94,10 +94,6 @@ static int choose_sev(struct run *run, struct why *why)
 /* Set the machine up on this host; what fails here is the host's. */
 static int set_up(struct run *run, struct why *why)
 {
-	int err;
-
-	if ((err = choose_sev(run, why)) || (err = guest_open(&run->guest, run->options.name, why)))
-		return err;
 	run->options.machine.console_in = console_guest_in(run->guest.console);
 	run->options.machine.console_out = console_guest_out(run->guest.console);
 	return machine_create(&run->machine, &run->options.machine, why);
@@ -125,7 +121,7 @@ static int check_files(const struct run *run, struct why *why)
 		if (paths[i] && access(paths[i], R_OK) < 0)
 			return why_errno(why, "%s", paths[i]);
 	}
-	return 0;
+	return machine_check_disks(&run->options.machine, why);
 }
 
 static int run_guest(int argc, char **argv)
@@ -137,6 +133,10 @@ static int run_guest(int argc, char **argv)
 	if (!run_options_parse(&run.options, argc, argv, &code))
 		return code;
 	if (check_files(&run, &why) || read_owner(&run, &why))
+		code = CLI_FAILURE;
+	else if (choose_sev(&run, &why))
+		code = CLI_UNSUPPORTED;
+	else if (guest_open(&run.guest, run.options.name, &why))
 		code = CLI_FAILURE;
 	else if (set_up(&run, &why))
 		code = CLI_UNSUPPORTED;
@@ -151,9 +151,11 @@ static int run_guest(int argc, char **argv)
 
 static const struct cli_status_text statuses[] = {
 	{ CLI_OK, "the guest powered off" },
-	{ CLI_FAILURE, "it could not be started" },
+	{ CLI_FAILURE,
+	  "it could not be started: a file, a disk or the name, as standard error says" },
 	{ CLI_USAGE, "wrong or missing arguments" },
-	{ CLI_UNSUPPORTED, "this host cannot run it" },
+	{ CLI_UNSUPPORTED,
+	  "this host cannot run it: it lacks KVM, SEV, an interface, a limit or a permission" },
 	{ CLI_GUEST_REBOOT,
 	  "the guest asked for a reboot (which ends it: an SEV guest cannot be reset in place)" },
 	{ CLI_GUEST_CRASH, "it crashed" },

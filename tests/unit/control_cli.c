@@ -203,6 +203,30 @@ static void each_command_has_help(void **state)
 	}
 }
 
+/* What is wrong with the files is not this host's fault, and is said before the host is looked at. */
+static void run_refuses_files_that_will_not_do(void **state)
+{
+	/* the shell that runs it expands the variable */
+	static const struct {
+		const char *arguments, *says;
+	} cases[] = {
+		{ "run --kernel $SEVMIRROR_RUNTIME_DIR/none", "/none: No such file" },
+		{ "run --kernel /bin/sh --initrd $SEVMIRROR_RUNTIME_DIR/none",
+		  "/none: No such file" },
+		{ "run --kernel /bin/sh --disk $SEVMIRROR_RUNTIME_DIR/none",
+		  "/none: No such file" },
+		{ "run --kernel /bin/sh --disk $SEVMIRROR_RUNTIME_DIR,ro",
+		  "neither a file nor a block device" },
+		{ "run --kernel /bin/sh --disk /dev/null", "neither a file nor a block device" },
+	};
+	char out[4096];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(run(cases[i].arguments, out, sizeof(out)), 1);
+		assert_says(out, cases[i].says);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +235,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(a_secret_is_passed_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
 		cmocka_unit_test(each_command_has_help),
+		cmocka_unit_test(run_refuses_files_that_will_not_do),
 	};
 	int failed;
 

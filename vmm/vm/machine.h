@@ -48,6 +48,9 @@ struct machine_boot {
 	const struct sev_owner_start *owner; /* may be NULL */
 };
 
+/* Can the disks be opened, and has nobody else opened them? Before the host is asked for anything. */
+int machine_check_disks(const struct machine_config *config, struct why *why);
+
 int machine_create(struct machine **machine, const struct machine_config *config, struct why *why);
 
 /* Ends the guest if it runs. NULL is allowed. */

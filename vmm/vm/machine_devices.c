@@ -79,6 +79,22 @@ static int disk_failed(const char *path, int err, struct why *why)
 	return why_set(why, err, "the disk %s: %s", path, strerror(-err));
 }
 
+int machine_check_disks(const struct machine_config *config, struct why *why)
+{
+	for (unsigned int i = 0; i < config->ndisks; i++) {
+		const struct machine_disk *disk = &config->disks[i];
+		const struct virtio_blk_options options = { .path = disk->path,
+							    .read_only = disk->read_only };
+		struct virtio_model *model;
+		int err = virtio_blk_create(&model, &options);
+
+		if (err)
+			return disk_failed(disk->path, err, why);
+		model->ops->destroy(model);
+	}
+	return 0;
+}
+
 static int add_disk(struct machine *machine, unsigned int i, unsigned int *slot, struct why *why)
 {
 	const struct machine_disk *disk = &machine->config.disks[i];
