@@ -133,15 +133,21 @@ static void virtio_work(struct virtio *v)
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* What to wait for besides the kick: nothing while no work may be done, or poll() would not wait. */
-static int virtio_wait_fd(struct virtio *v, bool *stop)
+/* What to wait for besides the kick, and how long: nothing while no work may be done, or poll() would not wait. */
+static int virtio_wait_fd(struct virtio *v, int *wait_ms, bool *stop)
 {
+	const struct virtio_model_ops *ops = v->model->ops;
 	int fd = -1;
 
+	*wait_ms = -1;
 	pthread_mutex_lock(&v->lock);
 	*stop = v->stop;
-	if (!v->stop && v->model->ops->wait_fd && virtio_runnable(v))
-		fd = v->model->ops->wait_fd(v->model);
+	if (!v->stop && virtio_runnable(v)) {
+		if (ops->wait_fd)
+			fd = ops->wait_fd(v->model);
+		if (ops->wait_ms)
+			*wait_ms = ops->wait_ms(v->model);
+	}
 	pthread_mutex_unlock(&v->lock);
 	return fd;
 }
@@ -149,6 +155,7 @@ static int virtio_wait_fd(struct virtio *v, bool *stop)
 static void *virtio_worker(void *arg)
 {
 	struct virtio *v = arg;
+	int wait_ms;
 	bool stop;
 
 	for (;;) {
@@ -156,10 +163,10 @@ static void *virtio_worker(void *arg)
 					 { .events = POLLIN } };
 		uint64_t count;
 
-		fds[1].fd = virtio_wait_fd(v, &stop);
+		fds[1].fd = virtio_wait_fd(v, &wait_ms, &stop);
 		if (stop)
 			return NULL;
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, 2, wait_ms) < 0)
 			continue;
 		if (fds[0].revents && read(v->kick_fd, &count, sizeof(count)) < 0)
 			continue;

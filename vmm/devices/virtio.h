@@ -47,6 +47,9 @@ struct virtio_model_ops {
 	 */
 	int (*wait_fd)(struct virtio_model *model);
 
+	/* After how many milliseconds work() is called though nothing has happened; -1: never. Asked with wait_fd(). NULL: never. */
+	int (*wait_ms)(struct virtio_model *model);
+
 	void (*reset)(struct virtio_model *model); /* work() is not running. NULL: nothing */
 	int (*flush)(struct virtio_model
 			     *model); /* at quiesce, after work() has stopped. NULL: nothing */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { QUEUE_RX, QUEUE_TX, QUEUE_CTRL, QUEUES };
@@ -18,13 +19,22 @@ enum { QUEUE_RX, QUEUE_TX, QUEUE_CTRL, QUEUES };
 #define HEADER_BYTES	sizeof(struct virtio_net_hdr_v1)
 #define BURST		256 /* frames in one direction before the other has its turn */
 
+/*
+ * A migrated guest makes itself known more than once, since frames get lost while a network learns: so long after the one before, ms. The
+ * times are those of QEMU's announce-self.
+ */
+static const unsigned int announce_after[] = { 0, 50, 150, 250, 350 };
+#define ANNOUNCEMENTS (sizeof(announce_after) / sizeof(announce_after[0]))
+
 struct virtio_net {
 	struct virtio_model model;
 	int fd;
 	uint8_t mac[VIRTIO_NET_MAC_BYTES];
 	uint16_t status; /* VIRTIO_NET_S_...; the config space is read by vCPUs, so atomic */
 	bool rx_waits; /* the guest has buffers: frames are welcome. Worker thread */
-	bool announce; /* a state was loaded: make ourselves known at resume() */
+	/* Of announce_after: how many are over, and when the next one is due, by CLOCK_MONOTONIC in ms. The worker's, or while it is parked. */
+	unsigned int announced;
+	int64_t announce_at;
 	struct virtq_chain chain;
 	uint8_t frame[FRAME_BYTES_MAX];
 	pthread_mutex_t stats_lock;
@@ -182,11 +192,65 @@ static uint32_t net_handle_ctrl(struct virtio_net *n, struct virtqueue *vq)
 	return virtq_chain_write(vq, &n->chain, 0, &ack, sizeof(ack)) ? sizeof(ack) : 0;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/*
+ * A reverse ARP request (RFC 903) from the guest's address to everyone, as hypervisors send it after a migration: switches learn the
+ * new port of the address although the guest has sent nothing yet.
+ */
+static void net_send_rarp(struct virtio_net *n)
+{
+	uint8_t frame[60] = { 0 };
+	static const uint8_t arp[] = { 0x80, 0x35, 0, 1, 0x08, 0, 6, 4, 0, 3 };
+
+	memset(frame, 0xff, ETH_ALEN);
+	memcpy(frame + 6, n->mac, ETH_ALEN);
+	memcpy(frame + 12, arp, sizeof(arp));
+	memcpy(frame + 22, n->mac, ETH_ALEN); /* the sender's hardware address */
+	memcpy(frame + 32, n->mac,
+	       ETH_ALEN); /* the target's, whose protocol address is asked for */
+	if (write(n->fd, frame, sizeof(frame)) < 0)
+		net_count(n, &n->stats.tx_dropped, NULL, 0);
+}
+
+/* One announcement, if it is due: a guest that knows how is asked to make its addresses known itself, and the host's frame goes. */
+static void net_announce(struct virtio_net *n)
+{
+	int64_t now = now_ms();
+
+	if (n->announced == ANNOUNCEMENTS || now < n->announce_at)
+		return;
+	if (virtio_has_feature(n->model.virtio, VIRTIO_NET_F_GUEST_ANNOUNCE)) {
+		__atomic_or_fetch(&n->status, VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
+		virtio_config_changed(n->model.virtio);
+	}
+	net_send_rarp(n);
+	if (++n->announced < ANNOUNCEMENTS)
+		n->announce_at = now + announce_after[n->announced];
+}
+
+static int net_wait_ms(struct virtio_model *model)
+{
+	struct virtio_net *n = to_net(model);
+	int64_t left = n->announce_at - now_ms();
+
+	if (n->announced == ANNOUNCEMENTS)
+		return -1;
+	return left > 0 ? (int)left : 0;
+}
+
 static int net_work(struct virtio_model *model)
 {
 	struct virtio_net *n = to_net(model);
 	int more;
 
+	net_announce(n);
 	do {
 		int ret = net_work_rx(n);
 
@@ -215,40 +279,17 @@ static void net_reset(struct virtio_model *model)
 	struct virtio_net *n = to_net(model);
 
 	n->rx_waits = false;
+	n->announced = ANNOUNCEMENTS;
 	__atomic_store_n(&n->status, VIRTIO_NET_S_LINK_UP, __ATOMIC_RELAXED);
 }
 
-/*
- * A reverse ARP request (RFC 903) from the guest's address to everyone, as hypervisors send it after a migration: switches learn the
- * new port of the address although the guest has sent nothing yet. Sent again by nobody: the guest's own announcement follows.
- */
-static void net_send_rarp(struct virtio_net *n)
-{
-	uint8_t frame[60] = { 0 };
-	static const uint8_t arp[] = { 0x80, 0x35, 0, 1, 0x08, 0, 6, 4, 0, 3 };
-
-	memset(frame, 0xff, ETH_ALEN);
-	memcpy(frame + 6, n->mac, ETH_ALEN);
-	memcpy(frame + 12, arp, sizeof(arp));
-	memcpy(frame + 22, n->mac, ETH_ALEN); /* the sender's hardware address */
-	memcpy(frame + 32, n->mac,
-	       ETH_ALEN); /* the target's, whose protocol address is asked for */
-	if (write(n->fd, frame, sizeof(frame)) < 0)
-		net_count(n, &n->stats.tx_dropped, NULL, 0);
-}
-
+/* The first announcement goes before the guest's first instruction here, whatever state its driver is in. */
 static void net_resume(struct virtio_model *model)
 {
 	struct virtio_net *n = to_net(model);
 
-	if (!n->announce)
-		return;
-	n->announce = false;
-	net_send_rarp(n);
-	if (!virtio_has_feature(model->virtio, VIRTIO_NET_F_GUEST_ANNOUNCE))
-		return;
-	__atomic_or_fetch(&n->status, VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
-	virtio_config_changed(model->virtio);
+	if (!n->announced)
+		net_announce(n);
 }
 
 static void net_save(struct virtio_model *model, struct state_writer *w)
@@ -273,7 +314,8 @@ static int net_load(struct virtio_model *model, struct state_reader *r)
 	memcpy(n->mac, mac, sizeof(mac));
 	__atomic_store_n(&n->status, status, __ATOMIC_RELAXED);
 	n->rx_waits = false;
-	n->announce = true;
+	n->announced = 0;
+	n->announce_at = 0;
 	return 0;
 }
 
@@ -295,6 +337,7 @@ static const struct virtio_model_ops net_ops = {
 	.config = net_config,
 	.work = net_work,
 	.wait_fd = net_wait_fd,
+	.wait_ms = net_wait_ms,
 	.reset = net_reset,
 	.resume = net_resume,
 	.save = net_save,
@@ -321,6 +364,7 @@ int virtio_net_create(struct virtio_model **model, int fd, const uint8_t mac[VIR
 	n->fd = fd;
 	memcpy(n->mac, mac, sizeof(n->mac));
 	n->status = VIRTIO_NET_S_LINK_UP;
+	n->announced = ANNOUNCEMENTS;
 	pthread_mutex_init(&n->stats_lock, NULL);
 	*model = &n->model;
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * virtio-net (virtio 1.2, 5.1) on a tap: one pair of queues, no offloads, VIRTIO_NET_F_GUEST_ANNOUNCE. After a migration the device
- * tells the network where the guest is now, by a RARP frame of its own and by asking the guest to announce itself.
+ * tells the network where the guest is now, several times within a second: by a RARP frame of its own and by asking the guest to announce
+ * itself.
  */
 #ifndef VMM_DEVICES_VIRTIO_NET_H
 #define VMM_DEVICES_VIRTIO_NET_H
