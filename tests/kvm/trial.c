@@ -118,6 +118,15 @@ void trial_wait_for_writes(struct trial *t, uint64_t writes)
 	fail_msg("the payload does not write");
 }
 
+/* In the parent: the trial whose progress is asked for, and the table that asks. */
+static struct trial *watched;
+static struct sevmirror_host_ops source_ops;
+
+static void on_source_progress(void *opaque, const struct sevmirror_progress *progress)
+{
+	watched->progress(watched, progress);
+}
+
 /* What can be recovered is kept. */
 static void settle(struct trial *t)
 {
@@ -135,7 +144,12 @@ void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishe
 	if (!options.address)
 		options.address = t->address;
 	options.security.insecure = true;
-	assert_int_equal(sevmirror_source_create(&t->migration, &tiny_host_ops, t->source, &options,
+	source_ops = tiny_host_ops;
+	if (t->progress) {
+		watched = t;
+		source_ops.progress = on_source_progress;
+	}
+	assert_int_equal(sevmirror_source_create(&t->migration, &source_ops, t->source, &options,
 						 why, sizeof(why)),
 			 0);
 	t->outcome = sevmirror_migration_run(t->migration, &t->summary);
