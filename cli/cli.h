@@ -116,6 +116,7 @@ extern const struct cli_command cli_measurement;
 extern const struct cli_command cli_inject_secret;
 extern const struct cli_command cli_migrate;
 extern const struct cli_command cli_receive;
+extern const struct cli_command cli_mirror;
 extern const struct cli_command cli_owner;
 extern const struct cli_command cli_platform;
 extern const struct cli_command cli_doctor;

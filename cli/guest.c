@@ -9,7 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "payloads/sdk/payload.h"
+#include "cli/payload_log.h"
 
 #define PAYLOAD_LOG_POLL_MS 100
 
@@ -40,21 +40,12 @@ int guest_open(struct guest *guest, const char *name, struct why *why)
 	return console_open(&guest->console, why);
 }
 
-/* What the payload has logged since; the log is a ring that it writes at any time. */
 static void show_payload_log(struct guest *guest, const struct vm *vm)
 {
 	const struct payload_shared *shared = vm ? vm_payload_shared(vm) : NULL;
-	uint64_t written, i;
 
-	if (!shared)
-		return;
-	written = __atomic_load_n(&shared->log_written, __ATOMIC_ACQUIRE);
-	if (written - guest->log_shown > PAYLOAD_LOG_BYTES)
-		guest->log_shown = written - PAYLOAD_LOG_BYTES;
-	for (i = guest->log_shown; i < written; i++)
-		putchar(shared->log[i % PAYLOAD_LOG_BYTES]);
-	guest->log_shown = written;
-	fflush(stdout);
+	if (shared)
+		payload_log_show(shared, &guest->log_shown, stdout);
 }
 
 /* What a payload had logged before it came was shown where it was. */

@@ -26,6 +26,8 @@ static const struct cli_option options[] = {
 	{ "cpus", 'c', "N", NULL, "virtual CPUs (default: 1)" },
 	{ "payload", 'p', "FILE", "@file", "a ring-3 program instead of a kernel" },
 	{ "arg", 'a', "NUMBER", NULL, "an argument of the payload; as often as it has some" },
+	{ "mirror-payload", 'M', "FILE", "@file",
+	  "what runs in the guest's mirrors, as for 'sevmirror run'" },
 	{ "tsc-khz", 't', "N", NULL,
 	  "for a payload: the frequency of the host's TSC, which it is told" },
 	{ "dump-image", 'd', "FILE", "@file",
@@ -96,7 +98,7 @@ static int measure(const struct request *request)
 	struct why why = { "" };
 	int code;
 
-	if (machine_image_create(&image, &request->config, &request->boot, &why)) {
+	if (machine_image_create(&image, NULL, &request->config, &request->boot, &why)) {
 		cli_error("%s", why.text);
 		return CLI_FAILURE;
 	}
@@ -185,6 +187,9 @@ static int parse_one(int c, const char *command, const char *arg, struct request
 		return parse_cpus(command, arg, request);
 	case 'p':
 		request->boot.payload = arg;
+		return CLI_OK;
+	case 'M':
+		request->boot.mirror_payload = arg;
 		return CLI_OK;
 	case 'a':
 		return parse_arg(command, arg, request);

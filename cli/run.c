@@ -114,7 +114,8 @@ static int boot(struct run *run, struct why *why)
 static int check_files(const struct run *run, struct why *why)
 {
 	const struct machine_boot *boot = &run->options.boot;
-	const char *const paths[] = { boot->kernel, boot->initrd, boot->payload };
+	const char *const paths[] = { boot->kernel, boot->initrd, boot->payload,
+				      boot->mirror_payload };
 	size_t i;
 
 	for (i = 0; i < sizeof(paths) / sizeof(*paths); i++) {

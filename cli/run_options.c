@@ -19,6 +19,7 @@ enum option_id {
 	OPT_CMDLINE,
 	OPT_PAYLOAD,
 	OPT_ARG,
+	OPT_MIRROR_PAYLOAD,
 	OPT_MEMORY,
 	OPT_CPUS,
 	OPT_HUGEPAGES,
@@ -40,6 +41,9 @@ const struct cli_option run_option_list[] = {
 	{ "payload", OPT_PAYLOAD, "FILE", "@file",
 	  "run this ring-3 ELF program instead of a kernel" },
 	{ "arg", OPT_ARG, "NUMBER", NULL, "an argument of the payload; as often as it has some" },
+	{ "mirror-payload", OPT_MIRROR_PAYLOAD, "FILE", "@file",
+	  "a workload that 'sevmirror mirror attach NAME' runs in a mirror of the guest: part of its "
+	  "launch image, so measured" },
 	{ "memory", OPT_MEMORY, "SIZE", NULL, "guest memory, a multiple of 2M (default: 256M)" },
 	{ "cpus", OPT_CPUS, "N", NULL, "virtual CPUs (default: 1)" },
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL, "back the memory by 2 MiB pages" },
@@ -223,6 +227,9 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 		return 0;
 	case OPT_ARG:
 		return parse_arg(options, nargs, arg, why);
+	case OPT_MIRROR_PAYLOAD:
+		options->boot.mirror_payload = arg;
+		return 0;
 	case OPT_MEMORY:
 		return parse_memory(options, arg, why);
 	case OPT_CPUS:

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ANSWER_MS 30000
 
@@ -36,8 +37,8 @@ static int exit_code(const struct control_error *err)
 	return CLI_FAILURE;
 }
 
-int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
-	   struct control_error *err)
+static int call(const char *name, const char *command, json_t *args, json_t **ret,
+		struct control_fds *fds, struct control_error *err)
 {
 	struct control_client *client = NULL;
 	int failed = control_client_open(&client, name, err);
@@ -45,10 +46,15 @@ int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
 	if (failed)
 		json_decref(args);
 	else
-		failed =
-			control_client_call(client, command, args, NULL, ANSWER_MS, ret, NULL, err);
+		failed = control_client_call(client, command, args, NULL, ANSWER_MS, ret, fds, err);
 	control_client_close(client);
 	return failed;
+}
+
+int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
+	   struct control_error *err)
+{
+	return call(name, command, args, ret, NULL, err);
 }
 
 int vm_failed(const struct control_error *err)
@@ -62,6 +68,25 @@ int vm_call(const char *name, const char *command, json_t *args, json_t **ret)
 	struct control_error err = { 0 };
 
 	return vm_try(name, command, args, ret, &err) ? vm_failed(&err) : CLI_OK;
+}
+
+int vm_call_fd(const char *name, const char *command, json_t *args, json_t **ret, int *fd)
+{
+	struct control_error err = { 0 };
+	struct control_fds fds = { 0 };
+
+	if (call(name, command, args, ret, &fds, &err))
+		return vm_failed(&err);
+	if (fds.count == 1) {
+		*fd = fds.fd[0];
+		return CLI_OK;
+	}
+	while (fds.count)
+		close(fds.fd[--fds.count]);
+	json_decref(*ret);
+	*ret = NULL;
+	cli_error("%s: the reply to %s lacks its descriptor", name, command);
+	return CLI_FAILURE;
 }
 
 int vm_command(const struct vm_request *request, const char *command, json_t *args,

@@ -30,6 +30,9 @@ int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
 	   struct control_error *err);
 int vm_failed(const struct control_error *err);
 
+/* vm_call() for a command whose reply comes with a descriptor: in *fd, the caller's. */
+int vm_call_fd(const char *name, const char *command, json_t *args, json_t **ret, int *fd);
+
 /* The same for a command that returns nothing: prints done (a word for people) or, for machines, {}. */
 int vm_command(const struct vm_request *request, const char *command, json_t *args,
 	       const char *done);

@@ -69,7 +69,16 @@ void xaes_derive(const struct cmac_key *key, const uint8_t nonce[XAES_NONCE_BYTE
 /* The IV for one of the messages that share a nonce's derived key: the nonce with index XORed into its last 4 bytes. */
 void xaes_iv(uint8_t iv[GCM_IV_BYTES], const uint8_t nonce[XAES_NONCE_BYTES], uint32_t index);
 
-/* sha256.c: HKDF-SHA-256 (RFC 5869), outputs of one hash at most. */
+/* sha256.c: SHA-256 (FIPS 180-4); input is read once, final wipes. HKDF-SHA-256 (RFC 5869), outputs of one hash at most. */
+struct sha256 {
+	uint32_t digest[8] __attribute__((aligned(16)));
+	uint8_t block[64] __attribute__((aligned(16)));
+	uint64_t bytes;
+};
+
+void sha256_init(struct sha256 *sha);
+void sha256_update(struct sha256 *sha, const void *data, size_t bytes);
+void sha256_final(struct sha256 *sha, uint8_t out[32]);
 void hkdf_extract(uint8_t prk[32], const void *salt, size_t salt_bytes, const void *secret,
 		  size_t secret_bytes);
 void hkdf_expand(uint8_t out[32], const uint8_t prk[32], const char *label);

@@ -4,13 +4,7 @@
 /* intel-ipsec-mb's block function: SSE, for any CPU that has AES-NI. */
 void sha256_block_sse(const void *block, uint32_t digest[8]);
 
-struct sha256 {
-	uint32_t digest[8] __attribute__((aligned(16)));
-	uint8_t block[64] __attribute__((aligned(16)));
-	uint64_t bytes;
-};
-
-static void sha256_init(struct sha256 *sha)
+void sha256_init(struct sha256 *sha)
 {
 	static const uint32_t start[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
 					   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
@@ -19,7 +13,7 @@ static void sha256_init(struct sha256 *sha)
 	sha->bytes = 0;
 }
 
-static void sha256_update(struct sha256 *sha, const void *data, size_t bytes)
+void sha256_update(struct sha256 *sha, const void *data, size_t bytes)
 {
 	const uint8_t *at = data;
 
@@ -36,7 +30,7 @@ static void sha256_update(struct sha256 *sha, const void *data, size_t bytes)
 	}
 }
 
-static void sha256_final(struct sha256 *sha, uint8_t out[32])
+void sha256_final(struct sha256 *sha, uint8_t out[32])
 {
 	static const uint8_t padding[64] = { 0x80 };
 	uint64_t bits = __builtin_bswap64(sha->bytes * 8);

@@ -50,7 +50,8 @@ static void fill_e820(struct boot_params *params, const struct launch_config *co
 	e820_add(params, LAYOUT_ACPI_GPA, LAYOUT_ACPI_GPA + LAYOUT_ACPI_BYTES, E820_ACPI);
 	e820_add(params, LAYOUT_EXTENDED_GPA, ram.usable_end, E820_RAM);
 	if (helper) {
-		e820_add(params, helper->gpa, helper->gpa + helper->bytes, E820_RESERVED);
+		/* The workload's, if there is one, lies in front of it. */
+		e820_add(params, ram.usable_end, helper->gpa + helper->bytes, E820_RESERVED);
 		e820_add(params, helper->gpa + helper->bytes, ram.low_end, E820_RAM);
 	}
 	e820_add(params, GUEST_HIGH_RAM_GPA, GUEST_HIGH_RAM_GPA + ram.high_bytes, E820_RAM);

@@ -8,6 +8,7 @@
 #include "lib/mirror/region.h"
 #include "launch/image_private.h"
 #include "launch/layout.h"
+#include "launch/workload.h"
 
 void launch_ram(struct launch_ram *ram, const struct launch_config *config)
 {
@@ -18,6 +19,8 @@ void launch_ram(struct launch_ram *ram, const struct launch_config *config)
 	ram->low_end = low;
 	ram->high_bytes = config->memory_bytes - low;
 	ram->usable_end = config->helper ? config->helper->gpa : low;
+	if (config->workload)
+		ram->usable_end = config->workload->plan.gpa;
 }
 
 uint8_t *launch_segment_add(struct launch_image *image, const char *what, uint64_t gpa,
@@ -74,6 +77,11 @@ static int check_config(const struct launch_config *config, struct why *why)
 		       helper->gpa > ram.low_end || helper->bytes > ram.low_end - helper->gpa ||
 		       helper->core_bytes > helper->bytes))
 		return why_set(why, -EINVAL, "the helper region does not lie in RAM below 4 GiB");
+	if (config->workload &&
+	    (!helper || !workload_plan_ok(&config->workload->plan, helper->gpa) ||
+	     config->workload->len > config->workload->plan.bytes))
+		return why_set(why, -EINVAL,
+			       "the mirror payload's region does not lie in front of the helper's");
 	return 0;
 }
 
@@ -127,6 +135,12 @@ int launch_image_create(struct launch_image **imagep, const struct launch_config
 		struct launch_blob core = { config->helper_core, config->helper->core_bytes };
 
 		err = launch_segment_copy(image, "helper core", config->helper->gpa, core, why);
+	}
+	if (!err && config->workload) {
+		struct launch_blob region = { config->workload->bytes, config->workload->len };
+
+		err = launch_segment_copy(image, "mirror payload", config->workload->plan.gpa,
+					  region, why);
 	}
 	if (!err)
 		err = put_in_order(image, config, why);

@@ -13,6 +13,7 @@
 #include "lib/util/why.h"
 
 struct region_plan;
+struct launch_workload;
 
 /* A file's content. bytes may be NULL when len is 0. */
 struct launch_blob {
@@ -42,6 +43,10 @@ struct launch_config {
 	/* The Migration Helper's region and the bytes of its core (lib/mirror/region.h), or NULL: a guest that cannot have one. */
 	const struct region_plan *helper;
 	const void *helper_core; /* helper->core_bytes */
+
+	/* Run in the guest's mirrors: an ELF program with a note (payloads/sdk/payload.h), for launch_workload_make() (workload.h). */
+	struct launch_blob mirror_payload; /* empty: none */
+	const struct launch_workload *workload; /* what that made of it, or NULL */
 };
 
 struct launch_segment {

@@ -13,6 +13,7 @@
 #define PTE_ACCESSED  (1ULL << 5)
 #define PTE_DIRTY     (1ULL << 6)
 #define PTE_LARGE     (1ULL << 7)
+#define PTE_NX	      (1ULL << 63)
 #define PTE_ADDR_MASK 0x000ffffffffff000ULL
 #define LARGE_BYTES   (2ULL << 20)
 
@@ -77,15 +78,49 @@ int page_tables_init(struct page_tables *tables)
 	return new_table(tables) == SIZE_MAX ? -ENOSPC : 0;
 }
 
+/* The entry of a page; A and D are preset, so that no CPU ever writes the tables. */
+static uint64_t leaf(const struct page_tables *tables, uint64_t gpa, unsigned int access)
+{
+	uint64_t entry = gpa | PTE_PRESENT | PTE_ACCESSED | PTE_DIRTY;
+
+	entry |= tables->user ? PTE_USER : 0;
+	entry |= access & PAGE_WRITE ? PTE_WRITE : 0;
+	entry |= access & PAGE_EXECUTE ? 0 : PTE_NX;
+	return entry | (access & PAGE_SHARED ? 0 : tables->c_mask);
+}
+
 int page_tables_map(struct page_tables *tables, uint64_t gpa, uint64_t len)
 {
-	uint64_t end = gpa + len, *entry;
+	return page_tables_map_large(tables, gpa, gpa, len, PAGE_WRITE | PAGE_EXECUTE);
+}
 
-	for (; gpa < end; gpa += LARGE_BYTES) {
-		entry = directory_entry(tables, gpa, true);
+int page_tables_map_large(struct page_tables *tables, uint64_t va, uint64_t gpa, uint64_t len,
+			  unsigned int access)
+{
+	uint64_t offset, *entry;
+
+	for (offset = 0; offset < len; offset += LARGE_BYTES) {
+		entry = directory_entry(tables, va + offset, true);
 		if (!entry)
 			return -ENOSPC;
-		*entry = htole64(gpa | flags(tables) | PTE_DIRTY | PTE_LARGE | tables->c_mask);
+		*entry = htole64(leaf(tables, gpa + offset, access) | PTE_LARGE);
+	}
+	return 0;
+}
+
+int page_tables_map_small(struct page_tables *tables, uint64_t va, uint64_t gpa, uint64_t len,
+			  unsigned int access)
+{
+	uint64_t offset, *entry;
+	size_t table;
+
+	for (offset = 0; offset < len; offset += TABLE_BYTES) {
+		entry = directory_entry(tables, va + offset, true);
+		table = entry ? next_table(tables, entry, true) : SIZE_MAX;
+		if (table == SIZE_MAX)
+			return -ENOSPC;
+		table_at(tables, table)[index_of(va + offset, 12)] =
+			htole64(leaf(tables, gpa + offset, access));
 	}
 	return 0;
 }
@@ -93,7 +128,7 @@ int page_tables_map(struct page_tables *tables, uint64_t gpa, uint64_t len)
 int page_tables_share(struct page_tables *tables, uint64_t gpa)
 {
 	uint64_t base = gpa & ~(LARGE_BYTES - 1), *entry, *pages;
-	uint64_t leaf = flags(tables) | PTE_DIRTY;
+	const unsigned int access = PAGE_WRITE | PAGE_EXECUTE;
 	size_t offset, i;
 
 	entry = directory_entry(tables, gpa, false);
@@ -105,11 +140,11 @@ int page_tables_share(struct page_tables *tables, uint64_t gpa)
 			return -ENOSPC;
 		pages = table_at(tables, offset);
 		for (i = 0; i < ENTRIES; i++)
-			pages[i] = htole64((base + i * TABLE_BYTES) | leaf | tables->c_mask);
+			pages[i] = htole64(leaf(tables, base + i * TABLE_BYTES, access));
 		*entry = htole64((tables->gpa + offset) | flags(tables) | tables->c_mask);
 	} else {
 		pages = table_at(tables, next_table(tables, entry, false));
 	}
-	pages[index_of(gpa, 12)] = htole64((gpa & ~0xfffULL) | leaf);
+	pages[index_of(gpa, 12)] = htole64(leaf(tables, gpa & ~0xfffULL, access | PAGE_SHARED));
 	return 0;
 }

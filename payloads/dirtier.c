@@ -169,7 +169,7 @@ static void turn(struct dirtier *d, struct part *part)
 static struct part private_part(const struct payload_params *params, unsigned int vcpu)
 {
 	uint64_t pages = params->work_bytes / PAGE_BYTES / params->vcpus;
-	uint64_t base = params->work_gpa + vcpu * pages * PAGE_BYTES;
+	uint64_t base = params->work_va + vcpu * pages * PAGE_BYTES;
 	uint64_t table = (pages * sizeof(uint32_t) + PAGE_BYTES - 1) / PAGE_BYTES;
 	uint64_t set = params->args[DIRTIER_ARG_WORKING_SET] / PAGE_BYTES / params->vcpus;
 	struct part part = { .generations = (uint32_t *)base,
@@ -183,7 +183,7 @@ static struct part private_part(const struct payload_params *params, unsigned in
 static struct part shared_part(const struct payload_params *params, unsigned int vcpu)
 {
 	struct part part = { .generations = shared_generations,
-			     .pages = (uint64_t *)(params->shared_gpa + PAGE_BYTES) };
+			     .pages = (uint64_t *)(params->shared_va + PAGE_BYTES) };
 
 	if (vcpu || !params->args[DIRTIER_ARG_SHARED])
 		return part;

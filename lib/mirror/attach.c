@@ -7,9 +7,12 @@
 #include <unistd.h>
 
 #define OFFER_MAGIC 0x464f524d564d5653ULL /* "SVMVMROF" */
-#define FDS_MAX	    (1 + REGION_RAM_MAX)
+#define FDS_MAX	    (2 + REGION_RAM_MAX)
 
-/* On the wire. RAM files come first among the descriptors, in order, then the VM's if there is one. */
+/*
+ * On the wire. RAM files come first among the descriptors, in order, then the VM's if there is one, then the dirty bitmap's if there is a
+ * workload.
+ */
 struct message {
 	uint64_t magic;
 	uint64_t cbit_mask;
@@ -19,7 +22,32 @@ struct message {
 	struct {
 		uint64_t gpa, bytes, offset;
 	} ram[REGION_RAM_MAX];
+	struct {
+		uint64_t gpa, bytes, cr3, rip;
+		uint64_t writes_memory;
+		char name[PAYLOAD_NAME_BYTES];
+	} workload;
 };
+
+static void put_workload(struct message *m, const struct workload_plan *plan)
+{
+	m->workload.gpa = plan->gpa;
+	m->workload.bytes = plan->bytes;
+	m->workload.cr3 = plan->cr3;
+	m->workload.rip = plan->rip;
+	m->workload.writes_memory = plan->writes_memory;
+	memcpy(m->workload.name, plan->name, sizeof(m->workload.name));
+}
+
+static void take_workload(const struct message *m, struct workload_plan *plan)
+{
+	plan->gpa = m->workload.gpa;
+	plan->bytes = m->workload.bytes;
+	plan->cr3 = m->workload.cr3;
+	plan->rip = m->workload.rip;
+	plan->writes_memory = m->workload.writes_memory;
+	memcpy(plan->name, m->workload.name, sizeof(plan->name));
+}
 
 int mirror_offer_send(int socket, const struct mirror_offer *offer)
 {
@@ -50,6 +78,9 @@ int mirror_offer_send(int socket, const struct mirror_offer *offer)
 	}
 	if (m.sev)
 		fds[i++] = offer->primary_fd;
+	put_workload(&m, &offer->workload);
+	if (offer->workload.bytes)
+		fds[i++] = offer->dirty_fd;
 	msg.msg_controllen = CMSG_SPACE(i * sizeof(int));
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
@@ -95,9 +126,13 @@ static int accept_offer(const struct message *m, const int *fds, unsigned int nf
 	unsigned int i;
 
 	if (m->magic != OFFER_MAGIC || m->nram < 1 || m->nram > REGION_RAM_MAX || m->sev > 1 ||
-	    nfds != m->nram + m->sev)
+	    m->workload.writes_memory > 1 || nfds != m->nram + m->sev + (m->workload.bytes ? 1 : 0))
 		return -EPROTO;
 	memset(offer, 0, sizeof(*offer));
+	take_workload(m, &offer->workload);
+	if (offer->workload.bytes && !workload_plan_ok(&offer->workload, m->region_gpa))
+		return -EPROTO;
+	offer->dirty_fd = offer->workload.bytes ? fds[nfds - 1] : -1;
 	offer->primary_fd = m->sev ? fds[m->nram] : -1;
 	offer->cbit_mask = m->cbit_mask;
 	offer->region_gpa = m->region_gpa;
@@ -159,6 +194,9 @@ void mirror_offer_close(struct mirror_offer *offer)
 			close(offer->ram[i].fd);
 	if (offer->primary_fd >= 0)
 		close(offer->primary_fd);
+	if (offer->workload.bytes)
+		close(offer->dirty_fd);
+	offer->workload.bytes = 0;
 	offer->nram = 0;
 	offer->primary_fd = -1;
 }

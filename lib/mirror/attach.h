@@ -8,6 +8,7 @@
 #define LIB_MIRROR_ATTACH_H
 
 #include "lib/mirror/mirror.h"
+#include "lib/mirror/workload_plan.h"
 
 struct mirror_offer {
 	int primary_fd; /* -1: without SEV */
@@ -15,6 +16,9 @@ struct mirror_offer {
 	uint64_t region_gpa; /* of the helper region */
 	unsigned int nram;
 	struct mirror_ram ram[REGION_RAM_MAX];
+	struct workload_plan workload; /* bytes 0: none */
+	/* With a workload: a file with a bit for each page of RAM, where the mirror says which it wrote (link.h) */
+	int dirty_fd;
 };
 
 /* VMM: send. The descriptors stay the caller's. 0 or a negative errno. */

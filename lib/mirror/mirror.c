@@ -15,18 +15,20 @@
 #define GIB	  0x40000000ULL
 #define MIB2	  0x200000ULL
 #define PAGE	  4096ULL
-#define WINDOW_ID REGION_RAM_MAX /* memslot number; RAM's are below */
+#define PARTS_MAX (REGION_RAM_MAX + 2) /* memslots of RAM: one part may be cut in three */
+#define WINDOW_ID PARTS_MAX /* memslot number; RAM's are below */
 
 struct part {
 	struct mirror_ram ram;
 	uint8_t *hva;
+	bool writable;
 };
 
 struct mirror {
 	int kvm_fd, vm_fd, window_fd;
 	bool own_kvm_fd;
 	bool log_dirty;
-	struct part part[REGION_RAM_MAX];
+	struct part part[PARTS_MAX];
 	unsigned int nparts;
 	uint8_t *window;
 	uint64_t window_gpa, window_bytes;
@@ -85,41 +87,66 @@ static int add_slot(struct mirror *m, uint32_t id, uint32_t flags, uint64_t gpa,
 	return ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
 }
 
-static int map_ram(struct mirror *m, const struct mirror_config *config, const char **why)
+/* Add [gpa, gpa + bytes), which lies in ram, as a memslot of its own. */
+static int map_part(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa, uint64_t bytes,
+		    bool writable, const char **why)
 {
-	uint32_t flags = (config->read_only ? KVM_MEM_READONLY : 0) |
-			 (config->log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0);
-	unsigned int i;
+	uint32_t flags = writable ? 0 : KVM_MEM_READONLY;
+	struct part *part = &m->part[m->nparts];
+	uint64_t offset = ram->offset + (gpa - ram->gpa);
+	void *hva;
 	int error;
 
-	for (i = 0; i < config->nram; i++) {
-		struct part *part = &m->part[i];
-		void *hva = mmap(NULL, config->ram[i].bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-				 config->ram[i].fd, (off_t)config->ram[i].offset);
+	if (bytes == 0)
+		return 0;
+	if (writable && m->log_dirty)
+		flags |= KVM_MEM_LOG_DIRTY_PAGES;
+	hva = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ram->fd, (off_t)offset);
+	if (hva == MAP_FAILED)
+		return fail(why, "mapping guest RAM a second time", errno);
+	*part = (struct part){ .hva = hva, .writable = writable };
+	part->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
+	error = add_slot(m, m->nparts++, flags, gpa, bytes, hva);
+	return error ? fail(why, "adding guest RAM to the mirror", -error) : 0;
+}
 
-		if (hva == MAP_FAILED)
-			return fail(why, "mapping guest RAM a second time", errno);
-		part->hva = hva;
-		part->ram = config->ram[i];
-		part->ram.fd = -1;
-		m->nparts = i + 1;
-		error = add_slot(m, i, flags, part->ram.gpa, part->ram.bytes, hva);
-		if (error)
-			return fail(why, "adding guest RAM to the mirror", -error);
+/* One memslot a part of RAM, three for the one with the writable range in it. */
+static int map_ram(struct mirror *m, const struct mirror_config *config, const char **why)
+{
+	bool writable = !config->read_only;
+	unsigned int i;
+	int error = 0;
+
+	for (i = 0; !error && i < config->nram; i++) {
+		const struct mirror_ram *ram = &config->ram[i];
+		uint64_t end = ram->gpa + ram->bytes;
+		uint64_t from = config->writable_gpa, to = from + config->writable_bytes;
+
+		if (!config->writable_bytes || from < ram->gpa || to > end)
+			from = to = end;
+		error = map_part(m, ram, ram->gpa, from - ram->gpa, writable, why);
+		if (!error)
+			error = map_part(m, ram, from, to - from, true, why);
+		if (!error)
+			error = map_part(m, ram, to, end - to, writable, why);
 	}
-	return 0;
+	return error;
+}
+
+uint64_t mirror_window_place(uint64_t ram_end)
+{
+	/* Above RAM and the hole below 4 GiB: nothing of the guest is there, and it is well below a C-bit. */
+	return ((ram_end < 4 * GIB ? 4 * GIB : ram_end) + GIB - 1) / GIB * GIB;
 }
 
 static int map_window(struct mirror *m, const struct mirror_config *config, const char **why)
 {
 	const struct mirror_ram *last = &config->ram[config->nram - 1];
-	uint64_t end = last->gpa + last->bytes;
 	void *window;
 	int error;
 
 	m->window_bytes = config->window_bytes;
-	/* Above RAM and the hole below 4 GiB: nothing of the guest is there, and it is well below a C-bit. */
-	m->window_gpa = ((end < 4 * GIB ? 4 * GIB : end) + GIB - 1) / GIB * GIB;
+	m->window_gpa = mirror_window_place(last->gpa + last->bytes);
 	m->window_fd = memfd_create("sevmirror-window", MFD_CLOEXEC);
 	if (m->window_fd < 0 || ftruncate(m->window_fd, (off_t)m->window_bytes))
 		return fail(why, "creating the window", errno);
@@ -136,7 +163,8 @@ static bool config_ok(const struct mirror_config *config)
 {
 	return config->nram >= 1 && config->nram <= REGION_RAM_MAX && config->nvcpus >= 1 &&
 	       config->nvcpus <= MIRROR_VCPUS_MAX && config->window_bytes > 0 &&
-	       config->window_bytes % MIB2 == 0;
+	       config->window_bytes % MIB2 == 0 && config->writable_gpa % MIB2 == 0 &&
+	       config->writable_bytes % MIB2 == 0;
 }
 
 int mirror_create(struct mirror **mirror, const struct mirror_config *config, const char **why)
@@ -256,6 +284,10 @@ int mirror_dirty_fetch(struct mirror *m, uint64_t *bitmap, size_t npages)
 
 		if (n > npages - first)
 			return -ENOBUFS;
+		if (!m->part[i].writable) {
+			first += n;
+			continue;
+		}
 		log.dirty_bitmap = calloc(n / 64, sizeof(uint64_t));
 		if (!log.dirty_bitmap)
 			return -ENOMEM;

@@ -31,6 +31,8 @@ struct mirror_config {
 	unsigned int nvcpus;
 	uint64_t cbit_mask; /* goes into CR3 */
 	bool read_only; /* RAM memslots: a write by the mirror is an exit that ends it */
+	/* But not those of [writable_gpa, writable_gpa + writable_bytes), multiples of 2 MiB in one part of ram; 0 bytes: none. */
+	uint64_t writable_gpa, writable_bytes;
 	bool log_dirty; /* log what the mirror writes: mirror_dirty_fetch() */
 };
 
@@ -44,6 +46,8 @@ void mirror_destroy(struct mirror *mirror);
 
 int mirror_vm_fd(const struct mirror *mirror);
 uint64_t mirror_window_gpa(const struct mirror *mirror);
+/* Where it will be in a mirror of a guest whose RAM ends at ram_end: page tables that a launch contains map it. */
+uint64_t mirror_window_place(uint64_t ram_end);
 /* The window as the host sees it: mirror_config.window_bytes, zeroed. The vCPUs may change it at any time. */
 void *mirror_window(const struct mirror *mirror);
 /*

@@ -36,6 +36,18 @@ void *memcpy(void *restrict to, const void *restrict from, size_t len)
 	return to;
 }
 
+void *payload_memory(const struct payload_params *params, uint64_t gpa, uint64_t bytes)
+{
+	for (uint64_t i = 0; i < params->nram && i < PAYLOAD_RAM_MAX; i++) {
+		const struct payload_ram *ram = &params->ram[i];
+
+		if (gpa >= ram->gpa && gpa - ram->gpa < ram->bytes &&
+		    bytes <= ram->bytes - (gpa - ram->gpa))
+			return (void *)(params->ram_va + gpa);
+	}
+	return NULL;
+}
+
 struct payload_shared *payload_shared(void)
 {
 	return shared_area;
@@ -166,7 +178,7 @@ void payload_start(const struct payload_params *params, uint64_t vcpu)
 	    vcpu >= params->vcpus || params->vcpus > PAYLOAD_MAX_VCPUS ||
 	    params->shared_bytes < sizeof(struct payload_shared))
 		return;
-	__atomic_store_n(&shared_area, (struct payload_shared *)params->shared_gpa,
+	__atomic_store_n(&shared_area, (struct payload_shared *)params->shared_va,
 			 __ATOMIC_RELAXED);
 	__atomic_store_n(&vcpu_total, params->vcpus, __ATOMIC_RELAXED);
 	if (shared_area->magic != PAYLOAD_SHARED_MAGIC || shared_area->version != PAYLOAD_VERSION)

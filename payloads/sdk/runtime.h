@@ -15,6 +15,26 @@
 /* The payload's own. When it returns, this vCPU is finished; when the last one is, the state becomes PAYLOAD_DONE. */
 void payload_main(const struct payload_params *params, unsigned int vcpu);
 
+/*
+ * Makes a payload a workload for mirrors: its name (at most PAYLOAD_NAME_BYTES - 1 characters), and 0 or PAYLOAD_WRITES_MEMORY. Once, at
+ * file scope.
+ */
+#define PAYLOAD_NOTE(name, flags)                                                                  \
+	static const struct {                                                                      \
+		uint32_t owner_bytes, note_bytes, type;                                            \
+		char owner[(sizeof(PAYLOAD_NOTE_OWNER) + 3) & ~3UL];                               \
+		struct payload_note note;                                                          \
+	} payload_note __attribute__((section(".note.sevmirror"), aligned(4), used)) = {           \
+		sizeof(PAYLOAD_NOTE_OWNER), sizeof(struct payload_note),	PAYLOAD_NOTE_TYPE, \
+		PAYLOAD_NOTE_OWNER,	    { PAYLOAD_VERSION, (flags), name },                    \
+	}
+
+/*
+ * In a mirror: the guest's memory [gpa, gpa + bytes), or NULL when it is not all of one part of params->ram. Under SEV what the guest
+ * has encrypted; what it shares with the host reads as noise. The guest may change it at any time.
+ */
+void *payload_memory(const struct payload_params *params, uint64_t gpa, uint64_t bytes);
+
 /* The shared area: what is read from it is the host's word. */
 struct payload_shared *payload_shared(void);
 

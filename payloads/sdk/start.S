@@ -7,6 +7,17 @@
 	.type	_start, @function
 _start:
 	cld
+	testl	$PAYLOAD_IN_MIRROR, PAYLOAD_PARAMS_FLAGS(%rdi)
+	jz	2f
+	/* A mirror runs it more than once; there is one vCPU, so nobody uses any of this yet. */
+	movq	%rdi, %rdx
+	leaq	payload_zeroed(%rip), %rdi
+	leaq	payload_end(%rip), %rcx
+	subq	%rdi, %rcx
+	xorl	%eax, %eax
+	rep stosb
+	movq	%rdx, %rdi
+2:
 	cmpq	$PAYLOAD_MAX_VCPUS, %rsi
 	jae	1f
 	leaq	1(%rsi), %rax

@@ -182,9 +182,9 @@ static void fill_memory(struct tiny_host *h)
 		.magic = PAYLOAD_PARAMS_MAGIC,
 		.version = PAYLOAD_VERSION,
 		.vcpus = h->config.nvcpus,
-		.shared_gpa = SHARED_GPA,
+		.shared_va = SHARED_GPA,
 		.shared_bytes = 4096,
-		.work_gpa = WORK_GPA,
+		.work_va = WORK_GPA,
 		.work_bytes = h->plan.gpa - WORK_GPA,
 		.tsc_khz = tiny_vcpu_tsc_khz(h->vcpu[0]),
 	};

@@ -477,16 +477,16 @@ static void a_payload_is_entered_in_ring_3(void **state)
 	assert_true(params->magic == PAYLOAD_PARAMS_MAGIC && params->vcpus == 2);
 	assert_true(params->tsc_khz == 123 && params->args[1] == 8);
 	/* The work area is zeros in the image, because fresh private memory is not. */
-	assert_int_equal(*(const uint8_t *)at(image, params->work_gpa + params->work_bytes - 1), 0);
+	assert_int_equal(*(const uint8_t *)at(image, params->work_va + params->work_bytes - 1), 0);
 	for (gpa = 0; gpa < 64 * MIB; gpa += 4096) {
-		bool shared = gpa >= params->shared_gpa &&
-			      gpa < params->shared_gpa + params->shared_bytes;
+		bool shared = gpa >= params->shared_va &&
+			      gpa < params->shared_va + params->shared_bytes;
 
 		assert_true(walk(image, gpa, C, &flags) == gpa);
 		assert_true((flags & 7) == 7);
 		assert_int_equal(!(flags & C), shared);
 	}
-	assert_null(segment_at(image, params->shared_gpa));
+	assert_null(segment_at(image, params->shared_va));
 	launch_image_destroy(image);
 
 	config.memory_bytes = 5 * GIB;

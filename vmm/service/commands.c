@@ -47,7 +47,7 @@ void service_say_state(struct service *s, const char *reason)
 }
 
 /* With the lock. The VM runs here or is paused here, and is nobody else's. */
-static int need_vm(struct service *s, struct control_error *err)
+int service_need_vm(struct service *s, struct control_error *err)
 {
 	if (s->incoming && !s->arrived)
 		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "the VM has not come yet");
@@ -56,9 +56,9 @@ static int need_vm(struct service *s, struct control_error *err)
 	return 0;
 }
 
-static int need_started(struct service *s, struct control_error *err)
+int service_need_started(struct service *s, struct control_error *err)
 {
-	int ret = need_vm(s, err);
+	int ret = service_need_vm(s, err);
 
 	if (!ret && service_vm_state(s) == CONTROL_VM_STARTING)
 		ret = control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
@@ -93,7 +93,7 @@ static int op_pause(void *opaque, struct control_error *err)
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = need_started(s, err);
+	ret = service_need_started(s, err);
 	if (!ret) {
 		s->held_by_user = true;
 		if (vm_pause(machine_vm(s->machine)))
@@ -131,7 +131,7 @@ static int op_resume(void *opaque, struct control_error *err)
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = need_vm(s, err);
+	ret = service_need_vm(s, err);
 	if (!ret && service_vm_state(s) == CONTROL_VM_STARTING) {
 		ret = machine_go(s->machine, &why);
 		if (ret)
@@ -212,14 +212,20 @@ static void map_kinds(const struct vm *vm, uint64_t gpa, uint64_t end, const cha
 	}
 }
 
-static void map_range(const struct vm *vm, const struct region_plan *helper, uint64_t gpa,
-		      uint64_t end, const struct map_out *out)
+/* One of RAM's parts; the workload's region, which may be empty, lies in front of the helper's. */
+static void map_range(const struct machine *machine, uint64_t gpa, uint64_t end,
+		      const struct map_out *out)
 {
+	const struct region_plan *helper = machine_helper(machine);
+	const struct vm *vm = machine_vm(machine);
+	uint64_t workload = helper->gpa - machine_config(machine)->workload.bytes;
+
 	if (helper->gpa < gpa || helper->gpa >= end) {
 		map_kinds(vm, gpa, end, "ram", out);
 		return;
 	}
-	map_kinds(vm, gpa, helper->gpa, "ram", out);
+	map_kinds(vm, gpa, workload, "ram", out);
+	map_kinds(vm, workload, helper->gpa, "mirror-payload", out);
 	map_kinds(vm, helper->gpa, helper->gpa + helper->bytes, "helper", out);
 	map_kinds(vm, helper->gpa + helper->bytes, end, "ram", out);
 }
@@ -235,14 +241,13 @@ static int op_memory_map(void *opaque,
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = need_vm(s, err);
+	ret = service_need_vm(s, err);
 	if (!ret) {
 		struct vm *vm = machine_vm(s->machine);
 
 		n = guest_memory_ranges(vm_memory(vm), ranges);
 		for (i = 0; i < n; i++)
-			map_range(vm, machine_helper(s->machine), ranges[i].gpa,
-				  ranges[i].gpa + ranges[i].bytes, &out);
+			map_range(s->machine, ranges[i].gpa, ranges[i].gpa + ranges[i].bytes, &out);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return ret;
@@ -280,7 +285,7 @@ static int op_measurement(void *opaque, struct control_measurement *measurement,
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = need_vm(s, err);
+	ret = service_need_vm(s, err);
 	if (!ret && !vm_sev(machine_vm(s->machine)))
 		ret = not_sev(err);
 	else if (!ret && s->incoming)
@@ -325,7 +330,7 @@ static int op_inject_secret(void *opaque, const struct control_secret *secret,
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = need_vm(s, err);
+	ret = service_need_vm(s, err);
 	if (!ret && !vm_sev(machine_vm(s->machine)))
 		ret = not_sev(err);
 	else if (!ret)

@@ -7,7 +7,7 @@
 #include "vmm/devices/state.h"
 
 #define CONFIG_MAGIC   0x434d5653u /* "SVMC" */
-#define CONFIG_VERSION 1
+#define CONFIG_VERSION 2
 #define MEMORY_UNIT    (2ULL << 20)
 #define MEMORY_MAX     (1ULL << 40)
 
@@ -31,6 +31,26 @@ static bool get_text(struct state_reader *r, char *text, size_t max)
 	return !r->overflow && strlen(text) == len;
 }
 
+static void put_workload(struct state_writer *w, const struct workload_plan *plan)
+{
+	state_put64(w, plan->gpa);
+	state_put64(w, plan->bytes);
+	state_put64(w, plan->cr3);
+	state_put64(w, plan->rip);
+	state_put8(w, plan->writes_memory);
+	state_put(w, plan->name, sizeof(plan->name));
+}
+
+static void get_workload(struct state_reader *r, struct workload_plan *plan)
+{
+	plan->gpa = state_get64(r);
+	plan->bytes = state_get64(r);
+	plan->cr3 = state_get64(r);
+	plan->rip = state_get64(r);
+	plan->writes_memory = state_get_bool(r);
+	state_get(r, plan->name, sizeof(plan->name));
+}
+
 ssize_t migrate_config_save(const struct migrate_config *config, void *buf, size_t max)
 {
 	const struct machine_config *m = &config->machine;
@@ -45,6 +65,7 @@ ssize_t migrate_config_save(const struct migrate_config *config, void *buf, size
 	state_put8(&w, m->vm.payload);
 	state_put32(&w, config->policy);
 	state_put64(&w, config->helper_gpa);
+	put_workload(&w, &m->workload);
 	state_put8(&w, (uint8_t)m->ndisks);
 	for (i = 0; i < m->ndisks; i++) {
 		state_put8(&w, m->disks[i].read_only);
@@ -103,6 +124,7 @@ int migrate_config_load(struct migrate_config *config, const void *buf, size_t l
 	vm->payload = state_get_bool(&r);
 	config->policy = state_get32(&r);
 	config->helper_gpa = state_get64(&r);
+	get_workload(&r, &config->machine.workload);
 	if (!load_devices(config, &r) || !state_complete(&r))
 		return why_set(why, -EINVAL, "the VM's configuration is malformed");
 	if (!vm->memory_bytes || vm->memory_bytes % MEMORY_UNIT || vm->memory_bytes > MEMORY_MAX ||

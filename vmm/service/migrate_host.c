@@ -158,14 +158,16 @@ static int op_dirty_start(void *opaque)
 {
 	struct service *s = opaque;
 
+	service_mirror_forget(s);
 	return dirty_log_start(machine_vm(s->machine));
 }
 
 static int op_dirty_fetch(void *opaque, uint64_t *bitmap, size_t npages)
 {
 	struct service *s = opaque;
+	int err = dirty_log_fetch(machine_vm(s->machine), bitmap, npages);
 
-	return dirty_log_fetch(machine_vm(s->machine), bitmap, npages);
+	return err ? err : service_mirror_fetch(s, bitmap, npages);
 }
 
 static void op_dirty_stop(void *opaque)
@@ -187,7 +189,7 @@ static int op_pause(void *opaque)
 	if (!err && vm_end(vm) != VM_RUNS)
 		err = -ESHUTDOWN;
 	pthread_mutex_unlock(&s->lock);
-	return err;
+	return err ? err : service_mirror_stop(s);
 }
 
 static int op_resume(void *opaque)

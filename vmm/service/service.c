@@ -30,6 +30,8 @@ static int add_socket(struct service *s, const char *name, struct why *why)
 	err = control_add_vm_commands(s->control, &service_vm_ops, s);
 	if (!err)
 		err = control_add_commands(s->control, migrate_commands, s);
+	if (!err)
+		err = control_add_commands(s->control, mirror_commands, s);
 	if (err)
 		return why_set(why, err, "the control commands: %s", strerror(-err));
 	control_set_events(s->control, events);
@@ -69,6 +71,7 @@ void service_destroy(struct service *s)
 		service_say_state(s, vm_end_report(machine_vm(s->machine)));
 	}
 	control_destroy(s->control);
+	service_mirror_close(s);
 	machine_destroy(s->machine);
 	if (s->wait_fd >= 0)
 		close(s->wait_fd);

@@ -36,6 +36,8 @@ struct service {
 	bool held_by_migration;
 	bool undecided; /* its hand-over broke off */
 
+	struct mirror_link *mirror; /* in another process, or NULL; it may have ended */
+
 	struct migrate_job *job; /* the last one; NULL: never any */
 	bool migrating; /* the job's thread has not come to its outcome */
 	struct sevmirror_progress progress;
@@ -54,6 +56,19 @@ struct service {
 extern const struct control_vm_ops service_vm_ops;
 enum control_vm_state service_vm_state(struct service *service); /* with the lock */
 void service_say_state(struct service *service, const char *reason); /* without */
+/* With the lock: is there a guest that runs or is paused here, and has it started? 0, or -EBUSY with the sentence in err. */
+int service_need_vm(struct service *service, struct control_error *err);
+int service_need_started(struct service *service, struct control_error *err);
+
+/*
+ * mirror_commands.c: a mirror in another process. forget: what mirrors that have ended wrote is of no interest. fetch ORs what it wrote into bitmap, stop ends it; 0 or a negative errno. Both on the
+ * migration's thread, which alone touches the link then: no mirror is attached while a migration is under way.
+ */
+extern const struct control_command mirror_commands[];
+void service_mirror_forget(struct service *service);
+int service_mirror_fetch(struct service *service, uint64_t *bitmap, size_t npages);
+int service_mirror_stop(struct service *service);
+void service_mirror_close(struct service *service);
 
 /* migrate_commands.c */
 extern const struct control_command migrate_commands[];

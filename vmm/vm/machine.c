@@ -11,6 +11,22 @@
 
 #define PAGE_BYTES 4096u
 
+/* The helper's region and the workload's in front of it are the guest's own, whatever it says of other pages. */
+static int keep_private(struct machine *machine, struct why *why)
+{
+	const struct region_plan *helper = &machine->helper;
+	const struct workload_plan *workload = &machine->config.workload;
+	int err;
+
+	if (workload->bytes && !workload_plan_ok(workload, helper->gpa))
+		return why_set(why, -EINVAL,
+			       "the mirror payload's region does not lie in front of the helper's");
+	err = sev_pagemap_set_always_private(vm_pagemap(machine->vm),
+					     (helper->gpa - workload->bytes) / PAGE_BYTES,
+					     (helper->bytes + workload->bytes) / PAGE_BYTES);
+	return err ? why_set(why, err, "the helper region does not lie in the guest's memory") : 0;
+}
+
 static int plan_helper(struct machine *machine, struct why *why)
 {
 	const struct launch_config config = { .memory_bytes = machine->config.vm.memory_bytes,
@@ -18,11 +34,7 @@ static int plan_helper(struct machine *machine, struct why *why)
 	struct region_plan *plan = &machine->helper;
 	int err = launch_helper_plan(plan, &config, why);
 
-	if (err)
-		return err;
-	err = sev_pagemap_set_always_private(vm_pagemap(machine->vm), plan->gpa / PAGE_BYTES,
-					     plan->bytes / PAGE_BYTES);
-	return err ? why_set(why, err, "the helper region does not lie in the guest's memory") : 0;
+	return err ? err : keep_private(machine, why);
 }
 
 int machine_create(struct machine **machinep, const struct machine_config *config, struct why *why)
@@ -79,8 +91,10 @@ int machine_boot(struct machine *machine, const struct machine_boot *boot, struc
 		.tsc_khz = boot->payload ? vm_tsc_khz(machine->vm) : 0,
 	};
 	struct launch_image *image = NULL;
-	int err = machine_image_create(&image, &config, boot, why);
+	int err = machine_image_create(&image, &machine->config.workload, &config, boot, why);
 
+	if (!err)
+		err = keep_private(machine, why);
 	if (!err)
 		err = vm_launch(machine->vm, image, boot->policy, boot->owner, machine->measurement,
 				why);

@@ -7,6 +7,7 @@
 #define VMM_VM_MACHINE_H
 
 #include "launch/image.h"
+#include "lib/mirror/workload_plan.h"
 #include "vmm/vm/vm.h"
 
 struct machine;
@@ -37,12 +38,15 @@ struct machine_config {
 	unsigned int nnets;
 	/* comes from another host: disks are opened at the hand-over only */
 	bool incoming;
+	/* what runs in its mirrors, as the other host launched it; of a machine that is launched here machine_boot() says it */
+	struct workload_plan workload;
 };
 
 /* What it boots from; paths of files. Borrowed while machine_boot() runs. */
 struct machine_boot {
 	const char *kernel, *initrd, *cmdline; /* initrd and cmdline may be NULL */
 	const char *payload; /* instead of a kernel */
+	const char *mirror_payload; /* may be NULL */
 	uint64_t payload_args[LAUNCH_PAYLOAD_ARGS];
 	uint32_t policy;
 	const struct sev_owner_start *owner; /* may be NULL */
@@ -72,7 +76,7 @@ const uint8_t *machine_measurement(const struct machine *machine);
 
 struct vm *machine_vm(const struct machine *machine);
 
-/* As machine_create() got it. */
+/* As machine_create() got it, and with the workload. */
 const struct machine_config *machine_config(const struct machine *machine);
 
 /* The Migration Helper's region in this guest. */

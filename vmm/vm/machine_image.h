@@ -17,10 +17,11 @@ struct machine_image_config {
 };
 
 /*
- * Read boot's files and build the image; of boot, policy and owner are not looked at. Errors: those of
- * launch_image_create(), and of reading files. The caller destroys *image.
+ * Read boot's files and build the image; of boot, policy and owner are not looked at. workload, if not NULL, is what runs in the guest's
+ * mirrors (bytes 0: nothing). Errors: those of launch_image_create(), and of reading files. The caller destroys *image.
  */
-int machine_image_create(struct launch_image **image, const struct machine_image_config *config,
-			 const struct machine_boot *boot, struct why *why);
+int machine_image_create(struct launch_image **image, struct workload_plan *workload,
+			 const struct machine_image_config *config, const struct machine_boot *boot,
+			 struct why *why);
 
 #endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/payload_log.h"
+
+/* The log is a ring that the payload writes at any time. */
+void payload_log_show(const struct payload_shared *shared, uint64_t *shown, FILE *stream)
+{
+	uint64_t written = __atomic_load_n(&shared->log_written, __ATOMIC_ACQUIRE), i;
+
+	if (written - *shown > PAYLOAD_LOG_BYTES)
+		*shown = written - PAYLOAD_LOG_BYTES;
+	for (i = *shown; i < written; i++)
+		putc(shared->log[i % PAYLOAD_LOG_BYTES], stream);
+	*shown = written;
+	fflush(stream);
+}
