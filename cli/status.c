@@ -41,6 +41,8 @@ static void print_one(const char *name, const json_t *status)
 		printf("SEV        encrypted, policy 0x%llx\n", number(status, "sev-policy"));
 	else
 		printf("SEV        off: the host can read this guest\n");
+	if (flag(status, "mirror-attached"))
+		printf("mirror     attached\n");
 	printf("migration  %s\n", flag(status, "migration-ready") ?
 					  "the guest is ready for it" :
 					  "the guest has not said that it is ready");

@@ -35,10 +35,10 @@ static int run_status(void *opaque, struct control_call *call, struct control_er
 
 	if (ret)
 		return ret;
-	call->ret =
-		json_pack("{s:s, s:i, s:I, s:f, s:b, s:b}", "state", state_names[s.state], "cpus",
-			  (int)s.cpus, "memory-bytes", (json_int_t)s.memory_bytes, "uptime-seconds",
-			  s.uptime_seconds, "sev", s.sev, "migration-ready", s.migration_ready);
+	call->ret = json_pack("{s:s, s:i, s:I, s:f, s:b, s:b, s:b}", "state", state_names[s.state],
+			      "cpus", (int)s.cpus, "memory-bytes", (json_int_t)s.memory_bytes,
+			      "uptime-seconds", s.uptime_seconds, "sev", s.sev, "migration-ready",
+			      s.migration_ready, "mirror-attached", s.mirror_attached);
 	if (call->ret && s.sev) {
 		json_object_set_new(call->ret, "sev-policy", json_integer(s.sev_policy));
 		if (s.sev_asid)
@@ -170,7 +170,7 @@ static const struct control_arg inject_args[] = {
 
 static const struct control_command commands[] = {
 	{ "query-status", "What the VM is and what it is doing.",
-	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, sev-policy, sev-asid}",
+	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, mirror-attached, sev-policy, sev-asid}",
 	  NULL, run_status },
 	{ "pause", "Stop the vCPUs.", NULL, NULL, run_pause },
 	{ "resume", "Let the vCPUs run again.", NULL, NULL, run_resume },

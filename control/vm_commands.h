@@ -29,6 +29,7 @@ struct control_vm_status {
 	bool sev;
 	uint32_t sev_policy;
 	uint32_t sev_asid; /* 0: unknown */
+	bool mirror_attached; /* another process has a mirror of it */
 	bool migration_ready; /* the guest has said that it follows private and shared pages */
 };
 

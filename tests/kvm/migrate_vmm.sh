@@ -4,114 +4,11 @@
 # hosts are two runtime directories.
 #
 # usage: migrate_vmm.sh SEVMIRROR PAYLOAD-DIRTIER
-set -u
+# shellcheck source=tests/kvm/vmm_hosts.sh
+. "$(dirname "$0")/vmm_hosts.sh"
 
 sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
 dirtier=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
-tmp=$(mktemp -d)
-count=0
-failed=0
-declare -A pid # of the VM's process on host 1 and 2
-
-finish() {
-	local p
-	trap '' INT TERM
-	for p in "${pid[@]}"; do kill -9 "$p" 2>/dev/null && wait "$p" 2>/dev/null; done
-	rm -rf "$tmp"
-}
-trap finish EXIT
-trap 'exit 143' INT TERM
-
-ok() {
-	count=$((count + 1))
-	echo "ok $count - $*"
-}
-not_ok() {
-	count=$((count + 1))
-	failed=1
-	echo "not ok $count - $*"
-	sed 's/^/# /' "$tmp"/*.err "$tmp"/said 2>/dev/null | tail -n 20
-}
-
-# is WHAT EXPECTED GOT
-is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1 (expected '$2', got '$3')"; fi; }
-
-if [ ! -w /dev/kvm ]; then
-	echo "1..0 # SKIP no usable /dev/kvm"
-	exit 0
-fi
-
-mkdir -m 700 "$tmp/1" "$tmp/2"
-(umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk" && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk2")
-
-# at HOST COMMAND...: the command line of a host
-at() {
-	local host=$1
-	shift
-	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" "$@"
-}
-
-# until COMMAND...: wait for it to succeed, half a minute at most
-until_true() {
-	local n=300
-	until "$@" 2>/dev/null; do
-		n=$((n - 1))
-		[ $n -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
-
-# state HOST STATE: the VM there is in it
-state() { at "$1" status guest --json 2>/dev/null | grep -q "\"state\": \"$2\""; }
-
-# ended HOST: wait for the VM's process there; its exit status
-ended() {
-	local status
-	wait "${pid[$1]}" 2>/dev/null
-	status=$?
-	unset "pid[$1]"
-	echo $status >"$tmp/status"
-}
-
-# launch HOST CPUS ARGS...: a dirtier begins there. The process itself in the background, not a shell around it: it is killed later.
-launch() {
-	local host=$1 cpus=$2 a args=()
-	shift 2
-	for a in "$@"; do args+=(--arg "$a"); done
-	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" run --name guest --sev off --payload "$dirtier" --memory 64M --cpus "$cpus" "${args[@]}" </dev/null \
-		>"$tmp/$host.out" 2>"$tmp/$host.err" &
-	pid[$host]=$!
-	until_true state "$host" running
-}
-
-# await HOST OPTIONS...: the host waits for a guest; sets address
-await() {
-	local host=$1
-	shift
-	: >"$tmp/$host.err"
-	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" receive --name guest --listen 127.0.0.1:0 "$@" </dev/null >"$tmp/$host.out" 2>"$tmp/$host.err" &
-	pid[$host]=$!
-	until_true grep -q 'waiting at' "$tmp/$host.err"
-	address=$(sed -n 's/.*waiting at \([^[:space:]]*\).*/\1/p' "$tmp/$host.err")
-}
-
-# move FROM OPTIONS...: to the address; sets status
-move() {
-	local from=$1
-	shift
-	at "$from" migrate guest --to "$address" "$@" >"$tmp/said" 2>&1
-	status=$?
-}
-
-# verified HOST WHAT: the guest there checks all its memory and ends well
-verified() {
-	at "$1" stop guest >/dev/null
-	ended "$1"
-	is "$2: the guest finds every page as it wrote it" 0 "$(cat "$tmp/status")"
-}
-
-nothing_left() { is "$1: nothing is left on host $2" "" "$(find "$tmp/$2" -name '*.sock')"; }
-
 # There and back, TLS with a pre-shared key; every page is written and swept over all the time.
 launch 1 2 11 20000 8388608 1 0 2 1
 here=1
@@ -165,12 +62,10 @@ slow() {
 		--timeout 20 >"$tmp/said" 2>&1 &
 	mover=$!
 }
-# The target's VM has its memory once the configuration is there, so pages are under way soon after.
-building() { at 2 status guest --json 2>/dev/null | grep -q '"memory-bytes": 67108864'; }
 
 await 2 --psk-file "$tmp/psk"
 slow
-until_true building
+until_true building 2
 kill -INT $mover
 wait $mover
 is "Ctrl-C gives it up" 1 $?
@@ -181,7 +76,7 @@ if state 1 running; then ok "the guest runs on"; else not_ok "the guest runs on"
 
 await 2 --psk-file "$tmp/psk"
 slow
-until_true building
+until_true building 2
 kill -9 "${pid[2]}"
 ended 2
 wait $mover
@@ -198,7 +93,7 @@ verified 2 "cancelled, abandoned, moved"
 launch 1 1 14 1000 1048576
 await 2 --psk-file "$tmp/psk"
 slow
-until_true building
+until_true building 2
 kill -9 "${pid[1]}"
 ended 1
 ended 2

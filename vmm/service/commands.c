@@ -73,6 +73,7 @@ static int op_status(void *opaque, struct control_vm_status *status, struct cont
 	pthread_mutex_lock(&s->lock);
 	status->state = service_vm_state(s);
 	status->uptime_seconds = service_uptime(s);
+	status->mirror_attached = service_mirror_attached(s);
 	if (s->machine) {
 		struct vm *vm = machine_vm(s->machine);
 

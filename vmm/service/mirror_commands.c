@@ -12,6 +12,11 @@
 /* How long a migration waits for the other process. Generous: it answers at once unless somebody has stopped it. */
 #define ANSWER_MS 5000
 
+bool service_mirror_attached(const struct service *s)
+{
+	return s->mirror && !mirror_link_ended(s->mirror);
+}
+
 /* With the lock. */
 static int check_attach(struct service *s, struct control_error *err)
 {
@@ -30,7 +35,7 @@ static int check_attach(struct service *s, struct control_error *err)
 			err, -EOPNOTSUPP, CONTROL_UNSUPPORTED,
 			"the guest was launched without a --mirror-payload, so there is nothing that a "
 			"mirror could run");
-	if (s->mirror && !mirror_link_ended(s->mirror))
+	if (service_mirror_attached(s))
 		return control_fail(
 			err, -EBUSY, CONTROL_WRONG_STATE,
 			"a mirror is attached to the VM: the workload's memory is for one at a time");

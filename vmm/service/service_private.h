@@ -65,6 +65,7 @@ int service_need_started(struct service *service, struct control_error *err);
  * migration's thread, which alone touches the link then: no mirror is attached while a migration is under way.
  */
 extern const struct control_command mirror_commands[];
+bool service_mirror_attached(const struct service *service); /* with the lock */
 void service_mirror_forget(struct service *service);
 int service_mirror_fetch(struct service *service, uint64_t *bitmap, size_t npages);
 int service_mirror_stop(struct service *service);
