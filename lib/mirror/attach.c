@@ -166,7 +166,7 @@ int mirror_offer_receive(int socket, struct mirror_offer *offer)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	int fds[FDS_MAX];
+	int fds[FDS_MAX] = { 0 };
 	unsigned int nfds;
 	ssize_t got;
 	int error;

@@ -255,5 +255,4 @@ for when in before in; do
 done
 verified $here "mirrors that write"
 
-echo "1..$count"
-exit $failed
+finished

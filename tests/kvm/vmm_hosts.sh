@@ -113,3 +113,9 @@ nothing_left() { is "$1: nothing is left on host $2" "" "$(find "$tmp/$2" -name 
 
 # building HOST: the target's VM has its memory, so pages are under way soon after
 building() { at "$1" status guest --json 2>/dev/null | grep -q '"memory-bytes": 67108864'; }
+
+# finished: the last line of a test
+finished() {
+	echo "1..$count"
+	exit $failed
+}

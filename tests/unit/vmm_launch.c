@@ -479,8 +479,8 @@ static void a_payload_is_entered_in_ring_3(void **state)
 	/* The work area is zeros in the image, because fresh private memory is not. */
 	assert_int_equal(*(const uint8_t *)at(image, params->work_va + params->work_bytes - 1), 0);
 	for (gpa = 0; gpa < 64 * MIB; gpa += 4096) {
-		bool shared = gpa >= params->shared_va &&
-			      gpa < params->shared_va + params->shared_bytes;
+		bool shared =
+			gpa >= params->shared_va && gpa < params->shared_va + params->shared_bytes;
 
 		assert_true(walk(image, gpa, C, &flags) == gpa);
 		assert_true((flags & 7) == 7);
