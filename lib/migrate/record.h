@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "helper/protocol.h"
+#include "lib/migrate/clock.h"
 #include "lib/migrate/frame.h"
 
 struct record_batch {
@@ -33,6 +34,9 @@ _Static_assert(HELPER_BATCH_MAX == WIRE_MAX_RECORDS, "one batch, one frame");
 
 /* Room for the directory of a full frame of shared pages. */
 #define RECORD_SHARED_BYTES (WIRE_MAX_RECORDS * (sizeof(uint64_t) + 4096) + FRAME_TAG_BYTES)
+
+/* How long a batch may take. A helper that died is noticed by its exit; this is for hosts that are so busy that its vCPUs hardly run. */
+#define HELPER_PATIENCE_NS (60 * NS_PER_S)
 
 /* Batches of one ring that are in the helper at once; a batch has one window page for struct helper_batch and one for each body. */
 #define RECORD_DEPTH	   4

@@ -46,7 +46,7 @@ struct sevmirror_migration {
 	/* target: what post-copy is armed with, -1 without; and post-copy from then on, NULL before */
 	int uffd;
 	_Atomic(struct postcopy_in *) postcopy;
-	/* source: what is kept from a run that ended with BROKEN or UNKNOWN */
+	/* source: in post-copy what a later connection can go on with, NULL before and after */
 	struct source *kept;
 
 	/* Guards control and past_handover against sevmirror_migration_cancel(), which another thread may call at any time. */

@@ -441,7 +441,6 @@ static enum sevmirror_outcome end(struct source *s)
 	if (s->postcopy)
 		session_postcopy(s->m, false);
 	if (goes_on) {
-		s->m->kept = s;
 		source_report(s, "broken");
 	} else {
 		conclude(s);

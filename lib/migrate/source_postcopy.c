@@ -64,7 +64,8 @@ static int take_message(struct source *s, enum wire_type type, void *buf, size_t
 		err = session_fail(m, -EPROTO, "%s (%zu bytes) came in the middle of post-copy",
 				   wire_type_name(got), len);
 	} else {
-		memcpy(buf, body, len);
+		if (len)
+			memcpy(buf, body, len);
 		err = 1;
 	}
 	free(body);
@@ -226,6 +227,7 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 	if (err == -ECANCELED)
 		return SEVMIRROR_FAILED; /* the target's own word: it does not run the guest and will not */
 	s->postcopy = true;
+	m->kept = s;
 	if (err)
 		return SEVMIRROR_UNKNOWN;
 	s->running = clock_ns();

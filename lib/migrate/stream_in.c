@@ -18,9 +18,8 @@
 #include "lib/migrate/record.h"
 #include "lib/mirror/rings.h"
 
-#define HELPER_PATIENCE_NS (10 * NS_PER_S)
-#define HELLO_PATIENCE_MS  3000
-#define STRANGERS_MAX	   64
+#define HELLO_PATIENCE_MS 3000
+#define STRANGERS_MAX	  64
 
 /* What the helper was asked to open; kept here, as the window is shared with it. */
 struct batch {

@@ -393,8 +393,6 @@ static void close_stream(struct streams_out *all, struct stream *s)
 {
 	struct helper_completion ignored;
 
-	if (s->started)
-		pthread_join(s->thread, NULL);
 	/* The next streams must not find answers to what these have asked. */
 	while (s->number < all->n && rings_pending(all->m->rings, s->number) &&
 	       rings_wait(all->m->rings, s->number, &ignored, HELPER_PATIENCE_NS) == 0)
@@ -417,9 +415,12 @@ void streams_out_destroy(struct streams_out *all)
 	pthread_cond_broadcast(&all->changed);
 	pthread_cond_broadcast(&all->priority.changed);
 	pthread_mutex_unlock(&all->lock);
-	/* The priority stream first, as it uses the others' rings. */
-	for (unsigned int i = WIRE_PRIORITY_STREAM + 1; i > 0; i--)
-		close_stream(all, &all->stream[i - 1]);
+	/* All threads first: one that fails cancels the others' channels, the priority stream's uses their rings. */
+	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++)
+		if (all->stream[i].started)
+			pthread_join(all->stream[i].thread, NULL);
+	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++)
+		close_stream(all, &all->stream[i]);
 	if (all->done_fd >= 0)
 		close(all->done_fd);
 	pthread_cond_destroy(&all->priority.changed);

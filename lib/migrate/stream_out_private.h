@@ -11,8 +11,7 @@
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_out.h"
 
-#define HELPER_PATIENCE_NS (10 * NS_PER_S)
-#define NO_HINT		   UINT64_MAX
+#define NO_HINT UINT64_MAX
 
 enum command { WAIT, WORK, QUIT };
 

@@ -199,5 +199,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	close(kvm);
+	if (argc > 2)
+		cmocka_set_test_filter(argv[2]);
 	return cmocka_run_group_tests_name("migrate_engine", tests, NULL, NULL);
 }

@@ -6,16 +6,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
 
+#include "lib/migrate/source_private.h"
 #include "payloads/dirtier.h"
 #include "tests/kvm/trial.h"
+#include "tests/kvm/wire_proxy.h"
 
 static const char *payload;
-static const struct trial_plan plain;
+/* Busy machines stand still for long: only what tests silence is impatient. */
+static const struct trial_plan plain = { .timeout = 60000 * TRIAL_MS };
 
 static void print_numbers(const struct trial *t)
 {
@@ -152,12 +156,367 @@ static void test_target_refuses(void **state)
 	}
 }
 
+/* ---- breaks ---- */
+
+static const struct sevmirror_source_options at_once = { .postcopy = SEVMIRROR_POSTCOPY_ALWAYS,
+							 .bandwidth = 32 * TRIAL_MIB,
+							 .timeout = 60000 * TRIAL_MS };
+
+/* Migrate over a wire that does something. */
+static void migrate_over(struct trial *t, const struct sevmirror_source_options *wishes,
+			 struct wire_fault fault)
+{
+	struct sevmirror_source_options options = *wishes;
+	struct wire_proxy *proxy = wire_proxy_start(t->address, &fault);
+
+	assert_non_null(proxy);
+	options.address = wire_proxy_address(proxy);
+	trial_migrate(t, &options);
+	wire_proxy_stop(proxy);
+}
+
+static void recover_over(struct trial *t, struct wire_fault fault)
+{
+	struct wire_proxy *proxy = wire_proxy_start(t->address, &fault);
+
+	assert_non_null(proxy);
+	trial_recover(t, wire_proxy_address(proxy));
+	wire_proxy_stop(proxy);
+}
+
+static void start_small(struct trial *t, const struct trial_plan *plan)
+{
+	struct tiny_config config = trial_dirtier(32, 4, 0);
+
+	trial_start(t, payload, &config, plan);
+	trial_wait_for_writes(t, 500);
+}
+
+/* What the handshake and the helper's core take on the wire is well below this. */
+#define FIRST_PAGES (2 * TRIAL_MIB)
+
+/* Both sides see that the connection is gone; the guest waits, and goes on with the next one. */
+static void test_break_and_recovery(void **state)
+{
+	struct trial t;
+
+	start_small(&t, &plain);
+	migrate_over(&t, &at_once, (struct wire_fault){ .kind = WIRE_BREAK, .at = 8 * TRIAL_MIB });
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	assert_true(strlen(t.summary.error) > 10);
+	assert_false(tiny_host_running(t.source));
+	assert_false(tiny_host_handed_over(t.source));
+	recover_over(&t, (struct wire_fault){ .kind = WIRE_BREAK, .at = 4 * TRIAL_MIB });
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	/* Nobody listens there: nothing is lost by trying. */
+	trial_recover(&t, "127.0.0.1:1");
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	trial_recover(&t, t.address);
+	assert_string_equal(t.summary.error, "");
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	assert_int_equal(t.summary.postcopy.recoveries, 2);
+	print_numbers(&t);
+	trial_end(&t);
+}
+
+/* Only one of the connections breaks. */
+static void test_one_connection_breaks(void **state)
+{
+	for (unsigned int connection = 0; connection < 4; connection++) {
+		uint64_t places[] = { 420000, 2 * TRIAL_MIB, 2 * TRIAL_MIB, 5000 };
+		struct trial t;
+
+		start_small(&t, &plain);
+		migrate_over(&t, &at_once,
+			     (struct wire_fault){ .kind = WIRE_CUT,
+						  .connection = connection,
+						  .at = places[connection] });
+		if (t.outcome == SEVMIRROR_BROKEN || t.outcome == SEVMIRROR_UNKNOWN)
+			trial_recover(&t, t.address);
+		if (connection == 1 || connection == 2)
+			assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+		trial_end(&t);
+	}
+}
+
+/*
+ * The wire goes dead without a word. The source notices by its timeout; the target, which is more patient, still believes in the old connection
+ * when the source comes by another.
+ */
+static void test_silence(void **state)
+{
+	const struct trial_plan patient = { .timeout = 600 * 1000 * TRIAL_MS };
+	struct sevmirror_source_options options = at_once;
+	struct wire_fault fault = { .kind = WIRE_HANG, .at = 8 * TRIAL_MIB };
+	struct wire_proxy *proxy;
+	struct trial t;
+
+	start_small(&t, &patient);
+	proxy = wire_proxy_start(t.address, &fault);
+	assert_non_null(proxy);
+	options.address = wire_proxy_address(proxy);
+	options.timeout = 10000 * TRIAL_MS;
+	trial_migrate(&t, &options);
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	trial_recover(&t, t.address);
+	wire_proxy_stop(proxy);
+	assert_string_equal(t.summary.error, "");
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	trial_end(&t);
+}
+
+/* The other way round: the target notices first, and hears the source when that comes. */
+static void test_target_notices(void **state)
+{
+	const struct trial_plan impatient = { .timeout = 10000 * TRIAL_MS };
+	struct sevmirror_source_options options = at_once;
+	struct trial t;
+
+	start_small(&t, &impatient);
+	options.timeout = 20000 * TRIAL_MS;
+	migrate_over(&t, &options, (struct wire_fault){ .kind = WIRE_HANG, .at = 8 * TRIAL_MIB });
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	trial_recover(&t, t.address);
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	trial_end(&t);
+}
+
+/* Nobody waits any more for a source that is gone: the guest is asked to pause, its vCPUs that wait for pages hold nothing up. */
+static void test_given_up(void **state)
+{
+	const struct trial_plan plan = { .cancel_when_broken = true, .timeout = 60000 * TRIAL_MS };
+	struct trial_verdict v;
+	struct trial t;
+
+	start_small(&t, &plan);
+	migrate_over(&t, &at_once, (struct wire_fault){ .kind = WIRE_BREAK, .at = 8 * TRIAL_MIB });
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	v = trial_end(&t);
+	assert_int_equal(v.outcome, SEVMIRROR_LOST);
+	assert_true(v.pause_requested);
+	assert_non_null(strstr(v.summary.error, "never came"));
+}
+
+static void cancel_in_postcopy(struct trial *t, const struct sevmirror_progress *progress)
+{
+	if (strcmp(progress->phase, "postcopy") == 0)
+		sevmirror_migration_cancel(t->migration);
+}
+
+/* Cancelling cannot take the guest back, but it stops the traffic, until the recovery. */
+static void test_cancelled(void **state)
+{
+	struct trial t;
+
+	start_small(&t, &plain);
+	t.progress = cancel_in_postcopy;
+	trial_migrate(&t, &at_once);
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	t.progress = NULL;
+	trial_recover(&t, NULL);
+	assert_string_equal(t.summary.error, "");
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	trial_end(&t);
+}
+
+/* A source that sends a page again and again, from when it has gone for the first time. t->hook: its number. */
+static void repeat_page(struct trial *t, const struct sevmirror_progress *progress)
+{
+	const uint64_t *number = t->hook;
+
+	if (strcmp(progress->phase, "postcopy") == 0 && t->migration->kept &&
+	    !page_set_has(t->migration->kept->dirty, *number))
+		page_set_add(t->migration->kept->dirty, *number);
+}
+
+/* Page number 2048 is in the work area; with every second one shared it is, and 2049 is not. */
+static void start_repeating(struct trial *t, uint64_t *number)
+{
+	struct tiny_config config = trial_dirtier(32, 4, 0);
+
+	config.shared_every = 2;
+	trial_start(t, payload, &config, &plain);
+	*number += tiny_host_work_gpa(t->source) / 4096 % 2;
+	trial_wait_for_writes(t, 500);
+	t->hook = number;
+	t->progress = repeat_page;
+	trial_migrate(t, &at_once);
+	assert_int_equal(t->outcome, SEVMIRROR_BROKEN);
+	t->progress = NULL;
+	trial_recover(t, NULL);
+}
+
+/* A page that is there is refused before it is touched: the guest, which has written to it since, finds it as it wrote it. */
+static void test_shared_page_comes_twice(void **state)
+{
+	uint64_t number = 2048;
+	struct trial t;
+
+	start_repeating(&t, &number);
+	assert_string_equal(t.summary.error, "");
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	assert_int_equal(t.summary.postcopy.recoveries, 1);
+	trial_end(&t);
+}
+
+/* The same with a page that the source's helper has sealed anew: the target's refuses it, and that it has another version shows in the manifest. */
+static void test_private_page_comes_twice(void **state)
+{
+	uint64_t number = 2049;
+	struct trial_verdict v;
+	struct trial t;
+
+	start_repeating(&t, &number);
+	assert_int_equal(t.outcome, SEVMIRROR_LOST);
+	assert_non_null(strstr(t.summary.error, "not what the source sealed"));
+	v = trial_end(&t);
+	assert_int_equal(v.outcome, SEVMIRROR_LOST);
+	assert_int_equal(v.summary.postcopy.recoveries, 1);
+	assert_true(v.pause_requested);
+}
+
+/* The manifest is changed on the (bare) wire: it comes just before the last message. */
+static void test_manifest_does_not_hold(void **state)
+{
+	struct wire_fault nothing = { .kind = WIRE_FLIP, .connection = 1000 };
+	struct sevmirror_source_options options = at_once;
+	struct trial_verdict v;
+	struct wire_proxy *proxy;
+	uint64_t bytes;
+	struct trial t;
+
+	start_small(&t, &plain);
+	proxy = wire_proxy_start(t.address, &nothing);
+	assert_non_null(proxy);
+	options.address = wire_proxy_address(proxy);
+	trial_migrate(&t, &options);
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	bytes = wire_proxy_forwarded(proxy, 0);
+	wire_proxy_stop(proxy);
+	trial_end(&t);
+
+	start_small(&t, &plain);
+	migrate_over(&t, &at_once,
+		     (struct wire_fault){ .kind = WIRE_FLIP,
+					  .connection = 0,
+					  .at = bytes - sizeof(struct wire_header) - 5 });
+	assert_int_equal(t.outcome, SEVMIRROR_LOST);
+	assert_non_null(strstr(t.summary.error, "not what the source sealed"));
+	v = trial_end(&t);
+	assert_int_equal(v.outcome, SEVMIRROR_LOST);
+	assert_true(v.pause_requested);
+}
+
+/* ---- random runs ---- */
+
+static uint64_t random_state;
+
+/* SplitMix64. */
+static uint64_t random_below(uint64_t below)
+{
+	uint64_t x = random_state += 0x9e3779b97f4a7c15ULL;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+	return (x ^ x >> 31) % below;
+}
+
+static unsigned int runs(const char *variable, unsigned int normally)
+{
+	const char *value = getenv(variable);
+
+	return value ? (unsigned int)strtoul(value, NULL, 0) : normally;
+}
+
+/* Anything may break anywhere, from the first byte on, and again in each recovery. */
+static void random_run(uint64_t seed, unsigned int max_breaks)
+{
+	struct tiny_config config;
+	struct sevmirror_source_options options = { .timeout = 60000 * TRIAL_MS };
+	unsigned int breaks;
+	uint64_t bytes;
+	struct trial t;
+
+	random_state = seed;
+	config = trial_dirtier(16 + 2 * random_below(8), 1 + (uint32_t)random_below(4),
+			       random_below(2) ? 0 : 2000);
+	bytes = config.ram_bytes;
+	config.args[DIRTIER_ARG_SEED] = seed;
+	config.args[DIRTIER_ARG_PATTERN] = random_below(3);
+	config.args[DIRTIER_ARG_VERIFY] = random_below(2) ? DIRTIER_VERIFY_SWEEP : 0;
+	config.args[DIRTIER_ARG_WORKING_SET] = random_below(2) ? bytes / 2 : 0;
+	config.shared_every = random_below(3) ? 0 : 2 + random_below(20);
+	options.streams = 1 + (unsigned int)random_below(4);
+	options.postcopy = random_below(4) ? SEVMIRROR_POSTCOPY_ALWAYS : SEVMIRROR_POSTCOPY_AUTO;
+	options.postcopy_after = (unsigned int)random_below(3);
+	options.bandwidth = random_below(3) ? (8 + random_below(120)) * TRIAL_MIB : 0;
+	breaks = max_breaks ? 1 + (unsigned int)random_below(max_breaks) : 0;
+
+	trial_start(&t, payload, &config, &plain);
+	trial_wait_for_writes(&t, random_below(2000));
+	if (breaks)
+		migrate_over(&t, &options,
+			     (struct wire_fault){ .kind = WIRE_BREAK,
+						  .at = FIRST_PAGES / 4 + random_below(bytes) });
+	else
+		trial_migrate(&t, &options);
+	while (t.outcome == SEVMIRROR_BROKEN && --breaks)
+		recover_over(&t, (struct wire_fault){ .kind = WIRE_BREAK,
+						      .at = 200 + random_below(bytes / 2) });
+	if (t.outcome == SEVMIRROR_BROKEN || t.outcome == SEVMIRROR_UNKNOWN)
+		trial_recover(&t, t.address);
+	if (t.outcome == SEVMIRROR_BROKEN || t.outcome == SEVMIRROR_LOST ||
+	    (max_breaks == 0 && t.outcome != SEVMIRROR_MIGRATED))
+		fail_msg("outcome %d: %s", t.outcome, t.summary.error);
+	trial_end(&t);
+}
+
+/* The seed of a run that fails is the last one printed. */
+static void random_runs(const char *variable, unsigned int normally, uint64_t first_seed,
+			unsigned int max_breaks)
+{
+	const char *one = getenv("SEVMIRROR_SEED");
+	unsigned int n = one ? 1 : runs(variable, normally);
+
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t seed = one ? strtoull(one, NULL, 0) : first_seed + i;
+
+		printf("# seed %llu\n", (unsigned long long)seed);
+		fflush(stdout);
+		random_run(seed, max_breaks);
+	}
+}
+
+static void test_random_runs(void **state)
+{
+	random_runs("SEVMIRROR_POSTCOPY_RUNS", 12, 1000, 0);
+}
+
+static void test_random_breaks(void **state)
+{
+	random_runs("SEVMIRROR_POSTCOPY_BREAKS", 20, 500000, 3);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_always_at_once), cmocka_unit_test(test_always_after_a_round),
-		cmocka_unit_test(test_auto),	       cmocka_unit_test(test_auto_without_need),
-		cmocka_unit_test(test_shared_pages),   cmocka_unit_test(test_target_refuses),
+		cmocka_unit_test(test_always_at_once),
+		cmocka_unit_test(test_always_after_a_round),
+		cmocka_unit_test(test_auto),
+		cmocka_unit_test(test_auto_without_need),
+		cmocka_unit_test(test_shared_pages),
+		cmocka_unit_test(test_target_refuses),
+		cmocka_unit_test(test_break_and_recovery),
+		cmocka_unit_test(test_one_connection_breaks),
+		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_target_notices),
+		cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_cancelled),
+		cmocka_unit_test(test_shared_page_comes_twice),
+		cmocka_unit_test(test_private_page_comes_twice),
+		cmocka_unit_test(test_manifest_does_not_hold),
+		cmocka_unit_test(test_random_runs),
+		cmocka_unit_test(test_random_breaks),
 	};
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
@@ -168,5 +527,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	close(kvm);
+	if (argc > 2)
+		cmocka_set_test_filter(argv[2]);
 	return cmocka_run_group_tests_name("postcopy_engine", tests, NULL, NULL);
 }

@@ -124,7 +124,8 @@ static struct sevmirror_host_ops source_ops;
 
 static void on_source_progress(void *opaque, const struct sevmirror_progress *progress)
 {
-	watched->progress(watched, progress);
+	if (watched->progress)
+		watched->progress(watched, progress);
 }
 
 /* What can be recovered is kept. */
@@ -145,10 +146,8 @@ void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishe
 		options.address = t->address;
 	options.security.insecure = true;
 	source_ops = tiny_host_ops;
-	if (t->progress) {
-		watched = t;
-		source_ops.progress = on_source_progress;
-	}
+	source_ops.progress = on_source_progress;
+	watched = t;
 	assert_int_equal(sevmirror_source_create(&t->migration, &source_ops, t->source, &options,
 						 why, sizeof(why)),
 			 0);

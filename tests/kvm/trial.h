@@ -38,8 +38,9 @@ struct trial {
 	struct sevmirror_migration *migration; /* while it can be recovered */
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;
-	/* Gets the source's progress, if set before trial_migrate(). */
+	/* Gets the source's progress, while it is set. */
 	void (*progress)(struct trial *t, const struct sevmirror_progress *progress);
+	void *hook; /* the test's own */
 };
 
 /* A payload that dirties and verifies its memory: MiB of RAM, vCPUs, pages written a second (0: as fast as it goes). */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -14,17 +15,19 @@
 
 #include "lib/migrate/address.h"
 
-#define CONNECTIONS_MAX 16
+#define CONNECTIONS_MAX 32
 #define SPAN		64
+#define SHARED_BYTES	(CONNECTIONS_MAX * sizeof(uint64_t))
 
 struct wire_proxy {
 	pid_t pid;
 	char address[128];
+	uint64_t *forwarded; /* by connection, shared with the process that does it */
 };
 
 struct link {
 	int client, server;
-	uint64_t forwarded; /* bytes towards the target */
+	uint64_t *forwarded; /* bytes towards the target */
 };
 
 static bool send_all(int fd, const uint8_t *buf, size_t len)
@@ -43,6 +46,19 @@ static bool send_all(int fd, const uint8_t *buf, size_t len)
 static bool read_span(int fd, uint8_t *buf, size_t len)
 {
 	return recv(fd, buf, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+static bool whole_wire(const struct wire_fault *fault)
+{
+	return fault->kind == WIRE_BREAK || fault->kind == WIRE_HANG;
+}
+
+static void end_wire(enum wire_fault_kind kind)
+{
+	if (kind == WIRE_BREAK)
+		_exit(0);
+	for (;;)
+		pause();
 }
 
 /* The fault itself, at its place. False: the connection ends. */
@@ -73,19 +89,24 @@ static bool commit_fault(struct link *l, enum wire_fault_kind kind)
 static bool forward(struct link *l, bool faulty, const struct wire_fault *fault)
 {
 	static uint8_t buf[65536];
+	static uint64_t total; /* of all connections */
+	uint64_t at = whole_wire(fault) ? total : *l->forwarded;
 	size_t max = sizeof(buf);
 	ssize_t n;
 
-	if (faulty && l->forwarded == fault->at) {
-		l->forwarded += SPAN;
+	if (whole_wire(fault) && at == fault->at)
+		end_wire(fault->kind);
+	if (faulty && at == fault->at) {
+		*l->forwarded += SPAN;
 		return commit_fault(l, fault->kind);
 	}
-	if (faulty && l->forwarded < fault->at && fault->at - l->forwarded < max)
-		max = fault->at - l->forwarded;
+	if (faulty && at < fault->at && fault->at - at < max)
+		max = fault->at - at;
 	n = recv(l->client, buf, max, 0);
 	if (n <= 0)
 		return false;
-	l->forwarded += (uint64_t)n;
+	*l->forwarded += (uint64_t)n;
+	total += (uint64_t)n;
 	return send_all(l->server, buf, (size_t)n);
 }
 
@@ -104,7 +125,8 @@ static void hang_up(struct link *l)
 	l->client = l->server = -1;
 }
 
-static void serve(int listen_fd, const char *target, const struct wire_fault *fault)
+static void serve(int listen_fd, const char *target, const struct wire_fault *fault,
+		  uint64_t *forwarded)
 {
 	struct link links[CONNECTIONS_MAX] = { 0 };
 	unsigned int n = 0;
@@ -121,14 +143,15 @@ static void serve(int listen_fd, const char *target, const struct wire_fault *fa
 		poll(p, 1 + 2 * n, -1);
 		for (unsigned int i = 0; i < n; i++) {
 			if ((p[1 + 2 * i].revents &&
-			     !forward(&links[i], i == fault->connection, fault)) ||
+			     !forward(&links[i], whole_wire(fault) || i == fault->connection,
+				      fault)) ||
 			    (p[2 + 2 * i].revents && links[i].server >= 0 && !back(&links[i])))
 				hang_up(&links[i]);
 		}
 		if (p[0].revents && n < CONNECTIONS_MAX) {
 			links[n].client = address_accept(listen_fd, 0);
 			links[n].server = address_connect(target, 2000, why, sizeof(why));
-			links[n].forwarded = 0;
+			links[n].forwarded = &forwarded[n];
 			if (links[n].server < 0)
 				hang_up(&links[n]);
 			n++;
@@ -146,10 +169,17 @@ struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault 
 		free(proxy);
 		return NULL;
 	}
+	proxy->forwarded =
+		mmap(NULL, SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (proxy->forwarded == MAP_FAILED) {
+		close(fd);
+		free(proxy);
+		return NULL;
+	}
 	proxy->pid = fork();
 	if (proxy->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		serve(fd, target, fault);
+		serve(fd, target, fault, proxy->forwarded);
 	}
 	close(fd);
 	return proxy;
@@ -160,9 +190,15 @@ const char *wire_proxy_address(const struct wire_proxy *proxy)
 	return proxy->address;
 }
 
+uint64_t wire_proxy_forwarded(const struct wire_proxy *proxy, unsigned int connection)
+{
+	return __atomic_load_n(&proxy->forwarded[connection], __ATOMIC_RELAXED);
+}
+
 void wire_proxy_stop(struct wire_proxy *proxy)
 {
 	kill(proxy->pid, SIGKILL);
 	waitpid(proxy->pid, NULL, 0);
+	munmap(proxy->forwarded, SHARED_BYTES);
 	free(proxy);
 }

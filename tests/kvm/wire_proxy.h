@@ -11,6 +11,8 @@ enum wire_fault_kind {
 	WIRE_REPEAT, /* 64 bytes come twice */
 	WIRE_SWAP, /* 64 bytes change places with the next 64 */
 	WIRE_CUT, /* the connection closes there */
+	WIRE_BREAK, /* all connections close, and none is taken any more; `at` counts the bytes of all */
+	WIRE_HANG, /* likewise, but silently: nothing is forwarded from there on */
 };
 
 struct wire_fault {
@@ -24,6 +26,8 @@ struct wire_proxy;
 /* In a process of its own. NULL when it cannot be started. */
 struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault *fault);
 const char *wire_proxy_address(const struct wire_proxy *proxy);
+/* Bytes that went to the target on a connection so far. */
+uint64_t wire_proxy_forwarded(const struct wire_proxy *proxy, unsigned int connection);
 void wire_proxy_stop(struct wire_proxy *proxy);
 
 #endif
