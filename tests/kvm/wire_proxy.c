@@ -48,19 +48,6 @@ static bool read_span(int fd, uint8_t *buf, size_t len)
 	return recv(fd, buf, len, MSG_WAITALL) == (ssize_t)len;
 }
 
-static bool whole_wire(const struct wire_fault *fault)
-{
-	return fault->kind == WIRE_BREAK || fault->kind == WIRE_HANG;
-}
-
-static void end_wire(enum wire_fault_kind kind)
-{
-	if (kind == WIRE_BREAK)
-		_exit(0);
-	for (;;)
-		pause();
-}
-
 /* The fault itself, at its place. False: the connection ends. */
 static bool commit_fault(struct link *l, enum wire_fault_kind kind)
 {
@@ -90,12 +77,13 @@ static bool forward(struct link *l, bool faulty, const struct wire_fault *fault)
 {
 	static uint8_t buf[65536];
 	static uint64_t total; /* of all connections */
-	uint64_t at = whole_wire(fault) ? total : *l->forwarded;
+	bool whole_wire = fault->kind == WIRE_BREAK;
+	uint64_t at = whole_wire ? total : *l->forwarded;
 	size_t max = sizeof(buf);
 	ssize_t n;
 
-	if (whole_wire(fault) && at == fault->at)
-		end_wire(fault->kind);
+	if (whole_wire && at == fault->at)
+		_exit(0);
 	if (faulty && at == fault->at) {
 		*l->forwarded += SPAN;
 		return commit_fault(l, fault->kind);
@@ -143,7 +131,8 @@ static void serve(int listen_fd, const char *target, const struct wire_fault *fa
 		poll(p, 1 + 2 * n, -1);
 		for (unsigned int i = 0; i < n; i++) {
 			if ((p[1 + 2 * i].revents &&
-			     !forward(&links[i], whole_wire(fault) || i == fault->connection,
+			     !forward(&links[i],
+				      fault->kind == WIRE_BREAK || i == fault->connection,
 				      fault)) ||
 			    (p[2 + 2 * i].revents && links[i].server >= 0 && !back(&links[i])))
 				hang_up(&links[i]);
@@ -193,6 +182,16 @@ const char *wire_proxy_address(const struct wire_proxy *proxy)
 uint64_t wire_proxy_forwarded(const struct wire_proxy *proxy, unsigned int connection)
 {
 	return __atomic_load_n(&proxy->forwarded[connection], __ATOMIC_RELAXED);
+}
+
+void wire_proxy_break(struct wire_proxy *proxy)
+{
+	kill(proxy->pid, SIGKILL);
+}
+
+void wire_proxy_hang(struct wire_proxy *proxy)
+{
+	kill(proxy->pid, SIGSTOP);
 }
 
 void wire_proxy_stop(struct wire_proxy *proxy)

@@ -12,7 +12,6 @@ enum wire_fault_kind {
 	WIRE_SWAP, /* 64 bytes change places with the next 64 */
 	WIRE_CUT, /* the connection closes there */
 	WIRE_BREAK, /* all connections close, and none is taken any more; `at` counts the bytes of all */
-	WIRE_HANG, /* likewise, but silently: nothing is forwarded from there on */
 };
 
 struct wire_fault {
@@ -28,6 +27,9 @@ struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault 
 const char *wire_proxy_address(const struct wire_proxy *proxy);
 /* Bytes that went to the target on a connection so far. */
 uint64_t wire_proxy_forwarded(const struct wire_proxy *proxy, unsigned int connection);
+/* Now: all connections close, and none is taken any more. Or nothing is forwarded any more, without a word. */
+void wire_proxy_break(struct wire_proxy *proxy);
+void wire_proxy_hang(struct wire_proxy *proxy);
 void wire_proxy_stop(struct wire_proxy *proxy);
 
 #endif
