@@ -195,6 +195,7 @@ int guest_finish(struct guest *guest, int code, const struct why *why)
 	else
 		snprintf(text, sizeof(text), "%s", why->text);
 	service_destroy(guest->service);
+	host_devices_close(&guest->devices);
 	console_close(guest->console);
 	if (guest->signal_fd >= 0)
 		close(guest->signal_fd);

@@ -11,20 +11,22 @@
 #include "cli/cli.h"
 #include "cli/console.h"
 #include "vmm/service/service.h"
+#include "vmm/vm/host_devices.h"
 
 struct guest {
 	const char *name; /* NULL: none */
 	struct console *console;
 	struct service *service;
+	struct host_devices devices; /* opened while the process may */
 	int signal_fd;
 	uint64_t log_shown; /* of the payload's log */
 	bool doubt_said; /* that a migration's outcome is unknown */
 };
 
-#define GUEST_CLOSED            \
-	(struct guest)          \
-	{                       \
-		.signal_fd = -1 \
+#define GUEST_CLOSED                                          \
+	(struct guest)                                        \
+	{                                                     \
+		.signal_fd = -1, .devices = HOST_DEVICES_NONE \
 	}
 
 /* Take signals, terminal and name. 0 or a negative errno. Undone by guest_finish(), also after an error. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/confine.h"
 #include "cli/guest.h"
 #include "cli/migrate_options.h"
 #include "lib/util/file.h"
@@ -57,6 +58,7 @@ struct receive {
 	const char *name;
 	const char *vendor_path;
 	void *vendor_chain;
+	struct confine confine;
 };
 
 static int add_name(const char **list, unsigned int *n, unsigned int max, const char *name,
@@ -91,6 +93,9 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		return 0;
 	case OPT_TIMEOUT:
 		return migrate_parse_seconds("--timeout", arg, &in->timeout, why);
+	case CONFINE_OPT_USER:
+	case CONFINE_OPT_OFF:
+		return confine_take(&r->confine, id, arg);
 	default:
 		return migrate_security_take(&in->security, id, arg);
 	}
@@ -115,6 +120,8 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 		err = why_set(&why, -EINVAL, "--listen is needed");
 	if (!err)
 		err = migrate_security_check(&r->incoming.security, &why);
+	if (!err)
+		err = confine_check(&r->confine, &why);
 	if (err)
 		*code = cli_usage(argv[0], "%s", why.text);
 	return !err;
@@ -136,13 +143,30 @@ static int read_vendor_chain(struct receive *r, struct why *why)
 	return 0;
 }
 
+/* Before anything is read from the wire. */
+static int confine(struct receive *r, struct why *why)
+{
+	struct service_incoming *in = &r->incoming;
+	const char *disks[MACHINE_MAX_DISKS + 1] = { NULL };
+	unsigned int i;
+	int err = host_devices_open(&r->guest.devices, in->taps, in->ntaps, why);
+
+	in->devices = &r->guest.devices;
+	for (i = 0; i < in->ndisks; i++)
+		disks[i] = in->disks[i];
+	if (!err)
+		err = service_listen(r->guest.service, in, why);
+	/* Which disks a VM has the source says, unless the operator of this host does. */
+	return err ? err : confine_enter(&r->confine, disks, !in->ndisks, why);
+}
+
 static int wait_for_guest(struct receive *r, struct why *why)
 {
 	int err;
 
 	r->incoming.console_in = console_guest_in(r->guest.console);
 	r->incoming.console_out = console_guest_out(r->guest.console);
-	err = service_receive(r->guest.service, &r->incoming, why);
+	err = service_receive(r->guest.service, why);
 	if (!err)
 		fprintf(stderr, "sevmirror: waiting at %s\r\n", service_address(r->guest.service));
 	return err;
@@ -156,9 +180,10 @@ static int run(int argc, char **argv)
 
 	if (!parse(&r, argc, argv, &code))
 		return code;
-	if (read_vendor_chain(&r, &why))
+	if (sandbox_begin(argc, argv, &why) || read_vendor_chain(&r, &why))
 		code = CLI_FAILURE;
-	else if (guest_open(&r.guest, r.name, &why) || wait_for_guest(&r, &why))
+	else if (guest_open(&r.guest, r.name, &why) || confine(&r, &why) ||
+		 wait_for_guest(&r, &why))
 		code = CLI_FAILURE;
 	else
 		guest_attend(&r.guest);
@@ -174,7 +199,9 @@ const struct cli_command cli_receive = {
 	.about =
 		"Waits for one VM that another host sends with 'sevmirror migrate', then runs it in the "
 		"foreground as 'sevmirror run' would. If it does not come whole, nothing of it stays.",
-	.groups = { { NULL, options }, { MIGRATE_SECURITY_TITLE, migrate_security_options } },
+	.groups = { { NULL, options },
+		    { MIGRATE_SECURITY_TITLE, migrate_security_options },
+		    { CONFINE_TITLE, confine_options } },
 	.statuses = statuses,
 	.run = run,
 };

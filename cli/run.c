@@ -91,6 +91,32 @@ static int choose_sev(struct run *run, struct why *why)
 	return 0;
 }
 
+/* What takes privileges. */
+static int open_devices(struct run *run, struct why *why)
+{
+	struct machine_config *machine = &run->options.machine;
+	const char *taps[MACHINE_MAX_NETS];
+	unsigned int i;
+
+	for (i = 0; i < machine->nnets; i++)
+		taps[i] = machine->nets[i].tap;
+	machine->vm.devices = &run->guest.devices;
+	return host_devices_open(&run->guest.devices, taps, machine->nnets, why);
+}
+
+static int confine(struct run *run, struct why *why)
+{
+	const struct machine_config *machine = &run->options.machine;
+	const char *disks[MACHINE_MAX_DISKS + 1] = { NULL };
+	unsigned int i, n = 0;
+
+	for (i = 0; i < machine->ndisks; i++) {
+		if (!machine->disks[i].read_only)
+			disks[n++] = machine->disks[i].path;
+	}
+	return confine_enter(&run->options.confine, disks, false, why);
+}
+
 /* Set the machine up on this host; what fails here is the host's. */
 static int set_up(struct run *run, struct why *why)
 {
@@ -133,11 +159,15 @@ static int run_guest(int argc, char **argv)
 
 	if (!run_options_parse(&run.options, argc, argv, &code))
 		return code;
-	if (check_files(&run, &why) || read_owner(&run, &why))
+	if (sandbox_begin(argc, argv, &why) || check_files(&run, &why) || read_owner(&run, &why))
 		code = CLI_FAILURE;
 	else if (choose_sev(&run, &why))
 		code = CLI_UNSUPPORTED;
 	else if (guest_open(&run.guest, run.options.name, &why))
+		code = CLI_FAILURE;
+	else if (open_devices(&run, &why))
+		code = CLI_UNSUPPORTED;
+	else if (confine(&run, &why))
 		code = CLI_FAILURE;
 	else if (set_up(&run, &why))
 		code = CLI_UNSUPPORTED;
@@ -182,7 +212,7 @@ const struct cli_command cli_run = {
 		      "--payload FILE [--arg NUMBER]... [options]" },
 	.about =
 		"Runs a guest in the foreground, its console on stdin and stdout, until it powers off.",
-	.groups = { { NULL, run_option_list } },
+	.groups = { { NULL, run_option_list }, { CONFINE_TITLE, confine_options } },
 	.statuses = statuses,
 	.sections = sections,
 	.run = run_guest,

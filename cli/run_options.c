@@ -259,7 +259,7 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 		options->hold = true;
 		return 0;
 	default:
-		return -EINVAL;
+		return confine_take(&options->confine, id, arg);
 	}
 }
 
@@ -280,7 +280,7 @@ static int check_together(const struct run_options *options, struct why *why)
 	if (options->session && options->sev == RUN_SEV_OFF)
 		return why_set(why, -EINVAL,
 			       "an owner's session needs SEV, and --sev off was given");
-	return 0;
+	return confine_check(&options->confine, why);
 }
 
 bool run_options_parse(struct run_options *options, int argc, char **argv, int *code)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "cli/cli.h"
+#include "cli/confine.h"
 #include "vmm/vm/machine.h"
 
 /* What `owner measure` has to assume like `run`. */
@@ -27,6 +28,7 @@ struct run_options {
 	struct machine_boot boot;
 	enum run_sev sev;
 	bool hold; /* wait between measurement and start */
+	struct confine confine;
 	const char *session, *dh_cert; /* the owner's files, or NULL */
 };
 

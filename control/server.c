@@ -26,14 +26,14 @@ static void control_wake(struct control *control)
 }
 
 /* The directory lets nobody else in; this holds where somebody opened it by hand. */
-static bool peer_allowed(int fd)
+static bool peer_allowed(const struct control *control, int fd)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
 		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
+	return peer.uid == 0 || peer.uid == control->owner;
 }
 
 static void accept_client(struct control *control)
@@ -44,7 +44,7 @@ static void accept_client(struct control *control)
 
 	if (fd < 0)
 		return;
-	conn = peer_allowed(fd) ? conn_create(fd) : NULL;
+	conn = peer_allowed(control, fd) ? conn_create(fd) : NULL;
 	if (!conn) {
 		close(fd);
 		return;
@@ -300,6 +300,7 @@ int control_create(struct control **out, const char *name, struct control_error 
 		return claim_failed(err, ret, name);
 	}
 	snprintf(control->name, sizeof(control->name), "%s", name);
+	control->owner = geteuid();
 	pthread_mutex_init(&control->lock, NULL);
 	control->listen_fd = -1;
 	control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -70,6 +70,7 @@ struct registered {
 struct control {
 	struct runtime_claim claim;
 	char name[RUNTIME_NAME_MAX + 1];
+	uid_t owner; /* who made the socket; the process may have become somebody else since */
 	int listen_fd;
 	int wake_fd;
 	bool has_thread;

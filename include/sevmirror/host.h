@@ -106,6 +106,12 @@ struct sevmirror_summary {
 		[512]; /* what did not go well although the guest has moved; empty when nothing */
 };
 
+/* Threads that the library makes, by all that such a thread does. */
+enum sevmirror_thread {
+	SEVMIRROR_THREAD_STREAM, /* one data connection, its ring of the helper */
+	SEVMIRROR_THREAD_HELPER, /* a vCPU of the helper: KVM_RUN */
+};
+
 struct sevmirror_host_ops {
 	/* Fill *vm. On the target after config_load(). */
 	int (*describe)(void *opaque, struct sevmirror_vm *vm);
@@ -163,6 +169,9 @@ struct sevmirror_host_ops {
 
 	/* May be NULL. */
 	void (*progress)(void *opaque, const struct sevmirror_progress *progress);
+
+	/* On each of these threads, first of all, to name, pin or confine it; it must not fail. May be NULL. */
+	void (*thread_begins)(void *opaque, enum sevmirror_thread kind);
 };
 
 #endif

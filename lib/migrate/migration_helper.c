@@ -30,6 +30,11 @@ int migration_helper_plan(struct sevmirror_migration *m)
 	return plan_region(m, &plan);
 }
 
+static void helper_thread_begins(void *opaque)
+{
+	session_thread_begins(opaque, SEVMIRROR_THREAD_HELPER);
+}
+
 int migration_helper_start(struct sevmirror_migration *m)
 {
 	struct mirror_ram ram[SEVMIRROR_MAX_RAM_RANGES];
@@ -42,6 +47,8 @@ int migration_helper_start(struct sevmirror_migration *m)
 		.nram = m->vm.nranges,
 		.nrings = m->hello.streams,
 		.data_pages = RECORD_RING_PAGES,
+		.thread_begins = helper_thread_begins,
+		.thread_opaque = m,
 	};
 	char why[256] = "";
 	int err = plan_region(m, &plan);

@@ -69,6 +69,12 @@ void session_interrupt(struct sevmirror_migration *m)
 	pthread_mutex_unlock(&m->cancel_lock);
 }
 
+void session_thread_begins(struct sevmirror_migration *m, enum sevmirror_thread kind)
+{
+	if (m->ops->thread_begins)
+		m->ops->thread_begins(m->opaque, kind);
+}
+
 bool session_pass_handover(struct sevmirror_migration *m)
 {
 	bool ok;

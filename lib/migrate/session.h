@@ -81,6 +81,9 @@ void session_notice(struct sevmirror_migration *m);
 /* Wake the control thread out of its wait at the control connection: something else has failed. Any thread. */
 void session_interrupt(struct sevmirror_migration *m);
 
+/* First of all on a thread that m's user makes. */
+void session_thread_begins(struct sevmirror_migration *m, enum sevmirror_thread kind);
+
 /* Take the last step that cannot be taken back. False if somebody cancelled before; afterwards nobody can. */
 bool session_pass_handover(struct sevmirror_migration *m);
 

@@ -369,6 +369,7 @@ static void *serve(void *arg)
 	struct stream *s = arg;
 	int err = 0;
 
+	session_thread_begins(s->all->m, SEVMIRROR_THREAD_STREAM);
 	while (!err) {
 		if (!channel_readable(s->channel)) {
 			err = drain(s);

@@ -292,6 +292,7 @@ static void *serve(void *arg)
 	struct stream *s = arg;
 	struct streams_out *all = s->all;
 
+	session_thread_begins(all->m, SEVMIRROR_THREAD_STREAM);
 	pthread_mutex_lock(&all->lock);
 	for (;;) {
 		int err;

@@ -28,6 +28,8 @@ struct mirror {
 	int kvm_fd, vm_fd, window_fd;
 	bool own_kvm_fd;
 	bool log_dirty;
+	void (*thread_begins)(void *opaque);
+	void *thread_opaque;
 	struct part part[PARTS_MAX];
 	unsigned int nparts;
 	uint8_t *window;
@@ -104,6 +106,7 @@ static int map_part(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa
 	hva = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ram->fd, (off_t)offset);
 	if (hva == MAP_FAILED)
 		return fail(why, "mapping guest RAM a second time", errno);
+	(void)madvise(hva, bytes, MADV_DONTDUMP);
 	*part = (struct part){ .hva = hva, .writable = writable };
 	part->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
 	error = add_slot(m, m->nparts++, flags, gpa, bytes, hva);
@@ -154,6 +157,7 @@ static int map_window(struct mirror *m, const struct mirror_config *config, cons
 		      m->window_fd, 0);
 	if (window == MAP_FAILED)
 		return fail(why, "mapping the window", errno);
+	(void)madvise(window, m->window_bytes, MADV_DONTDUMP);
 	m->window = window;
 	error = add_slot(m, WINDOW_ID, 0, m->window_gpa, m->window_bytes, window);
 	return error ? fail(why, "adding the window to the mirror", -error) : 0;
@@ -178,6 +182,8 @@ int mirror_create(struct mirror **mirror, const struct mirror_config *config, co
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return fail(why, "memory", ENOMEM);
+	m->thread_begins = config->thread_begins;
+	m->thread_opaque = config->thread_opaque;
 	m->kvm_fd = m->vm_fd = m->window_fd = -1;
 	m->log_dirty = config->log_dirty;
 	error = open_kvm(m, config, why);
@@ -323,7 +329,9 @@ int mirror_vcpu_enter(struct mirror *m, unsigned int vcpu, const struct mirror_e
 
 int mirror_vcpu_start(struct mirror *m, unsigned int vcpu, mirror_handler handler, void *opaque)
 {
-	return vcpu < m->nvcpus ? mirror_vcpu_thread(m->vcpu[vcpu], handler, opaque) : -EINVAL;
+	return vcpu < m->nvcpus ? mirror_vcpu_thread(m->vcpu[vcpu], m->thread_begins,
+						     m->thread_opaque, handler, opaque) :
+				  -EINVAL;
 }
 
 void mirror_vcpu_stop(struct mirror *m, unsigned int vcpu)

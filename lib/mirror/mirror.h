@@ -34,6 +34,9 @@ struct mirror_config {
 	/* But not those of [writable_gpa, writable_gpa + writable_bytes), multiples of 2 MiB in one part of ram; 0 bytes: none. */
 	uint64_t writable_gpa, writable_bytes;
 	bool log_dirty; /* log what the mirror writes: mirror_dirty_fetch() */
+	/* called on each vCPU's thread, first of all; may be NULL */
+	void (*thread_begins)(void *opaque);
+	void *thread_opaque;
 };
 
 /*

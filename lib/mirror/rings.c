@@ -242,6 +242,8 @@ static int setup(struct rings *rings, const struct rings_config *config, const c
 		.window_bytes = (pages * PAGE + MIB2 - 1) / MIB2 * MIB2,
 		.nvcpus = config->nrings,
 		.cbit_mask = config->plan->cbit_mask,
+		.thread_begins = config->thread_begins,
+		.thread_opaque = config->thread_opaque,
 	};
 	unsigned int i;
 	int error;

@@ -28,6 +28,8 @@ struct rings_config {
 		nrings; /* 1 .. HELPER_VCPUS_MAX; both hosts of a migration use the same number */
 	uint32_t data_pages; /* window pages for each ring beside its control pages */
 	uint64_t boot_timeout; /* nanoseconds, 0: 30 s */
+	void (*thread_begins)(void *opaque); /* as in mirror_config */
+	void *thread_opaque;
 };
 
 /*

@@ -43,6 +43,8 @@ struct mirror_vcpu {
 	uint64_t cbit_mask;
 	struct kvm_run *run;
 	size_t run_bytes;
+	void (*begins)(void *opaque);
+	void *begins_opaque;
 	mirror_handler handler;
 	void *opaque;
 	pthread_t thread;
@@ -253,6 +255,8 @@ static void *run_thread(void *arg)
 	struct mirror_exit exit;
 	bool on = true;
 
+	if (v->begins)
+		v->begins(v->begins_opaque);
 	while (on) {
 		int error = ioctl(v->fd, KVM_RUN, 0) ? errno : 0;
 
@@ -277,13 +281,16 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
-int mirror_vcpu_thread(struct mirror_vcpu *v, mirror_handler handler, void *opaque)
+int mirror_vcpu_thread(struct mirror_vcpu *v, void (*begins)(void *opaque), void *begins_opaque,
+		       mirror_handler handler, void *opaque)
 {
 	sigset_t all, before;
 	int error;
 
 	if (v->started)
 		return -EBUSY;
+	v->begins = begins;
+	v->begins_opaque = begins_opaque;
 	v->handler = handler;
 	v->opaque = opaque;
 	v->stop = false;

@@ -11,7 +11,8 @@ int mirror_vcpu_create(struct mirror_vcpu **vcpu, int kvm_fd, int vm_fd, unsigne
 		       uint64_t cbit_mask);
 void mirror_vcpu_destroy(struct mirror_vcpu *vcpu);
 int mirror_vcpu_set(struct mirror_vcpu *vcpu, const struct mirror_entry *entry);
-int mirror_vcpu_thread(struct mirror_vcpu *vcpu, mirror_handler handler, void *opaque);
+int mirror_vcpu_thread(struct mirror_vcpu *vcpu, void (*begins)(void *opaque), void *begins_opaque,
+		       mirror_handler handler, void *opaque);
 void mirror_vcpu_end(struct mirror_vcpu *vcpu);
 void mirror_vcpu_wait(struct mirror_vcpu *vcpu);
 bool mirror_vcpu_park(struct mirror_vcpu *vcpu, bool (*work)(void *opaque), void *opaque);

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/sandbox/sandbox.h"
+
 #define OUT_BYTES (64U << 10)
 #define OUT_ROOM  64 /* more than the 16 bytes that a driver writes after one 'transmitter empty' */
 #define OUT_CHUNK 4096U
@@ -240,6 +242,7 @@ static void *serial_io_thread(void *arg)
 	struct serial_io *io = arg;
 	int64_t deadline = -1;
 
+	sandbox_thread(SANDBOX_DEVICE, "serial");
 	while (serial_io_step(io, &deadline))
 		;
 	return NULL;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "vmm/devices/virtio_private.h"
+#include "vmm/sandbox/sandbox.h"
 
 void virtio_kick(struct virtio *v)
 {
@@ -158,6 +159,7 @@ static void *virtio_worker(void *arg)
 	int wait_ms;
 	bool stop;
 
+	sandbox_thread(SANDBOX_DEVICE, "virtio");
 	for (;;) {
 		struct pollfd fds[2] = { { .fd = v->kick_fd, .events = POLLIN },
 					 { .events = POLLIN } };

@@ -3,13 +3,13 @@
 
 #include <asm/kvm_para.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "lib/sev/cpuid.h"
 #include "vmm/devices/state.h"
+#include "vmm/vm/host_devices.h"
 
 #define COMPAT_MAGIC   0x504d5653u /* "SVMP" */
 #define COMPAT_VERSION 1
@@ -189,13 +189,14 @@ int migrate_compat_load(struct migrate_guest_cpu *cpu, const void *buf, size_t l
 		       why_set(why, -EINVAL, "the description of the guest's CPUs is malformed");
 }
 
-int migrate_compat_check(const struct migrate_guest_cpu *cpu, struct why *why)
+int migrate_compat_check(const struct migrate_guest_cpu *cpu, const struct host_devices *devices,
+			 struct why *why)
 {
 	union guest_cpuid host;
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), err;
+	int kvm = host_devices_kvm(devices, why), err;
 
 	if (kvm < 0)
-		return why_errno(why, "/dev/kvm");
+		return kvm;
 	err = guest_cpuid_get(&host, kvm, 1, cpu->sev, true, why);
 	close(kvm);
 	return err ? err : migrate_compat_compare(&cpu->cpuid, &host, why);

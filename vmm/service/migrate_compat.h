@@ -27,7 +27,8 @@ int migrate_compat_load(struct migrate_guest_cpu *cpu, const void *buf, size_t l
 			struct why *why);
 
 /* Compare with what this host's KVM offers to such a guest. 0; -ENOTSUP and the first difference that matters; KVM's error. */
-int migrate_compat_check(const struct migrate_guest_cpu *cpu, struct why *why);
+int migrate_compat_check(const struct migrate_guest_cpu *cpu, const struct host_devices *devices,
+			 struct why *why);
 
 /* The comparison alone. */
 int migrate_compat_compare(const union guest_cpuid *guest, const union guest_cpuid *host,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/mirror/region.h"
+#include "vmm/sandbox/sandbox.h"
 #include "vmm/service/migrate_compat.h"
 #include "vmm/service/service_private.h"
 #include "vmm/vm/dirty_log.h"
@@ -97,6 +98,7 @@ static int build(struct service *s, struct why *why)
 	config->console_out = s->incoming->console_out;
 	config->incoming = true;
 	config->vm.hugepages = s->incoming->hugepages;
+	config->vm.devices = s->incoming->devices;
 	config->vm.cpuid = &s->cpu->cpuid;
 	config->vm.tsc_khz = s->cpu->tsc_khz;
 	err = machine_create(&s->machine, config, why);
@@ -149,7 +151,7 @@ static int op_compat_check(void *opaque, const void *buf, size_t len, char *text
 		return -ENOMEM;
 	err = migrate_compat_load(s->cpu, buf, len, &why);
 	if (!err)
-		err = migrate_compat_check(s->cpu, &why);
+		err = migrate_compat_check(s->cpu, s->incoming->devices, &why);
 	snprintf(text, max, "%s", why.text);
 	return err;
 }
@@ -299,6 +301,14 @@ static void op_progress(void *opaque, const struct sevmirror_progress *progress)
 		control_event(s->control, "migration", migrate_progress_json(progress));
 }
 
+static void op_thread_begins(void *opaque, enum sevmirror_thread kind)
+{
+	if (kind == SEVMIRROR_THREAD_HELPER)
+		sandbox_thread(SANDBOX_VCPU, "helper");
+	else
+		sandbox_thread(SANDBOX_STREAM, "stream");
+}
+
 const struct sevmirror_host_ops migrate_host_ops = {
 	.describe = op_describe,
 	.config_save = op_config_save,
@@ -317,4 +327,5 @@ const struct sevmirror_host_ops migrate_host_ops = {
 	.disks_acquire = op_disks_acquire,
 	.handed_over = op_handed_over,
 	.progress = op_progress,
+	.thread_begins = op_thread_begins,
 };

@@ -10,6 +10,7 @@
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
 #include "vmm/service/service_private.h"
+#include "vmm/vm/host_devices.h"
 
 #define NS_PER_MS	 1000000ULL
 #define VENDOR_CHAIN_MAX 8192
@@ -69,7 +70,7 @@ static int job_start(struct service *s, struct migrate_job *job)
 
 void migrate_cancel(struct service *s)
 {
-	if (s->job)
+	if (s->job && s->job->migration)
 		sevmirror_migration_cancel(s->job->migration);
 }
 
@@ -193,10 +194,11 @@ int migrate_outgoing(struct service *s, json_t *args, struct control_error *err)
 }
 
 /* This host's certificates, which the source's secure processor is to check. */
-static int read_platform(struct migrate_job *job, struct why *why)
+static int read_platform(const struct host_devices *devices, struct migrate_job *job,
+			 struct why *why)
 {
 	struct sev_error error = { 0 };
-	int fd = sev_device_open(&error), err;
+	int fd = host_devices_sev(devices, &error), err;
 
 	if (fd < 0)
 		return why_sev(why, fd, &error);
@@ -205,38 +207,22 @@ static int read_platform(struct migrate_job *job, struct why *why)
 	return err ? why_sev(why, err, &error) : 0;
 }
 
-static int make_incoming(struct service *s, struct migrate_job *job, struct why *why)
+static int start_listening(struct service *s, struct migrate_job *job, struct why *why)
 {
 	const struct service_incoming *in = s->incoming;
-	struct sevmirror_target_options options = { .security = in->security,
-						    .timeout = in->timeout };
 	char text[512] = "";
-	int err;
+	int err = in->vendor_chain ? read_platform(in->devices, job, why) : 0;
 
-	if (in->vendor_chain) {
-		err = read_platform(job, why);
-		if (err)
-			return err;
-		options.pdh = job->pdh;
-		options.pdh_bytes = sizeof(job->pdh);
-		options.chain = job->chain;
-		options.chain_bytes = sizeof(job->chain);
-		options.vendor_chain = in->vendor_chain;
-		options.vendor_chain_bytes = in->vendor_chain_bytes;
-	}
+	if (err)
+		return err;
 	job->listen_fd = address_listen(in->address, text, sizeof(text));
 	if (job->listen_fd < 0)
 		return why_set(why, job->listen_fd, "%s", text);
 	err = address_of(job->listen_fd, s->address, sizeof(s->address));
-	if (err)
-		return why_set(why, err, "the address that it listens at: %s", strerror(-err));
-	options.listen_fd = job->listen_fd;
-	err = sevmirror_target_create(&job->migration, &migrate_host_ops, s, &options, text,
-				      sizeof(text));
-	return err ? why_set(why, err, "%s", text[0] ? text : strerror(-err)) : 0;
+	return err ? why_set(why, err, "the address that it listens at: %s", strerror(-err)) : 0;
 }
 
-int migrate_incoming(struct service *s, struct why *why)
+int migrate_listen(struct service *s, struct why *why)
 {
 	struct migrate_job *job = calloc(1, sizeof(*job));
 	int err;
@@ -244,12 +230,45 @@ int migrate_incoming(struct service *s, struct why *why)
 	if (!job)
 		return why_set(why, -ENOMEM, "out of memory");
 	job->listen_fd = -1;
-	err = make_incoming(s, job, why);
-	if (err) {
+	err = start_listening(s, job, why);
+	if (err)
 		job_destroy(job);
-		return err;
+	else
+		s->job = job;
+	return err;
+}
+
+static int make_incoming(struct service *s, struct migrate_job *job, struct why *why)
+{
+	const struct service_incoming *in = s->incoming;
+	struct sevmirror_target_options options = { .listen_fd = job->listen_fd,
+						    .security = in->security,
+						    .timeout = in->timeout };
+	char text[512] = "";
+	int err;
+
+	if (in->vendor_chain) {
+		options.pdh = job->pdh;
+		options.pdh_bytes = sizeof(job->pdh);
+		options.chain = job->chain;
+		options.chain_bytes = sizeof(job->chain);
+		options.vendor_chain = in->vendor_chain;
+		options.vendor_chain_bytes = in->vendor_chain_bytes;
 	}
+	err = sevmirror_target_create(&job->migration, &migrate_host_ops, s, &options, text,
+				      sizeof(text));
+	return err ? why_set(why, err, "%s", text[0] ? text : strerror(-err)) : 0;
+}
+
+int migrate_incoming(struct service *s, struct why *why)
+{
+	struct migrate_job *job = s->job;
+	int err = make_incoming(s, job, why);
+
+	if (err)
+		return err;
 	pthread_mutex_lock(&s->lock);
+	s->job = NULL;
 	err = job_start(s, job);
 	pthread_mutex_unlock(&s->lock);
 	return err ? why_set(why, err, "no thread for the migration: %s", strerror(-err)) : 0;

@@ -115,12 +115,16 @@ int service_launched(struct service *s, struct machine *machine, bool hold, stru
 	return err ? err : serve(s, why);
 }
 
-int service_receive(struct service *s, const struct service_incoming *incoming, struct why *why)
+int service_listen(struct service *s, const struct service_incoming *incoming, struct why *why)
 {
-	int err;
-
 	s->incoming = incoming;
-	err = migrate_incoming(s, why);
+	return migrate_listen(s, why);
+}
+
+int service_receive(struct service *s, struct why *why)
+{
+	int err = migrate_incoming(s, why);
+
 	return err ? err : serve(s, why);
 }
 

@@ -43,13 +43,18 @@ struct service_incoming {
 	unsigned int ndisks;
 	const char *taps[MACHINE_MAX_NETS];
 	unsigned int ntaps;
+	const struct host_devices *devices; /* may be NULL */
 };
 
-/* Begin to wait for a VM, and answer on the control socket. *incoming is borrowed for the service's life. */
-int service_receive(struct service *service, const struct service_incoming *incoming,
-		    struct why *why);
+/*
+ * Take what waiting for a VM needs of the host and may need privileges for: this platform's certificates, the listening socket. *incoming
+ * is borrowed for the service's life. Then service_receive() begins to wait, and answers on the control socket.
+ */
+int service_listen(struct service *service, const struct service_incoming *incoming,
+		   struct why *why);
+int service_receive(struct service *service, struct why *why);
 
-/* "HOST:PORT" at which service_receive() listens, with the port that was picked. */
+/* "HOST:PORT" at which service_listen() listens, with the port that was picked. */
 const char *service_address(const struct service *service);
 
 /* An eventfd that becomes readable when the state changes: a VM has come, a migration has ended. service_attend() clears it. */

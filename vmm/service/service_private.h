@@ -78,10 +78,11 @@ json_t *migrate_result_json(enum sevmirror_outcome outcome,
 			    const struct sevmirror_summary *summary);
 
 /*
- * migrate_run.c. outgoing: with the lock; takes args (of the command) over whatever happens. end: cancels what has not passed its hand-over
+ * migrate_run.c. outgoing: with the lock; takes args (of the command) over whatever happens. listen: before incoming. end: cancels what has not passed its hand-over
  * and waits for the thread; without the lock.
  */
 int migrate_outgoing(struct service *service, json_t *args, struct control_error *err);
+int migrate_listen(struct service *service, struct why *why);
 int migrate_incoming(struct service *service, struct why *why);
 void migrate_cancel(struct service *service); /* with the lock */
 void migrate_end(struct service *service);

@@ -10,6 +10,7 @@
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
 #include "vmm/devices/virtio_rng.h"
+#include "vmm/vm/host_devices.h"
 #include "vmm/vm/machine_private.h"
 
 _Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + 1 <= VIRTIO_MMIO_SLOTS, "slots");
@@ -108,34 +109,18 @@ static int add_disk(struct machine *machine, unsigned int i, unsigned int *slot,
 	return add_virtio(machine, slot, machine->disks[i], why);
 }
 
-static int net_failed(const char *tap, int err, struct why *why)
-{
-	if (err == -EPERM)
-		return why_set(
-			why, err,
-			"the interface %s is not yours: `ip tuntap add %s mode tap user $USER` "
-			"makes one that is",
-			tap, tap);
-	if (err == -ENODEV)
-		return why_set(why, err, "no tap %s: the host has no tun driver (modprobe tun)",
-			       tap);
-	if (err == -EBUSY)
-		return why_set(why, err, "the interface %s is in use by another program", tap);
-	return why_set(why, err, "the interface %s: %s", tap, strerror(-err));
-}
-
 static int add_net(struct machine *machine, const struct machine_net *net, unsigned int *slot,
 		   struct why *why)
 {
 	struct virtio_model *model;
-	int fd = tap_open(net->tap), err;
+	int fd = host_devices_tap(machine->config.vm.devices, net->tap, why), err;
 
 	if (fd < 0)
-		return net_failed(net->tap, fd, why);
+		return fd;
 	err = virtio_net_create(&model, fd, net->mac);
 	if (err) {
 		close(fd);
-		return net_failed(net->tap, err, why);
+		return why_set(why, err, "a network card on %s: %s", net->tap, strerror(-err));
 	}
 	return add_virtio(machine, slot, model, why);
 }

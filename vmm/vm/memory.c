@@ -45,6 +45,8 @@ static int map_aligned(struct guest_memory *memory)
 	if (base != area)
 		munmap(area, (size_t)(base - area));
 	munmap(base + memory->bytes, (size_t)(area + reserve - base) - memory->bytes);
+	/* The guest's data and, without SEV, the helper's keys. */
+	(void)madvise(base, memory->bytes, MADV_DONTDUMP);
 	memory->base = base;
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "vmm/sandbox/sandbox.h"
 #include "vmm/vm/vm_private.h"
 
 #define PERIOD_NS 50000000L
@@ -33,6 +34,7 @@ static void *throttle(void *arg)
 	struct vm *vm = arg;
 	unsigned int percent, i;
 
+	sandbox_thread(SANDBOX_PLAIN, "throttle");
 	pthread_mutex_lock(&vm->lock);
 	while (vm->throttle_percent && vm->want != WANT_STOP) {
 		percent = vm->throttle_percent;

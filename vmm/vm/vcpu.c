@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vmm/sandbox/sandbox.h"
 #include "vmm/vm/cpuid.h"
 #include "vmm/vm/vm_private.h"
 
@@ -124,7 +125,10 @@ static bool gate(struct vcpu *vcpu)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
+	char name[16];
 
+	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
+	sandbox_thread(SANDBOX_VCPU, name);
 	for (;;) {
 		if (!gate(vcpu))
 			return NULL;
@@ -146,7 +150,6 @@ static void *vcpu_thread(void *arg)
 int vcpu_start(struct vcpu *vcpu, struct why *why)
 {
 	sigset_t all_but_ours, before;
-	char name[16];
 	int err;
 
 	/* Signals to the process are for its main thread; a vCPU thread hears only the kick. */
@@ -158,8 +161,6 @@ int vcpu_start(struct vcpu *vcpu, struct why *why)
 	if (err)
 		return why_set(why, -err, "no thread for CPU %u: %s", vcpu->index, strerror(err));
 	vcpu->thread_made = true;
-	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
-	pthread_setname_np(vcpu->thread, name);
 	return 0;
 }
 

@@ -3,7 +3,6 @@
 
 #include <asm/kvm_para.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
 #include <signal.h>
@@ -20,38 +19,13 @@
 #include "vmm/devices/bus.h"
 #include "launch/image.h"
 #include "launch/layout.h"
+#include "vmm/vm/host_devices.h"
 #include "vmm/vm/memory.h"
 #include "vmm/vm/power.h"
 #include "vmm/vm/vm_private.h"
 
-#define KVM_DEVICE  "/dev/kvm"
 #define IOAPIC_PINS 24
 #define PAGE_SHIFT  12
-
-static int kvm_open(struct why *why)
-{
-	int fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
-
-	if (fd >= 0) {
-		int version = ioctl(fd, KVM_GET_API_VERSION, 0);
-
-		if (version == KVM_API_VERSION)
-			return fd;
-		close(fd);
-		return why_set(why, -EPROTO, KVM_DEVICE ": KVM speaks API version %d, not %d",
-			       version, KVM_API_VERSION);
-	}
-	if (errno == ENOENT)
-		return why_set(why, -ENOENT,
-			       KVM_DEVICE ": not there. Load kvm_amd or kvm_intel, and enable "
-					  "virtualisation in the firmware");
-	if (errno == EACCES || errno == EPERM)
-		return why_set(why, -EACCES,
-			       KVM_DEVICE
-			       ": permission denied. Become a member of the group that owns "
-			       "it (kvm), or root");
-	return why_errno(why, KVM_DEVICE);
-}
 
 int vm_sev_available(struct why *why)
 {
@@ -221,7 +195,7 @@ static int encrypt(struct vm *vm, struct why *why)
 			       "this CPU has no SEV, or the firmware switched it off; "
 			       "--sev=off runs the guest without encryption");
 	vm->c_mask = sev_cpuid_c_mask(&cpuid);
-	vm->sev_fd = sev_device_open(&error);
+	vm->sev_fd = host_devices_sev(vm->config.devices, &error);
 	if (vm->sev_fd < 0)
 		return why_sev(why, vm->sev_fd, &error);
 	err = sev_guest_create(&vm->sev, vm->vm_fd, vm->sev_fd, &error);
@@ -320,7 +294,7 @@ static int init_host_side(struct vm *vm, struct why *why)
 
 static int create_vm(struct vm *vm, struct why *why)
 {
-	vm->kvm_fd = kvm_open(why);
+	vm->kvm_fd = host_devices_kvm(vm->config.devices, why);
 	if (vm->kvm_fd < 0)
 		return vm->kvm_fd;
 	do {

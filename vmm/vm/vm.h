@@ -19,6 +19,7 @@
 
 struct bus;
 struct guest_memory;
+struct host_devices;
 struct launch_entry;
 struct launch_image;
 struct payload_shared;
@@ -36,6 +37,8 @@ struct vm_config {
 	/* What a guest that comes from another host has seen there; borrowed while vm_create() runs. NULL and 0: as this host has it. */
 	const union guest_cpuid *cpuid;
 	uint64_t tsc_khz;
+
+	const struct host_devices *devices; /* borrowed for the VM's life; may be NULL */
 };
 
 /* Why a guest came to its end. */

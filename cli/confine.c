@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/confine.h"
+
+#include <errno.h>
+
+#include "control/runtime.h"
+
+const struct cli_option confine_options[] = {
+	{ "user", CONFINE_OPT_USER, "USER", NULL,
+	  "become this user (a name or a number) once what needs root is open; disks, and what the "
+	  "guest boots from, are opened as that user" },
+	{ "no-sandbox", CONFINE_OPT_OFF, NULL, NULL,
+	  "keep all privileges and filter no system calls: to find out what the sandbox is in the way "
+	  "of" },
+	{ 0 },
+};
+
+int confine_take(struct confine *confine, int id, const char *arg)
+{
+	switch (id) {
+	case CONFINE_OPT_USER:
+		confine->user = arg;
+		return 0;
+	case CONFINE_OPT_OFF:
+		confine->off = true;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+int confine_check(const struct confine *confine, struct why *why)
+{
+	if (confine->off && confine->user)
+		return why_set(why, -EINVAL, "--no-sandbox and --user exclude each other");
+	return 0;
+}
+
+int confine_enter(const struct confine *confine, const char *const *writable, bool write_anywhere,
+		  struct why *why)
+{
+	/* Where they were not opened before: a mirror's KVM, a tap that the other host names, post-copy's faults. */
+	static const char *const devices[] = { "/dev/kvm", "/dev/sev", "/dev/net/tun",
+					       "/dev/userfaultfd" };
+	struct sandbox_config config = { .user = confine->user, .write_anywhere = write_anywhere };
+	char runtime[PATH_MAX];
+	unsigned int i, n = 0;
+
+	if (confine->off) {
+		cli_warning(
+			"--no-sandbox: whoever breaks out of the guest has all that you may do");
+		return 0;
+	}
+	for (i = 0; i < sizeof(devices) / sizeof(*devices); i++)
+		config.writable[n++] = devices[i];
+	for (i = 0; writable[i] && n < SANDBOX_PATHS_MAX; i++)
+		config.writable[n++] = writable[i];
+	if (!runtime_dir(runtime, false))
+		config.runtime_dir = runtime;
+	return sandbox_enter(&config, why);
+}

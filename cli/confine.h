@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sandbox of a process that runs a guest, as the command lines of `run` and `receive` have it. */
+#ifndef CLI_CONFINE_H
+#define CLI_CONFINE_H
+
+#include "cli/cli.h"
+#include "vmm/sandbox/sandbox.h"
+
+enum {
+	CONFINE_OPT_USER = 0x400,
+	CONFINE_OPT_OFF,
+};
+
+struct confine {
+	const char *user;
+	bool off;
+};
+
+#define CONFINE_TITLE "What the process of the guest may do:"
+extern const struct cli_option confine_options[];
+
+/* 0, or -EINVAL: not one of the ids above. arg is borrowed. */
+int confine_take(struct confine *confine, int id, const char *arg);
+
+/* 0 or -EINVAL with the sentence: options that contradict each other. */
+int confine_check(const struct confine *confine, struct why *why);
+
+/*
+ * Enter the sandbox (or say that it is off), with what every guest needs beside writable (NULL-terminated; files of disks) and
+ * write_anywhere as in sandbox.h. Everything that needs privileges is open.
+ */
+int confine_enter(const struct confine *confine, const char *const *writable, bool write_anywhere,
+		  struct why *why);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/sandbox/sandbox.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "vmm/sandbox/sandbox_private.h"
+
+int sandbox_begin(int argc, char *const *argv, struct why *why)
+{
+	const struct rlimit none = { 0, 0 };
+
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
+		return why_errno(why, "forbidding core dumps");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return why_errno(why, "PR_SET_NO_NEW_PRIVS");
+	return descriptors_close(argc, argv, why);
+}
+
+/* The guest's memory is pinned by the kernel, and counts. Who may not raise the limit has it set by somebody who may. */
+static void raise_memlock(void)
+{
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+	struct rlimit now;
+
+	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) && !getrlimit(RLIMIT_MEMLOCK, &now)) {
+		now.rlim_cur = now.rlim_max;
+		setrlimit(RLIMIT_MEMLOCK, &now);
+	}
+}
+
+int sandbox_enter(const struct sandbox_config *config, struct why *why)
+{
+	int err;
+
+	raise_memlock();
+	err = privileges_drop(config->user, why);
+	/* A change of user makes the process dumpable by fs.suid_dumpable's rule; 0 is what it is to be. */
+	if (!err && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+		err = why_errno(why, "forbidding core dumps");
+	if (!err)
+		err = landlock_enter(config, why);
+	return err ? err : seccomp_enter(why);
+}
