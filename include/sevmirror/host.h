@@ -108,7 +108,7 @@ struct sevmirror_summary {
 
 /* Threads that the library makes, by all that such a thread does. */
 enum sevmirror_thread {
-	SEVMIRROR_THREAD_STREAM, /* one data connection, its ring of the helper */
+	SEVMIRROR_THREAD_STREAM, /* one data connection, a ring of the helper, page faults of post-copy */
 	SEVMIRROR_THREAD_HELPER, /* a vCPU of the helper: KVM_RUN */
 };
 

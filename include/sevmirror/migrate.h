@@ -68,6 +68,8 @@ struct sevmirror_target_options {
 	uint64_t chain_bytes;
 	const void *vendor_chain;
 	uint64_t vendor_chain_bytes;
+	/* /dev/userfaultfd, borrowed, for post-copy in a process that may not open it itself any more; 0 or -1: none */
+	int uffd_device;
 };
 
 /* What a run ended with. */

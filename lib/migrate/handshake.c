@@ -115,7 +115,7 @@ static int prepare_postcopy(struct sevmirror_migration *m)
 {
 	char why[256];
 
-	m->uffd = uffd_open(why, sizeof(why));
+	m->uffd = uffd_open(m->target.uffd_device, why, sizeof(why));
 	return m->uffd < 0 ? session_fail(m, m->uffd, "the target cannot do post-copy: %s", why) :
 			     0;
 }

@@ -131,6 +131,7 @@ void *priority_out_serve(void *arg)
 	unsigned int n;
 	int err = 0;
 
+	session_thread_begins(all->m, SEVMIRROR_THREAD_STREAM);
 	while (!err && (n = take_requests(all, numbers)) > 0) {
 		err = send_requested(s, numbers, n);
 		for (unsigned int i = 0; i < n && !err && !more_requests(all); i++)

@@ -17,25 +17,28 @@
 	"give /dev/userfaultfd to the user that runs sevmirror (Linux 6.1), or set the sysctl vm.unprivileged_userfaultfd, or CAP_SYS_PTRACE"
 
 /* Never UFFD_USER_MODE_ONLY: KVM's faults come from the kernel. */
-static int get(void)
+static int get(int device)
 {
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), dev;
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int dev = device > 0 ? device : -1;
 
 	if (fd >= 0)
 		return fd;
-	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (dev < 0)
+		dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	if (dev < 0)
 		return -errno;
 	fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
 	fd = fd < 0 ? -errno : fd;
-	close(dev);
+	if (dev != device)
+		close(dev);
 	return fd;
 }
 
-int uffd_open(char *why, size_t max)
+int uffd_open(int device, char *why, size_t max)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MINOR_SHMEM };
-	int fd = get(), err;
+	int fd = get(device), err;
 
 	if (fd < 0) {
 		snprintf(why, max, "no userfaultfd: %s: %s", strerror(-fd), ADVICE_WHO);

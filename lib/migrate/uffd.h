@@ -14,8 +14,9 @@
 /*
  * A non-blocking userfaultfd that reports faults from the kernel too (KVM's are), with minor faults on shared memory. A negative errno with
  * what to do about it in why (max bytes, terminated): the caller may lack the right (-EPERM, -EACCES) or the kernel the feature (-EINVAL).
+ * device: /dev/userfaultfd, opened by somebody who might; 0 or -1: none.
  */
-int uffd_open(char *why, size_t max);
+int uffd_open(int device, char *why, size_t max);
 
 /*
  * Arm [addr, addr + bytes), a shared mapping of a memfd that nobody uses at the moment: what is mapped there is taken out of the page tables

@@ -113,7 +113,7 @@ fi
 is "no core file" "0 0 bytes" "$(awk '/^Max core file size/ { print $5, $6, $7 }' "/proc/$pid/limits")"
 
 # What is open: the standard descriptors, KVM's, eventfds, the guest's memory, the control socket and its lock.
-allowed='^(/dev/null|/dev/kvm|/dev/sev|anon_inode:kvm-vm|anon_inode:kvm-vcpu:[0-9]+|anon_inode:\[eventfd\]|anon_inode:\[signalfd\]|/memfd:guest-ram.*|socket:.*'
+allowed='^(/dev/null|/dev/kvm|/dev/sev|/dev/userfaultfd|anon_inode:kvm-vm|anon_inode:kvm-vcpu:[0-9]+|anon_inode:\[eventfd\]|anon_inode:\[signalfd\]|/memfd:guest-ram.*|socket:.*'
 allowed+="|$tmp/out|$tmp/err|$tmp/run/guest\\.lock)\$"
 is "no descriptor that it does not need" "" "$(for f in /proc/"$pid"/fd/*; do readlink "$f"; done | grep -vE "$allowed")"
 

@@ -243,7 +243,10 @@ static int make_incoming(struct service *s, struct migrate_job *job, struct why 
 	const struct service_incoming *in = s->incoming;
 	struct sevmirror_target_options options = { .listen_fd = job->listen_fd,
 						    .security = in->security,
-						    .timeout = in->timeout };
+						    .timeout = in->timeout,
+						    .uffd_device = in->devices ?
+									   in->devices->uffd_fd :
+									   -1 };
 	char text[512] = "";
 	int err;
 

@@ -68,8 +68,9 @@ int host_devices_open(struct host_devices *devices, const char *const *taps, uns
 	devices->kvm_fd = kvm_open(why);
 	if (devices->kvm_fd < 0)
 		return devices->kvm_fd;
-	/* A host without SEV has none, and whether that is an error is for whoever wants SEV to say. */
+	/* Whether it is an error that there are none is for whoever wants SEV, or post-copy, to say. */
 	devices->sev_fd = sev_device_open(&error);
+	devices->uffd_fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	for (i = 0; i < ntaps && i < MACHINE_MAX_NETS; i++) {
 		int fd = tap_take(taps[i], why);
 
@@ -95,6 +96,7 @@ void host_devices_close(struct host_devices *devices)
 
 	close_fd(&devices->kvm_fd);
 	close_fd(&devices->sev_fd);
+	close_fd(&devices->uffd_fd);
 	for (i = 0; i < devices->ntaps; i++)
 		close_fd(&devices->taps[i].fd);
 	devices->ntaps = 0;

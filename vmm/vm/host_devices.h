@@ -10,7 +10,7 @@
 #include "vmm/vm/machine.h"
 
 struct host_devices {
-	int kvm_fd, sev_fd;
+	int kvm_fd, sev_fd, uffd_fd; /* uffd_fd: /dev/userfaultfd */
 	struct {
 		const char *name; /* borrowed */
 		int fd;
@@ -18,13 +18,13 @@ struct host_devices {
 	unsigned int ntaps;
 };
 
-#define HOST_DEVICES_NONE                   \
-	(struct host_devices)               \
-	{                                   \
-		.kvm_fd = -1, .sev_fd = -1, \
+#define HOST_DEVICES_NONE                                  \
+	(struct host_devices)                              \
+	{                                                  \
+		.kvm_fd = -1, .sev_fd = -1, .uffd_fd = -1, \
 	}
 
-/* /dev/kvm, /dev/sev if this host has SEV, and these interfaces. 0 or a negative errno; destroy closes what was opened either way. */
+/* /dev/kvm, /dev/sev and /dev/userfaultfd where they are, and these interfaces. 0 or a negative errno; destroy closes what was opened either way. */
 int host_devices_open(struct host_devices *devices, const char *const *taps, unsigned int ntaps,
 		      struct why *why);
 void host_devices_close(struct host_devices *devices);
