@@ -263,7 +263,7 @@ int source_stop(struct source *s, void **state, size_t *len)
 static int stop_and_copy(struct source *s)
 {
 	void *state;
-	size_t len;
+	size_t len = 0;
 	int err = source_stop(s, &state, &len);
 
 	streams_out_limit(s->streams, 0);

@@ -130,7 +130,7 @@ static int stop_and_go(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
 	void *state = NULL;
-	size_t len;
+	size_t len = 0;
 	int err = send_message(m, WIRE_POSTCOPY);
 
 	if (!err)

@@ -147,6 +147,17 @@ static int drain(struct stream *s)
 	return err;
 }
 
+/* The helper has batches of the stream. The priority stream may be taking them back just now. */
+static bool has_pending(struct stream *s)
+{
+	bool pending;
+
+	pthread_mutex_lock(&s->ring_lock);
+	pending = s->head != s->tail;
+	pthread_mutex_unlock(&s->ring_lock);
+	return pending;
+}
+
 /* The bodies of a batch, from the socket into the window. In post-copy pages that are open do not wait for the network. */
 static int recv_bodies(struct stream *s, const struct wire_frame *header, uint32_t page)
 {
@@ -154,8 +165,7 @@ static int recv_bodies(struct stream *s, const struct wire_frame *header, uint32
 	int err = 0;
 
 	for (uint32_t i = 0; i < header->payload_bytes / SEVMIRROR_PAGE_BYTES && !err; i++) {
-		if (s->head != s->tail && atomic_load(&m->postcopy) &&
-		    !channel_readable(s->channel))
+		if (atomic_load(&m->postcopy) && has_pending(s) && !channel_readable(s->channel))
 			err = drain(s);
 		if (err)
 			return err;

@@ -482,19 +482,19 @@ static void random_run(uint64_t seed, unsigned int max_breaks)
 	trial_end(&t);
 }
 
-/* The seed of a run that fails is the last one printed. */
+/* The seed of a run that fails is the last one printed: SEVMIRROR_SEED is where to begin. */
 static void random_runs(const char *variable, unsigned int normally, uint64_t first_seed,
 			unsigned int max_breaks)
 {
-	const char *one = getenv("SEVMIRROR_SEED");
-	unsigned int n = one ? 1 : runs(variable, normally);
+	const char *seed = getenv("SEVMIRROR_SEED");
+	unsigned int n = runs(variable, seed ? 1 : normally);
 
-	for (unsigned int i = 0; i < n; i++) {
-		uint64_t seed = one ? strtoull(one, NULL, 0) : first_seed + i;
-
-		printf("# seed %llu\n", (unsigned long long)seed);
+	if (seed)
+		first_seed = strtoull(seed, NULL, 0);
+	for (uint64_t i = first_seed; i < first_seed + n; i++) {
+		printf("# seed %llu\n", (unsigned long long)i);
 		fflush(stdout);
-		random_run(seed, max_breaks);
+		random_run(i, max_breaks);
 	}
 }
 

@@ -149,7 +149,8 @@ static void *run(void *arg)
 			perror("KVM_RUN");
 			return NULL;
 		}
-		if (v->run->immediate_exit || v->run->exit_reason == KVM_EXIT_INTR)
+		if (__atomic_load_n(&v->run->immediate_exit, __ATOMIC_RELAXED) ||
+		    v->run->exit_reason == KVM_EXIT_INTR)
 			continue;
 		if (v->run->exit_reason == KVM_EXIT_IO &&
 		    v->run->io.port == PAYLOAD_DOORBELL_PORT) {
@@ -191,7 +192,7 @@ void tiny_vcpu_request_stop(struct tiny_vcpu *v)
 	if (!v->started)
 		return;
 	atomic_store(&v->stop, true);
-	v->run->immediate_exit = 1;
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
 	pthread_kill(v->thread, KICK_SIGNAL);
 }
 
