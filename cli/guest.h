@@ -13,6 +13,11 @@
 #include "vmm/service/service.h"
 #include "vmm/vm/host_devices.h"
 
+/* Of the option --metrics, which every command that runs a guest has. */
+#define CLI_METRICS_HELP                                                                         \
+	"counters and gauges for Prometheus at http://HOST:PORT/metrics, for whoever can reach " \
+	"it; HOST is the loopback interface if it is left out (port 0: any)"
+
 struct guest {
 	const char *name; /* NULL: none */
 	struct console *console;
@@ -29,8 +34,8 @@ struct guest {
 		.signal_fd = -1, .devices = HOST_DEVICES_NONE \
 	}
 
-/* Take signals, terminal and name. 0 or a negative errno. Undone by guest_finish(), also after an error. */
-int guest_open(struct guest *guest, const char *name, struct why *why);
+/* Take signals, terminal, name and the address for metrics (NULL: none). 0 or a negative errno. Undone by guest_finish(), also after an error. */
+int guest_open(struct guest *guest, const char *name, const char *metrics, struct why *why);
 
 /* Until the guest has come to its end, or none has come. */
 void guest_attend(struct guest *guest);

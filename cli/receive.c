@@ -21,7 +21,8 @@ enum {
 	OPT_DISK,
 	OPT_TAP,
 	OPT_HUGEPAGES,
-	OPT_TIMEOUT
+	OPT_TIMEOUT,
+	OPT_METRICS,
 };
 
 static const struct cli_option options[] = {
@@ -39,6 +40,7 @@ static const struct cli_option options[] = {
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL, "back the memory by 2 MiB pages" },
 	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
 	  "how long the connection may stand still (default: 10)" },
+	{ "metrics", OPT_METRICS, "[HOST:]PORT", NULL, CLI_METRICS_HELP },
 	{ 0 },
 };
 
@@ -56,6 +58,7 @@ struct receive {
 	struct service_incoming incoming;
 	struct guest guest;
 	const char *name;
+	const char *metrics;
 	const char *vendor_path;
 	void *vendor_chain;
 	struct confine confine;
@@ -90,6 +93,9 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		return add_name(in->taps, &in->ntaps, MACHINE_MAX_NETS, arg, "network cards", why);
 	case OPT_HUGEPAGES:
 		in->hugepages = true;
+		return 0;
+	case OPT_METRICS:
+		r->metrics = arg;
 		return 0;
 	case OPT_TIMEOUT:
 		return migrate_parse_seconds("--timeout", arg, &in->timeout, why);
@@ -182,7 +188,7 @@ static int run(int argc, char **argv)
 		return code;
 	if (sandbox_begin(argc, argv, &why) || read_vendor_chain(&r, &why))
 		code = CLI_FAILURE;
-	else if (guest_open(&r.guest, r.name, &why) || confine(&r, &why) ||
+	else if (guest_open(&r.guest, r.name, r.metrics, &why) || confine(&r, &why) ||
 		 wait_for_guest(&r, &why))
 		code = CLI_FAILURE;
 	else

@@ -29,6 +29,7 @@ struct run_options {
 	enum run_sev sev;
 	bool hold; /* wait between measurement and start */
 	struct confine confine;
+	const char *metrics; /* address, or NULL */
 	const char *session, *dh_cert; /* the owner's files, or NULL */
 };
 

@@ -54,7 +54,8 @@ struct state {
 };
 
 /* rbx counts; rdi: the counter in memory; rsi: the working area; rdx: its size less one. Some 50 us between two stamps. */
-extern const uint8_t guest_code[], guest_code_end[];
+extern const uint8_t guest_code[];
+extern const uint64_t guest_code_bytes;
 __asm__(".pushsection .rodata\n"
 	"guest_code:\n"
 	"1:	inc %rbx\n"
@@ -67,7 +68,8 @@ __asm__(".pushsection .rodata\n"
 	"2:	dec %ecx\n"
 	"	jnz 2b\n"
 	"	jmp 1b\n"
-	"guest_code_end:\n"
+	".balign 8\n"
+	"guest_code_bytes: .quad . - guest_code\n"
 	".popsection\n");
 
 /* ---- the VM ---- */
@@ -157,7 +159,7 @@ static void fill_memory(struct vm *vm)
 {
 	uint64_t *pd = (void *)(vm->ram + PD_GPA);
 
-	memcpy(vm->ram + CODE_GPA, guest_code, (size_t)(guest_code_end - guest_code));
+	memcpy(vm->ram + CODE_GPA, guest_code, guest_code_bytes);
 	*(uint64_t *)(vm->ram + PML4_GPA) = PDPT_GPA | PTE_TABLE;
 	*(uint64_t *)(vm->ram + PDPT_GPA) = PD_GPA | PTE_TABLE;
 	for (uint64_t i = 0; i < vm->ram_bytes >> 21; i++)

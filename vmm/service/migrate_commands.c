@@ -12,6 +12,11 @@ static const char *const outcomes[] = {
 	[SEVMIRROR_BROKEN] = "broken",	     [SEVMIRROR_LOST] = "lost",
 };
 
+const char *migrate_outcome_name(enum sevmirror_outcome outcome)
+{
+	return outcomes[outcome];
+}
+
 json_t *migrate_progress_json(const struct sevmirror_progress *p)
 {
 	return json_pack(

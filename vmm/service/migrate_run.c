@@ -29,6 +29,26 @@ static void job_destroy(struct migrate_job *job)
 	free(job);
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* With the lock. Never less than what was said while it went on: a counter does not fall. */
+static void add_totals(struct service *s, const struct sevmirror_summary *sum)
+{
+	struct migrate_totals *t = &s->totals;
+
+	t->outcomes[s->outcome]++;
+	t->bytes += larger(sum->bytes, s->progress.bytes_sent);
+	t->pages += larger(sum->pages, s->progress.pages_sent);
+	t->pages_resent += larger(sum->pages_resent, s->progress.pages_resent);
+	t->psp_commands += sum->psp_commands;
+	t->helper_exits += sum->helper_exits;
+	t->faults += larger(sum->postcopy.faults, s->progress.faults);
+	t->recoveries += sum->postcopy.recoveries;
+}
+
 static void *job_main(void *arg)
 {
 	struct service *s = arg;
@@ -39,6 +59,7 @@ static void *job_main(void *arg)
 	s->summary = summary;
 	s->outcome = outcome;
 	s->migrating = false;
+	add_totals(s, &summary);
 	s->undecided = outcome == SEVMIRROR_UNKNOWN;
 	pthread_mutex_unlock(&s->lock);
 	/* From here on without the lock: whoever holds it may wait for this thread. */
@@ -57,6 +78,7 @@ static int job_start(struct service *s, struct migrate_job *job)
 	s->job = job;
 	s->migrating = true;
 	memset(&s->summary, 0, sizeof(s->summary));
+	s->progress = (struct sevmirror_progress){ .phase = "connect" };
 	err = pthread_create(&job->thread, NULL, job_main, s);
 	if (err) {
 		s->migrating = false;

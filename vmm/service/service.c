@@ -32,6 +32,8 @@ static int add_socket(struct service *s, const char *name, struct why *why)
 		err = control_add_commands(s->control, migrate_commands, s);
 	if (!err)
 		err = control_add_commands(s->control, mirror_commands, s);
+	if (!err)
+		err = control_add_commands(s->control, metrics_commands, s);
 	if (err)
 		return why_set(why, err, "the control commands: %s", strerror(-err));
 	control_set_events(s->control, events);
@@ -46,6 +48,7 @@ int service_create(struct service **service, const char *name, struct why *why)
 	if (!s)
 		return why_set(why, -ENOMEM, "out of memory");
 	s->name = name ? name : "";
+	s->metrics_fd = -1;
 	s->progress.phase = "none";
 	pthread_mutex_init(&s->lock, NULL);
 	s->wait_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -65,6 +68,7 @@ void service_destroy(struct service *s)
 {
 	if (!s)
 		return;
+	metrics_end(s);
 	service_finish(s);
 	if (s->machine) {
 		vm_stop(machine_vm(s->machine));
@@ -84,7 +88,8 @@ static int serve(struct service *s, struct why *why)
 {
 	int err = s->control ? control_start(s->control) : 0;
 
-	return err ? why_set(why, err, "the control socket: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err, "the control socket: %s", strerror(-err)) :
+		     metrics_serve(s, why);
 }
 
 static uint64_t now_ns(void)

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "control/control.h"
+#include "control/http.h"
 #include "vmm/service/migrate_config.h"
 #include "vmm/service/service.h"
 
@@ -22,10 +23,20 @@ struct migrate_job {
 	bool thread_made;
 };
 
+/* Of the migrations that have ended, for the metrics. */
+#define MIGRATE_OUTCOMES (SEVMIRROR_LOST + 1)
+struct migrate_totals {
+	uint64_t outcomes[MIGRATE_OUTCOMES];
+	uint64_t bytes, pages, pages_resent, psp_commands, helper_exits, faults, recoveries;
+};
+
 struct service {
 	const char *name; /* or "" */
 	struct control *control; /* NULL without a name */
 	int wait_fd;
+	int metrics_fd; /* listens, until http has it; -1: none */
+	struct http *http; /* NULL: no metrics by HTTP */
+	char metrics_address[256];
 
 	/* Guards what follows, and every call that stops or starts the guest. Never held while a migration is waited for. */
 	pthread_mutex_t lock;
@@ -43,6 +54,7 @@ struct service {
 	struct sevmirror_progress progress;
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;
+	struct migrate_totals totals;
 
 	/* A VM that comes. */
 	const struct service_incoming *incoming;
@@ -73,6 +85,7 @@ void service_mirror_close(struct service *service);
 
 /* migrate_commands.c */
 extern const struct control_command migrate_commands[];
+const char *migrate_outcome_name(enum sevmirror_outcome outcome);
 json_t *migrate_progress_json(const struct sevmirror_progress *progress);
 json_t *migrate_result_json(enum sevmirror_outcome outcome,
 			    const struct sevmirror_summary *summary);
@@ -89,6 +102,11 @@ void migrate_end(struct service *service);
 
 /* migrate_host.c: what the library asks of this VMM; its opaque is the service. */
 extern const struct sevmirror_host_ops migrate_host_ops;
+
+/* metrics.c: query-metrics; by HTTP, if the service listens for it, and its end. */
+int metrics_serve(struct service *service, struct why *why);
+void metrics_end(struct service *service);
+extern const struct control_command metrics_commands[];
 
 /* service.c, with the lock. The guest begins to run here. Seconds since then. */
 void service_started(struct service *service);

@@ -13,6 +13,52 @@
 #include "vmm/devices/layout.h"
 #include "vmm/vm/vm_private.h"
 
+const char *vm_exit_name(enum vm_exit_kind kind)
+{
+	static const char *const names[VM_EXIT_KINDS] = { "io",	  "mmio",     "hypercall",
+							  "msr",  "doorbell", "interrupted",
+							  "other" };
+
+	return names[kind];
+}
+
+void vcpu_count(struct vcpu *vcpu, enum vm_exit_kind kind)
+{
+	/* One writer: no locked instruction in the hottest path there is. */
+	__atomic_store_n(&vcpu->exits[kind], vcpu->exits[kind] + 1, __ATOMIC_RELAXED);
+}
+
+void vm_exits(const struct vm *vm, unsigned int cpu, uint64_t counts[VM_EXIT_KINDS])
+{
+	for (unsigned int i = 0; i < VM_EXIT_KINDS; i++)
+		counts[i] = __atomic_load_n(&vm->vcpus[cpu].exits[i], __ATOMIC_RELAXED);
+}
+
+static bool is_bell(const struct vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->run;
+
+	return vcpu->vm->config.payload && run->io.direction == KVM_EXIT_IO_OUT &&
+	       run->io.port == PAYLOAD_DOORBELL_IOPORT && run->io.size == sizeof(uint32_t);
+}
+
+static enum vm_exit_kind kind_of(const struct vcpu *vcpu)
+{
+	switch (vcpu->run->exit_reason) {
+	case KVM_EXIT_IO:
+		return is_bell(vcpu) ? VM_EXIT_BELL : VM_EXIT_IO;
+	case KVM_EXIT_MMIO:
+		return VM_EXIT_MMIO;
+	case KVM_EXIT_HYPERCALL:
+		return VM_EXIT_HYPERCALL;
+	case KVM_EXIT_X86_RDMSR:
+	case KVM_EXIT_X86_WRMSR:
+		return VM_EXIT_MSR;
+	default:
+		return VM_EXIT_OTHER;
+	}
+}
+
 static void exit_io(struct vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -20,8 +66,7 @@ static void exit_io(struct vcpu *vcpu)
 	bool out = run->io.direction == KVM_EXIT_IO_OUT;
 	uint32_t i;
 
-	if (vcpu->vm->config.payload && out && run->io.port == PAYLOAD_DOORBELL_IOPORT &&
-	    run->io.size == sizeof(uint32_t)) {
+	if (is_bell(vcpu)) {
 		uint32_t bell;
 
 		__builtin_memcpy(&bell, data, sizeof(bell));
@@ -135,6 +180,7 @@ bool vcpu_exit(struct vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 	char text[VM_REPORT_BYTES / 2];
 
+	vcpu_count(vcpu, kind_of(vcpu));
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		exit_io(vcpu);

@@ -8,6 +8,8 @@
 
 #include "launch/image.h"
 #include "lib/mirror/workload_plan.h"
+#include "vmm/devices/virtio_blk.h"
+#include "vmm/devices/virtio_net.h"
 #include "vmm/vm/vm.h"
 
 struct machine;
@@ -87,5 +89,11 @@ const struct region_plan *machine_helper(const struct machine *machine);
  */
 int machine_disks_release(struct machine *machine);
 int machine_disks_acquire(struct machine *machine, struct why *why);
+
+/* What the guest's disks and network cards did on this host; the number of them. Any thread. A payload has none. */
+unsigned int machine_disk_stats(struct machine *machine,
+				struct virtio_blk_stats stats[MACHINE_MAX_DISKS]);
+unsigned int machine_net_stats(struct machine *machine,
+			       struct virtio_net_stats stats[MACHINE_MAX_NETS]);
 
 #endif

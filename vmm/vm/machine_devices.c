@@ -109,20 +109,19 @@ static int add_disk(struct machine *machine, unsigned int i, unsigned int *slot,
 	return add_virtio(machine, slot, machine->disks[i], why);
 }
 
-static int add_net(struct machine *machine, const struct machine_net *net, unsigned int *slot,
-		   struct why *why)
+static int add_net(struct machine *machine, unsigned int i, unsigned int *slot, struct why *why)
 {
-	struct virtio_model *model;
+	const struct machine_net *net = &machine->config.nets[i];
 	int fd = host_devices_tap(machine->config.vm.devices, net->tap, why), err;
 
 	if (fd < 0)
 		return fd;
-	err = virtio_net_create(&model, fd, net->mac);
+	err = virtio_net_create(&machine->nets[i], fd, net->mac);
 	if (err) {
 		close(fd);
 		return why_set(why, err, "a network card on %s: %s", net->tap, strerror(-err));
 	}
-	return add_virtio(machine, slot, model, why);
+	return add_virtio(machine, slot, machine->nets[i], why);
 }
 
 static int add_rng(struct machine *machine, unsigned int *slot, struct why *why)
@@ -143,12 +142,32 @@ int machine_add_devices(struct machine *machine, struct why *why)
 	for (i = 0; !err && i < machine->config.ndisks; i++)
 		err = add_disk(machine, i, &slot, why);
 	for (i = 0; !err && i < machine->config.nnets; i++)
-		err = add_net(machine, &machine->config.nets[i], &slot, why);
+		err = add_net(machine, i, &slot, why);
 	if (!err)
 		err = add_rng(machine, &slot, why);
 	while (!err && slot < VIRTIO_MMIO_SLOTS)
 		err = add_virtio(machine, &slot, NULL, why);
 	return err;
+}
+
+unsigned int machine_disk_stats(struct machine *machine,
+				struct virtio_blk_stats stats[MACHINE_MAX_DISKS])
+{
+	unsigned int i;
+
+	for (i = 0; i < MACHINE_MAX_DISKS && machine->disks[i]; i++)
+		virtio_blk_get_stats(machine->disks[i], &stats[i]);
+	return i;
+}
+
+unsigned int machine_net_stats(struct machine *machine,
+			       struct virtio_net_stats stats[MACHINE_MAX_NETS])
+{
+	unsigned int i;
+
+	for (i = 0; i < MACHINE_MAX_NETS && machine->nets[i]; i++)
+		virtio_net_get_stats(machine->nets[i], &stats[i]);
+	return i;
 }
 
 int machine_disks_release(struct machine *machine)

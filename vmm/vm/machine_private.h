@@ -15,7 +15,8 @@ struct machine {
 	struct region_plan helper;
 	uint8_t measurement[SEV_MEASUREMENT_BYTES];
 	bool started; /* by machine_go() */
-	struct virtio_model *disks[MACHINE_MAX_DISKS]; /* the bus owns them */
+	struct virtio_model *disks[MACHINE_MAX_DISKS]; /* the bus owns them, and the following */
+	struct virtio_model *nets[MACHINE_MAX_NETS];
 };
 
 /* machine_devices.c: the serial port and all virtio slots, empty ones too. */

@@ -135,8 +135,10 @@ static void *vcpu_thread(void *arg)
 		do {
 			if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
 				/* EAGAIN: a CPU that waits for INIT was woken for nothing. */
-				if (errno == EINTR || errno == EAGAIN)
+				if (errno == EINTR || errno == EAGAIN) {
+					vcpu_count(vcpu, VM_EXIT_INTERRUPTED);
 					break;
+				}
 				vm_ended(vcpu->vm, VM_FAILED, "CPU %u: KVM_RUN: %s", vcpu->index,
 					 strerror(errno));
 				return NULL;

@@ -127,6 +127,23 @@ struct sev_pagemap *vm_pagemap(const struct vm *vm);
 /* The area a payload shares with the host; NULL when the guest is none, or not launched. The guest writes it at any time. */
 struct payload_shared *vm_payload_shared(const struct vm *vm);
 
+/* What vCPUs left the guest for, in the words of KVM's exit reasons. */
+enum vm_exit_kind {
+	VM_EXIT_IO, /* ports */
+	VM_EXIT_MMIO,
+	VM_EXIT_HYPERCALL, /* pages that change between private and shared */
+	VM_EXIT_MSR,
+	VM_EXIT_BELL, /* a payload's doorbell */
+	VM_EXIT_INTERRUPTED, /* a signal: pause, throttle, stop */
+	VM_EXIT_OTHER,
+	VM_EXIT_KINDS,
+};
+
+const char *vm_exit_name(enum vm_exit_kind kind);
+
+/* How often vCPU cpu has left the guest on this host, by kind. Any thread; each number for itself is exact. */
+void vm_exits(const struct vm *vm, unsigned int cpu, uint64_t counts[VM_EXIT_KINDS]);
+
 /* The guest's TSC frequency, 0 when KVM does not know it. */
 uint64_t vm_tsc_khz(const struct vm *vm);
 

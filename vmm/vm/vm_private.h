@@ -23,6 +23,7 @@ struct vcpu {
 	pthread_t thread;
 	bool thread_made;
 	bool parked; /* under vm->lock: waits, outside of KVM, with nothing of the last exit pending */
+	uint64_t exits[VM_EXIT_KINDS]; /* written by its thread alone, read anywhere */
 	bool done; /* under vm->lock: a payload's vCPU that is not to run again */
 };
 
@@ -81,7 +82,10 @@ void vcpu_kick(struct vcpu *vcpu); /* with vm->lock held, after want was changed
 /* vcpu_setup.c: registers of a new guest. */
 int vcpu_setup(struct vcpu *vcpu, const struct launch_entry *entry, struct why *why);
 
-/* exits.c: what the vCPU exited for, except for the payload's doorbell. False: the guest has ended. */
+/* exits.c */
+void vcpu_count(struct vcpu *vcpu, enum vm_exit_kind kind); /* in its thread */
+
+/* What the vCPU exited for, except for the payload's doorbell. False: the guest has ended. */
 bool vcpu_exit(struct vcpu *vcpu);
 
 /* payload_host.c: make the shared area ready for the first entry (-EINVAL: it is not in RAM); a 32-bit out to the doorbell. */

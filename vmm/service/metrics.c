@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is counted and measured of a VM (docs/control.md lists it), on the control socket and by HTTP. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sevmirror/pagemap.h>
+
+#include "control/http.h"
+#include "control/metrics.h"
+#include "lib/migrate/address.h"
+#include "vmm/devices/virtio_blk.h"
+#include "vmm/devices/virtio_net.h"
+#include "vmm/sandbox/sandbox.h"
+#include "vmm/service/service_private.h"
+#include "vmm/vm/memory.h"
+
+#define NS_PER_S 1e9
+
+static const char *digits(unsigned int n, char text[12])
+{
+	snprintf(text, 12, "%u", n);
+	return text;
+}
+
+static void one_count(struct metrics *m, const char *name, const char *help, uint64_t count)
+{
+	metrics_family(m, METRIC_COUNTER, name, help);
+	metrics_count(m, NULL, NULL, count);
+}
+
+static void one_gauge(struct metrics *m, const char *name, const char *help, double value)
+{
+	metrics_family(m, METRIC_GAUGE, name, help);
+	metrics_measure(m, NULL, NULL, value);
+}
+
+static void add_state(struct metrics *m, struct service *s)
+{
+	enum control_vm_state state = service_vm_state(s);
+
+	metrics_family(m, METRIC_GAUGE, "sevmirror_info", "Version of sevmirror; always 1.");
+	metrics_count2(m, "name", s->name, "version", SEVMIRROR_VERSION, 1);
+	metrics_family(m, METRIC_GAUGE, "sevmirror_vm_state",
+		       "1 for the state that the VM is in, 0 for the others.");
+	for (int i = 0; i <= CONTROL_VM_CRASHED; i++)
+		metrics_count(m, "state", control_vm_state_name((enum control_vm_state)i),
+			      (enum control_vm_state)i == state);
+	one_gauge(m, "sevmirror_vm_uptime_seconds", "Since the guest began to run on this host.",
+		  service_uptime(s));
+}
+
+static void add_memory(struct metrics *m, const struct vm *vm)
+{
+	uint64_t bytes = guest_memory_bytes(vm_memory(vm)), shared = bytes;
+
+	one_gauge(m, "sevmirror_vm_memory_bytes", "Guest memory.", (double)bytes);
+	if (vm_sev(vm))
+		shared = sev_pagemap_count_shared(vm_pagemap(vm)) * SEVMIRROR_PAGE_BYTES;
+	one_gauge(m, "sevmirror_vm_shared_memory_bytes",
+		  "Guest memory that the host can read: all of it without SEV.", (double)shared);
+	one_gauge(m, "sevmirror_vm_encrypted", "1 for an SEV guest.", vm_sev(vm) != NULL);
+}
+
+static void add_cpus(struct metrics *m, const struct vm *vm)
+{
+	one_gauge(m, "sevmirror_vm_vcpus", "Virtual CPUs.", vm_cpus(vm));
+	metrics_family(m, METRIC_COUNTER, "sevmirror_vcpu_exits_total",
+		       "Exits of the vCPU from the guest to user space.");
+	for (unsigned int cpu = 0; cpu < vm_cpus(vm); cpu++) {
+		uint64_t counts[VM_EXIT_KINDS];
+		char text[12];
+
+		vm_exits(vm, cpu, counts);
+		for (int kind = 0; kind < VM_EXIT_KINDS; kind++)
+			metrics_count2(m, "vcpu", digits(cpu, text), "reason",
+				       vm_exit_name((enum vm_exit_kind)kind), counts[kind]);
+	}
+}
+
+/* One number of each disk or network card: where it lies in its struct of statistics. */
+struct device_family {
+	const char *name, *help;
+	size_t offset;
+};
+
+static const struct device_family disk_families[] = {
+	{ "sevmirror_disk_reads_total", "Read requests of the guest.",
+	  offsetof(struct virtio_blk_stats, reads) },
+	{ "sevmirror_disk_writes_total", "Write requests of the guest.",
+	  offsetof(struct virtio_blk_stats, writes) },
+	{ "sevmirror_disk_flushes_total", "Flush requests of the guest.",
+	  offsetof(struct virtio_blk_stats, flushes) },
+	{ "sevmirror_disk_read_bytes_total", "Bytes that the guest has read.",
+	  offsetof(struct virtio_blk_stats, bytes_read) },
+	{ "sevmirror_disk_written_bytes_total", "Bytes that the guest has written.",
+	  offsetof(struct virtio_blk_stats, bytes_written) },
+	{ "sevmirror_disk_errors_total", "Requests that this host could not fulfil.",
+	  offsetof(struct virtio_blk_stats, errors) },
+};
+
+static const struct device_family net_families[] = {
+	{ "sevmirror_network_receive_packets_total", "Frames to the guest.",
+	  offsetof(struct virtio_net_stats, rx_packets) },
+	{ "sevmirror_network_receive_bytes_total", "Bytes of frames to the guest.",
+	  offsetof(struct virtio_net_stats, rx_bytes) },
+	{ "sevmirror_network_receive_drop_total",
+	  "Frames to the guest that its buffer was too short for.",
+	  offsetof(struct virtio_net_stats, rx_dropped) },
+	{ "sevmirror_network_transmit_packets_total", "Frames from the guest.",
+	  offsetof(struct virtio_net_stats, tx_packets) },
+	{ "sevmirror_network_transmit_bytes_total", "Bytes of frames from the guest.",
+	  offsetof(struct virtio_net_stats, tx_bytes) },
+	{ "sevmirror_network_transmit_drop_total",
+	  "Frames from the guest that were none, or that the interface refused.",
+	  offsetof(struct virtio_net_stats, tx_dropped) },
+};
+
+static uint64_t number_at(const void *stats, size_t offset)
+{
+	uint64_t number;
+
+	memcpy(&number, (const char *)stats + offset, sizeof(number));
+	return number;
+}
+
+static void add_disks(struct metrics *m, struct machine *machine)
+{
+	struct virtio_blk_stats stats[MACHINE_MAX_DISKS];
+	unsigned int n = machine_disk_stats(machine, stats);
+	char text[12];
+
+	for (size_t f = 0; n && f < sizeof(disk_families) / sizeof(*disk_families); f++) {
+		metrics_family(m, METRIC_COUNTER, disk_families[f].name, disk_families[f].help);
+		for (unsigned int i = 0; i < n; i++)
+			metrics_count(m, "disk", digits(i, text),
+				      number_at(&stats[i], disk_families[f].offset));
+	}
+}
+
+static void add_nets(struct metrics *m, struct machine *machine)
+{
+	struct virtio_net_stats stats[MACHINE_MAX_NETS];
+	unsigned int n = machine_net_stats(machine, stats);
+	char text[12];
+
+	for (size_t f = 0; n && f < sizeof(net_families) / sizeof(*net_families); f++) {
+		metrics_family(m, METRIC_COUNTER, net_families[f].name, net_families[f].help);
+		for (unsigned int i = 0; i < n; i++)
+			metrics_count(m, "network", digits(i, text),
+				      number_at(&stats[i], net_families[f].offset));
+	}
+}
+
+/* The phases as struct sevmirror_progress names them; "none" before the first migration. */
+static void add_phase(struct metrics *m, const struct service *s)
+{
+	static const char *const phases[] = { "none",	"connect",  "setup",  "precopy", "stop",
+					      "commit", "postcopy", "broken", "done",	 "failed" };
+
+	metrics_family(m, METRIC_GAUGE, "sevmirror_migration_phase",
+		       "1 for the phase that the migration under way, or the last one, is in.");
+	for (size_t i = 0; i < sizeof(phases) / sizeof(*phases); i++)
+		metrics_count(m, "phase", phases[i], !strcmp(phases[i], s->progress.phase));
+}
+
+static void add_progress(struct metrics *m, const struct service *s)
+{
+	const struct sevmirror_progress *p = &s->progress;
+
+	add_phase(m, s);
+	one_gauge(m, "sevmirror_migration_round", "Round over memory, from 1.", p->round);
+	one_gauge(m, "sevmirror_migration_left_bytes", "Memory that is still to be sent.",
+		  (double)(p->pages_left * SEVMIRROR_PAGE_BYTES));
+	one_gauge(m, "sevmirror_migration_rate_bytes_per_second", "On the wire.", (double)p->rate);
+	one_gauge(m, "sevmirror_migration_dirty_rate_bytes_per_second",
+		  "What the guest wrote in the last full round.", (double)p->dirty_rate);
+	one_gauge(m, "sevmirror_migration_expected_downtime_seconds",
+		  "Had the guest been stopped after the last full round.",
+		  (double)p->expected_downtime / NS_PER_S);
+	one_gauge(m, "sevmirror_migration_throttle_ratio", "Time taken from the vCPUs, 0 to 1.",
+		  p->throttle / 100.0);
+}
+
+/* Over all migrations of this process; the one under way as far as it says. */
+static void add_totals(struct metrics *m, const struct service *s)
+{
+	const struct migrate_totals *t = &s->totals;
+	bool now = s->migrating;
+
+	metrics_family(m, METRIC_COUNTER, "sevmirror_migrations_total", "Migrations by outcome.");
+	for (int i = 0; i < MIGRATE_OUTCOMES; i++)
+		metrics_count(m, "outcome", migrate_outcome_name((enum sevmirror_outcome)i),
+			      t->outcomes[i]);
+	one_count(m, "sevmirror_migration_sent_bytes_total", "Bytes on the wire.",
+		  t->bytes + (now ? s->progress.bytes_sent : 0));
+	one_count(m, "sevmirror_migration_sent_pages_total", "Pages on the wire.",
+		  t->pages + (now ? s->progress.pages_sent : 0));
+	one_count(m, "sevmirror_migration_resent_pages_total",
+		  "Pages that went again because the guest wrote them.",
+		  t->pages_resent + (now ? s->progress.pages_resent : 0));
+	one_count(m, "sevmirror_migration_psp_commands_total",
+		  "Commands to the secure processor, of migrations that have ended.",
+		  t->psp_commands);
+	one_count(m, "sevmirror_migration_helper_exits_total",
+		  "Exits of the Migration Helper, of migrations that have ended.", t->helper_exits);
+	one_count(m, "sevmirror_migration_postcopy_faults_total",
+		  "Accesses that had to wait for a page of post-copy.",
+		  t->faults + (now ? s->progress.faults : 0));
+	one_count(m, "sevmirror_migration_recoveries_total",
+		  "Connections after the first in post-copy, of migrations that have ended.",
+		  t->recoveries);
+}
+
+static void add_last(struct metrics *m, const struct service *s)
+{
+	one_gauge(m, "sevmirror_migration_last_duration_seconds",
+		  "Of the last migration that has ended.",
+		  (double)s->summary.total_time / NS_PER_S);
+	one_gauge(m, "sevmirror_migration_last_downtime_seconds",
+		  "How long the guest stood still in it.", (double)s->summary.downtime / NS_PER_S);
+	one_gauge(m, "sevmirror_migration_last_postcopy_fault_p95_seconds",
+		  "How long 95 of 100 waits for a page were at most in it.",
+		  (double)s->summary.postcopy.fault_p95 / NS_PER_S);
+}
+
+/* As metrics_finish() gives it; NULL: out of memory. Any thread, without the lock. */
+static json_t *collect(struct service *s)
+{
+	struct metrics *m = metrics_create();
+
+	if (!m)
+		return NULL;
+	pthread_mutex_lock(&s->lock);
+	add_state(m, s);
+	if (s->machine) {
+		add_memory(m, machine_vm(s->machine));
+		add_cpus(m, machine_vm(s->machine));
+		add_disks(m, s->machine);
+		add_nets(m, s->machine);
+	}
+	add_progress(m, s);
+	add_totals(m, s);
+	add_last(m, s);
+	pthread_mutex_unlock(&s->lock);
+	return metrics_finish(m);
+}
+
+static int run_query(void *opaque, struct control_call *call, struct control_error *err)
+{
+	call->ret = collect(opaque);
+	return call->ret ? 0 : -ENOMEM;
+}
+
+const struct control_command metrics_commands[] = {
+	{ "query-metrics", "Counters and gauges, as the Prometheus endpoint has them.",
+	  "{version, metrics: [{name, type (counter, gauge), help, samples: [{labels, value}]}]}",
+	  NULL, run_query },
+	{ 0 },
+};
+
+static char *page(void *opaque)
+{
+	json_t *metrics = collect(opaque);
+	char *text = metrics ? metrics_text(metrics) : NULL;
+
+	json_decref(metrics);
+	return text;
+}
+
+static void begin_thread(void)
+{
+	sandbox_thread(SANDBOX_SERVER, "metrics");
+}
+
+static const struct http_ops http_ops = { .page = page, .thread = begin_thread };
+
+int service_listen_metrics(struct service *s, const char *address, struct why *why)
+{
+	char loopback[64], text[512] = "";
+	int err;
+
+	if (!strchr(address, ':')) {
+		snprintf(loopback, sizeof(loopback), "127.0.0.1:%s", address);
+		address = loopback;
+	}
+	s->metrics_fd = address_listen(address, text, sizeof(text));
+	if (s->metrics_fd < 0)
+		return why_set(why, s->metrics_fd, "--metrics: %s", text);
+	err = address_of(s->metrics_fd, s->metrics_address, sizeof(s->metrics_address));
+	return err ? why_set(why, err, "--metrics %s: %s", address, strerror(-err)) : 0;
+}
+
+int metrics_serve(struct service *s, struct why *why)
+{
+	int err;
+
+	if (s->metrics_fd < 0)
+		return 0;
+	err = http_create(&s->http, s->metrics_fd, &http_ops, s);
+	if (err)
+		return why_set(why, err, "the metrics' thread: %s", strerror(-err));
+	s->metrics_fd = -1;
+	return 0;
+}
+
+void metrics_end(struct service *s)
+{
+	http_destroy(s->http);
+	s->http = NULL;
+	if (s->metrics_fd >= 0)
+		close(s->metrics_fd);
+	s->metrics_fd = -1;
+}
+
+const char *service_metrics_address(const struct service *s)
+{
+	return s->metrics_address;
+}
