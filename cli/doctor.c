@@ -11,13 +11,13 @@
 #include <linux/capability.h>
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
-#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 
 #include "cli/cli.h"
+#include "lib/migrate/uffd.h"
 #include "lib/sev/cpuid.h"
 #include "lib/sev/platform.h"
 
@@ -226,41 +226,16 @@ static void check_memlock(struct findings *f)
 	f->memlock |= limit.rlim_cur >= 256UL << 20;
 }
 
-/* For faults from the kernel, as KVM's are: never UFFD_USER_MODE_ONLY. */
-static int open_uffd(const char **how)
-{
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK), dev;
-
-	*how = "by the system call";
-	if (fd >= 0)
-		return fd;
-	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	if (dev < 0)
-		return -1;
-	*how = "by /dev/userfaultfd";
-	fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
-	close(dev);
-	return fd;
-}
-
 static void check_uffd(struct findings *f)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MINOR_SHMEM };
-	const char *how;
-	int fd = open_uffd(&how);
+	char why[256];
+	int fd = uffd_open(-1, why, sizeof(why));
 
-	if (fd < 0) {
-		add(f, "userfaultfd", BAD,
-		    "post-copy needs it: give /dev/userfaultfd to your group (Linux 6.1), or sysctl "
-		    "vm.unprivileged_userfaultfd=1, or CAP_SYS_PTRACE",
-		    "%s", strerror(errno));
-		return;
-	}
-	f->uffd = ioctl(fd, UFFDIO_API, &api) == 0;
-	add(f, "userfaultfd", f->uffd ? GOOD : BAD,
-	    "post-copy needs minor faults on shared memory: Linux 5.14", "%s, minor faults %s", how,
-	    f->uffd ? "on shared memory" : "not supported");
-	close(fd);
+	f->uffd = fd >= 0;
+	if (f->uffd)
+		close(fd);
+	add(f, "userfaultfd", f->uffd ? GOOD : BAD, "post-copy needs it", "%s",
+	    f->uffd ? "minor faults on shared memory" : why);
 }
 
 static void check_tsc(struct findings *f)

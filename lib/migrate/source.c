@@ -106,7 +106,7 @@ static int establish(struct source *s)
 }
 
 /* A stream that breaks is often the echo of what went wrong at the target, which says so on the control connection. */
-int source_find_reason(struct source *s, int err)
+static int find_reason(struct source *s, int err)
 {
 	struct sevmirror_migration *m = s->m;
 	char why[SESSION_WHY_BYTES];
@@ -164,7 +164,7 @@ static int send_round(struct source *s, const char *phase)
 	source_report(s, phase);
 	while ((err = streams_out_wait(s->streams, SOURCE_REPORT_MS, s->frames)) == -EINPROGRESS)
 		source_report(s, phase);
-	err = source_find_reason(s, err);
+	err = find_reason(s, err);
 	count_sent(s);
 	if (s->round == 1)
 		s->first_pages = s->sent.pages;

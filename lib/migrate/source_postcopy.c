@@ -218,7 +218,9 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 
 	if (!err)
 		err = await(s, WIRE_READY, NULL, 0);
-	if (source_find_reason(s, err) || !source_let_go(s))
+	if (err && !atomic_load(&m->cancelled) && err != -ECANCELED)
+		(void)has_given_up(s);
+	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
 	source_report(s, "commit");
 	err = send_message(m, WIRE_COMMIT);

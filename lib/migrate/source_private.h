@@ -39,9 +39,6 @@ int source_connect(struct sevmirror_migration *m);
 int source_stop(struct source *s, void **state, size_t *len);
 int source_send_state(struct source *s, const void *state, size_t len);
 
-/* A stream that broke is often the echo of what the target says on the control connection: returns err. */
-int source_find_reason(struct source *s, int err);
-
 /* Disks are flushed and released; from a true on there is no way back. */
 bool source_let_go(struct source *s);
 

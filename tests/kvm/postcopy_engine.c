@@ -273,9 +273,28 @@ static void test_silence_at_the_source(void **state)
 	trial_end(&t);
 }
 
+/* Not only vCPUs wait: what touches memory from outside the guest does, too. */
+static void test_device(void **state)
+{
+	const struct trial_plan plan = { .device = true, .timeout = 60000 * TRIAL_MS };
+	struct tiny_config config = trial_dirtier(32, 2, 2000);
+	struct trial_verdict v;
+	struct trial t;
+
+	trial_start(&t, payload, &config, &plan);
+	trial_wait_for_writes(&t, 500);
+	trial_migrate(&t, &slowly);
+	assert_string_equal(t.summary.error, "");
+	v = trial_end(&t);
+	assert_true(v.device_pages > 0);
+	assert_true(t.summary.postcopy.faults > 0);
+}
+
 static void test_given_up(void **state)
 {
-	const struct trial_plan plan = { .cancel_when_broken = true, .timeout = 60000 * TRIAL_MS };
+	const struct trial_plan plan = { .cancel_when_broken = true,
+					 .device = true,
+					 .timeout = 60000 * TRIAL_MS };
 	struct trial_verdict v;
 	struct trial t;
 
@@ -441,6 +460,7 @@ static unsigned int runs(const char *variable, unsigned int normally)
 /* Anything may break anywhere, from the first byte on, and again in each recovery. */
 static void random_run(uint64_t seed, unsigned int max_breaks)
 {
+	struct trial_plan plan = plain;
 	struct tiny_config config;
 	struct sevmirror_source_options options = { .timeout = 60000 * TRIAL_MS };
 	unsigned int breaks;
@@ -460,9 +480,10 @@ static void random_run(uint64_t seed, unsigned int max_breaks)
 	options.postcopy = random_below(4) ? SEVMIRROR_POSTCOPY_ALWAYS : SEVMIRROR_POSTCOPY_AUTO;
 	options.postcopy_after = (unsigned int)random_below(3);
 	options.bandwidth = random_below(3) ? (8 + random_below(120)) * TRIAL_MIB : 0;
+	plan.device = random_below(2);
 	breaks = max_breaks ? 1 + (unsigned int)random_below(max_breaks) : 0;
 
-	trial_start(&t, payload, &config, &plain);
+	trial_start(&t, payload, &config, &plan);
 	trial_wait_for_writes(&t, random_below(2000));
 	if (breaks)
 		go_over(&t, &options,
@@ -516,6 +537,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_auto),
 		cmocka_unit_test(test_auto_without_need),
 		cmocka_unit_test(test_shared_pages),
+		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_target_refuses),
 		cmocka_unit_test(test_break_and_recovery),
 		cmocka_unit_test(test_silence_at_the_source),

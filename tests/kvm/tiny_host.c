@@ -220,6 +220,11 @@ void *tiny_host_ram(struct tiny_host *h)
 	return h->ram;
 }
 
+uint64_t tiny_host_ram_bytes(struct tiny_host *h)
+{
+	return h->config.ram_bytes;
+}
+
 uint64_t tiny_host_work_gpa(struct tiny_host *h)
 {
 	return WORK_GPA;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,19 +21,47 @@
 
 static const char *payload_file;
 
-/* In the child: what its progress callback needs. */
+/* In the child: what its progress callback needs, and a device that reads and writes memory by the VMM's mapping, in no order. */
 static struct {
 	struct sevmirror_migration *migration;
-	bool cancel_when_broken;
+	const struct trial_plan *plan;
+	struct tiny_host *host;
+	pthread_t device;
+	bool device_made;
+	atomic_bool device_stop;
+	atomic_uint_fast64_t device_pages;
 } target;
+
+static void *device_main(void *arg)
+{
+	uint8_t *ram = tiny_host_ram(target.host);
+	uint64_t npages = tiny_host_ram_bytes(target.host) / SEVMIRROR_PAGE_BYTES;
+
+	/* A step that has no factor in common with the number of pages comes by each of them. */
+	for (uint64_t i = 0; i < npages && !atomic_load(&target.device_stop); i++) {
+		uint8_t *page = ram + i * 4099 % npages * SEVMIRROR_PAGE_BYTES;
+
+		__atomic_fetch_or(page, 0, __ATOMIC_RELAXED);
+		atomic_fetch_add(&target.device_pages, 1);
+	}
+	return NULL;
+}
+
+static void device_end(void)
+{
+	atomic_store(&target.device_stop, true);
+	if (target.device_made)
+		pthread_join(target.device, NULL);
+}
 
 static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 {
-	if (target.cancel_when_broken && strcmp(progress->phase, "broken") == 0)
+	if (target.plan->cancel_when_broken && strcmp(progress->phase, "broken") == 0)
 		sevmirror_migration_cancel(target.migration);
+	if (target.plan->device && !target.device_made && strcmp(progress->phase, "postcopy") == 0)
+		target.device_made = !pthread_create(&target.device, NULL, device_main, NULL);
 }
 
-/* The guest's memory will never be whole: its vCPUs, which may wait for pages, end with the process. */
 static void leave(int verdict_fd, const struct trial_verdict *v)
 {
 	_exit(write(verdict_fd, v, sizeof(*v)) == sizeof(*v) ? 0 : 1);
@@ -51,19 +80,17 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	tiny_host_fail(host, plan->fail_state_load, plan->fail_disks);
 	ops.progress = on_progress;
-	target.cancel_when_broken = plan->cancel_when_broken;
+	target.plan = plan;
+	target.host = host;
 	if (sevmirror_target_create(&target.migration, &ops, host, &options, v.summary.error,
 				    sizeof(v.summary.error)))
 		leave(verdict_fd, &v);
 	v.outcome = sevmirror_migration_run(target.migration, &v.summary);
 	v.pause_requested = tiny_host_pause_requested(host);
-	if (v.outcome == SEVMIRROR_LOST) {
-		/* Also when vCPUs wait for pages, this must come to an end. */
-		sevmirror_migration_destroy(target.migration);
-		tiny_host_destroy(host);
-		leave(verdict_fd, &v);
-	}
+	v.device_pages = atomic_load(&target.device_pages);
+	/* After LOST vCPUs and the device may wait for pages that never come: this lets them go. */
 	sevmirror_migration_destroy(target.migration);
+	device_end();
 	if (v.outcome == SEVMIRROR_MIGRATED) {
 		usleep(GUEST_RUN);
 		v.guest_good = tiny_host_running(host) && tiny_host_finish(host);

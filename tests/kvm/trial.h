@@ -19,7 +19,8 @@
 struct trial_plan {
 	int fail_state_load, fail_disks;
 	uint64_t timeout; /* ns, 0: default */
-	unsigned int cancel_when_broken; /* give up when the phase is "broken" */
+	bool cancel_when_broken; /* give up when the phase is "broken" */
+	bool device; /* in post-copy, touch guest memory from outside, as devices do */
 };
 
 /* How the child ended. */
@@ -27,6 +28,7 @@ struct trial_verdict {
 	enum sevmirror_outcome outcome;
 	bool guest_good;
 	bool pause_requested;
+	uint64_t device_pages; /* that the device touched while pages were missing */
 	struct sevmirror_summary summary;
 };
 
