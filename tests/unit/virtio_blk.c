@@ -328,6 +328,22 @@ static void a_migration_hands_the_disk_over(void **state)
 	assert_int_equal(*(uint8_t *)driver_hva(d, DATA, 1), 0x77);
 }
 
+/* What a target finds out about its disks while the source runs the guest. */
+static void only_the_image_that_somebody_holds_is_shared(void **state)
+{
+	struct virtio_model *model = virtio_model_of(((struct driver *)*state)->dev);
+	uint64_t bytes = virtio_blk_bytes(model);
+
+	assert_int_equal(virtio_blk_probe(path, false, bytes), 0);
+	assert_int_equal(virtio_blk_probe(path, false, bytes), 0);
+	assert_int_equal(virtio_blk_probe(path, false, bytes + 512), -ESTALE);
+	assert_int_equal(virtio_blk_probe("/dev/null", false, bytes), -EINVAL);
+	assert_int_equal(virtio_blk_probe("/nowhere", false, bytes), -ENOENT);
+	assert_int_equal(virtio_blk_detach(model), 0);
+	assert_int_equal(virtio_blk_probe(path, false, bytes), -ENOLCK);
+	assert_int_equal(virtio_blk_probe(path, true, bytes), 0);
+}
+
 static void an_aborted_hand_over_goes_back(void **state)
 {
 	struct driver *d = *state;
@@ -382,6 +398,7 @@ int main(void)
 		blk_test(an_image_belongs_to_one_writer),
 		cmocka_unit_test(what_is_no_image_is_refused),
 		blk_test(a_migration_hands_the_disk_over),
+		blk_test(only_the_image_that_somebody_holds_is_shared),
 		blk_test(an_aborted_hand_over_goes_back),
 		blk_test(another_image_than_the_guest_knows_is_refused),
 	};

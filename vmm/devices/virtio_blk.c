@@ -71,15 +71,27 @@ static void image_drop_cache(int fd)
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+/*
+ * Without O_NONBLOCK a FIFO given by mistake would wait for ever; with it, a file that an NFS server has delegated to another host would be
+ * refused, which is only to be waited for.
+ */
+static int image_open_file(const char *path, bool read_only)
+{
+	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	int fd = open(path, flags | O_NONBLOCK);
+
+	if (fd < 0 && errno == EWOULDBLOCK)
+		fd = open(path, flags);
+	return fd < 0 ? -errno : fd;
+}
+
 static int image_open(const struct virtio_blk *b, uint64_t *sectors)
 {
-	/* Without O_NONBLOCK a FIFO given by mistake would wait for ever. */
-	int fd = open(b->path, (b->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	int fd = image_open_file(b->path, b->read_only), ret;
 	uint64_t bytes = 0;
-	int ret;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	ret = image_size(fd, &bytes);
 	if (!ret)
 		ret = image_lock(fd, b->read_only);
@@ -354,6 +366,40 @@ int virtio_blk_attach(struct virtio_model *model)
 	}
 	b->fd = fd;
 	return 0;
+}
+
+uint64_t virtio_blk_bytes(const struct virtio_model *model)
+{
+	const struct virtio_blk *b = (const struct virtio_blk *)model;
+
+	return __atomic_load_n(&b->sectors, __ATOMIC_RELAXED) * SECTOR_BYTES;
+}
+
+/* A lock that a write lock here would meet. */
+static int image_locked(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_OFD_GETLK, &lock))
+		return -errno;
+	return lock.l_type == F_UNLCK ? -ENOLCK : 0;
+}
+
+int virtio_blk_probe(const char *path, bool read_only, uint64_t bytes)
+{
+	int fd = image_open_file(path, read_only), ret;
+	uint64_t here = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	ret = image_size(fd, &here);
+	if (!ret && here / SECTOR_BYTES != bytes / SECTOR_BYTES)
+		ret = -ESTALE;
+	if (!ret && !read_only && !fstat(fd, &st) && S_ISREG(st.st_mode))
+		ret = image_locked(fd);
+	close(fd);
+	return ret;
 }
 
 void virtio_blk_get_stats(struct virtio_model *model, struct virtio_blk_stats *stats)

@@ -41,6 +41,17 @@ int virtio_blk_create(struct virtio_model **model, const struct virtio_blk_optio
 int virtio_blk_detach(struct virtio_model *model);
 int virtio_blk_attach(struct virtio_model *model);
 
+/* How long the guest takes the disk to be. */
+uint64_t virtio_blk_bytes(const struct virtio_model *model);
+
+/*
+ * Is the image at path the one that another host has open, and bytes long? It is looked at, neither locked nor changed. What proves a
+ * writable file to be the same one is that host's lock: it shows here where the storage carries locks between hosts, and then it will keep
+ * a second opener out, too. A block device has only the locks of its own kernel and a read-only image needs none: of these the size is
+ * compared. 0; -EINVAL: neither file nor block device; -ESTALE: another size; -ENOLCK: nobody's lock shows; or what open() says.
+ */
+int virtio_blk_probe(const char *path, bool read_only, uint64_t bytes);
+
 void virtio_blk_get_stats(struct virtio_model *model, struct virtio_blk_stats *stats);
 
 #endif

@@ -69,6 +69,7 @@ ssize_t migrate_config_save(const struct migrate_config *config, void *buf, size
 	state_put8(&w, (uint8_t)m->ndisks);
 	for (i = 0; i < m->ndisks; i++) {
 		state_put8(&w, m->disks[i].read_only);
+		state_put64(&w, m->disks[i].bytes);
 		put_text(&w, m->disks[i].path);
 	}
 	state_put8(&w, (uint8_t)m->nnets);
@@ -89,6 +90,7 @@ static bool load_devices(struct migrate_config *config, struct state_reader *r)
 		return false;
 	for (i = 0; i < m->ndisks; i++) {
 		m->disks[i].read_only = state_get_bool(r);
+		m->disks[i].bytes = state_get64(r);
 		if (!get_text(r, config->disk_paths[i], sizeof(config->disk_paths[i])))
 			return false;
 		m->disks[i].path = config->disk_paths[i];

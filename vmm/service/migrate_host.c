@@ -44,11 +44,14 @@ static ssize_t op_config_save(void *opaque, void *buf, size_t max)
 {
 	struct service *s = opaque;
 	struct migrate_config *config = calloc(1, sizeof(*config));
+	unsigned int i;
 	ssize_t n;
 
 	if (!config)
 		return -ENOMEM;
 	config->machine = *machine_config(s->machine);
+	for (i = 0; i < config->machine.ndisks; i++)
+		config->machine.disks[i].bytes = machine_disk_bytes(s->machine, i);
 	config->policy = s->policy;
 	config->helper_gpa = machine_helper(s->machine)->gpa;
 	n = migrate_config_save(config, buf, max);
@@ -74,8 +77,10 @@ static int use_devices(struct service *s, struct why *why)
 	    ((machine->ndisks && !in->ndisks) || (machine->nnets && !in->ntaps)))
 		return why_set(why, -EPERM,
 			       "with --insecure the VM's disks and networks must be named here");
-	for (i = 0; i < in->ndisks; i++)
+	for (i = 0; i < in->ndisks; i++) {
 		machine->disks[i].path = in->disks[i];
+		machine->disks[i].named = true;
+	}
 	for (i = 0; i < in->ntaps; i++)
 		machine->nets[i].tap = in->taps[i];
 	return 0;

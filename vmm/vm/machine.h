@@ -18,6 +18,9 @@ struct region_plan;
 struct machine_disk {
 	const char *path; /* a raw image or a block device */
 	bool read_only;
+	/* of an incoming machine's disk: how long it is, and whether the operator of this host named it */
+	uint64_t bytes;
+	bool named;
 };
 
 struct machine_net {
@@ -95,5 +98,8 @@ unsigned int machine_disk_stats(struct machine *machine,
 				struct virtio_blk_stats stats[MACHINE_MAX_DISKS]);
 unsigned int machine_net_stats(struct machine *machine,
 			       struct virtio_net_stats stats[MACHINE_MAX_NETS]);
+
+/* How long the guest takes its i-th disk to be. */
+uint64_t machine_disk_bytes(const struct machine *machine, unsigned int i);
 
 #endif

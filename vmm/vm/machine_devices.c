@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/devices/bus.h"
@@ -77,6 +78,12 @@ static int disk_failed(const char *path, int err, struct why *why)
 			       "the disk %s is neither a file nor a block device, or empty", path);
 	if (err == -ESTALE)
 		return why_set(why, err, "the disk %s has not the size that the guest knows", path);
+	if (err == -ENOLCK)
+		return why_set(
+			why, err,
+			"the disk %s is not the file that the source has open, or its file system does not "
+			"carry locks between hosts: nobody holds a lock on it",
+			path);
 	return why_set(why, err, "the disk %s: %s", path, strerror(-err));
 }
 
@@ -96,14 +103,36 @@ int machine_check_disks(const struct machine_config *config, struct why *why)
 	return 0;
 }
 
+/*
+ * An incoming machine's disk must be on storage that both hosts reach, and that is to be known before anything of the guest has moved. A
+ * device of the source's name may be any disk here, so this host's operator has to say which one it is.
+ */
+static int check_shared(const struct machine_disk *disk, struct why *why)
+{
+	struct stat st;
+	int err = virtio_blk_probe(disk->path, disk->read_only, disk->bytes);
+
+	if (err)
+		return disk_failed(disk->path, err, why);
+	if (!disk->named && !stat(disk->path, &st) && S_ISBLK(st.st_mode))
+		return why_set(why, -EPERM,
+			       "the disk %s is a block device there: name the one it is here with "
+			       "--disk",
+			       disk->path);
+	return 0;
+}
+
 static int add_disk(struct machine *machine, unsigned int i, unsigned int *slot, struct why *why)
 {
 	const struct machine_disk *disk = &machine->config.disks[i];
 	struct virtio_blk_options options = { .path = disk->path,
 					      .read_only = disk->read_only,
 					      .deferred = machine->config.incoming };
-	int err = virtio_blk_create(&machine->disks[i], &options);
+	int err = machine->config.incoming ? check_shared(disk, why) : 0;
 
+	if (err)
+		return err;
+	err = virtio_blk_create(&machine->disks[i], &options);
 	if (err)
 		return disk_failed(disk->path, err, why);
 	return add_virtio(machine, slot, machine->disks[i], why);
@@ -195,4 +224,9 @@ int machine_disks_acquire(struct machine *machine, struct why *why)
 		}
 	}
 	return 0;
+}
+
+uint64_t machine_disk_bytes(const struct machine *machine, unsigned int i)
+{
+	return virtio_blk_bytes(machine->disks[i]);
 }
