@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* usage: search FILE...   How often the demo's canary stands in the files, at any alignment. Exit status 0 if nowhere, 1 if somewhere. */
+/*
+ * usage: demo-search FILE...   How often the guest's two canaries stand in the files, at any alignment: the one of its private pages and the
+ * one of its shared pages. Exit status 0: neither; 1: the shared one only; 3: the private one.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,14 +10,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "demo/canary.h"
+#include "tests/emulated/canary.h"
 
-static long search(const char *path)
+struct found {
+	long private, shared;
+};
+
+static int search(const char *path, struct found *found)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct found here = { 0 };
 	const uint8_t *bytes;
 	struct stat st;
-	long found = 0;
 
 	if (fd < 0 || fstat(fd, &st) || st.st_size == 0)
 		return -1;
@@ -26,27 +33,28 @@ static long search(const char *path)
 		uint64_t word;
 
 		memcpy(&word, bytes + i, sizeof(word));
-		found += canary_is(word);
+		here.private += canary_is(&canary_private, word);
+		here.shared += canary_is(&canary_shared, word);
 	}
 	munmap((void *)bytes, (size_t)st.st_size);
-	printf("%s: %lld MiB searched, the canary stands there %ld times\n", path,
-	       (long long)st.st_size >> 20, found);
-	return found;
+	printf("%s: %lld MiB searched: private canary %ld times, shared canary %ld times\n", path,
+	       (long long)st.st_size >> 20, here.private, here.shared);
+	found->private += here.private;
+	found->shared += here.shared;
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	int status = argc > 1 ? 0 : 2;
+	struct found found = { 0 };
 
 	for (int i = 1; i < argc; i++) {
-		long found = search(argv[i]);
-
-		if (found < 0) {
+		if (search(argv[i], &found)) {
 			perror(argv[i]);
 			return 2;
 		}
-		if (found)
-			status = 1;
 	}
-	return status;
+	if (argc < 2)
+		return 2;
+	return found.private ? 3 : found.shared ? 1 : 0;
 }

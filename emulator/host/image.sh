@@ -12,7 +12,7 @@ image_modules=(
 	ccp kvm kvm_amd msr
 	virtio_pci virtio_blk virtio_net virtio_console virtio_rng
 	tun tap bridge veth af_packet vhost_net vhost_vsock vsock vmw_vsock_virtio_transport
-	sch_netem sch_tbf sch_ingress nbd loop ext4 overlay squashfs isofs nls_ascii
+	sch_netem sch_tbf sch_ingress nbd nfsd nfsv4 loop ext4 overlay squashfs isofs nls_ascii
 	qemu_fw_cfg configfs virtiofs 9p 9pnet_virtio
 	virtio_mmio button evdev # for the initrds of guests
 )

@@ -3,7 +3,7 @@
  * Canaries: 64-bit words a test guest writes into its memory and the host's memory is searched for.
  *
  * So that a search finds only the guest's own copies, no program holds a canary: a guest makes it in its memory from two halves
- * (guest_fill), and a search multiplies each word it sees by an odd constant and compares the product, which the compiler
+ * (guest_fill, canary_make), and a search multiplies each word it sees by an odd constant and compares the product, which the compiler
  * computed.
  */
 #ifndef TESTS_EMULATED_CANARY_H
@@ -37,7 +37,17 @@ static inline bool canary_is(const struct canary *canary, uint64_t word)
 	return word * CANARY_FACTOR == canary->product;
 }
 
+/* Made in memory, never in a register, which an exit would show to the host. */
+static inline void canary_make(const struct canary *canary, uint64_t *word)
+{
+	*(volatile uint64_t *)word = canary->half_a;
+	__asm__ volatile("xorq %1, %0" : "+m"(*word) : "r"(canary->half_b) : "cc");
+}
+
 /* How many aligned words of the memory are the canary. */
 size_t canary_count(const struct canary *canary, const void *mem, size_t bytes);
+
+/* Is it there, at any alignment? */
+bool canary_is_in(const struct canary *canary, const void *mem, size_t bytes);
 
 #endif

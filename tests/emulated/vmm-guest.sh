@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # Linux guests for sevmirror in an emulated host: their files, and how they are started and watched. Sourced after driver.sh.
-: "${programs:?}" "${tmp:?}" "${sev_host:?}"
+: "${programs:?}" "${tmp:?}" "${sev_host:?}" "${top:?}"
 
 sevmirror=$programs/../../cli/sevmirror
 # The host that the guests run on
@@ -9,21 +9,10 @@ guest_host=
 
 # guest_files: the host's kernel in $tmp/vmlinuz, an initrd with its modules in $tmp/guest.cpio.gz, both in the host's /g, too
 guest_files() {
-	local host=$guest_host root=$tmp/guest release module
-	mkdir -p "$root/"{dev,proc,sys,modules} || return 1
-	"$sev_host" copy "$host:/boot/vmlinuz" "$tmp/vmlinuz" && "$sev_host" copy "$host:/usr/lib/modules" "$tmp/" || return 1
-	release=$(ls "$tmp/modules")
-	mkdir -p "$tmp/lib" && mv "$tmp/modules" "$tmp/lib/modules" || return 1
-	for module in virtio_mmio virtio_blk virtio_net button evdev; do
-		/sbin/modprobe -d "$tmp" -S "$release" --show-depends "$module"
-	done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r module; do
-		cp "$module" "$root/modules/" && basename "$module" >>"$root/modules/order"
-	done
-	cp "$programs/vmm-guest" "$root/init" && cp "$(command -v busybox)" "$root/busybox" || return 1
-	(cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet --reproducible) | gzip -n >"$tmp/guest.cpio.gz"
-	rm -rf "$root" "${tmp:?}/lib"
-	on "$host" mkdir -p /g && "$sev_host" copy "$tmp/guest.cpio.gz" "$host:/g/guest.cpio.gz" &&
-		"$sev_host" copy "$sevmirror" "$host:/usr/bin/sevmirror"
+	"$sev_host" copy "$guest_host:/boot/vmlinuz" "$tmp/vmlinuz" &&
+		"$top/scripts/guest-initrd" "$guest_host" "$programs/vmm-guest" "$tmp/guest.cpio.gz" virtio_mmio virtio_blk virtio_net button evdev &&
+		on "$guest_host" mkdir -p /g && "$sev_host" copy "$tmp/guest.cpio.gz" "$guest_host:/g/guest.cpio.gz" &&
+		"$sev_host" copy "$sevmirror" "$guest_host:/usr/bin/sevmirror"
 }
 
 # guest NAME OPTIONS...: start a guest in the background, console in $tmp/NAME.console, sevmirror's own words in $tmp/NAME.said.

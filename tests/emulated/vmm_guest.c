@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/input.h>
-#include <net/if.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,16 +23,13 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "demo/guest/system.h"
 #include "tests/emulated/vmm_guest.h"
 
-#define DEVICE_WAIT_MS 20000
-#define STEP_MS	       50
+#define STEP_MS 50
 
 static bool result(const char *what, bool good)
 {
@@ -43,42 +39,10 @@ static bool result(const char *what, bool good)
 	return good;
 }
 
-/* /modules/order lists the modules of the initrd, what others need first. */
-static void load_modules(void)
-{
-	FILE *order = fopen("/modules/order", "re");
-	char name[128], path[160];
-
-	while (order && fscanf(order, "%127s", name) == 1) {
-		int fd;
-
-		snprintf(path, sizeof(path), "/modules/%s", name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
-			printf("guest: %s: %s\n", name, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-	}
-	if (order)
-		fclose(order);
-}
-
-/* Devices come up by themselves after their driver was loaded. */
-static int open_late(const char *path, int flags)
-{
-	int fd, waited = 0;
-
-	while ((fd = open(path, flags | O_CLOEXEC)) < 0 && waited < DEVICE_WAIT_MS) {
-		usleep(STEP_MS * 1000);
-		waited += STEP_MS;
-	}
-	return fd;
-}
-
 static bool try_disk(void)
 {
 	uint8_t *buf = aligned_alloc(4096, GUEST_DISK_BYTES);
-	int fd = open_late("/dev/vda", O_RDWR);
+	int fd = system_open_late("/dev/vda", O_RDWR);
 	bool good;
 
 	if (fd < 0 || !buf)
@@ -96,29 +60,6 @@ static bool try_disk(void)
 	if (fd >= 0)
 		close(fd);
 	free(buf);
-	return good;
-}
-
-static bool set_address(const char *dev, const char *address)
-{
-	struct ifreq req = { 0 };
-	struct sockaddr_in *sin = (struct sockaddr_in *)&req.ifr_addr;
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), waited = 0;
-	bool good;
-
-	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", dev);
-	while (ioctl(fd, SIOCGIFFLAGS, &req) && waited < DEVICE_WAIT_MS) {
-		usleep(STEP_MS * 1000);
-		waited += STEP_MS;
-	}
-	sin->sin_family = AF_INET;
-	good = inet_pton(AF_INET, address, &sin->sin_addr) == 1 &&
-	       ioctl(fd, SIOCSIFADDR, &req) == 0;
-	inet_pton(AF_INET, "255.255.255.0", &sin->sin_addr);
-	good = good && ioctl(fd, SIOCSIFNETMASK, &req) == 0 && ioctl(fd, SIOCGIFFLAGS, &req) == 0;
-	req.ifr_flags |= IFF_UP | IFF_RUNNING;
-	good = good && ioctl(fd, SIOCSIFFLAGS, &req) == 0;
-	close(fd);
 	return good;
 }
 
@@ -158,7 +99,7 @@ static bool try_net(void)
 	bool good;
 
 	inet_pton(AF_INET, GUEST_NET_HOST, &to.sin_addr);
-	good = out && in && set_address("eth0", GUEST_NET_GUEST) &&
+	good = out && in && system_set_address("eth0", GUEST_NET_GUEST) &&
 	       connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0;
 	if (good) {
 		guest_pattern(out, GUEST_NET_BYTES, GUEST_SEED_NET);
@@ -215,7 +156,7 @@ static bool pressed(int fd)
 
 static bool wait_for_button(void)
 {
-	int fd = open_late("/dev/input/event0", O_RDONLY | O_NONBLOCK);
+	int fd = system_open_late("/dev/input/event0", O_RDONLY | O_NONBLOCK);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
 	if (fd < 0)
@@ -247,11 +188,8 @@ int main(int argc, char **argv)
 	bool again = false;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (mount("proc", "/proc", "proc", 0, NULL) || mount("sysfs", "/sys", "sysfs", 0, NULL) ||
-	    (mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) && errno != EBUSY))
-		printf("guest: mount: %s\n", strerror(errno));
+	system_start();
 	printf("guest: user space reached, %ld CPUs\n", sysconf(_SC_NPROCESSORS_ONLN));
-	load_modules();
 	for (int i = 1; i < argc; i++) {
 		do_word(argv[i]);
 		again |= !strcmp(argv[i], "reboot");
