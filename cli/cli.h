@@ -26,6 +26,8 @@ enum cli_exit {
 	CLI_GUEST_MIGRATED = 8, /* it runs at another host now */
 	CLI_UNDECIDED =
 		9, /* a migration broke off in its hand-over: nobody knows where the guest is */
+	CLI_BROKEN =
+		10, /* post-copy broke off: the guest runs at the other host and lacks pages that are here */
 };
 
 /* argv[0] is the whole command ("sevmirror owner session"), the arguments follow. Returns enum cli_exit. */

@@ -56,7 +56,7 @@ int guest_open(struct guest *guest, const char *name, const char *metrics, struc
 
 static void show_payload_log(struct guest *guest, const struct vm *vm)
 {
-	const struct payload_shared *shared = vm ? vm_payload_shared(vm) : NULL;
+	const struct payload_shared *shared = vm_payload_shared(vm);
 
 	if (shared)
 		payload_log_show(shared, &guest->log_shown, stdout);
@@ -78,18 +78,73 @@ static void say_arrival(struct guest *guest)
 	service_summary(guest->service, &sum);
 	fprintf(stderr, "sevmirror: the guest runs here now: %.1f MiB in %u rounds, %.1f s\r\n",
 		(double)sum.bytes / (1 << 20), sum.rounds, (double)sum.total_time / 1e9);
+	if (sum.postcopy.pages)
+		fprintf(stderr,
+			"sevmirror: post-copy: the last page was there after %.1f s; %llu accesses had to "
+			"wait, 95 of 100 for at most %.1f ms\r\n",
+			(double)sum.postcopy.last_page / 1e9,
+			(unsigned long long)sum.postcopy.faults,
+			(double)sum.postcopy.fault_p95 / 1e6);
 }
 
-static void say_doubt(struct guest *guest)
+static void say_doubt(const struct guest *guest)
 {
-	if (guest->doubt_said)
-		return;
-	guest->doubt_said = true;
 	fprintf(stderr,
 		"sevmirror: the migration broke off in its hand-over: the guest is paused here and may run at "
 		"the other host.\r\nsevmirror: look there. If it does not run: `sevmirror resume %s`; if it "
 		"does: `sevmirror stop %s --force`\r\n",
 		guest->name, guest->name);
+}
+
+static void say_broken(const struct guest *guest)
+{
+	struct sevmirror_summary sum;
+
+	service_summary(guest->service, &sum);
+	fprintf(stderr,
+		"sevmirror: %s\r\nsevmirror: the guest runs at the other host, and pages that it lacks are "
+		"here. `sevmirror migrate %s --recover` goes on; `sevmirror stop %s --force` gives the guest "
+		"up\r\n",
+		sum.error, guest->name, guest->name);
+}
+
+static void say_lost(const struct guest *guest)
+{
+	struct sevmirror_summary sum;
+
+	service_summary(guest->service, &sum);
+	fprintf(stderr,
+		"sevmirror: %s\r\nsevmirror: the guest stands still here for good; `sevmirror stop %s "
+		"--force` ends it\r\n",
+		sum.error, guest->name);
+}
+
+/* What has come of a migration, once. */
+static void say_state(struct guest *guest, enum service_state state)
+{
+	if (state == guest->said)
+		return;
+	if (state == SERVICE_FILLS)
+		fprintf(stderr, "sevmirror: the guest runs here now; its memory follows\r\n");
+	else if (state == SERVICE_CUT)
+		fprintf(stderr,
+			"sevmirror: the connection broke: CPUs that need a page which is missing wait until "
+			"`sevmirror migrate ... --recover` at the other host goes on\r\n");
+	else if (state == SERVICE_RUNS && guest->arrives)
+		say_arrival(guest);
+	else if (state == SERVICE_UNDECIDED)
+		say_doubt(guest);
+	else if (state == SERVICE_BROKEN)
+		say_broken(guest);
+	else if (state == SERVICE_LOST)
+		say_lost(guest);
+	guest->said = state;
+}
+
+/* While pages are missing whoever touches one waits for it. */
+static bool may_look(enum service_state state)
+{
+	return state == SERVICE_RUNS || state == SERVICE_UNDECIDED || state == SERVICE_BROKEN;
 }
 
 /* One wait; false: there is nothing more to attend to. */
@@ -101,7 +156,7 @@ static bool attend_once(struct guest *guest, struct vm *vm, enum service_state s
 		{ .fd = console_poll_fd(guest->console), .events = POLLIN },
 		{ .fd = vm ? vm_end_fd(vm) : -1, .events = POLLIN },
 	};
-	bool payload = vm && vm_payload_shared(vm);
+	bool payload = vm && vm_payload_shared(vm) && may_look(state);
 
 	if (state == SERVICE_FAILED || (vm && vm_end(vm) != VM_RUNS))
 		return false;
@@ -121,25 +176,26 @@ static bool attend_once(struct guest *guest, struct vm *vm, enum service_state s
 
 void guest_attend(struct guest *guest)
 {
-	enum service_state state, before = service_attend(guest->service);
+	enum service_state state = service_attend(guest->service);
 	struct vm *vm = NULL;
+	bool look;
 
+	guest->arrives = state == SERVICE_EMPTY;
+	guest->said = guest->arrives ? SERVICE_EMPTY : SERVICE_RUNS;
 	do {
 		state = service_attend(guest->service);
-		if (!vm && state != SERVICE_EMPTY && state != SERVICE_FAILED) {
+		if (!vm && state != SERVICE_EMPTY && state != SERVICE_FAILED)
 			vm = machine_vm(service_machine(guest->service));
-			if (before == SERVICE_EMPTY) {
-				skip_payload_log(guest, vm);
-				say_arrival(guest);
-			}
-		}
-		if (state == SERVICE_UNDECIDED)
-			say_doubt(guest);
-		else
-			guest->doubt_said = false;
-		show_payload_log(guest, vm);
+		say_state(guest, state);
+		look = vm && may_look(state);
+		if (look && guest->arrives)
+			skip_payload_log(guest, vm);
+		else if (look)
+			show_payload_log(guest, vm);
+		guest->arrives &= !look;
 	} while (attend_once(guest, vm, state));
-	show_payload_log(guest, vm);
+	if (look)
+		show_payload_log(guest, vm);
 }
 
 static int exit_code(enum vm_end end)

@@ -25,7 +25,8 @@ struct guest {
 	struct host_devices devices; /* opened while the process may */
 	int signal_fd;
 	uint64_t log_shown; /* of the payload's log */
-	bool doubt_said; /* that a migration's outcome is unknown */
+	bool arrives; /* it comes from another host and has not yet been shown */
+	enum service_state said; /* what was last said of a migration's outcome */
 };
 
 #define GUEST_CLOSED                                          \

@@ -27,6 +27,8 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_GUEST_STOPPED, "the guest was stopped from outside" },
 	{ CLI_GUEST_MIGRATED, "the guest was migrated: it runs at another host now" },
 	{ CLI_UNDECIDED, "a migration broke off in its hand-over: look where the guest is" },
+	{ CLI_BROKEN,
+	  "post-copy broke off: the guest at the other host needs pages that are here" },
 	{ 0 },
 };
 

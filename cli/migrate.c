@@ -32,6 +32,9 @@ enum {
 	OPT_THROTTLE,
 	OPT_ROUNDS,
 	OPT_VENDOR,
+	OPT_POSTCOPY,
+	OPT_AFTER,
+	OPT_RECOVER,
 	OPT_TIMEOUT,
 	OPT_REPORT,
 	OPT_JSON,
@@ -47,6 +50,12 @@ static const struct cli_option options[] = {
 	{ "throttle", OPT_THROTTLE, NULL, NULL,
 	  "slow the VM down if it writes memory faster than that goes" },
 	{ "max-rounds", OPT_ROUNDS, "N", NULL, "give up after so many rounds (default: 30)" },
+	{ "postcopy", OPT_POSTCOPY, "MODE", "auto always never",
+	  "auto, always or never: let the VM go over before all of its memory has; pages follow as "
+	  "it touches them. auto: when it would not converge otherwise (default: never)" },
+	{ "postcopy-after", OPT_AFTER, "N", NULL, "begin that after N rounds" },
+	{ "recover", OPT_RECOVER, NULL, NULL,
+	  "go on with a post-copy whose connection broke; --to only if the target is elsewhere now" },
 	{ "vendor-chain", OPT_VENDOR, "FILE", "@file",
 	  "ASK and ARK of the target's chip in AMD's format, instead of what the target shows" },
 	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
@@ -64,12 +73,16 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_UNDECIDED,
 	  "the connection broke in the hand-over: the VM is paused here and nobody knows whether it "
 	  "runs there" },
+	{ CLI_BROKEN,
+	  "the connection broke in post-copy: the VM runs there and waits for pages that are here; "
+	  "--recover goes on" },
+	{ CLI_GUEST_CRASH, "post-copy failed for good: the VM is lost" },
 	{ 0 },
 };
 
 struct migrate {
 	const char *name;
-	bool json;
+	bool json, recover;
 	const char *report; /* the page's file, or NULL */
 	json_t *args;
 	struct sevmirror_security security;
@@ -152,6 +165,16 @@ static int take_option(struct migrate *m, int id, const char *arg, struct why *w
 		return 0;
 	case OPT_ROUNDS:
 		return set_number(m, "max-rounds", arg, 10000, why);
+	case OPT_POSTCOPY:
+		json_object_set_new(m->args, "postcopy", json_string(arg));
+		return strcmp(arg, "auto") && strcmp(arg, "always") && strcmp(arg, "never") ?
+			       why_set(why, -EINVAL, "--postcopy %s: auto, always or never", arg) :
+			       0;
+	case OPT_AFTER:
+		return set_number(m, "postcopy-after", arg, 10000, why);
+	case OPT_RECOVER:
+		m->recover = true;
+		return 0;
 	case OPT_VENDOR:
 		return set_file(m, "vendor-chain", arg, why);
 	case OPT_TIMEOUT:
@@ -186,6 +209,20 @@ static int set_security(struct migrate *m, struct why *why)
 	return 0;
 }
 
+/* The migration that broke has all its options still. */
+static int check_recovery(const struct migrate *m, struct why *why)
+{
+	const struct sevmirror_security *s = &m->security;
+	size_t known = json_object_get(m->args, "address") ? 1 : 0;
+
+	if (json_object_size(m->args) > known || s->certificate || s->key || s->ca ||
+	    s->peer_name || s->psk_file || s->insecure)
+		return why_set(why, -EINVAL,
+			       "--recover goes on as the migration began: only --to, --report and "
+			       "--json go with it");
+	return 0;
+}
+
 /* True: go on. */
 static bool parse(struct migrate *m, int argc, char **argv, int *code)
 {
@@ -201,9 +238,11 @@ static bool parse(struct migrate *m, int argc, char **argv, int *code)
 	}
 	if (!err && argc - optind != 1)
 		err = why_set(&why, -EINVAL, "one VM's name is needed");
-	if (!err && !json_object_get(m->args, "address"))
+	if (!err && m->recover)
+		err = check_recovery(m, &why);
+	else if (!err && !json_object_get(m->args, "address"))
 		err = why_set(&why, -EINVAL, "--to is needed");
-	if (!err)
+	else if (!err)
 		err = set_security(m, &why);
 	if (err)
 		*code = cli_usage(argv[0], "%s", why.text);
@@ -214,9 +253,34 @@ static bool parse(struct migrate *m, int argc, char **argv, int *code)
 
 static int result_code(const char *outcome)
 {
-	if (!strcmp(outcome, "migrated"))
-		return CLI_OK;
-	return strcmp(outcome, "unknown") ? CLI_FAILURE : CLI_UNDECIDED;
+	static const struct {
+		const char *outcome;
+		int code;
+	} codes[] = { { "migrated", CLI_OK },
+		      { "unknown", CLI_UNDECIDED },
+		      { "broken", CLI_BROKEN },
+		      { "lost", CLI_GUEST_CRASH } };
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+		if (!strcmp(outcome, codes[i].outcome))
+			return codes[i].code;
+	}
+	return CLI_FAILURE;
+}
+
+static void print_postcopy(const json_t *p)
+{
+	printf("  post-copy      %.0f pages after the VM, the last %.2f s after its start",
+	       migrate_number(p, "pages"), migrate_number(p, "last-page-ms") / 1000);
+	if (migrate_number(p, "recoveries") > 0)
+		printf(", %.0f recoveries", migrate_number(p, "recoveries"));
+	printf("\n  faults         %.0f; waited p50 %.2f, p95 %.2f, p99 %.2f, at most %.2f ms\n",
+	       migrate_number(p, "faults"), migrate_number(p, "fault-p50-ms"),
+	       migrate_number(p, "fault-p95-ms"), migrate_number(p, "fault-p99-ms"),
+	       migrate_number(p, "fault-max-ms"));
+	printf("  prefetched     %.0f pages; of %.0f that were watched %.0f were used\n",
+	       migrate_number(p, "prefetched"), migrate_number(p, "prefetch-samples"),
+	       migrate_number(p, "prefetch-used"));
 }
 
 static void print_summary(const struct migrate *m, const json_t *r)
@@ -231,6 +295,8 @@ static void print_summary(const struct migrate *m, const json_t *r)
 	       migrate_number(r, "pages-resent"), migrate_number(r, "rounds"));
 	printf("  PSP commands   %.0f\n", migrate_number(r, "psp-commands"));
 	printf("  helper exits   %.0f\n", migrate_number(r, "helper-exits"));
+	if (json_object_get(r, "postcopy"))
+		print_postcopy(json_object_get(r, "postcopy"));
 }
 
 /* The words for people; what to do about it, where there is something. */
@@ -248,6 +314,16 @@ static int say_result(const struct migrate *m, const json_t *r)
 			"%s. The VM is paused here, and may run at the other host: look there. If it does "
 			"not: `sevmirror resume %s`; if it does: `sevmirror stop %s --force`",
 			migrate_text(r, "error"), m->name, m->name);
+	else if (code == CLI_BROKEN)
+		cli_error(
+			"%s. The VM runs at the other host, and pages that it lacks are here: `sevmirror "
+			"migrate %s --recover` goes on; `sevmirror stop %s --force` gives the VM up",
+			migrate_text(r, "error"), m->name, m->name);
+	else if (code == CLI_GUEST_CRASH)
+		cli_error(
+			"%s. The VM is lost: its memory is complete at neither host. `sevmirror stop %s "
+			"--force` ends what is left of it here",
+			migrate_text(r, "error"), m->name);
 	else if (!strcmp(outcome, "cancelled"))
 		cli_error("given up: %s runs on here", m->name);
 	else if (code != CLI_OK)
@@ -376,8 +452,9 @@ static int migrate(struct migrate *m)
 	else
 		failed = control_client_open(&m->client, m->name, &err);
 	if (!failed)
-		failed = control_client_call(m->client, "migrate", json_incref(m->args), NULL,
-					     ANSWER_MS, &ret, NULL, &err);
+		failed = control_client_call(m->client, m->recover ? "migrate-recover" : "migrate",
+					     json_incref(m->args), NULL, ANSWER_MS, &ret, NULL,
+					     &err);
 	json_decref(ret);
 	if (!failed)
 		return follow(m);
@@ -404,10 +481,11 @@ static int run(int argc, char **argv)
 const struct cli_command cli_migrate = {
 	.name = "migrate",
 	.summary = "move a running VM to another host",
-	.synopsis = { "NAME --to ADDRESS SECURITY [options]" },
+	.synopsis = { "NAME --to ADDRESS SECURITY [options]", "NAME --recover [--to ADDRESS]" },
 	.about =
 		"Moves a running VM to another host, where 'sevmirror receive' waits for it. The VM goes on "
-		"working meanwhile. Ctrl-C gives it up: then it stays here as if nothing had been.",
+		"working meanwhile. Ctrl-C gives it up: then it stays here as if nothing had been; in post-copy, when "
+		"it runs there already, Ctrl-C breaks the connection, and --recover goes on.",
 	.groups = { { NULL, options }, { MIGRATE_SECURITY_TITLE, migrate_security_options } },
 	.operands = "@vm",
 	.statuses = statuses,

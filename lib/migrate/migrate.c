@@ -110,6 +110,7 @@ static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirro
 		 outcome == SEVMIRROR_MIGRATED ? "" : m->why);
 	session_drop_control(m);
 	m->summary = NULL;
+	m->ended = outcome;
 	return outcome;
 }
 

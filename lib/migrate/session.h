@@ -59,6 +59,7 @@ struct sevmirror_migration {
 	bool in_postcopy;
 
 	struct sevmirror_summary *summary;
+	enum sevmirror_outcome ended; /* what the last run came to */
 	char why[SESSION_WHY_BYTES];
 };
 

@@ -468,7 +468,7 @@ enum sevmirror_outcome source_recover(struct sevmirror_migration *m)
 
 	if (!s) {
 		session_fail(m, -EINVAL, "there is no post-copy to go on with");
-		return SEVMIRROR_FAILED;
+		return m->ended;
 	}
 	s->outcome = source_postcopy_again(s);
 	return end(s);

@@ -23,7 +23,8 @@ enum control_vm_state service_vm_state(struct service *s)
 	case VM_RUNS:
 		if (!s->incoming && !machine_started(s->machine))
 			return CONTROL_VM_STARTING;
-		return s->held_by_user || s->undecided ? CONTROL_VM_PAUSED : CONTROL_VM_RUNNING;
+		return s->held_by_user || s->undecided || s->broken || s->lost ? CONTROL_VM_PAUSED :
+										 CONTROL_VM_RUNNING;
 	case VM_MIGRATED:
 		return CONTROL_VM_MIGRATED;
 	case VM_CRASH:
@@ -44,6 +45,11 @@ void service_say_state(struct service *s, const char *reason)
 	state = service_vm_state(s);
 	pthread_mutex_unlock(&s->lock);
 	control_vm_state_event(s->control, state, reason);
+}
+
+bool service_fills(const struct service *s)
+{
+	return s->incoming && s->arrived && s->migrating;
 }
 
 /* With the lock. The VM runs here or is paused here, and is nobody else's. */
@@ -97,7 +103,9 @@ static int op_pause(void *opaque, struct control_error *err)
 	ret = service_need_started(s, err);
 	if (!ret) {
 		s->held_by_user = true;
-		if (vm_pause(machine_vm(s->machine)))
+		if (service_fills(s))
+			vm_request_pause(machine_vm(s->machine));
+		else if (vm_pause(machine_vm(s->machine)))
 			ret = control_fail(err, -EIO, CONTROL_FAILED,
 					   "the VM is paused, but a disk could not be flushed");
 	}
@@ -125,6 +133,21 @@ static int decide(struct service *s, struct control_error *err)
 	return 0;
 }
 
+int service_need_runnable(struct service *s, struct control_error *err)
+{
+	int ret = service_need_vm(s, err);
+
+	if (!ret && s->lost)
+		ret = control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
+				   "the guest's memory will never be whole: 'stop' it by force");
+	else if (!ret && s->broken)
+		ret = control_fail(
+			err, -EBUSY, CONTROL_WRONG_STATE,
+			"the guest runs at the other host, which lacks pages that are here: "
+			"'migrate-recover' goes on, 'stop' by force gives the guest up");
+	return ret;
+}
+
 static int op_resume(void *opaque, struct control_error *err)
 {
 	struct service *s = opaque;
@@ -132,7 +155,7 @@ static int op_resume(void *opaque, struct control_error *err)
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = service_need_vm(s, err);
+	ret = service_need_runnable(s, err);
 	if (!ret && service_vm_state(s) == CONTROL_VM_STARTING) {
 		ret = machine_go(s->machine, &why);
 		if (ret)
@@ -154,12 +177,17 @@ static int op_resume(void *opaque, struct control_error *err)
 }
 
 /* Ask the guest to end: a kernel by the power button, a payload by its command word. */
-static void ask_to_end(struct vm *vm)
+static void ask_to_end(struct service *s)
 {
+	struct vm *vm = machine_vm(s->machine);
 	struct payload_shared *shared = vm_payload_shared(vm);
 
 	if (!shared) {
 		vm_power_button(vm);
+		return;
+	}
+	if (service_fills(s)) {
+		s->end_asked = true;
 		return;
 	}
 	__atomic_store_n(&shared->command, PAYLOAD_CMD_STOP, __ATOMIC_SEQ_CST);
@@ -169,15 +197,22 @@ static void ask_to_end(struct vm *vm)
 static int op_stop(void *opaque, bool force, struct control_error *err)
 {
 	struct service *s = opaque;
+	int ret = 0;
 
 	pthread_mutex_lock(&s->lock);
+	if (!force && (s->broken || s->lost))
+		ret = service_need_runnable(s, err);
+	if (ret) {
+		pthread_mutex_unlock(&s->lock);
+		return ret;
+	}
 	/* A guest that shuts down by itself may do so at either host; one whose power goes does not move any more. */
 	if (force || (s->incoming && !s->arrived))
 		migrate_cancel(s);
 	if (s->machine && (force || service_vm_state(s) == CONTROL_VM_STARTING))
 		vm_stop(machine_vm(s->machine));
 	else if (s->machine && !(s->incoming && !s->arrived))
-		ask_to_end(machine_vm(s->machine));
+		ask_to_end(s);
 	pthread_mutex_unlock(&s->lock);
 	service_wake(s);
 	return 0;
@@ -188,6 +223,15 @@ void service_stop(struct service *s)
 	struct control_error none;
 
 	(void)op_stop(s, true, &none);
+}
+
+void service_filled(struct service *s)
+{
+	if (s->held_by_user)
+		(void)vm_pause(machine_vm(s->machine)); /* devices, too */
+	if (s->end_asked)
+		ask_to_end(s);
+	s->end_asked = false;
 }
 
 struct map_out {

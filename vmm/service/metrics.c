@@ -184,23 +184,30 @@ static void add_progress(struct metrics *m, const struct service *s)
 		  p->throttle / 100.0);
 }
 
+/* With what the migration under way has done so far; one that is recovered goes on where it was, so the counter does not fall. */
+static uint64_t so_far(const struct service *s, uint64_t total, uint64_t before, uint64_t now)
+{
+	return s->migrating && before + now > total ? before + now : total;
+}
+
 /* Over all migrations of this process; the one under way as far as it says. */
 static void add_totals(struct metrics *m, const struct service *s)
 {
 	const struct migrate_totals *t = &s->totals;
-	bool now = s->migrating;
+	const struct migrate_totals *b = &s->before;
+	const struct sevmirror_progress *p = &s->progress;
 
 	metrics_family(m, METRIC_COUNTER, "sevmirror_migrations_total", "Migrations by outcome.");
 	for (int i = 0; i < MIGRATE_OUTCOMES; i++)
 		metrics_count(m, "outcome", migrate_outcome_name((enum sevmirror_outcome)i),
 			      t->outcomes[i]);
 	one_count(m, "sevmirror_migration_sent_bytes_total", "Bytes on the wire.",
-		  t->bytes + (now ? s->progress.bytes_sent : 0));
+		  so_far(s, t->bytes, b->bytes, p->bytes_sent));
 	one_count(m, "sevmirror_migration_sent_pages_total", "Pages on the wire.",
-		  t->pages + (now ? s->progress.pages_sent : 0));
+		  so_far(s, t->pages, b->pages, p->pages_sent));
 	one_count(m, "sevmirror_migration_resent_pages_total",
 		  "Pages that went again because the guest wrote them.",
-		  t->pages_resent + (now ? s->progress.pages_resent : 0));
+		  so_far(s, t->pages_resent, b->pages_resent, p->pages_resent));
 	one_count(m, "sevmirror_migration_psp_commands_total",
 		  "Commands to the secure processor, of migrations that have ended.",
 		  t->psp_commands);
@@ -208,7 +215,7 @@ static void add_totals(struct metrics *m, const struct service *s)
 		  "Exits of the Migration Helper, of migrations that have ended.", t->helper_exits);
 	one_count(m, "sevmirror_migration_postcopy_faults_total",
 		  "Accesses that had to wait for a page of post-copy.",
-		  t->faults + (now ? s->progress.faults : 0));
+		  so_far(s, t->faults, b->faults, p->faults));
 	one_count(m, "sevmirror_migration_recoveries_total",
 		  "Connections after the first in post-copy, of migrations that have ended.",
 		  t->recoveries);

@@ -19,14 +19,29 @@ const char *migrate_outcome_name(enum sevmirror_outcome outcome)
 
 json_t *migrate_progress_json(const struct sevmirror_progress *p)
 {
-	return json_pack(
-		"{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f}", "phase", p->phase,
-		"round", (int)p->round, "pages-total", (json_int_t)p->pages_total, "pages-left",
-		(json_int_t)p->pages_left, "pages-sent", (json_int_t)p->pages_sent, "pages-resent",
-		(json_int_t)p->pages_resent, "bytes-sent", (json_int_t)p->bytes_sent, "rate",
-		(json_int_t)p->rate, "dirty-rate", (json_int_t)p->dirty_rate,
-		"expected-downtime-ms", (double)p->expected_downtime / NS_PER_MS, "throttle",
-		(int)p->throttle, "elapsed-ms", (double)p->elapsed / NS_PER_MS);
+	return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:I, s:f}",
+			 "phase", p->phase, "round", (int)p->round, "pages-total",
+			 (json_int_t)p->pages_total, "pages-left", (json_int_t)p->pages_left,
+			 "pages-sent", (json_int_t)p->pages_sent, "pages-resent",
+			 (json_int_t)p->pages_resent, "bytes-sent", (json_int_t)p->bytes_sent,
+			 "rate", (json_int_t)p->rate, "dirty-rate", (json_int_t)p->dirty_rate,
+			 "expected-downtime-ms", (double)p->expected_downtime / NS_PER_MS,
+			 "throttle", (int)p->throttle, "elapsed-ms", (double)p->elapsed / NS_PER_MS,
+			 "faults", (json_int_t)p->faults, "fault-p95-ms",
+			 (double)p->fault_p95 / NS_PER_MS);
+}
+
+static json_t *postcopy_json(const struct sevmirror_postcopy *p)
+{
+	return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:I}", "pages",
+			 (json_int_t)p->pages, "faults", (json_int_t)p->faults, "fault-p50-ms",
+			 (double)p->fault_p50 / NS_PER_MS, "fault-p95-ms",
+			 (double)p->fault_p95 / NS_PER_MS, "fault-p99-ms",
+			 (double)p->fault_p99 / NS_PER_MS, "fault-max-ms",
+			 (double)p->fault_max / NS_PER_MS, "prefetched", (json_int_t)p->prefetched,
+			 "prefetch-samples", (json_int_t)p->prefetch_samples, "prefetch-used",
+			 (json_int_t)p->prefetch_used, "last-page-ms",
+			 (double)p->last_page / NS_PER_MS, "recoveries", (json_int_t)p->recoveries);
 }
 
 json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirror_summary *sum)
@@ -41,6 +56,8 @@ json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirr
 			  (json_int_t)sum->pages_resent, "rounds", (int)sum->rounds, "psp-commands",
 			  (int)sum->psp_commands, "helper-exits", (json_int_t)sum->helper_exits);
 
+	if (result && sum->postcopy.pages)
+		json_object_set_new(result, "postcopy", postcopy_json(&sum->postcopy));
 	if (result && sum->error[0])
 		json_object_set_new(result, "error", json_string(sum->error));
 	if (result && sum->warning[0])
@@ -55,6 +72,17 @@ static int run_migrate(void *opaque, struct control_call *call, struct control_e
 
 	pthread_mutex_lock(&s->lock);
 	ret = migrate_outgoing(s, json_deep_copy(call->args), err);
+	pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
+static int run_recover(void *opaque, struct control_call *call, struct control_error *err)
+{
+	struct service *s = opaque;
+	int ret;
+
+	pthread_mutex_lock(&s->lock);
+	ret = migrate_recover(s, control_arg_string(call, "address", ""), err);
 	pthread_mutex_unlock(&s->lock);
 	return ret;
 }
@@ -100,6 +128,9 @@ static const struct control_arg migrate_args[] = {
 	{ "bandwidth", CONTROL_UINT, false, "bytes a second at most; 0: no limit" },
 	{ "throttle", CONTROL_BOOL, false, "slow the guest down if it would not converge" },
 	{ "max-rounds", CONTROL_UINT, false, "give up after so many rounds (30)" },
+	{ "postcopy", CONTROL_STRING, false,
+	  "auto, always or never (never): let the guest go over before all of its memory has" },
+	{ "postcopy-after", CONTROL_UINT, false, "rounds of pre-copy before that" },
 	{ "timeout-ms", CONTROL_UINT, false, "how long the connection may stand still (10000)" },
 	{ "tls-cert", CONTROL_STRING, false, "this host's certificate, PEM; with tls-key, tls-ca" },
 	{ "tls-key", CONTROL_STRING, false, "its private key" },
@@ -112,17 +143,26 @@ static const struct control_arg migrate_args[] = {
 	{ 0 },
 };
 
+static const struct control_arg recover_args[] = {
+	{ "address", CONTROL_STRING, false, "where the target listens now, if not where it did" },
+	{ 0 },
+};
+
 const struct control_command migrate_commands[] = {
 	{ "migrate", "Begin to move the VM to another host; the events say how it goes.", NULL,
 	  migrate_args, run_migrate },
 	{ "migrate-cancel", "Give the migration up, unless it has passed its hand-over.", NULL,
 	  NULL, run_cancel },
+	{ "migrate-recover",
+	  "Go on with a post-copy whose connection broke; the events say how it goes.", NULL,
+	  recover_args, run_recover },
 	{ "query-migrate", "The migration under way, or the last one.",
-	  "{status (none, incoming, active, migrated, failed, cancelled, unknown), progress {phase, round, "
+	  "{status (none, incoming, active, migrated, failed, cancelled, unknown, broken, lost), progress {phase, round, "
 	  "pages-total, pages-left, pages-sent, pages-resent, bytes-sent, rate, dirty-rate, "
-	  "expected-downtime-ms, throttle, elapsed-ms}, result {outcome, total-ms, downtime-ms, "
+	  "expected-downtime-ms, throttle, elapsed-ms, faults, fault-p95-ms}, result {outcome, total-ms, downtime-ms, "
 	  "expected-downtime-ms, max-downtime-ms, bytes, pages, pages-resent, rounds, psp-commands, "
-	  "helper-exits, error, warning}}",
+	  "helper-exits, postcopy {pages, faults, fault-p50-ms, fault-p95-ms, fault-p99-ms, fault-max-ms, "
+	  "prefetched, prefetch-samples, prefetch-used, last-page-ms, recoveries}, error, warning}}",
 	  NULL, run_query },
 	{ 0 },
 };

@@ -223,6 +223,14 @@ static int op_resume(void *opaque)
 	return err;
 }
 
+/* Without the lock: whoever holds it must not make the fault service wait. */
+static void op_request_pause(void *opaque)
+{
+	struct service *s = opaque;
+
+	vm_request_pause(machine_vm(s->machine));
+}
+
 static void op_throttle(void *opaque, unsigned int percent)
 {
 	struct service *s = opaque;
@@ -298,10 +306,14 @@ static void op_handed_over(void *opaque)
 static void op_progress(void *opaque, const struct sevmirror_progress *progress)
 {
 	struct service *s = opaque;
+	bool news;
 
 	pthread_mutex_lock(&s->lock);
+	news = strcmp(s->progress.phase, progress->phase) != 0;
 	s->progress = *progress;
 	pthread_mutex_unlock(&s->lock);
+	if (news)
+		service_wake(s);
 	if (s->control)
 		control_event(s->control, "migration", migrate_progress_json(progress));
 }
@@ -325,6 +337,7 @@ const struct sevmirror_host_ops migrate_host_ops = {
 	.dirty_stop = op_dirty_stop,
 	.pause = op_pause,
 	.resume = op_resume,
+	.request_pause = op_request_pause,
 	.throttle = op_throttle,
 	.state_save = op_state_save,
 	.state_load = op_state_load,

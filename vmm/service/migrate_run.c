@@ -34,26 +34,38 @@ static uint64_t larger(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* With the lock. Never less than what was said while it went on: a counter does not fall. */
+/*
+ * With the lock. Never less than what was said while it went on: a counter does not fall. A summary is of the whole migration, also after a
+ * recovery, so it goes on top of what was before it.
+ */
 static void add_totals(struct service *s, const struct sevmirror_summary *sum)
 {
 	struct migrate_totals *t = &s->totals;
 
 	t->outcomes[s->outcome]++;
-	t->bytes += larger(sum->bytes, s->progress.bytes_sent);
-	t->pages += larger(sum->pages, s->progress.pages_sent);
-	t->pages_resent += larger(sum->pages_resent, s->progress.pages_resent);
-	t->psp_commands += sum->psp_commands;
-	t->helper_exits += sum->helper_exits;
-	t->faults += larger(sum->postcopy.faults, s->progress.faults);
-	t->recoveries += sum->postcopy.recoveries;
+	t->bytes = s->before.bytes + larger(sum->bytes, s->progress.bytes_sent);
+	t->pages = s->before.pages + larger(sum->pages, s->progress.pages_sent);
+	t->pages_resent =
+		s->before.pages_resent + larger(sum->pages_resent, s->progress.pages_resent);
+	t->psp_commands = s->before.psp_commands + sum->psp_commands;
+	t->helper_exits = s->before.helper_exits + sum->helper_exits;
+	t->faults = s->before.faults + larger(sum->postcopy.faults, s->progress.faults);
+	t->recoveries = s->before.recoveries + sum->postcopy.recoveries;
+}
+
+static enum sevmirror_outcome run_side(struct migrate_job *job, struct sevmirror_summary *summary)
+{
+	if (!job->recover)
+		return sevmirror_migration_run(job->migration, summary);
+	return sevmirror_migration_recover(
+		job->migration, job->recover_address[0] ? job->recover_address : NULL, summary);
 }
 
 static void *job_main(void *arg)
 {
 	struct service *s = arg;
 	struct sevmirror_summary summary;
-	enum sevmirror_outcome outcome = sevmirror_migration_run(s->job->migration, &summary);
+	enum sevmirror_outcome outcome = run_side(s->job, &summary);
 
 	pthread_mutex_lock(&s->lock);
 	s->summary = summary;
@@ -61,12 +73,29 @@ static void *job_main(void *arg)
 	s->migrating = false;
 	add_totals(s, &summary);
 	s->undecided = outcome == SEVMIRROR_UNKNOWN;
+	s->broken = outcome == SEVMIRROR_BROKEN;
+	s->lost = outcome == SEVMIRROR_LOST;
+	if (s->arrived && outcome == SEVMIRROR_MIGRATED)
+		service_filled(s);
 	pthread_mutex_unlock(&s->lock);
 	/* From here on without the lock: whoever holds it may wait for this thread. */
 	if (s->control)
 		control_event(s->control, "migration-end", migrate_result_json(outcome, &summary));
 	service_wake(s);
 	return NULL;
+}
+
+/* With the lock. s->job goes on its way in a thread of its own. */
+static int job_run(struct service *s)
+{
+	int err;
+
+	s->migrating = true;
+	memset(&s->summary, 0, sizeof(s->summary));
+	err = pthread_create(&s->job->thread, NULL, job_main, s);
+	s->job->thread_made = !err;
+	s->migrating = !err;
+	return -err;
 }
 
 /* With the lock. Takes the job over whatever happens. */
@@ -76,18 +105,14 @@ static int job_start(struct service *s, struct migrate_job *job)
 
 	job_destroy(s->job);
 	s->job = job;
-	s->migrating = true;
-	memset(&s->summary, 0, sizeof(s->summary));
 	s->progress = (struct sevmirror_progress){ .phase = "connect" };
-	err = pthread_create(&job->thread, NULL, job_main, s);
+	s->before = s->totals;
+	err = job_run(s);
 	if (err) {
-		s->migrating = false;
 		s->job = NULL;
 		job_destroy(job);
-		return -err;
 	}
-	job->thread_made = true;
-	return 0;
+	return err;
 }
 
 void migrate_cancel(struct service *s)
@@ -102,6 +127,9 @@ void migrate_end(struct service *s)
 	bool wait;
 
 	pthread_mutex_lock(&s->lock);
+	/* What waits for a page that will not come goes on when the job is destroyed, with whatever stands in that page. */
+	if (s->lost || service_fills(s))
+		vm_stop(machine_vm(s->machine));
 	migrate_cancel(s);
 	wait = s->job && s->job->thread_made;
 	if (wait) {
@@ -125,6 +153,11 @@ static int check_departure(struct service *s, struct control_error *err)
 	if (s->migrating)
 		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
 				    "a migration is under way; 'migrate-cancel' ends it");
+	if (s->lost || s->broken)
+		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
+				    s->lost ? "the guest's memory is not whole" :
+					      "the guest runs at the other host, which lacks pages "
+					      "that are here: 'migrate-recover' goes on");
 	if (s->undecided)
 		return control_fail(
 			err, -EBUSY, CONTROL_WRONG_STATE,
@@ -140,6 +173,27 @@ static int check_departure(struct service *s, struct control_error *err)
 			"the guest has not said that it is ready to be migrated (its kernel does at boot, "
 			"if it knows how: Linux 5.15 or later with CONFIG_AMD_MEM_ENCRYPT)");
 	return 0;
+}
+
+int migrate_recover(struct service *s, const char *address, struct control_error *err)
+{
+	int ret;
+
+	if (s->migrating || !(s->broken || s->undecided))
+		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
+				    s->migrating ? "a migration is under way" :
+						   "no migration of this VM has broken off");
+	if (strlen(address) >= sizeof(s->job->recover_address))
+		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS, "the address is too long");
+	if (s->job->thread_made)
+		pthread_join(s->job->thread, NULL);
+	if (*address)
+		strcpy(s->job->recover_address, address);
+	s->job->recover = true;
+	ret = job_run(s);
+	return ret ? control_fail(err, ret, CONTROL_FAILED, "no thread for the migration: %s",
+				  strerror(-ret)) :
+		     0;
 }
 
 static void security_of(struct sevmirror_security *security, const struct control_call *call)
@@ -166,6 +220,23 @@ static int read_vendor_chain(struct migrate_job *job, const char *path, struct c
 		     0;
 }
 
+static int postcopy_mode(const char *text, enum sevmirror_postcopy_mode *mode,
+			 struct control_error *err)
+{
+	static const char *const names[] = { [SEVMIRROR_POSTCOPY_NEVER] = "never",
+					     [SEVMIRROR_POSTCOPY_AUTO] = "auto",
+					     [SEVMIRROR_POSTCOPY_ALWAYS] = "always" };
+
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (!strcmp(text, names[i])) {
+			*mode = (enum sevmirror_postcopy_mode)i;
+			return 0;
+		}
+	}
+	return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
+			    "postcopy is auto, always or never, not '%.40s'", text);
+}
+
 static int make_outgoing(struct service *s, struct migrate_job *job, struct control_error *err)
 {
 	const struct control_call call = { .args = job->args };
@@ -176,11 +247,15 @@ static int make_outgoing(struct service *s, struct migrate_job *job, struct cont
 		.bandwidth = control_arg_uint(&call, "bandwidth", 0),
 		.throttle = control_arg_bool(&call, "throttle", false),
 		.max_rounds = (unsigned int)control_arg_uint(&call, "max-rounds", 0),
+		.postcopy_after = (unsigned int)control_arg_uint(&call, "postcopy-after", 0),
 		.timeout = control_arg_uint(&call, "timeout-ms", 0) * NS_PER_MS,
 	};
 	char why[512] = "";
 	int ret;
 
+	ret = postcopy_mode(control_arg_string(&call, "postcopy", "never"), &options.postcopy, err);
+	if (ret)
+		return ret;
 	security_of(&options.security, &call);
 	ret = read_vendor_chain(job, control_arg_string(&call, "vendor-chain", NULL), err);
 	if (ret)

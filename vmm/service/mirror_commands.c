@@ -22,6 +22,8 @@ static int check_attach(struct service *s, struct control_error *err)
 {
 	int ret = service_need_started(s, err);
 
+	if (!ret)
+		ret = service_need_runnable(s, err);
 	if (ret)
 		return ret;
 	if (s->migrating)

@@ -148,6 +148,14 @@ void service_wake(struct service *s)
 	eventfd_write(s->wait_fd, 1);
 }
 
+/* With the lock. Without post-copy the migration is just about to say that it has ended. */
+static enum service_state filling_state(const struct service *s)
+{
+	if (!strcmp(s->progress.phase, "broken"))
+		return SERVICE_CUT;
+	return strcmp(s->progress.phase, "postcopy") ? SERVICE_EMPTY : SERVICE_FILLS;
+}
+
 enum service_state service_attend(struct service *s)
 {
 	enum service_state state = SERVICE_EMPTY;
@@ -157,8 +165,13 @@ enum service_state service_attend(struct service *s)
 	pthread_mutex_lock(&s->lock);
 	if (s->incoming && !s->arrived)
 		state = s->migrating ? SERVICE_EMPTY : SERVICE_FAILED;
+	else if (service_fills(s))
+		state = filling_state(s);
 	else if (s->machine)
-		state = s->undecided ? SERVICE_UNDECIDED : SERVICE_RUNS;
+		state = s->lost	     ? SERVICE_LOST :
+			s->broken    ? SERVICE_BROKEN :
+			s->undecided ? SERVICE_UNDECIDED :
+				       SERVICE_RUNS;
 	pthread_mutex_unlock(&s->lock);
 	return state;
 }

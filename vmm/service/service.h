@@ -64,14 +64,18 @@ int service_receive(struct service *service, struct why *why);
 /* "HOST:PORT" at which service_listen() listens, with the port that was picked. */
 const char *service_address(const struct service *service);
 
-/* An eventfd that becomes readable when the state changes: a VM has come, a migration has ended. service_attend() clears it. */
+/* An eventfd that becomes readable when the state changes: a VM has come, a migration has ended or is at another phase. service_attend() clears it. */
 int service_wait_fd(const struct service *service);
 
 enum service_state {
 	SERVICE_EMPTY, /* no machine yet */
 	SERVICE_RUNS, /* there is one; vm_end() says whether it goes on */
 	SERVICE_FAILED, /* none came, service_summary() says why */
+	SERVICE_FILLS, /* as RUNS, but pages of its memory are still to come: nobody here may touch it */
+	SERVICE_CUT, /* as FILLS, but the connection is broken: what needs a page that is missing waits */
 	SERVICE_UNDECIDED, /* as RUNS, but paused, and another host may run the guest */
+	SERVICE_BROKEN, /* as RUNS, but paused: another host runs the guest and lacks pages that are here */
+	SERVICE_LOST, /* as RUNS, but paused for good: post-copy will never end. service_summary() says why */
 };
 
 enum service_state service_attend(struct service *service);

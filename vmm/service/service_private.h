@@ -19,6 +19,9 @@ struct migrate_job {
 	size_t vendor_chain_bytes;
 	int listen_fd;
 	uint8_t pdh[SEV_CERT_BYTES], chain[SEV_CERT_CHAIN_BYTES];
+	bool recover; /* the thread is to go on where the last one broke off ... */
+	char recover_address
+		[256]; /* ... and there; "": where it was. The migration points to it. */
 	pthread_t thread;
 	bool thread_made;
 };
@@ -46,6 +49,9 @@ struct service {
 	bool held_by_user; /* `pause`: also after a migration */
 	bool held_by_migration;
 	bool undecided; /* its hand-over broke off */
+	bool broken; /* post-copy: the guest runs at the other host, and pages that it lacks are here */
+	bool lost; /* post-copy: and will never have them */
+	bool end_asked; /* of a payload, while the page by which it is asked was missing */
 
 	struct mirror_link *mirror; /* in another process, or NULL; it may have ended */
 
@@ -55,6 +61,7 @@ struct service {
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;
 	struct migrate_totals totals;
+	struct migrate_totals before; /* the job began */
 
 	/* A VM that comes. */
 	const struct service_incoming *incoming;
@@ -70,6 +77,8 @@ enum control_vm_state service_vm_state(struct service *service); /* with the loc
 void service_say_state(struct service *service, const char *reason); /* without */
 /* With the lock: is there a guest that runs or is paused here, and has it started? 0, or -EBUSY with the sentence in err. */
 int service_need_vm(struct service *service, struct control_error *err);
+/* Likewise, and it may run here: it has not gone by post-copy, nor come by one that failed. */
+int service_need_runnable(struct service *service, struct control_error *err);
 int service_need_started(struct service *service, struct control_error *err);
 
 /*
@@ -83,6 +92,15 @@ int service_mirror_fetch(struct service *service, uint64_t *bitmap, size_t npage
 int service_mirror_stop(struct service *service);
 void service_mirror_close(struct service *service);
 
+/*
+ * With the lock. The guest has come and runs, and pages of it may still be missing (post-copy): nothing that holds the lock may wait for a
+ * vCPU or touch guest memory.
+ */
+bool service_fills(const struct service *service);
+
+/* With the lock: what had to wait until all of the guest's memory was here. */
+void service_filled(struct service *service);
+
 /* migrate_commands.c */
 extern const struct control_command migrate_commands[];
 const char *migrate_outcome_name(enum sevmirror_outcome outcome);
@@ -91,10 +109,11 @@ json_t *migrate_result_json(enum sevmirror_outcome outcome,
 			    const struct sevmirror_summary *summary);
 
 /*
- * migrate_run.c. outgoing: with the lock; takes args (of the command) over whatever happens. listen: before incoming. end: cancels what has not passed its hand-over
- * and waits for the thread; without the lock.
+ * migrate_run.c. outgoing, recover: with the lock; outgoing takes args (of the command) over whatever happens. listen: before incoming.
+ * end: cancels what has not passed its hand-over and waits for the thread; without the lock.
  */
 int migrate_outgoing(struct service *service, json_t *args, struct control_error *err);
+int migrate_recover(struct service *service, const char *address, struct control_error *err);
 int migrate_listen(struct service *service, struct why *why);
 int migrate_incoming(struct service *service, struct why *why);
 void migrate_cancel(struct service *service); /* with the lock */

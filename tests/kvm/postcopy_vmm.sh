@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Post-copy by the command line, between two sevmirror processes: the guest runs at the target while its memory is not there yet, the
+# connection breaks, and either side is asked things meanwhile. The guest verifies its memory itself.
+#
+# usage: postcopy_vmm.sh SEVMIRROR PAYLOAD-DIRTIER
+# shellcheck source=tests/kvm/vmm_hosts.sh
+. "$(dirname "$0")/vmm_hosts.sh"
+
+sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
+dirtier=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
+
+if [ ! -w /dev/userfaultfd ] && [ "$(id -u)" != 0 ] && [ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null)" != 1 ]; then
+	echo "1..0 # SKIP no userfaultfd for this user"
+	exit 0
+fi
+
+# leave: a migration with post-copy in the background, slow enough to be met in the middle; $mover is its process
+leave() {
+	: >"$tmp/said"
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --psk-file "$tmp/psk" --postcopy always --bandwidth 4M \
+		>"$tmp/said" 2>&1 &
+	mover=$!
+	until_true grep -q 'memory follows' "$tmp/2.err"
+}
+
+# break_off: Ctrl-C in the middle; the source keeps what the target lacks
+break_off() {
+	kill -INT "$mover"
+	wait "$mover"
+	is "$1: Ctrl-C in post-copy ends with 10" 10 $?
+	if until_true grep -q 'connection broke' "$tmp/2.err"; then ok "$1: the target says so"; else not_ok "$1: the target says so"; fi
+}
+
+# answers WHAT HOST COMMAND...: it does, however long CPUs wait for pages
+answers() {
+	local what=$1 host=$2
+	shift 2
+	if at "$host" "$@" >"$tmp/said" 2>&1; then ok "$what"; else not_ok "$what"; fi
+}
+
+# refuses WHAT HOST WORDS COMMAND...
+refuses() {
+	local what=$1 host=$2 words=$3
+	shift 3
+	at "$host" "$@" >"$tmp/said" 2>&1
+	is "$what" 1 $?
+	if grep -q -- "$words" "$tmp/said"; then ok "$what: it says why"; else not_ok "$what: it says why"; fi
+}
+
+# All of memory after the guest, four CPUs at it.
+launch 1 4 21 0 0 1 0 2 1
+await 2 --psk-file "$tmp/psk"
+move 1 --psk-file "$tmp/psk" --postcopy always --bandwidth 32M --json
+is "post-copy at once" 0 "$status"
+if grep -q '"fault-p99-ms"' "$tmp/said"; then ok "the summary tells of its faults"; else not_ok "the summary tells of its faults"; fi
+ended 1
+is "the source's process ends with 8" 8 "$(cat "$tmp/status")"
+nothing_left "post-copy at once" 1
+verified 2 "post-copy at once"
+
+# Half of memory written faster than the link takes it.
+launch 1 2 22 0 33554432 1 0 1 1
+await 2 --psk-file "$tmp/psk"
+move 1 --psk-file "$tmp/psk" --bandwidth 16M --max-downtime 20 --max-rounds 4
+is "pre-copy alone does not converge" 1 "$status"
+ended 2
+await 2 --psk-file "$tmp/psk"
+move 1 --psk-file "$tmp/psk" --bandwidth 16M --max-downtime 20 --max-rounds 4 --postcopy auto
+is "post-copy does" 0 "$status"
+if grep -q 'post-copy  *[1-9]' "$tmp/said"; then ok "with pages after the guest"; else not_ok "with pages after the guest"; fi
+ended 1
+verified 2 "auto"
+
+# The connection breaks. Either side answers, refuses what would hurt, and goes on when told.
+launch 1 4 23 0 0 1 0 2 1
+await 2 --psk-file "$tmp/psk"
+leave
+answers "status while pages come" 2 status guest
+answers "pause while pages come" 2 pause guest
+if state 2 paused; then ok "it is paused"; else not_ok "it is paused"; fi
+answers "resume while pages come" 2 resume guest
+break_off "recovery"
+answers "status while CPUs wait" 2 status guest
+answers "pause while CPUs wait" 2 pause guest
+answers "resume while CPUs wait" 2 resume guest
+refuses "the source does not run it again" 1 recover resume guest
+refuses "nor ends it without force" 1 recover stop guest
+refuses "nor sends it elsewhere" 1 recover migrate guest --to "$address" --psk-file "$tmp/psk"
+at 1 migrate guest --recover --streams 2 >"$tmp/said" 2>&1
+is "recovery takes no new options" 2 $?
+answers "recovery" 1 migrate guest --recover
+if grep -q '1 recoveries' "$tmp/said"; then ok "which is told of"; else not_ok "which is told of"; fi
+ended 1
+is "the source's process ends with 8 after a recovery" 8 "$(cat "$tmp/status")"
+verified 2 "recovery"
+
+# A guest that is asked to end while the page by which it is asked is missing ends when it is there.
+launch 1 2 24 0 0 1 0 2 1
+await 2 --psk-file "$tmp/psk"
+leave
+answers "stop while pages come" 2 stop guest
+wait "$mover"
+is "the migration is not disturbed" 0 $?
+ended 1
+ended 2
+is "the guest ends well" 0 "$(cat "$tmp/status")"
+
+# The source is given up.
+launch 1 4 25 0 0 1 0 2 1
+await 2 --psk-file "$tmp/psk"
+leave
+break_off "source given up"
+answers "the source is given up by force" 1 stop guest --force
+ended 1
+is "its process ends with 7" 7 "$(cat "$tmp/status")"
+nothing_left "source given up" 1
+answers "the target ends by force while CPUs wait" 2 stop guest --force
+ended 2
+is "the target's process ends with 7" 7 "$(cat "$tmp/status")"
+nothing_left "source given up" 2
+
+# The target dies.
+launch 1 2 26 0 0 1 0 2 1
+await 2 --psk-file "$tmp/psk"
+leave
+kill -9 "${pid[2]}"
+wait "$mover"
+is "the target is killed: 10" 10 $?
+ended 2
+at 1 migrate guest --recover >"$tmp/said" 2>&1
+is "and stays away: 10" 10 $?
+kill -INT "${pid[1]}"
+ended 1
+is "a signal ends the source" 7 "$(cat "$tmp/status")"
+nothing_left "the target is killed" 1
+
+finished
