@@ -65,6 +65,7 @@ struct sevmirror_progress {
 	uint64_t elapsed;
 	uint64_t faults; /* post-copy, target: accesses that had to wait for a page */
 	uint64_t fault_p95; /* and how long 95 of 100 of them did at most */
+	char reason[256]; /* "broken": of what the connection died; else empty */
 };
 
 /*

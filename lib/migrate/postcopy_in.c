@@ -182,6 +182,15 @@ static void note_served(struct postcopy_in *p, uint64_t number)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static void note_last(struct postcopy_in *p)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->guest_start)
+		p->numbers.last_page = clock_ns() - p->guest_start;
+	pthread_mutex_unlock(&p->lock);
+	signal_fd(p->done_fd);
+}
+
 /* A fault on a page that is there. */
 static int map_touched(struct postcopy_in *p, uint64_t number)
 {
@@ -424,7 +433,7 @@ int postcopy_in_installed(struct postcopy_in *p, const uint64_t *numbers, unsign
 		if (page_set_has(p->asked, numbers[i]))
 			note_served(p, numbers[i]);
 	if (page_set_count(p->missing) == 0)
-		signal_fd(p->done_fd);
+		note_last(p);
 	return err;
 }
 
@@ -491,7 +500,5 @@ void postcopy_in_numbers(struct postcopy_in *p, struct sevmirror_postcopy *numbe
 	numbers->fault_p95 = latency_percentile(&p->latency, 95);
 	numbers->fault_p99 = latency_percentile(&p->latency, 99);
 	numbers->fault_max = p->latency.max;
-	if (p->guest_start)
-		numbers->last_page = clock_ns() - p->guest_start;
 	pthread_mutex_unlock(&p->lock);
 }

@@ -3,6 +3,7 @@
 #include "lib/migrate/source_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,8 @@ void source_report(struct source *s, const char *phase)
 		.throttle = s->converge.throttle,
 		.elapsed = now - s->begin,
 	};
+	if (strcmp(phase, "broken") == 0)
+		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1, m->why);
 	m->ops->progress(m->opaque, &p);
 }
 

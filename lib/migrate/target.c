@@ -3,6 +3,7 @@
 #include "lib/migrate/target_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ void target_report(struct target *t, const char *phase)
 		.rate = t->streams ? meter_read(&t->meter, now, t->came.bytes) : 0,
 		.elapsed = now - t->begin,
 	};
+	if (strcmp(phase, "broken") == 0)
+		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1, m->why);
 	if (postcopy) {
 		struct sevmirror_postcopy numbers;
 

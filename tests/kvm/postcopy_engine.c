@@ -137,6 +137,26 @@ static void test_shared_pages(void **state)
 	assert_goes_over(&t, &options);
 }
 
+/* A target that cannot do it says so before any page has moved; without post-copy it does its work. */
+static void test_target_without_userfaultfd(void **state)
+{
+	const struct trial_plan plan = { .no_userfaultfd = true, .timeout = 60000 * TRIAL_MS };
+	struct tiny_config config = trial_dirtier(32, 1, 500);
+	struct sevmirror_source_options options = { .postcopy = SEVMIRROR_POSTCOPY_AUTO };
+	struct trial t;
+
+	trial_start(&t, payload, &config, &plan);
+	trial_migrate(&t, &options);
+	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
+	assert_non_null(strstr(t.summary.error, "userfaultfd"));
+	assert_int_equal(t.summary.pages, 0);
+	trial_end(&t);
+
+	options.postcopy = SEVMIRROR_POSTCOPY_NEVER;
+	trial_start(&t, payload, &config, &plan);
+	assert_goes_over(&t, &options);
+}
+
 /* In post-copy nothing has gone until the hand-over: the guest is where it was. */
 static void test_target_refuses(void **state)
 {
@@ -375,13 +395,15 @@ static void start_repeating(struct trial *t, uint64_t *number)
 static void test_shared_page_comes_twice(void **state)
 {
 	uint64_t number = 2048;
+	struct trial_verdict v;
 	struct trial t;
 
 	start_repeating(&t, &number);
 	assert_string_equal(t.summary.error, "");
 	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
 	assert_int_equal(t.summary.postcopy.recoveries, 1);
-	trial_end(&t);
+	v = trial_end(&t);
+	assert_non_null(strstr(v.reason, "there already"));
 }
 
 /* The same with a page that the source's helper has sealed anew: the target's refuses it, and that it has another version shows in the manifest. */
@@ -398,6 +420,7 @@ static void test_private_page_comes_twice(void **state)
 	assert_int_equal(v.outcome, SEVMIRROR_LOST);
 	assert_int_equal(v.summary.postcopy.recoveries, 1);
 	assert_true(v.pause_requested);
+	assert_non_null(strstr(v.reason, "RESIDENT"));
 }
 
 /* The manifest is changed on the (bare) wire: it comes just before the last message. */
@@ -538,6 +561,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_auto_without_need),
 		cmocka_unit_test(test_shared_pages),
 		cmocka_unit_test(test_device),
+		cmocka_unit_test(test_target_without_userfaultfd),
 		cmocka_unit_test(test_target_refuses),
 		cmocka_unit_test(test_break_and_recovery),
 		cmocka_unit_test(test_silence_at_the_source),

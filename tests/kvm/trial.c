@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/kvm/trial.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,9 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 
 #include "tests/unit/cmocka_all.h"
 
@@ -26,6 +33,7 @@ static struct {
 	struct sevmirror_migration *migration;
 	const struct trial_plan *plan;
 	struct tiny_host *host;
+	char reason[256];
 	pthread_t device;
 	bool device_made;
 	atomic_bool device_stop;
@@ -56,6 +64,8 @@ static void device_end(void)
 
 static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 {
+	if (progress->reason[0])
+		memcpy(target.reason, progress->reason, sizeof(target.reason));
 	if (target.plan->cancel_when_broken && strcmp(progress->phase, "broken") == 0)
 		sevmirror_migration_cancel(target.migration);
 	if (target.plan->device && !target.device_made && strcmp(progress->phase, "postcopy") == 0)
@@ -65,6 +75,25 @@ static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 static void leave(int verdict_fd, const struct trial_verdict *v)
 {
 	_exit(write(verdict_fd, v, sizeof(*v)) == sizeof(*v) ? 0 : 1);
+}
+
+/* userfaultfd(2) and /dev/userfaultfd's ioctl fail with EPERM from now on. */
+static void deny_userfaultfd(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, USERFAULTFD_IOC_NEW, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		_exit(2);
 }
 
 static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *plan)
@@ -78,6 +107,8 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 
 	/* A failed assertion in the parent leaves nothing behind. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (plan->no_userfaultfd)
+		deny_userfaultfd();
 	tiny_host_fail(host, plan->fail_state_load, plan->fail_disks);
 	ops.progress = on_progress;
 	target.plan = plan;
@@ -87,6 +118,7 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 		leave(verdict_fd, &v);
 	v.outcome = sevmirror_migration_run(target.migration, &v.summary);
 	v.pause_requested = tiny_host_pause_requested(host);
+	memcpy(v.reason, target.reason, sizeof(v.reason));
 	v.device_pages = atomic_load(&target.device_pages);
 	/* After LOST vCPUs and the device may wait for pages that never come: this lets them go. */
 	sevmirror_migration_destroy(target.migration);

@@ -20,6 +20,7 @@ struct trial_plan {
 	int fail_state_load, fail_disks;
 	uint64_t timeout; /* ns, 0: default */
 	bool cancel_when_broken; /* give up when the phase is "broken" */
+	bool no_userfaultfd; /* as on a host that does not give it */
 	bool device; /* in post-copy, touch guest memory from outside, as devices do */
 };
 
@@ -28,6 +29,7 @@ struct trial_verdict {
 	enum sevmirror_outcome outcome;
 	bool guest_good;
 	bool pause_requested;
+	char reason[256]; /* of the last break */
 	uint64_t device_pages; /* that the device touched while pages were missing */
 	struct sevmirror_summary summary;
 };
