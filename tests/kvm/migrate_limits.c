@@ -3,9 +3,9 @@
  * What a migration promises while it goes on: that it can be cancelled at any time, that it keeps to its limits of bandwidth, downtime and
  * memory, and that it says how far it is.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,29 +156,44 @@ struct use {
 	uint64_t rest, tables; /* bytes */
 };
 
+/* "NAME: 123 kB" in /proc: the bytes, or 0 when the line is another. */
+static uint64_t field(const char *line, const char *name)
+{
+	size_t len = strlen(name);
+
+	return !strncmp(line, name, len) && line[len] == ':' ?
+		       strtoull(line + len + 1, NULL, 10) << 10 :
+		       0;
+}
+
+static uint64_t field_of_file(const char *path, const char *name)
+{
+	uint64_t bytes = 0;
+	char line[512];
+	FILE *f = fopen(path, "re");
+
+	assert_non_null(f);
+	while (!bytes && fgets(line, sizeof(line), f))
+		bytes = field(line, name);
+	fclose(f);
+	return bytes;
+}
+
 static struct use read_use(void)
 {
-	struct use use = { 0 };
+	struct use use = { .tables = field_of_file("/proc/self/status", "VmPTE") };
 	bool guest = false;
 	char line[512];
-	uint64_t kib;
 	FILE *f = fopen("/proc/self/smaps", "re");
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f)) {
-		unsigned long from, to;
-
-		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+		/* Fields of a mapping begin with a capital letter, the mapping itself with its address. */
+		if (!isupper((unsigned char)line[0]))
 			guest = strstr(line, "/memfd:tiny-ram") != NULL;
-		else if (!guest && sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1)
-			use.rest += kib << 10;
+		else if (!guest)
+			use.rest += field(line, "Rss");
 	}
-	fclose(f);
-	f = fopen("/proc/self/status", "re");
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "VmPTE: %" SCNu64 " kB", &kib) == 1)
-			use.tables = kib << 10;
 	fclose(f);
 	return use;
 }
@@ -203,20 +218,6 @@ static void watch_memory(struct trial *t, const struct sevmirror_progress *p)
 		memory.peak = use;
 }
 
-static uint64_t available_memory(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	uint64_t kib = 0;
-	char line[128];
-
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %" SCNu64 " kB", &kib) == 1)
-			break;
-	fclose(f);
-	return kib << 10;
-}
-
 #define MEMORY_MIB 1024ULL
 
 static void test_memory_overhead_at_the_source(void **state)
@@ -227,7 +228,7 @@ static void test_memory_overhead_at_the_source(void **state)
 	struct trial t;
 
 	/* two hosts, and what else runs here */
-	if (available_memory() < 3 * MEMORY_MIB * TRIAL_MIB) {
+	if (field_of_file("/proc/meminfo", "MemAvailable") < 3 * MEMORY_MIB * TRIAL_MIB) {
 		print_message("# less than %llu MiB of memory are free\n", 3 * MEMORY_MIB);
 		skip();
 	}
