@@ -73,6 +73,8 @@ static void mark_chunk(struct helper *h, struct helper_vcpu *v, uint64_t gpa, co
 	uint32_t *epoch;
 	uint32_t i;
 
+	if (helper_ring_of(gpa / HELPER_PAGE_BYTES, h->nvcpus) != v->index)
+		return;
 	for (i = 0; i < 1u << HELPER_CHUNK_SHIFT; i++, gpa += HELPER_PAGE_BYTES) {
 		if (page_check(h, v, gpa, &epoch) != HELPER_OK)
 			continue;

@@ -231,30 +231,32 @@ int rings_manifest_check(struct rings *rings, const struct rings_manifest *manif
 	return *differing ? -EBADMSG : 0;
 }
 
-/* One part of RAM's bitmap to every ring, HELPER_BATCH_MAX chunks a request. */
-static int send_missing(struct rings *rings, unsigned int ring, const struct mirror_ram *ram,
-			const uint8_t *bits)
+/* The same request to every ring, each with the bits in its own page; then all answers. */
+static int send_missing(struct rings *rings, uint64_t gpa, uint32_t nchunks, const uint8_t *bits)
 {
-	struct helper_request request = { .op = HELPER_OP_MISSING };
-	void *page = argument(rings, ring, &request.page);
-	uint64_t nchunks = ram->bytes / PAGE / CHUNK_PAGES;
+	struct helper_request request = { .op = HELPER_OP_MISSING, .gpa = gpa, .count = nchunks };
 	struct helper_completion c;
-	uint64_t done;
-	int error;
+	unsigned int ring, asked = 0;
+	int error = 0;
 
-	if (!page)
-		return -ENOBUFS;
-	for (done = 0; done < nchunks; done += request.count) {
-		request.gpa = ram->gpa + done * CHUNK_PAGES * PAGE;
-		request.count = nchunks - done < HELPER_BATCH_MAX ? (uint32_t)(nchunks - done) :
-								    HELPER_BATCH_MAX;
-		memcpy(page, bits + done * CHUNK_PAGES / 8,
-		       (size_t)request.count * CHUNK_PAGES / 8);
-		error = call(rings, ring, &request, &c);
-		if (error)
-			return error;
+	for (ring = 0; ring < rings_count(rings) && !error; ring++) {
+		void *page = argument(rings, ring, &request.page);
+
+		if (!page || rings_pending(rings, ring)) {
+			error = page ? -EBUSY : -ENOBUFS;
+			break;
+		}
+		memcpy(page, bits, (size_t)nchunks * CHUNK_PAGES / 8);
+		error = rings_submit(rings, ring, &request, NULL);
+		asked += !error;
 	}
-	return 0;
+	for (ring = 0; ring < asked; ring++) {
+		int answer = rings_wait(rings, ring, &c, TIMEOUT);
+
+		answer = answer ? answer : refused(&c);
+		error = error ? error : answer;
+	}
+	return error;
 }
 
 int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages)
@@ -263,18 +265,23 @@ int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages)
 	struct helper_request request = { .op = HELPER_OP_POSTCOPY };
 	const uint8_t *bits = (const uint8_t *)bitmap;
 	struct helper_completion c;
-	unsigned int i, ring;
-	int error;
+	unsigned int i;
 
 	if (npages != ram_pages(rings))
 		return -EINVAL;
 	for (i = 0; i < plan->nram; i++) {
-		for (ring = 0; ring < rings_count(rings); ring++) {
-			error = send_missing(rings, ring, &plan->ram[i], bits);
+		uint64_t left = plan->ram[i].bytes / PAGE / CHUNK_PAGES, gpa = plan->ram[i].gpa;
+
+		while (left) {
+			uint32_t n = left < HELPER_BATCH_MAX ? (uint32_t)left : HELPER_BATCH_MAX;
+			int error = send_missing(rings, gpa, n, bits);
+
 			if (error)
 				return error;
+			left -= n;
+			gpa += (uint64_t)n * CHUNK_PAGES * PAGE;
+			bits += (size_t)n * CHUNK_PAGES / 8;
 		}
-		bits += plan->ram[i].bytes / PAGE / 8;
 	}
 	return call(rings, 0, &request, &c);
 }
