@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A kernel or a payload from a stranger. The first byte chooses which, and the guest's memory; a header that says what a bzImage says
+ * A kernel, a payload or a workload for mirrors from a stranger. The first byte chooses which, and the guest's memory; a header that says what a bzImage says
  * is put before the rest when its second bit is set, so that the fuzzer gets behind the magic numbers.
  */
 #include <asm/bootparam.h>
@@ -8,11 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/helper.h"
 #include "launch/image.h"
+#include "launch/workload.h"
 
 #define KERNEL	   1
 #define FIX_MAGIC  2
 #define MEMORY	   4
+#define WORKLOAD   8 /* a payload is also what runs in the guest's mirrors */
 #define MAGIC_FROM 0x1f1
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -32,6 +35,27 @@ static void fix_magic(uint8_t *image, size_t len)
 	header.xloadflags |= XLF_KERNEL_64;
 	header.relocatable_kernel = 1;
 	memcpy(image + MAGIC_FROM, &header, sizeof(header));
+}
+
+/* The workload's region in front of the helper's, or a reason why not. */
+static void make_workload(struct launch_config config)
+{
+	struct launch_workload workload;
+	struct launch_helper helper;
+	struct why why = { "" };
+
+	config.mirror_payload = config.payload;
+	if (launch_helper_make(&helper, &config, &why))
+		abort();
+	if (launch_workload_make(&workload, &config, &why) == 0) {
+		if (!workload_plan_ok(&workload.plan, helper.plan.gpa) ||
+		    workload.len > workload.plan.bytes)
+			abort();
+		launch_workload_free(&workload);
+	} else if (!*why.text) {
+		abort();
+	}
+	launch_helper_free(&helper);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -55,6 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		config.kernel = (struct launch_blob){ copy, len - 1 };
 	} else {
 		config.payload = (struct launch_blob){ copy, len - 1 };
+		if (data[0] & WORKLOAD)
+			make_workload(config);
 	}
 	if (launch_image_create(&image, &config, &why) == 0) {
 		for (i = 0; i < image->nsegments; i++) {
