@@ -167,9 +167,9 @@ static int take_option(struct migrate *m, int id, const char *arg, struct why *w
 		return set_number(m, "max-rounds", arg, 10000, why);
 	case OPT_POSTCOPY:
 		json_object_set_new(m->args, "postcopy", json_string(arg));
-		return strcmp(arg, "auto") && strcmp(arg, "always") && strcmp(arg, "never") ?
-			       why_set(why, -EINVAL, "--postcopy %s: auto, always or never", arg) :
-			       0;
+		if (!strcmp(arg, "auto") || !strcmp(arg, "always") || !strcmp(arg, "never"))
+			return 0;
+		return why_set(why, -EINVAL, "--postcopy %s: auto, always or never", arg);
 	case OPT_AFTER:
 		return set_number(m, "postcopy-after", arg, 10000, why);
 	case OPT_RECOVER:
@@ -285,11 +285,11 @@ static void print_postcopy(const json_t *p)
 
 static void print_summary(const struct migrate *m, const json_t *r)
 {
+	char downtime[128];
+
 	printf("%s runs at the other host.\n", m->name);
 	printf("  total time     %.2f s\n", migrate_number(r, "total-ms") / 1000);
-	printf("  downtime       %.1f ms (estimated %.1f ms, limit of the estimate %.0f ms)\n",
-	       migrate_number(r, "downtime-ms"), migrate_number(r, "expected-downtime-ms"),
-	       migrate_number(r, "max-downtime-ms"));
+	printf("  downtime       %s\n", migrate_downtime(r, downtime, sizeof(downtime)));
 	printf("  sent           %.1f MiB, %.0f pages (%.0f again), %.0f rounds\n",
 	       migrate_number(r, "bytes") / MIB, migrate_number(r, "pages"),
 	       migrate_number(r, "pages-resent"), migrate_number(r, "rounds"));

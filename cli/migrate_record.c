@@ -2,6 +2,7 @@
 #include "cli/migrate_record.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,14 +18,30 @@ const char *migrate_text(const json_t *object, const char *member)
 	return value ? value : "";
 }
 
+char *migrate_downtime(const json_t *r, char *text, size_t max)
+{
+	double was = migrate_number(r, "downtime-ms");
+	double estimated = migrate_number(r, "expected-downtime-ms");
+
+	if (!json_object_get(r, "postcopy"))
+		snprintf(text, max, "%.1f ms (estimated %.1f ms, limit of the estimate %.0f ms)",
+			 was, estimated, migrate_number(r, "max-downtime-ms"));
+	else if (estimated > 0)
+		snprintf(text, max, "%.1f ms (without post-copy an estimated %.1f ms)", was,
+			 estimated);
+	else
+		snprintf(text, max, "%.1f ms", was);
+	return text;
+}
+
 static enum migrate_phase phase_of(const char *text)
 {
-	static const char *const words[] = { "connect", "setup",    "precopy", "stop",
-					     "commit",	"postcopy", "done",    "failed" };
-	static const enum migrate_phase phases[] = { MIGRATE_CONNECT, MIGRATE_SETUP,
-						     MIGRATE_PRECOPY, MIGRATE_STOP,
-						     MIGRATE_COMMIT,  MIGRATE_POSTCOPY,
-						     MIGRATE_END,     MIGRATE_END };
+	static const char *const words[] = { "connect",	 "setup",  "precopy", "stop",  "commit",
+					     "postcopy", "broken", "done",    "failed" };
+	static const enum migrate_phase phases[] = {
+		MIGRATE_CONNECT,  MIGRATE_SETUP,  MIGRATE_PRECOPY, MIGRATE_STOP, MIGRATE_COMMIT,
+		MIGRATE_POSTCOPY, MIGRATE_BROKEN, MIGRATE_END,	   MIGRATE_END
+	};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (!strcmp(text, words[i]))
@@ -38,7 +55,8 @@ const char *migrate_phase_name(enum migrate_phase phase)
 		[MIGRATE_CONNECT] = "connecting", [MIGRATE_SETUP] = "setting up",
 		[MIGRATE_PRECOPY] = "pre-copy",	  [MIGRATE_STOP] = "guest stopped",
 		[MIGRATE_COMMIT] = "hand-over",	  [MIGRATE_POSTCOPY] = "post-copy",
-		[MIGRATE_END] = "ended",	  [MIGRATE_PHASES] = "other",
+		[MIGRATE_BROKEN] = "broken off",  [MIGRATE_END] = "ended",
+		[MIGRATE_PHASES] = "other",
 	};
 
 	return names[phase];

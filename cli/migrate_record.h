@@ -15,6 +15,7 @@ enum migrate_phase {
 	MIGRATE_STOP, /* the guest is stopped, the last round goes */
 	MIGRATE_COMMIT, /* the hand-over */
 	MIGRATE_POSTCOPY,
+	MIGRATE_BROKEN, /* in post-copy: waits for recovery */
 	MIGRATE_END,
 	MIGRATE_PHASES, /* how many; also one that is not known here */
 };
@@ -81,6 +82,9 @@ double migrate_record_seconds(const struct migrate_record *record);
 
 /* Bytes sent at a time, between samples by proportion. */
 double migrate_record_bytes_at(const struct migrate_record *record, double seconds);
+
+/* The downtime of a result, as it was and as it was expected, in words. Returns text. */
+char *migrate_downtime(const json_t *result, char *text, size_t max);
 
 /* Members of an object; 0 and "" if they are not there. */
 double migrate_number(const json_t *object, const char *member);

@@ -41,7 +41,7 @@ static const char style[] =
 	".phase-0{fill:var(--p0);background:var(--p0)}.phase-1{fill:var(--p1);background:var(--p1)}"
 	".phase-2{fill:var(--p2);background:var(--p2)}.phase-3{fill:var(--p3);background:var(--p3)}"
 	".phase-4{fill:var(--p4);background:var(--p4)}.phase-5{fill:var(--p5);background:var(--p5)}"
-	".phase-7{fill:var(--p0);background:var(--p0)}\n";
+	".phase-6{fill:var(--bad);background:var(--bad)}.phase-8{fill:var(--p0);background:var(--p0)}\n";
 
 /* Text between tags. What is special there, or no character at all, is replaced. */
 static void put(FILE *f, const char *text)
@@ -71,7 +71,7 @@ static void put(FILE *f, const char *text)
 
 static const char *outcome_of(const struct migrate_report *r)
 {
-	return r->result ? migrate_text(r->result, "outcome") : "lost";
+	return r->result ? migrate_text(r->result, "outcome") : "not known";
 }
 
 static bool migrated(const struct migrate_report *r)
@@ -95,6 +95,12 @@ static void outcome(FILE *f, const struct migrate_report *r)
 		fputs(" runs on here:</b> the migration was cancelled.", f);
 	else if (!strcmp(what, "failed"))
 		fputs(" runs on here:</b> the migration failed: ", f);
+	else if (!strcmp(what, "broken"))
+		fputs(" runs at the other host and lacks pages that are here:</b> the connection broke in post-copy. ",
+		      f);
+	else if (!strcmp(what, "lost"))
+		fputs(" was started at the other host, and its memory will never be whole there.</b> ",
+		      f);
 	else
 		fputs(": nobody knows at which host it is.</b> It is paused here, or its process has ended; look at the other host. ",
 		      f);
@@ -124,8 +130,10 @@ static void head(FILE *f, const struct migrate_report *r)
 	put(f, r->name);
 	fputs("</h1>\n<p class=\"muted\">from ", f);
 	put(f, r->host);
-	fputs(" to ", f);
-	put(f, migrate_text(r->args, "address"));
+	if (json_object_get(r->args, "address")) {
+		fputs(" to ", f);
+		put(f, migrate_text(r->args, "address"));
+	}
 	fprintf(f, ", begun %s, sevmirror " SEVMIRROR_VERSION "</p>\n", when);
 	outcome(f, r);
 }
@@ -252,14 +260,8 @@ static void summary(FILE *f, const struct migrate_report *r)
 	fputs("<h2>Summary</h2>\n<table>\n", f);
 	row(f, "outcome", outcome_of(r));
 	row(f, "total time", migrate_duration(total_seconds(r), text));
-	if (migrated(r)) {
-		snprintf(text, sizeof(text),
-			 "%.1f ms (estimated %.1f ms, limit of the estimate %.0f ms)",
-			 migrate_number(result, "downtime-ms"),
-			 migrate_number(result, "expected-downtime-ms"),
-			 migrate_number(result, "max-downtime-ms"));
-		row(f, "downtime", text);
-	}
+	if (migrated(r))
+		row(f, "downtime", migrate_downtime(result, text, sizeof(text)));
 	snprintf(text, sizeof(text), "%s, %.0f pages, %.0f of them again",
 		 bytes_text(migrate_number(result, "bytes"), "", more),
 		 migrate_number(result, "pages"), migrate_number(result, "pages-resent"));
@@ -272,6 +274,34 @@ static void summary(FILE *f, const struct migrate_report *r)
 	}
 	number_row(f, "commands to the secure processor", result, "psp-commands", "");
 	number_row(f, "VM exits of the helper", result, "helper-exits", "");
+	fputs("</table>\n", f);
+}
+
+/* The pages that followed the guest. */
+static void postcopy(FILE *f, const json_t *p)
+{
+	double samples = migrate_number(p, "prefetch-samples");
+	char text[160];
+
+	if (!p)
+		return;
+	fputs("<h2>Post-copy</h2>\n<table>\n", f);
+	number_row(f, "pages missing when the guest stopped", p, "pages", "");
+	number_row(f, "accesses that had to wait for one", p, "faults", "");
+	snprintf(text, sizeof(text),
+		 "half at most %.2f ms, 95 %% %.2f ms, 99 %% %.2f ms, the longest %.2f ms",
+		 migrate_number(p, "fault-p50-ms"), migrate_number(p, "fault-p95-ms"),
+		 migrate_number(p, "fault-p99-ms"), migrate_number(p, "fault-max-ms"));
+	row(f, "how long", text);
+	number_row(f, "pages that came ahead", p, "prefetched", "");
+	if (samples > 0) {
+		snprintf(text, sizeof(text), "%.0f %% of those that were watched",
+			 100 * migrate_number(p, "prefetch-used") / samples);
+		row(f, "of them needed", text);
+	}
+	row(f, "memory whole after",
+	    migrate_duration(migrate_number(p, "last-page-ms") / 1000, text));
+	number_row(f, "recoveries", p, "recoveries", "");
 	fputs("</table>\n", f);
 }
 
@@ -309,12 +339,14 @@ static void rounds(FILE *f, const struct migrate_record *record)
 	fputs("</table></div>\n", f);
 }
 
+/* NULL: nothing is said of it. */
 static const char *security(const json_t *args)
 {
 	if (json_is_true(json_object_get(args, "insecure")))
 		return "none (insecure)";
-	return json_object_get(args, "psk-file") ? "TLS 1.3, pre-shared key" :
-						   "TLS 1.3, certificates";
+	if (json_object_get(args, "psk-file"))
+		return "TLS 1.3, pre-shared key";
+	return json_object_get(args, "tls-cert") ? "TLS 1.3, certificates" : NULL;
 }
 
 /* What was asked for; the defaults are the VMM's. */
@@ -326,6 +358,8 @@ static void wishes(FILE *f, const struct migrate_report *r)
 	fputs("<h2>As asked for</h2>\n<table>\n", f);
 	row(f, "to", migrate_text(args, "address"));
 	row(f, "connection", security(args));
+	if (json_object_get(args, "postcopy"))
+		row(f, "post-copy", migrate_text(args, "postcopy"));
 	if (json_object_get(args, "streams"))
 		number_row(f, "data streams", args, "streams", "");
 	if (json_object_get(args, "max-downtime-ms"))
@@ -350,8 +384,11 @@ int migrate_report_make(const struct migrate_report *r, char **text, size_t *len
 	tiles(f, r);
 	timeline(f, r);
 	summary(f, r);
+	postcopy(f, json_object_get(r->result, "postcopy"));
 	rounds(f, r->record);
-	wishes(f, r);
+	/* A recovery goes on with what was asked for then. */
+	if (json_object_get(r->args, "address") && security(r->args))
+		wishes(f, r);
 	fputs("</body></html>\n", f);
 	failed = ferror(f);
 	if (fclose(f) || failed) {

@@ -248,6 +248,44 @@ static void what_others_say_cannot_become_markup(void **state)
 	json_decref(result);
 }
 
+static void post_copy_has_its_part(void **state)
+{
+	json_t *result = json_pack(
+		"{s:s, s:f, s:f, s:{s:i, s:i, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:f, s:i}}",
+		"outcome", "migrated", "downtime-ms", 100.0, "expected-downtime-ms", 900.0,
+		"postcopy", "pages", 4321, "faults", 99, "fault-p50-ms", 0.25, "fault-p95-ms", 0.5,
+		"fault-p99-ms", 1.0, "fault-max-ms", 7.75, "prefetched", 800, "prefetch-samples",
+		100, "prefetch-used", 60, "last-page-ms", 2500.0, "recoveries", 1);
+	json_t *broken = json_pack("{s:s}", "outcome", "broken"), *args = json_object();
+	struct migrate_record r = { 0 };
+	char *page;
+
+	event(&r, "precopy", 1, 0, 1000, 0, 0);
+	event(&r, "stop", 1, 100, 500, 1000, 700);
+	event(&r, "postcopy", 1, 110, 500, 1000, 700);
+	event(&r, "broken", 1, 200, 300, 1200, 700);
+	event(&r, "postcopy", 1, 900, 300, 1200, 700);
+	event(&r, "done", 1, 1000, 0, 1500, 700);
+	page = page_of(&r, "web", args, result);
+	assert_has(page, "4321");
+	assert_has(page, "100.0 ms (without post-copy an estimated 900.0 ms)");
+	assert_has(page, "half at most 0.25 ms, 95 % 0.50 ms, 99 % 1.00 ms, the longest 7.75 ms");
+	assert_has(page, "60 % of those that were watched");
+	assert_has(page, "post-copy 90.0 ms");
+	assert_has(page, "broken off 700 ms");
+	free(page);
+	page = page_of(&r, "web", args, broken);
+	assert_has(page, "web runs at the other host and lacks pages that are here");
+	assert_has_not(page, "<h2>Post-copy");
+	/* a recovery is asked for nothing */
+	assert_has_not(page, "As asked for");
+	free(page);
+	json_decref(args);
+	json_decref(result);
+	json_decref(broken);
+	migrate_record_free(&r);
+}
+
 /* All at one time, nothing sent, a rate of nothing, a phase from the future: drawn all the same. */
 static void odd_records_are_drawn(void **state)
 {
@@ -278,6 +316,7 @@ int main(void)
 		cmocka_unit_test(the_page_stands_alone),
 		cmocka_unit_test(what_went_wrong_is_said),
 		cmocka_unit_test(what_others_say_cannot_become_markup),
+		cmocka_unit_test(post_copy_has_its_part),
 		cmocka_unit_test(odd_records_are_drawn),
 	};
 
