@@ -32,7 +32,7 @@ calls=0
 launch() {
 	last=$1 host=$one calls=$((calls + 1))
 	launch_guest "$1" $one /initrd "$2 talk=${peer%.*}.200,$peer" --memory 96M --net tap=tap0 "${@:3}"
-	check "the guest works" until_true 120 ticked "$1" 4 || {
+	check "the guest works" until_true 240 ticked "$1" 4 || {
 		cat "$tmp/console-$1" "$tmp/said-$1"
 		exit 1
 	}
@@ -56,8 +56,8 @@ hop() {
 	fi
 	echo "# $(tr -d '{}\n' <"$tmp/moved")"
 	host=$to last=$next
-	check "$what: it goes on" until_true 120 ticked $next $(($(last_tick $((next - 1))) + 1))
-	check "$what: every page is what it was" until_true 120 swept $next $(($(number_after $next "all verified") + 2))
+	check "$what: it goes on" until_true 240 ticked $next $(($(last_tick $((next - 1))) + 1))
+	check "$what: every page is what it was" until_true 240 swept $next $(($(number_after $next "all verified") + 2))
 }
 
 # no_disk WHAT TEXT OPTIONS...: what the other host is given for the disk is refused before a page has moved, and the guest goes on
@@ -70,7 +70,7 @@ no_disk() {
 	check "$what: '$text'" grep -qF "$text" "$tmp/moved"
 	check "$what: before any page" grep -q '"pages": 0,' "$tmp/moved"
 	fails "$what: the other host ends" wait "${process[$next]}"
-	check "$what: the guest goes on" until_true 120 ticked $last $((tick + 2))
+	check "$what: the guest goes on" until_true 240 ticked $last $((tick + 2))
 }
 refusals=0
 
@@ -82,7 +82,7 @@ ends() {
 	guest_log "$2" $last >"$tmp/log"
 	check "$1: no page, block or message was lost" grep -aq '^demo: end, .* 0 errors' "$tmp/log" || grep -a 'demo: \(ERROR\|end\)' "$tmp/log" | head
 	check "$1: its log has no gap" no_gap <"$tmp/log"
-	check "$1: its connection was one" until_true 60 grep -q "connection $calls has ended after messages 1 to [1-9][0-9]*, without a gap" "$tmp/outside"
+	check "$1: its connection was one" until_true 240 grep -q "connection $calls has ended after messages 1 to [1-9][0-9]*, without a gap" "$tmp/outside"
 }
 
 # One CPU, a disk on storage that both hosts have.
