@@ -93,6 +93,10 @@ int workload_create(struct workload **workload, const struct mirror_offer *offer
 	w->plan = offer->workload;
 	for (i = 0; i < offer->nram; i++)
 		w->npages += offer->ram[i].bytes / PAGE;
+	if (w->npages == 0 || w->npages % WORD_BITS) {
+		free(w);
+		return step(why, "the size of the guest's memory", -EINVAL);
+	}
 	w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->log = calloc(w->npages / WORD_BITS, sizeof(*w->log));
 	err = step(why, "memory", w->event_fd < 0 || !w->log ? -ENOMEM : 0);
