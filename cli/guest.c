@@ -248,8 +248,10 @@ static int read_end(struct guest *guest, char *text, size_t max)
 		return cancelled ? CLI_GUEST_STOPPED : CLI_FAILURE;
 	}
 	end = vm_end(machine_vm(machine));
+	service_summary(guest->service, &summary);
 	if (end_sentence(end)) {
-		const char *report = vm_end_report(machine_vm(machine));
+		const char *report =
+			end == VM_MIGRATED ? summary.warning : vm_end_report(machine_vm(machine));
 
 		snprintf(text, max, "%s%s%s", end_sentence(end), *report ? ": " : "", report);
 	}

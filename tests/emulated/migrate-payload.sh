@@ -50,7 +50,7 @@ round_trip() {
 	check "$1: the first host waits" await $one
 	if move $two $one >"$tmp/back"; then ok "$1: and back"; else not_ok "$1: and back [$(cat "$tmp/back")]"; fi
 	count=$(psp_commands "$tmp/there")
-	echo "# $1: PSP commands at the source: there $count, back $(psp_commands "$tmp/back"); $(grep downtime "$tmp/back")"
+	echo "# $1: PSP commands at the source: there $count, back $(psp_commands "$tmp/back"); $(grep '"downtime-ms' "$tmp/back")"
 	on $one sevmirror stop guest >/dev/null
 	wait_for $one /status
 	if [ "$(on $one cat /status)" = 0 ]; then ok "$1: the guest finds every page as it wrote it"; else
