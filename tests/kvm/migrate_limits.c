@@ -50,7 +50,7 @@ static void test_cancelled_at_any_time(void **state)
 		{ "stop", 1, SEVMIRROR_CANCELLED }, /* and is stopped */
 		{ "commit", 0, SEVMIRROR_MIGRATED }, /* too late */
 	};
-	const struct sevmirror_source_options options = { .bandwidth = 32 * TRIAL_MIB };
+	const struct sevmirror_source_options options = { .bandwidth = 8 * TRIAL_MIB };
 	struct tiny_config config = trial_dirtier(16, 1, 500);
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
