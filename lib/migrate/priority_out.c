@@ -34,7 +34,7 @@ static int send_pages(struct stream *s, struct stream *owner, const uint64_t *nu
 		err = stream_out_flush_shared(s);
 	if (err || request.count == 0)
 		return err;
-	pthread_mutex_lock(&owner->ring_lock);
+	turn_take(&owner->turn, true);
 	while (!err && owner->sealed != owner->head)
 		err = stream_out_reap(owner, s);
 	if (!err) {
@@ -44,7 +44,7 @@ static int send_pages(struct stream *s, struct stream *owner, const uint64_t *nu
 		if (err)
 			stream_out_fail(s, err, "asking the helper to seal pages");
 	}
-	pthread_mutex_unlock(&owner->ring_lock);
+	turn_end(&owner->turn);
 	return err ? err : stream_out_send_batch(s, batch, request.count, request.page);
 }
 

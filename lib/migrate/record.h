@@ -7,6 +7,7 @@
 #ifndef LIB_MIGRATE_RECORD_H
 #define LIB_MIGRATE_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "helper/protocol.h"
@@ -48,6 +49,12 @@ _Static_assert(HELPER_BATCH_MAX == WIRE_MAX_RECORDS, "one batch, one frame");
 static inline uint32_t record_batch_page(uint32_t ring_data, uint32_t i)
 {
 	return ring_data + i % RECORD_DEPTH * RECORD_BATCH_PAGES;
+}
+
+/* How many of them are used. In post-copy what somebody waits for stands behind those that are in the helper. */
+static inline unsigned int record_depth(bool postcopy)
+{
+	return postcopy ? 2 : RECORD_DEPTH;
 }
 
 static inline uint32_t record_priority_page(uint32_t ring_data)

@@ -16,6 +16,7 @@
 #include "lib/migrate/frame.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/migrate/record.h"
+#include "lib/migrate/turn.h"
 #include "lib/mirror/rings.h"
 
 #define HELLO_PATIENCE_MS 3000
@@ -35,7 +36,7 @@ struct stream {
 	struct channel *channel;
 	struct frame_cipher *cipher;
 	/* The priority stream opens its batches in the ring that is theirs, after everything that is in it. */
-	pthread_mutex_t ring_lock;
+	struct turn turn;
 	uint32_t window; /* its batches' first window page */
 	unsigned int head, tail; /* batches handed to the helper, and done: they count up */
 	struct batch batch[RECORD_DEPTH];
@@ -105,7 +106,7 @@ static int judge_batch(struct stream *s, const struct helper_batch *batch, const
 	return err;
 }
 
-/* With the ring's lock: take the oldest batch back from the helper. blame: whose error it is. */
+/* In one's turn at the ring: take the oldest batch back from the helper. blame: whose error it is. */
 static int finish_batch(struct stream *s, struct stream *blame)
 {
 	struct sevmirror_migration *m = s->all->m;
@@ -121,7 +122,7 @@ static int finish_batch(struct stream *s, struct stream *blame)
 	return judge_batch(blame, batch, &s->batch[s->tail++ % RECORD_DEPTH]);
 }
 
-/* With the ring's lock. Goes on after a refused record, whose error it returns: what the helper has opened must not be forgotten. */
+/* In one's turn. Goes on after a refused record, whose error it returns: what the helper has opened must not be forgotten. */
 static int drain_locked(struct stream *s, struct stream *blame)
 {
 	int err = 0;
@@ -141,9 +142,9 @@ static int drain(struct stream *s)
 {
 	int err;
 
-	pthread_mutex_lock(&s->ring_lock);
+	turn_take(&s->turn, false);
 	err = drain_locked(s, s);
-	pthread_mutex_unlock(&s->ring_lock);
+	turn_end(&s->turn);
 	return err;
 }
 
@@ -152,9 +153,9 @@ static bool has_pending(struct stream *s)
 {
 	bool pending;
 
-	pthread_mutex_lock(&s->ring_lock);
+	turn_take(&s->turn, false);
 	pending = s->head != s->tail;
-	pthread_mutex_unlock(&s->ring_lock);
+	turn_end(&s->turn);
 	return pending;
 }
 
@@ -218,20 +219,20 @@ static int open_private(struct stream *s, const struct wire_frame *header, size_
 	struct helper_request request = { .op = HELPER_OP_OPEN, .count = header->records };
 	int err = 0;
 
-	pthread_mutex_lock(&s->ring_lock);
-	if (s->head - s->tail == RECORD_DEPTH)
+	turn_take(&s->turn, false);
+	if (s->head - s->tail >= record_depth(atomic_load(&s->all->m->postcopy) != NULL))
 		err = finish_batch(s, s);
-	pthread_mutex_unlock(&s->ring_lock);
+	turn_end(&s->turn);
 	request.page = record_batch_page(s->window, s->head);
 	if (!err)
 		err = recv_batch(s, header, len, request.page, &s->batch[s->head % RECORD_DEPTH]);
 	if (err)
 		return err;
-	pthread_mutex_lock(&s->ring_lock);
+	turn_take(&s->turn, false);
 	err = rings_submit(s->all->m->rings, s->number, &request, NULL);
 	if (!err)
 		s->head++;
-	pthread_mutex_unlock(&s->ring_lock);
+	turn_end(&s->turn);
 	return err ? fail(s, err, "asking the helper to open pages") : 0;
 }
 
@@ -253,7 +254,7 @@ static int open_priority(struct stream *s, const struct wire_frame *header, size
 	err = recv_batch(s, header, len, request.page, &s->batch[0]);
 	if (err)
 		return err;
-	pthread_mutex_lock(&owner->ring_lock);
+	turn_take(&owner->turn, true);
 	err = drain_locked(owner, s);
 	if (!err) {
 		err = rings_call(m->rings, owner->number, &request, &completion,
@@ -261,7 +262,7 @@ static int open_priority(struct stream *s, const struct wire_frame *header, size
 		err = err ? fail(s, err, "asking the helper to open pages") :
 			    judge_batch(s, rings_page(m->rings, request.page), &s->batch[0]);
 	}
-	pthread_mutex_unlock(&owner->ring_lock);
+	turn_end(&owner->turn);
 	return err;
 }
 
@@ -488,7 +489,7 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++) {
 		all->stream[i].all = all;
 		all->stream[i].number = i;
-		pthread_mutex_init(&all->stream[i].ring_lock, NULL);
+		turn_init(&all->stream[i].turn);
 	}
 	all->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->failed_fd < 0)
@@ -514,7 +515,7 @@ static void close_stream(struct stream *s)
 	channel_close(s->channel);
 	frame_cipher_destroy(s->cipher);
 	free(s->directory);
-	pthread_mutex_destroy(&s->ring_lock);
+	turn_destroy(&s->turn);
 }
 
 void streams_in_destroy(struct streams_in *all)

@@ -167,11 +167,11 @@ static int submit_batch(struct stream *s, bool *took)
 		err = stream_out_add(s, numbers[i], batch, request.page, &request.count);
 	if (err || request.count == 0)
 		return err;
-	pthread_mutex_lock(&s->ring_lock);
+	turn_take(&s->turn, false);
 	err = rings_submit(m->rings, s->number, &request, NULL);
 	if (!err)
 		s->head++;
-	pthread_mutex_unlock(&s->ring_lock);
+	turn_end(&s->turn);
 	return err ? stream_out_fail(s, err, "asking the helper to seal pages") : 0;
 }
 
@@ -239,10 +239,10 @@ static int finish_batch(struct stream *s)
 	uint32_t page;
 	int err = 0;
 
-	pthread_mutex_lock(&s->ring_lock);
+	turn_take(&s->turn, false);
 	if (s->tail == s->sealed)
 		err = stream_out_reap(s, s);
-	pthread_mutex_unlock(&s->ring_lock);
+	turn_end(&s->turn);
 	if (err)
 		return err;
 	batch = batch_of(s, s->tail, &page);
@@ -261,7 +261,7 @@ static int work(struct stream *s)
 		if (atomic_load(&s->all->cancelled) || atomic_load(&s->all->m->cancelled))
 			return stream_out_fail(s, -ECANCELED, "stopped");
 		took = true;
-		while (!err && took && s->head - s->tail < RECORD_DEPTH)
+		while (!err && took && s->head - s->tail < record_depth(s->all->postcopy))
 			err = submit_batch(s, &took);
 		if (!err && s->head != s->tail)
 			err = finish_batch(s);
@@ -373,7 +373,7 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 		s->all = all;
 		s->number = i;
 		atomic_init(&s->hint, NO_HINT);
-		pthread_mutex_init(&s->ring_lock, NULL);
+		turn_init(&s->turn);
 	}
 	all->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->done_fd < 0)
@@ -401,7 +401,7 @@ static void close_stream(struct streams_out *all, struct stream *s)
 	channel_close(s->channel);
 	frame_cipher_destroy(s->cipher);
 	free(s->shared);
-	pthread_mutex_destroy(&s->ring_lock);
+	turn_destroy(&s->turn);
 }
 
 void streams_out_destroy(struct streams_out *all)

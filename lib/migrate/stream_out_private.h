@@ -10,6 +10,7 @@
 #include "lib/migrate/prefetch.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_out.h"
+#include "lib/migrate/turn.h"
 
 #define NO_HINT UINT64_MAX
 
@@ -33,9 +34,9 @@ struct stream {
 
 	/*
 	 * The stream's ring: its own batches, from `head` (the next one) back to `sealed` (with the helper) and `tail` (waiting to be sent). The
-	 * priority stream uses the ring, too, always to the end of what it asks, so whoever holds the lock finds only this stream's batches.
+	 * priority stream uses the ring, too, always to the end of what it asks, so whoever has the turn finds only this stream's batches.
 	 */
-	pthread_mutex_t ring_lock;
+	struct turn turn;
 	uint32_t window; /* first window page of its batches */
 	unsigned int head, sealed, tail;
 	unsigned int records[RECORD_DEPTH];
@@ -80,7 +81,7 @@ int stream_out_add(struct stream *s, uint64_t number, struct helper_batch *batch
 		   uint32_t *count);
 int stream_out_flush_shared(struct stream *s);
 
-/* With the ring's lock: take the oldest batch back that the helper has. blame: whose error it is. */
+/* In one's turn at the ring: take the oldest batch back that the helper has. blame: whose error it is. */
 int stream_out_reap(struct stream *s, struct stream *blame);
 
 /* Send a sealed batch of n records on s. */
