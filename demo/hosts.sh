@@ -37,12 +37,11 @@ equip() {
 # address_on CARD HOST
 address_on() { in_host "$2" ip -4 addr show dev "$1" | sed -n 's/.*inet \([0-9.]*\).*/\1/p'; }
 
-# lan HOST: eth1 and tap0 become ports of a bridge, which takes over the host's address. The tap is the user's whose VM opens it: sevmirror has
-# given up its privileges by then.
+# lan HOST: eth1 and the guest's tap0 become ports of a bridge, which takes over the host's address
 lan() {
 	# shellcheck disable=SC2016 # for the host's shell
 	in_host "$1" sh -ec 'address=$(ip -4 addr show dev eth1 | sed -n "s/.*inet \([0-9./]*\).*/\1/p")
-		ip link add br0 type bridge && ip addr flush dev eth1 && ip addr add "$address" dev br0 && tunctl -u root -t tap0 >/dev/null
+		ip link add br0 type bridge && ip addr flush dev eth1 && ip addr add "$address" dev br0 && tunctl -t tap0 >/dev/null
 		for port in eth1 tap0; do ip link set $port master br0; ip link set $port up; done; ip link set br0 up'
 }
 
@@ -85,9 +84,9 @@ launch_guest() {
 		--cmdline "console=ttyS0 quiet panic=-1 swiotlb=4096 -- $4" "${@:5}"
 }
 
-# await_guest N HOST OPTIONS...: until the host waits for the guest
+# await_guest N HOST OPTIONS...: until the host waits for the guest. The tap is named, so that it is opened before privileges are given up.
 await_guest() {
-	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 --psk-file /psk --vendor-chain /vendor.cert --timeout 60 "${@:3}"
+	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 --psk-file /psk --vendor-chain /vendor.cert --tap tap0 --timeout 60 "${@:3}"
 	until_true 180 grep -q waiting "$tmp/said-$1"
 }
 
