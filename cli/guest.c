@@ -236,11 +236,13 @@ static const char *end_sentence(enum vm_end end)
 static int read_end(struct guest *guest, char *text, size_t max)
 {
 	struct machine *machine = service_machine(guest->service);
-	enum service_state state = service_attend(guest->service);
 	struct sevmirror_summary summary;
+	enum service_state state;
 	enum vm_end end;
 
+	/* First: until its end a migration that has brought a guest looks like one that may not. */
 	service_finish(guest->service);
+	state = service_attend(guest->service);
 	if (state == SERVICE_FAILED || state == SERVICE_EMPTY) {
 		bool cancelled = service_summary(guest->service, &summary) == SEVMIRROR_CANCELLED;
 

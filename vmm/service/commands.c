@@ -49,7 +49,8 @@ void service_say_state(struct service *s, const char *reason)
 
 bool service_fills(const struct service *s)
 {
-	return s->incoming && s->arrived && s->migrating;
+	/* A VM that came and goes on to another host has a job without a door. */
+	return s->incoming && s->arrived && s->migrating && s->job->listen_fd >= 0;
 }
 
 /* With the lock. The VM runs here or is paused here, and is nobody else's. */
