@@ -8,7 +8,7 @@ help:
 	@echo 'make demo            the main job: shows sevmirror at work on emulated SEV hosts'
 	@echo 'make check           all tests; ends with "N passed, N failed, N skipped"'
 	@echo 'make                 build only (into build/)'
-	@echo 'make check-RING      one ring of tests: unit, kvm, package, emulated, fuzz'
+	@echo 'make check-RING      one ring of tests: unit, valgrind, kvm, package, emulated, fuzz'
 	@echo 'make install         the command, the library and what belongs to them; prefix= and DESTDIR= are heeded'
 	@echo 'make deb             Debian packages, into build-deb/'
 	@echo 'make lint            clang-format, cppcheck, clang-tidy, shellcheck'
