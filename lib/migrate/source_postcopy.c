@@ -65,7 +65,6 @@ static int take_message(struct source *s, enum wire_type type, void *buf, size_t
 				   wire_type_name(got), len);
 	} else {
 		if (len)
-			if (len)
 			memcpy(buf, body, len);
 		err = 1;
 	}
