@@ -2,6 +2,7 @@
 #include "lib/mirror/mirror.h"
 
 #include "lib/mirror/vcpu.h"
+#include "lib/util/map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -103,10 +104,9 @@ static int map_part(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa
 		return 0;
 	if (writable && m->log_dirty)
 		flags |= KVM_MEM_LOG_DIRTY_PAGES;
-	hva = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ram->fd, (off_t)offset);
-	if (hva == MAP_FAILED)
-		return fail(why, "mapping guest RAM a second time", errno);
-	(void)madvise(hva, bytes, MADV_DONTDUMP);
+	error = util_map_aligned(&hva, ram->fd, (off_t)offset, bytes);
+	if (error)
+		return fail(why, "mapping guest RAM a second time", -error);
 	*part = (struct part){ .hva = hva, .writable = writable };
 	part->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
 	error = add_slot(m, m->nparts++, flags, gpa, bytes, hva);

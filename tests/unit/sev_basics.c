@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib/sev: status names, policy texts, CPUID; lib/util: hexadecimal, base64, whole files. */
+/* lib/sev: status names, policy texts, CPUID; lib/util: hexadecimal, base64, whole files, mappings. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "lib/sev/cpuid.h"
 #include "lib/sev/error.h"
 #include "lib/sev/policy.h"
 #include "lib/util/file.h"
+#include "lib/util/map.h"
 #include "lib/util/text.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -305,6 +307,38 @@ static void files_that_cannot_be(void **state)
 	rmdir(path);
 }
 
+static void mappings_are_congruent_with_the_file(void **state)
+{
+	const size_t bytes = 2 * UTIL_MAP_ALIGN, offset = 0x3000;
+	int fd = memfd_create("mappings", MFD_CLOEXEC);
+	unsigned char *whole, *part;
+	struct stat st;
+	void *at;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+	assert_int_equal(util_map_aligned(&at, fd, 0, bytes), 0);
+	whole = at;
+	assert_int_equal((uintptr_t)at % UTIL_MAP_ALIGN, 0);
+	whole[offset + 5] = 7;
+	util_map_commit(at, bytes);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_blocks > 0);
+	assert_int_equal(util_map_aligned(&at, fd, (off_t)offset, bytes - offset), 0);
+	part = at;
+	assert_int_equal((uintptr_t)at % UTIL_MAP_ALIGN, offset);
+	/* What was there has survived, and the rest is zero in both views. */
+	for (size_t i = 0; i < bytes - offset; i++)
+		if (part[i] != (i == 5 ? 7 : 0))
+			fail_msg("byte %zu is %u", i, part[i]);
+	part[bytes - offset - 1] = 9;
+	assert_int_equal(whole[bytes - 1], 9);
+	munmap(part, bytes - offset);
+	munmap(whole, bytes);
+	assert_int_equal(util_map_aligned(&at, -1, 0, bytes), -EBADF);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +357,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(whether_a_file_can_be_written_is_known_before,
 						make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(files_that_cannot_be, make_folder, remove_folder),
+		cmocka_unit_test(mappings_are_congruent_with_the_file),
 	};
 
 	return cmocka_run_group_tests_name("sev_basics", tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/vm/memory.h"
 #include "launch/layout.h"
+#include "lib/util/map.h"
 
 #include <errno.h>
 #include <linux/memfd.h>
@@ -10,9 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define ALIGN_BYTES (2ULL << 20)
-#define PAGE_SHIFT  12
-#define WORD_BITS   64
+#define PAGE_SHIFT 12
+#define WORD_BITS  64
 
 struct guest_memory {
 	uint64_t bytes;
@@ -25,39 +25,14 @@ struct guest_memory {
 	_Atomic(uint64_t) *dirty;
 };
 
-/* Reserve enough to find a 2 MiB boundary in it, map the memfd there, and give the rest back. */
-static int map_aligned(struct guest_memory *memory)
-{
-	size_t reserve = memory->bytes + ALIGN_BYTES;
-	uint8_t *area, *base;
-
-	area = mmap(NULL, reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (area == MAP_FAILED)
-		return -errno;
-	base = (uint8_t *)(((uintptr_t)area + ALIGN_BYTES - 1) & ~(uintptr_t)(ALIGN_BYTES - 1));
-	if (mmap(base, memory->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory->fd,
-		 0) == MAP_FAILED) {
-		int err = -errno;
-
-		munmap(area, reserve);
-		return err;
-	}
-	if (base != area)
-		munmap(area, (size_t)(base - area));
-	munmap(base + memory->bytes, (size_t)(area + reserve - base) - memory->bytes);
-	/* The guest's data and, without SEV, the helper's keys. */
-	(void)madvise(base, memory->bytes, MADV_DONTDUMP);
-	memory->base = base;
-	return 0;
-}
-
 int guest_memory_create(struct guest_memory **memoryp, uint64_t bytes, bool hugepages)
 {
 	unsigned int flags = MFD_CLOEXEC | (hugepages ? MFD_HUGETLB | MFD_HUGE_2MB : 0);
 	struct guest_memory *memory;
+	void *base;
 	int err;
 
-	if (!bytes || bytes % ALIGN_BYTES || bytes > INT64_MAX - ALIGN_BYTES)
+	if (!bytes || bytes % UTIL_MAP_ALIGN || bytes > INT64_MAX - UTIL_MAP_ALIGN)
 		return -EINVAL;
 	memory = calloc(1, sizeof(*memory));
 	if (!memory)
@@ -69,9 +44,10 @@ int guest_memory_create(struct guest_memory **memoryp, uint64_t bytes, bool huge
 		err = -errno;
 		goto out;
 	}
-	err = map_aligned(memory);
+	err = util_map_aligned(&base, memory->fd, 0, bytes);
 	if (err)
 		goto out;
+	memory->base = base;
 	*memoryp = memory;
 	return 0;
 out:
@@ -89,6 +65,11 @@ void guest_memory_destroy(struct guest_memory *memory)
 		close(memory->fd);
 	free(memory->dirty);
 	free(memory);
+}
+
+void guest_memory_commit(struct guest_memory *memory)
+{
+	util_map_commit(memory->base, memory->bytes);
 }
 
 uint64_t guest_memory_bytes(const struct guest_memory *memory)

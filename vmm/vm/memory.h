@@ -19,6 +19,9 @@ struct guest_memory;
 int guest_memory_create(struct guest_memory **memory, uint64_t bytes, bool hugepages);
 void guest_memory_destroy(struct guest_memory *memory);
 
+/* Allocate all of it now, in 2 MiB pages where the kernel has them: they keep the mirror's page faults out of a migration. Best effort. */
+void guest_memory_commit(struct guest_memory *memory);
+
 uint64_t guest_memory_bytes(const struct guest_memory *memory);
 int guest_memory_fd(const struct guest_memory *memory);
 

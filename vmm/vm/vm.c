@@ -84,6 +84,9 @@ static int add_memory(struct vm *vm, struct why *why)
 				       " in 2 MiB pages (see /proc/sys/vm/nr_hugepages)" :
 				       "",
 			       strerror(-err));
+	/* Encrypted RAM is allocated and pinned by KVM_MEMORY_ENCRYPT_REG_REGION. */
+	if (!vm->config.sev)
+		guest_memory_commit(vm->memory);
 	err = vm_set_memslots(vm, 0);
 	if (err)
 		return why_set(why, err, "KVM_SET_USER_MEMORY_REGION: %s", strerror(-err));
