@@ -10,6 +10,13 @@
 #include "lib/mirror/region.h"
 #include "lib/mirror/rings.h"
 
+/*
+ * Some microseconds each: batches wait for one another in both directions, and when CPUs are fewer than streams and vCPUs, whoever polls
+ * takes the time from whom it waits for. With four batches on the way an exit to sleep comes once in hundreds of pages.
+ */
+#define HELPER_POLLS 200
+#define HOST_POLLS   100
+
 static int plan_region(struct sevmirror_migration *m, struct region_plan *plan)
 {
 	int err = helper_place_plan(plan, m->vm.ranges, m->vm.nranges, m->vm.helper_gpa,
@@ -58,6 +65,8 @@ int migration_helper_start(struct sevmirror_migration *m)
 	for (unsigned int i = 0; i < m->vm.nranges; i++)
 		ram[i] = helper_place_ram(&m->vm.ranges[i]);
 	err = rings_create(&m->rings, &config, why, sizeof(why));
+	if (!err)
+		rings_spin(m->rings, HELPER_POLLS, HOST_POLLS);
 	return err ? session_fail(m, err, "starting the Migration Helper: %s",
 				  why[0] ? why : strerror(-err)) :
 		     0;

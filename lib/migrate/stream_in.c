@@ -159,19 +159,25 @@ static bool has_pending(struct stream *s)
 	return pending;
 }
 
-/* The bodies of a batch, from the socket into the window. In post-copy pages that are open do not wait for the network. */
+/*
+ * The bodies of a batch, from the socket into the window, where their pages follow one another. In post-copy pages that are open do not
+ * wait for the network, so they are taken one by one.
+ */
 static int recv_bodies(struct stream *s, const struct wire_frame *header, uint32_t page)
 {
 	struct sevmirror_migration *m = s->all->m;
+	bool postcopy = atomic_load(&m->postcopy);
+	uint32_t piece = postcopy ? SEVMIRROR_PAGE_BYTES : header->payload_bytes;
 	int err = 0;
 
-	for (uint32_t i = 0; i < header->payload_bytes / SEVMIRROR_PAGE_BYTES && !err; i++) {
-		if (atomic_load(&m->postcopy) && has_pending(s) && !channel_readable(s->channel))
+	for (uint32_t done = 0; done < header->payload_bytes; done += piece) {
+		uint8_t *at = rings_page(m->rings, page + 1);
+
+		if (postcopy && has_pending(s) && !channel_readable(s->channel))
 			err = drain(s);
 		if (err)
 			return err;
-		err = channel_recv(s->channel, rings_page(m->rings, page + 1 + i),
-				   SEVMIRROR_PAGE_BYTES, m->timeout_ms);
+		err = channel_recv(s->channel, at + done, piece, m->timeout_ms);
 		if (err)
 			return fail(s, err, "receiving pages");
 	}

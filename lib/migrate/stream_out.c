@@ -175,6 +175,17 @@ static int submit_batch(struct stream *s, bool *took)
 	return err ? stream_out_fail(s, err, "asking the helper to seal pages") : 0;
 }
 
+/* One more page to send; pages that follow one another in the window are one piece. */
+static void add_body(struct iovec *iov, unsigned int *niov, void *page)
+{
+	struct iovec *last = &iov[*niov - 1];
+
+	if (*niov > 2 && (char *)last->iov_base + last->iov_len == page)
+		last->iov_len += SEVMIRROR_PAGE_BYTES;
+	else
+		iov[(*niov)++] = (struct iovec){ page, SEVMIRROR_PAGE_BYTES };
+}
+
 /* Make the frame of a batch that the helper has sealed: header, directory, and the bodies as they stand in the window. */
 int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, unsigned int n,
 			  uint32_t page)
@@ -200,11 +211,11 @@ int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, un
 		};
 		memcpy(records[header.records].tag, r.tag, sizeof(r.tag));
 		header.records++;
-		if (r.kind == HELPER_PAGE)
-			iov[niov++] = (struct iovec){ rings_page(m->rings, page + 1 + i),
-						      SEVMIRROR_PAGE_BYTES };
+		if (r.kind == HELPER_PAGE) {
+			add_body(iov, &niov, rings_page(m->rings, page + 1 + i));
+			header.payload_bytes += SEVMIRROR_PAGE_BYTES;
+		}
 	}
-	header.payload_bytes = (uint32_t)((niov - 2) * SEVMIRROR_PAGE_BYTES);
 	err = frame_seal(s->cipher, &header, directory,
 			 sizeof(struct record_batch) + header.records * sizeof(records[0]));
 	if (err)
