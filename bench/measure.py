@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measurements: each adds a section to the report."""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+
+import machine
+import qemu_vm
+from payload_vm import BUILD, MIB, PAGE, RANDOM, Guest
+from processes import Failure
+
+GIB = 1 << 30
+MAX_DOWNTIME_MS = 300
+PAGES_A_SECOND = PAGE / MIB
+EMULATED_PATIENCE = 300  # seconds
+
+
+def progress(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def room_for(memory):
+    """Source and target side by side, and something for everybody else."""
+    return machine.available() > 2 * memory + 2 * GIB
+
+
+def sealing(report):
+    progress("sealing")
+    path = BUILD / "bench-seal.json"
+    done = subprocess.run([BUILD / "bench/bench-seal", path], capture_output=True, text=True, check=False)
+    report.section("Sealing and opening 4 KiB pages", "192 MiB of noise, batches of 64 pages into a 4 MiB window; the best of passes of 16 MiB")
+    if done.returncode:
+        report.note(f"skipped: {(done.stdout + done.stderr).strip()}")
+        return
+    with open(path, encoding="utf-8") as file:
+        rows = json.load(file)["rows"]
+    for row in rows:
+        if row["what"].startswith("ratio: "):
+            report.ratio(row["what"].removeprefix("ratio: "), row["value"], row.get("remark", ""))
+        else:
+            report.row(row["what"], row["value"], row["unit"], row.get("remark", ""))
+
+
+def move(memory, streams, *options, watch_memory=False, **guest):
+    """Our migration, once; what Guest.migrate() says and 'seconds'. guest: arguments of Guest."""
+    machine.warm(2 * memory)
+    with Guest(memory, **guest) as it:
+        result = it.migrate(streams, "--max-downtime", str(MAX_DOWNTIME_MS), *options, watch_memory=watch_memory)
+        it.finish()
+    result["seconds"] = result["total-ms"] / 1000
+    return result
+
+
+def _candidates(memory):
+    """Name and what to call for one run of it."""
+    found = [(f"sevmirror, sealed, {n} stream{'s' * (n > 1)}", lambda n=n: move(memory, n)) for n in (1, 2, 4)]
+    if qemu_vm.version():
+        for mode in qemu_vm.MODES:
+            found.append((f"QEMU, {mode}", lambda mode=mode: qemu_vm.migrate(memory, mode, MAX_DOWNTIME_MS)))
+    return found
+
+
+def _quoted(results, key):
+    return statistics.median(result[key] for result in results)
+
+
+def migration(report, memory, runs):
+    candidates = _candidates(memory)
+    results = {name: [] for name, _ in candidates}
+    for run in range(runs):
+        for name, once in candidates:
+            progress(f"migration {run + 1}/{runs}: {name}")
+            machine.warm(2 * memory)
+            results[name].append(once())
+    report.section(
+        f"Migration of {memory / GIB:g} GiB of noise over loopback",
+        f"median of {runs} runs, all kinds in turn; rate is guest memory by total time as each side reports it; limit of downtime "
+        f"{MAX_DOWNTIME_MS} ms, bandwidth unlimited")
+    for name, _ in candidates:
+        seconds, cpu = _quoted(results[name], "seconds"), _quoted(results[name], "cpu-seconds")
+        spread = [memory / GIB / result["seconds"] for result in results[name]]
+        report.row(name, memory / GIB / seconds, "GiB/s",
+                   f"{min(spread):.2f} to {max(spread):.2f}; CPU {cpu * GIB / memory:.2f} s/GiB; "
+                   f"downtime {_quoted(results[name], 'downtime-ms'):.0f} ms")
+    if not qemu_vm.version():
+        report.note("skipped: QEMU: package qemu-system-x86 is not installed")
+        return
+    report.note(f"QEMU {qemu_vm.version()}: its guest sleeps (TCG, then HLT), so it dirties nothing; RAM is anonymous memory in 2 MiB pages, its "
+                "default")
+    report.note("sevmirror's guest runs and dirties 100 pages a second: that favours QEMU. sevmirror: TLS 1.3 for control, AES-256-GCM by the helper "
+                "for pages; QEMU's plain and multifd encrypt nothing")
+    report.note("--sev=off: no SEV hardware here. The helper does the same work under SEV; the PSP's part comes on top (see PSP commands)")
+    _ratios(report, {name: _quoted(runs_of, "seconds") for name, runs_of in results.items()},
+            {name: _quoted(runs_of, "cpu-seconds") for name, runs_of in results.items()})
+
+
+def _ratios(report, seconds, cpu):
+    ours = min((name for name in seconds if name.startswith("sevmirror")), key=seconds.get)
+    short = ours.removeprefix("sevmirror, ")
+    aims = {"multifd": "aim: above 1", "TLS": "aim: 10"}
+    for mode in qemu_vm.MODES:
+        report.ratio(f"sevmirror ({short}) against QEMU {mode}, rate", seconds[f"QEMU, {mode}"] / seconds[ours], aims.get(mode, ""))
+    for mode in qemu_vm.MODES:
+        report.ratio(f"QEMU {mode} against sevmirror ({short}), CPU time", cpu[f"QEMU, {mode}"] / cpu[ours])
+
+
+def dirtying(report, memory, rates):
+    working_set = memory // 4
+    report.section("Downtime of a guest that writes",
+                   f"{memory / GIB:g} GiB, pages of a {working_set // MIB} MiB part written in turn, limit {MAX_DOWNTIME_MS} ms, 2 streams, no "
+                   "throttling")
+    for rate in rates:
+        progress(f"downtime at {rate} pages a second")
+        what = f"{rate * PAGES_A_SECOND:.0f} MiB/s"
+        try:
+            result = move(memory, 2, rate=rate, working_set=working_set)
+        except Failure as failure:
+            if "does not converge" not in str(failure):
+                raise
+            report.note(f"{what}: {str(failure).splitlines()[0]}")
+            continue
+        report.row(what, result["downtime-ms"], "ms",
+                   f"{result['rounds']} rounds, {result['pages-resent']} pages again, {result['seconds']:.2f} s in all")
+
+
+def postcopy(report, memory, runs):
+    """Runs in turn; the one with the middle time until the last page is quoted."""
+    ours, theirs = [], []
+    for run in range(runs):
+        progress(f"post-copy {run + 1}/{runs}")
+        ours.append(move(memory, 2, "--postcopy", "always", rate=0, working_set=memory // 2, pattern=RANDOM)["postcopy"])
+        if qemu_vm.version():
+            theirs.append(qemu_vm.postcopy(memory, MAX_DOWNTIME_MS))
+    report.section("Post-copy of a guest that writes everywhere as fast as it can",
+                   f"{memory / GIB:g} GiB, from the first moment on; the run of {runs} with the median time. sevmirror's pages are sealed, its guest "
+                   "runs on KVM and writes in half of its memory; QEMU's are plain, its guest runs in TCG and writes in all of it")
+    result = sorted(ours, key=lambda one: one["last-page-ms"])[len(ours) // 2]
+    report.row("sevmirror, sealed: until the last page", result["last-page-ms"] / 1000, "s",
+               f"{result['pages']} pages, {result['prefetched']} prefetched")
+    for name in ("p50", "p95", "p99"):
+        report.row(f"sevmirror, sealed: wait for a page, {name}", result[f"fault-{name}-ms"], "ms",
+                   f"of {result['faults']} faults" if name == "p50" else "")
+    if theirs:
+        result = sorted(theirs, key=lambda one: one["seconds"])[len(theirs) // 2]
+        report.row("QEMU, plain: until the last page", result["seconds"], "s")
+        report.row("QEMU, plain: wait for a page, mean", result["mean-ms"], "ms",
+                   f"of {result['faults']} faults; QEMU has no percentiles")
+
+
+def overhead(report, memory):
+    progress("memory overhead")
+    result = move(memory, 2, watch_memory=True)
+    report.section("Memory besides the guest's while it migrates",
+                   f"{memory / GIB:g} GiB, 2 streams; the peak of PSS and page tables above what it was before")
+    limit = memory * 0.005 + 64 * MIB
+    report.row("source", result["source-overhead"] / MIB, "MiB", f"limit: 0.5 % of RAM + 64 MiB = {limit / MIB:.0f} MiB")
+    report.row("target", result["target-overhead"] / MIB, "MiB", "all but guest memory")
+
+
+def scaling(report, sizes):
+    report.section("Cost by size", "2 streams, one run each; flat is the aim")
+    for memory in sizes:
+        if not room_for(memory):
+            report.note(f"SKIPPED: {memory / GIB:g} GiB: two of them do not fit into what is free ({machine.available() / GIB:.1f} GiB)")
+            continue
+        progress(f"{memory / GIB:g} GiB")
+        result, gib = move(memory, 2), memory / GIB
+        report.row(f"{gib:g} GiB", result["seconds"] / gib, "s/GiB",
+                   f"CPU {result['cpu-seconds'] / gib:.2f} s/GiB; downtime {result['downtime-ms']:.0f} ms")
+
+
+def _emulated(test):
+    """Output and exit status of a test on emulated hosts; it puts them down itself when it is told to end."""
+    with subprocess.Popen([BUILD.parent / "tests/emulated" / test, BUILD / "tests/emulated"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, start_new_session=True) as process:
+        try:
+            said, _ = process.communicate(timeout=EMULATED_PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)
+            said, _ = process.communicate()
+        return said, process.returncode
+
+
+def psp_commands(report):
+    """Needs encrypted guests, so two emulated hosts: the test that asserts it is run for its numbers."""
+    progress("PSP commands, on two emulated hosts")
+    report.section("PSP commands of a migration",
+                   "on two emulated SEV hosts, by tests/emulated/migrate-payload.sh, which fails if memory size matters")
+    said, status = _emulated("migrate-payload.sh")
+    found = re.findall(r"^# (\d+M): PSP commands at the source: there (\d+)", said, re.M)
+    for memory, count in found:
+        report.row(f"guest of {memory}", int(count), "commands")
+    if status or not found:
+        report.note(f"the test did not pass ({status}): {(said.strip().splitlines() or ['it said nothing'])[-1]}")

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Debian's QEMU as the peer: two processes, a guest whose RAM is full of noise and which then sleeps, and QMP to move it. Its guest runs in TCG,
+so that the measurement works on any machine; once it sleeps it costs nothing.
+"""
+
+import contextlib
+import json
+import pathlib
+import secrets
+import socket
+import subprocess
+import tempfile
+import time
+
+from payload_vm import BUILD, MIB
+from processes import Failure, Process, cpu_seconds, wait_until
+
+PROGRAM = "qemu-system-x86_64"
+SLEEPER, TOUCHER = BUILD / "bench/qemu-guest", BUILD / "bench/qemu-guest-touch"
+UNLIMITED = 1 << 50  # bytes a second
+
+# name of the mode: multifd channels (0: without), TLS
+MODES = {"plain": (0, False), "multifd": (2, False), "TLS": (0, True), "multifd+TLS": (2, True)}
+
+
+class Monitor:
+    """A QMP connection."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(str(path))
+        self.file = self.socket.makefile("rw", encoding="utf-8")
+        self.file.readline()
+        self.call("qmp_capabilities")
+
+    def call(self, command, **arguments):
+        """A command's result; an error is a Failure."""
+        json.dump({"execute": command, "arguments": arguments}, self.file)
+        self.file.write("\n")
+        self.file.flush()
+        while True:
+            answer = json.loads(self.file.readline() or "{}")
+            if "return" in answer:
+                return answer["return"]
+            if "event" not in answer:
+                raise Failure(f"QEMU: {command}: {answer.get('error', {}).get('desc', 'no answer')}")
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Machine:
+    """One QEMU process."""
+
+    def __init__(self, directory, guest, memory, endpoint, *arguments):
+        directory.mkdir()
+        self.console = directory / "console"
+        path = directory / "qmp"
+        self.process = Process(
+            [PROGRAM, "-machine", "pc", "-accel", "tcg", "-m", f"{memory // MIB}M", "-nodefaults", "-display", "none", "-kernel", guest,
+             "-debugcon", f"file:{self.console}", "-qmp", f"unix:{path},server=on,wait=off",
+             "-object", f"tls-creds-psk,id=tls0,dir={directory.parent},endpoint={endpoint}", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_until("QEMU's start", path.exists, self.process)
+            self.monitor = Monitor(path)
+        except Failure as failure:
+            self.process.put_down()
+            raise Failure(f"{failure}: {self.process.stderr.read()}") from failure
+
+    def set_up(self, channels, tls, downtime_ms, *capabilities):
+        """Both sides alike."""
+        wanted = [*capabilities, *(["multifd"] if channels else [])]
+        self.monitor.call("migrate-set-capabilities", capabilities=[{"capability": name, "state": True} for name in wanted])
+        parameters = {"max-bandwidth": UNLIMITED, "downtime-limit": downtime_ms}
+        if channels:
+            parameters["multifd-channels"] = channels
+        if tls:
+            parameters["tls-creds"] = "tls0"
+            parameters["tls-hostname"] = ""
+        self.monitor.call("migrate-set-parameters", **parameters)
+
+    def close(self):
+        self.monitor.close()
+        self.process.put_down()
+        self.process.stderr.close()
+
+
+def version():
+    """As in '7.2.22 (Debian ...)', or None where QEMU is not installed."""
+    try:
+        said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return said.splitlines()[0].partition("version ")[2]
+
+
+@contextlib.contextmanager
+def pair(guest, memory):
+    """Source, with that much memory full of noise, and target."""
+    with tempfile.TemporaryDirectory(prefix="sevmirror-bench-") as name:
+        root = pathlib.Path(name)
+        (root / "keys.psk").write_text(f"qemu:{secrets.token_hex(32)}\n", encoding="ascii")
+        machines = []
+        try:
+            machines.append(Machine(root / "source", guest, memory, "client"))
+            machines.append(Machine(root / "target", guest, memory, "server", "-incoming", "defer"))
+            source = machines[0]
+            wait_until("filling the memory of QEMU's guest", lambda: source.console.exists() and source.console.read_bytes() == b"F", source.process)
+            yield machines
+        finally:
+            for machine in machines:
+                machine.close()
+
+
+def _start(source, target):
+    """Begin to migrate."""
+    target.monitor.call("migrate-incoming", uri="tcp:127.0.0.1:0")
+    port = target.monitor.call("query-migrate")["socket-address"][0]["port"]
+    source.monitor.call("migrate", uri=f"tcp:127.0.0.1:{port}")
+
+
+def _wait_for(source, status):
+    """Until the migration is in that state; what QEMU says about it then."""
+    state = {}
+
+    def there():
+        state.update(source.monitor.call("query-migrate"))
+        return state.get("status") in (status, "completed", "failed", "cancelled")
+
+    wait_until("QEMU's migration", there, source.process)
+    if state["status"] not in (status, "completed"):
+        raise Failure(f"QEMU's migration: {state.get('error-desc', state['status'])}")
+    return state
+
+
+def migrate(memory, mode, downtime_ms):
+    """Move a guest of that much memory; seconds, downtime in ms, CPU seconds of both sides, rounds."""
+    channels, tls = MODES[mode]
+    with pair(SLEEPER, memory) as machines:
+        source, target = machines
+        for machine in machines:
+            machine.set_up(channels, tls, downtime_ms)
+        before = sum(cpu_seconds(machine.process.pid) for machine in machines)
+        _start(source, target)
+        state = _wait_for(source, "completed")
+        wait_until("QEMU's target", lambda: target.monitor.call("query-status")["status"] == "running", target.process)
+        after = sum(cpu_seconds(machine.process.pid) for machine in machines)
+    return {"seconds": state["total-time"] / 1000, "downtime-ms": state["downtime"], "cpu-seconds": after - before,
+            "rounds": state["ram"]["dirty-sync-count"]}
+
+
+def postcopy(memory, downtime_ms):
+    """A guest that writes everywhere, post-copy at once: seconds until the last page, faults, their mean wait in ms, downtime in ms."""
+    with pair(TOUCHER, memory) as machines:
+        source, target = machines
+        for machine in machines:
+            machine.set_up(0, False, downtime_ms, "postcopy-ram", "postcopy-blocktime")
+        _start(source, target)
+        source.monitor.call("migrate-start-postcopy")
+        _wait_for(source, "postcopy-active")
+        begin = time.monotonic()
+        state = _wait_for(source, "completed")
+        seconds = time.monotonic() - begin
+        blocked = target.monitor.call("query-migrate").get("postcopy-vcpu-blocktime", [0])
+    faults = state["ram"]["postcopy-requests"]
+    return {"seconds": seconds, "faults": faults, "mean-ms": sum(blocked) / faults if faults else 0, "downtime-ms": state["downtime"]}
