@@ -53,6 +53,21 @@ static int create(struct sevmirror_migration **out, const struct sevmirror_host_
 	return 0;
 }
 
+/* A stream that sleeps off the limit between two frames must not look to the target as if the source had gone. */
+static int check_bandwidth(const struct sevmirror_source_options *o, char *why, size_t max)
+{
+	uint64_t frame = WIRE_MAX_PAYLOAD_BYTES + WIRE_MAX_DIRECTORY_BYTES;
+	uint64_t least = (uint64_t)((double)(2 * o->streams * frame) * NS_PER_S / o->timeout);
+
+	if (!o->bandwidth || o->bandwidth >= least)
+		return 0;
+	snprintf(
+		why, max,
+		"with %u streams and a timeout of %llu s the bandwidth must be at least %llu bytes a second",
+		o->streams, (unsigned long long)(o->timeout / NS_PER_S), (unsigned long long)least);
+	return -EINVAL;
+}
+
 int sevmirror_source_create(struct sevmirror_migration **out, const struct sevmirror_host_ops *ops,
 			    void *opaque, const struct sevmirror_source_options *options, char *why,
 			    size_t max)
@@ -70,7 +85,10 @@ int sevmirror_source_create(struct sevmirror_migration **out, const struct sevmi
 	o.streams = o.streams ? o.streams : DEFAULT_STREAMS;
 	o.max_downtime = o.max_downtime ? o.max_downtime : DEFAULT_MAX_DOWNTIME;
 	o.max_rounds = o.max_rounds ? o.max_rounds : DEFAULT_MAX_ROUNDS;
-	err = create(out, ops, opaque, &o.security, o.timeout, why, max);
+	o.timeout = o.timeout ? o.timeout : DEFAULT_TIMEOUT;
+	err = check_bandwidth(&o, why, max);
+	if (!err)
+		err = create(out, ops, opaque, &o.security, o.timeout, why, max);
 	if (!err) {
 		(*out)->is_source = true;
 		(*out)->source = o;

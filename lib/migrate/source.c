@@ -280,6 +280,28 @@ static int stop_and_copy(struct source *s)
 	return err ? err : manifest_send(s->m);
 }
 
+/*
+ * A target that has hung up or given up while the disks were flushed has not heard COMMIT and never will, so nothing is in doubt: that is
+ * the reason to look before COMMIT is said.
+ */
+static int still_there(struct sevmirror_migration *m)
+{
+	uint16_t type;
+	void *body;
+	size_t len;
+	int err;
+
+	if (!channel_readable(m->control))
+		return 0;
+	err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+			       sizeof(m->why));
+	if (!err)
+		err = session_fail(m, -EPROTO, "%s came where nothing was due",
+				   wire_type_name(type));
+	free(body);
+	return err;
+}
+
 bool source_let_go(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
@@ -289,6 +311,8 @@ bool source_let_go(struct source *s)
 	err = m->ops->disks_release(m->opaque);
 	if (err)
 		session_fail(m, err, "flushing the disks: %s", strerror(-err));
+	else
+		err = still_there(m);
 	return !err && !session_cancelled(m) && session_pass_handover(m);
 }
 

@@ -55,6 +55,7 @@ struct streams_in {
 	int failed_fd; /* eventfd: one has */
 	atomic_bool cancelled;
 	_Atomic uint64_t pages, bytes, stale;
+	_Atomic uint64_t moved; /* receipts, however small: a frame may take long */
 	struct stream stream[WIRE_MAX_STREAMS + 1];
 };
 
@@ -180,6 +181,7 @@ static int recv_bodies(struct stream *s, const struct wire_frame *header, uint32
 		err = channel_recv(s->channel, at + done, piece, m->timeout_ms);
 		if (err)
 			return fail(s, err, "receiving pages");
+		atomic_fetch_add(&s->all->moved, 1);
 	}
 	return 0;
 }
@@ -347,6 +349,7 @@ static int recv_frame(struct stream *s)
 
 	if (err)
 		return fail(s, err, "waiting for pages");
+	atomic_fetch_add(&s->all->moved, 1);
 	err = wire_check_frame(&header, frame_count(s->cipher), s->why, sizeof(s->why));
 	if (!err && header.directory_bytes > RECORD_SHARED_BYTES)
 		err = fail(s, -EPROTO, "a directory of a wrong size");
@@ -560,13 +563,13 @@ int streams_in_wait(struct streams_in *all, const uint64_t frames[WIRE_MAX_STREA
 	pthread_mutex_lock(&all->lock);
 	for (unsigned int i = 0; i < all->n && !err; i++) {
 		struct stream *s = &all->stream[i];
-		uint64_t before = s->in_place;
+		uint64_t before = streams_in_moved(all);
 
 		while (!err && !s->err && s->in_place < frames[i]) {
-			if (wait_change(all) == ETIMEDOUT && s->in_place == before)
+			if (wait_change(all) == ETIMEDOUT && streams_in_moved(all) == before)
 				err = session_fail(all->m, -ETIMEDOUT,
 						   "data stream %u stands still", i);
-			before = s->in_place;
+			before = streams_in_moved(all);
 		}
 		if (!err && s->err && s->in_place < frames[i])
 			err = session_fail(all->m, s->err, "%s", s->why);
@@ -592,6 +595,11 @@ struct streams_in_count streams_in_count(const struct streams_in *all)
 {
 	return (struct streams_in_count){ atomic_load(&all->pages), atomic_load(&all->bytes),
 					  atomic_load(&all->stale) };
+}
+
+uint64_t streams_in_moved(const struct streams_in *all)
+{
+	return atomic_load(&all->moved);
 }
 
 void streams_in_cancel(struct streams_in *all)

@@ -43,6 +43,9 @@ int streams_in_failed_fd(const struct streams_in *streams);
 
 struct streams_in_count streams_in_count(const struct streams_in *streams);
 
+/* Changes as long as anything at all is received. */
+uint64_t streams_in_moved(const struct streams_in *streams);
+
 /* Any thread: all waiting ends with -ECANCELED. */
 void streams_in_cancel(struct streams_in *streams);
 

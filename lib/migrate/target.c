@@ -131,6 +131,25 @@ static int take_round(struct target *t, const void *body, size_t len)
 	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
 }
 
+/* Until there is a message. A source from which nothing comes any more, on no connection, is gone, whether it hung up or not. */
+static int await_message(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	uint64_t moved = 0, moved_at = clock_ns();
+
+	while (channel_wait(m->control, TARGET_REPORT_MS) == -ETIMEDOUT) {
+		uint64_t now = clock_ns(), before = moved;
+
+		target_report(t, "precopy");
+		moved = streams_in_moved(t->streams);
+		if (moved != before)
+			moved_at = now;
+		if (now - moved_at > (uint64_t)m->timeout_ms * NS_PER_MS)
+			return session_fail(m, -ETIMEDOUT, "the source sends nothing any more");
+	}
+	return 0;
+}
+
 /* Rounds of pages until the state comes. */
 static int receive_guest(struct target *t)
 {
@@ -142,9 +161,11 @@ static int receive_guest(struct target *t)
 		void *body;
 		size_t len;
 
-		while (channel_wait(m->control, TARGET_REPORT_MS) == -ETIMEDOUT)
-			target_report(t, "precopy");
-		err = control_recv_any(m->control, &type, &body, &len, -1, m->why, sizeof(m->why));
+		err = await_message(t);
+		if (err)
+			return err;
+		err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+				       sizeof(m->why));
 		if (err)
 			return err;
 		if (type == WIRE_STATE) {

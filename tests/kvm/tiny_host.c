@@ -15,6 +15,7 @@
 
 #include <sevmirror/pagemap.h>
 
+#include "helper/layout.h"
 #include "lib/mirror/region.h"
 #include "payloads/dirtier.h"
 #include "tests/kvm/tiny_vcpu.h"
@@ -45,6 +46,8 @@ struct tiny_host {
 	bool running, handed_over;
 	atomic_bool pause_requested;
 	int fail_state_load, fail_disks;
+	tiny_host_hook_fn hook;
+	void *hook_arg;
 };
 
 struct tiny_host *tiny_host_create(const char *elf)
@@ -278,6 +281,36 @@ void tiny_host_fail(struct tiny_host *h, int state_load, int disks_acquire)
 	h->fail_disks = disks_acquire;
 }
 
+void tiny_host_hook(struct tiny_host *h, tiny_host_hook_fn hook, void *arg)
+{
+	h->hook = hook;
+	h->hook_arg = arg;
+}
+
+static void happens(struct tiny_host *h, const char *phase, unsigned int round)
+{
+	if (h->hook)
+		h->hook(h, h->hook_arg, phase, round);
+}
+
+void tiny_host_spoil_helper(struct tiny_host *h, enum tiny_spoil how)
+{
+	uint8_t *region = h->ram + h->plan.gpa;
+	uint8_t *code = region + HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
+	size_t bytes = h->plan.core_bytes - HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
+	uint32_t *epochs = (uint32_t *)(region + h->plan.epoch_offset);
+
+	switch (how) {
+	case TINY_HELPER_DIES:
+		memset(code, 0xcc, bytes);
+		break;
+	case TINY_HELPER_LIES:
+		for (size_t i = 0; i < h->config.ram_bytes / SEVMIRROR_PAGE_BYTES; i++)
+			epochs[i]++;
+		break;
+	}
+}
+
 /* ---- the table ---- */
 
 static int op_describe(void *opaque, struct sevmirror_vm *vm)
@@ -443,6 +476,7 @@ static int op_state_load(void *opaque, const void *buf, size_t len, char *why, s
 
 static int op_disks_release(void *opaque)
 {
+	happens(opaque, "disks", 0);
 	return 0;
 }
 
@@ -460,6 +494,11 @@ static void op_handed_over(void *opaque)
 	struct tiny_host *h = opaque;
 
 	h->handed_over = true;
+}
+
+static void op_progress(void *opaque, const struct sevmirror_progress *progress)
+{
+	happens(opaque, progress->phase, progress->round);
 }
 
 const struct sevmirror_host_ops tiny_host_ops = {
@@ -480,4 +519,5 @@ const struct sevmirror_host_ops tiny_host_ops = {
 	.disks_release = op_disks_release,
 	.disks_acquire = op_disks_acquire,
 	.handed_over = op_handed_over,
+	.progress = op_progress,
 };

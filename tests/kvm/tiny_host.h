@@ -57,4 +57,20 @@ bool tiny_host_handed_over(struct tiny_host *host);
 /* Faults to inject: what state_load() and disks_acquire() return, 0 for none. */
 void tiny_host_fail(struct tiny_host *host, int state_load, int disks_acquire);
 
+/*
+ * Called with each report of progress (its phase and round), and with "disks" when they are released: on the migration's own thread, so
+ * nothing of the migration happens meanwhile that this thread would do.
+ */
+typedef void (*tiny_host_hook_fn)(struct tiny_host *host, void *arg, const char *phase,
+				  unsigned int round);
+void tiny_host_hook(struct tiny_host *host, tiny_host_hook_fn hook, void *arg);
+
+enum tiny_spoil {
+	TINY_HELPER_DIES, /* its code is nonsense from now on: a fault, so the end of the mirror */
+	TINY_HELPER_LIES, /* it takes every page for sealed, or opened, once more than it was */
+};
+
+/* Do it to the helper that runs, or will run, in the VM's region. */
+void tiny_host_spoil_helper(struct tiny_host *host, enum tiny_spoil how);
+
 #endif

@@ -38,6 +38,7 @@ static struct {
 	bool device_made;
 	atomic_bool device_stop;
 	atomic_uint_fast64_t device_pages;
+	struct trial_sabotage sabotage;
 } target;
 
 static void *device_main(void *arg)
@@ -62,6 +63,16 @@ static void device_end(void)
 		pthread_join(target.device, NULL);
 }
 
+void trial_spoil(struct tiny_host *host, void *arg, const char *phase, unsigned int round)
+{
+	struct trial_sabotage *sabotage = arg;
+
+	if (!sabotage->phase || strcmp(phase, sabotage->phase) != 0)
+		return;
+	tiny_host_spoil_helper(host, sabotage->how);
+	sabotage->phase = NULL;
+}
+
 static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 {
 	if (progress->reason[0])
@@ -70,6 +81,7 @@ static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 		sevmirror_migration_cancel(target.migration);
 	if (target.plan->device && !target.device_made && strcmp(progress->phase, "postcopy") == 0)
 		target.device_made = !pthread_create(&target.device, NULL, device_main, NULL);
+	trial_spoil(opaque, &target.sabotage, progress->phase, progress->round);
 }
 
 static void leave(int verdict_fd, const struct trial_verdict *v)
@@ -100,7 +112,8 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 {
 	struct sevmirror_target_options options = { .listen_fd = listen_fd,
 						    .timeout = plan->timeout,
-						    .security.insecure = true };
+						    .security.psk_file = plan->psk_file,
+						    .security.insecure = !plan->psk_file };
 	struct tiny_host *host = tiny_host_create(payload_file);
 	struct sevmirror_host_ops ops = tiny_host_ops;
 	struct trial_verdict v = { .outcome = SEVMIRROR_FAILED };
@@ -113,6 +126,7 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 	ops.progress = on_progress;
 	target.plan = plan;
 	target.host = host;
+	target.sabotage = plan->sabotage;
 	if (sevmirror_target_create(&target.migration, &ops, host, &options, v.summary.error,
 				    sizeof(v.summary.error)))
 		leave(verdict_fd, &v);
@@ -185,6 +199,7 @@ static void on_source_progress(void *opaque, const struct sevmirror_progress *pr
 {
 	if (watched->progress)
 		watched->progress(watched, progress);
+	tiny_host_ops.progress(opaque, progress);
 }
 
 /* What can be recovered is kept. */
@@ -203,7 +218,7 @@ void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishe
 
 	if (!options.address)
 		options.address = t->address;
-	options.security.insecure = true;
+	options.security.insecure = !options.security.psk_file;
 	source_ops = tiny_host_ops;
 	source_ops.progress = on_source_progress;
 	watched = t;

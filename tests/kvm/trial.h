@@ -15,8 +15,16 @@
 #define TRIAL_MIB (1ULL << 20)
 #define TRIAL_MS  1000000ULL
 
+/* Something that happens to one side's helper, once, when the migration reports the phase. */
+struct trial_sabotage {
+	const char *phase; /* NULL: never */
+	enum tiny_spoil how;
+};
+
 /* What the child does differently. */
 struct trial_plan {
+	const char *psk_file; /* instead of no security; the source's options must say the same */
+	struct trial_sabotage sabotage;
 	int fail_state_load, fail_disks;
 	uint64_t timeout; /* ns, 0: default */
 	bool cancel_when_broken; /* give up when the phase is "broken" */
@@ -55,6 +63,9 @@ void trial_start(struct trial *t, const char *payload, const struct tiny_config 
 		 const struct trial_plan *plan);
 
 void trial_wait_for_writes(struct trial *t, uint64_t writes);
+
+/* A tiny_host_hook() whose arg is a struct trial_sabotage. */
+void trial_spoil(struct tiny_host *host, void *arg, const char *phase, unsigned int round);
 
 /* Migrate; wishes->address NULL: the child's. t->outcome and t->summary say how it went. */
 void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishes);

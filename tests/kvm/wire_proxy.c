@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,17 +18,28 @@
 
 #define CONNECTIONS_MAX 32
 #define SPAN		64
-#define SHARED_BYTES	(CONNECTIONS_MAX * sizeof(uint64_t))
+
+/* Shared with the process that forwards. */
+struct shared {
+	uint64_t forwarded[CONNECTIONS_MAX]; /* bytes towards the target, by connection */
+	struct strike {
+		atomic_bool armed, done;
+		unsigned int connection;
+		bool to_source;
+	} strike;
+};
 
 struct wire_proxy {
 	pid_t pid;
 	char address[128];
-	uint64_t *forwarded; /* by connection, shared with the process that does it */
+	struct shared *shared;
 };
 
 struct link {
 	int client, server;
 	uint64_t *forwarded; /* bytes towards the target */
+	unsigned int number;
+	struct strike *strike;
 };
 
 static bool send_all(int fd, const uint8_t *buf, size_t len)
@@ -72,6 +84,18 @@ static bool commit_fault(struct link *l, enum wire_fault_kind kind)
 	}
 }
 
+/* The strike, if it is for these bytes. */
+static void strike(const struct link *l, bool to_source, uint8_t *buf, ssize_t n)
+{
+	struct strike *s = l->strike;
+
+	if (!atomic_load(&s->armed) || s->connection != l->number || s->to_source != to_source)
+		return;
+	atomic_store(&s->armed, false);
+	atomic_store(&s->done, true);
+	buf[n - 1] ^= 0x10;
+}
+
 /* Bytes from the source. Up to the fault's place they go as they are. */
 static bool forward(struct link *l, bool faulty, const struct wire_fault *fault)
 {
@@ -95,6 +119,7 @@ static bool forward(struct link *l, bool faulty, const struct wire_fault *fault)
 		return false;
 	*l->forwarded += (uint64_t)n;
 	total += (uint64_t)n;
+	strike(l, false, buf, n);
 	return send_all(l->server, buf, (size_t)n);
 }
 
@@ -103,6 +128,8 @@ static bool back(struct link *l)
 	static uint8_t buf[65536];
 	ssize_t n = recv(l->server, buf, sizeof(buf), 0);
 
+	if (n > 0)
+		strike(l, true, buf, n);
 	return n > 0 && send_all(l->client, buf, (size_t)n);
 }
 
@@ -114,7 +141,7 @@ static void hang_up(struct link *l)
 }
 
 static void serve(int listen_fd, const char *target, const struct wire_fault *fault,
-		  uint64_t *forwarded)
+		  struct shared *shared)
 {
 	struct link links[CONNECTIONS_MAX] = { 0 };
 	unsigned int n = 0;
@@ -140,7 +167,9 @@ static void serve(int listen_fd, const char *target, const struct wire_fault *fa
 		if (p[0].revents && n < CONNECTIONS_MAX) {
 			links[n].client = address_accept(listen_fd, 0);
 			links[n].server = address_connect(target, 2000, why, sizeof(why));
-			links[n].forwarded = &forwarded[n];
+			links[n].forwarded = &shared->forwarded[n];
+			links[n].number = n;
+			links[n].strike = &shared->strike;
 			if (links[n].server < 0)
 				hang_up(&links[n]);
 			n++;
@@ -154,21 +183,20 @@ struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault 
 	char why[256];
 	int fd = address_listen("127.0.0.1:0", why, sizeof(why));
 
-	if (!proxy || fd < 0 || address_of(fd, proxy->address, sizeof(proxy->address))) {
-		free(proxy);
-		return NULL;
-	}
-	proxy->forwarded =
-		mmap(NULL, SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (proxy->forwarded == MAP_FAILED) {
-		close(fd);
+	if (proxy)
+		proxy->shared = mmap(NULL, sizeof(*proxy->shared), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!proxy || proxy->shared == MAP_FAILED || fd < 0 ||
+	    address_of(fd, proxy->address, sizeof(proxy->address))) {
+		if (fd >= 0)
+			close(fd);
 		free(proxy);
 		return NULL;
 	}
 	proxy->pid = fork();
 	if (proxy->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		serve(fd, target, fault, proxy->forwarded);
+		serve(fd, target, fault, proxy->shared);
 	}
 	close(fd);
 	return proxy;
@@ -181,7 +209,7 @@ const char *wire_proxy_address(const struct wire_proxy *proxy)
 
 uint64_t wire_proxy_forwarded(const struct wire_proxy *proxy, unsigned int connection)
 {
-	return __atomic_load_n(&proxy->forwarded[connection], __ATOMIC_RELAXED);
+	return __atomic_load_n(&proxy->shared->forwarded[connection], __ATOMIC_RELAXED);
 }
 
 void wire_proxy_break(struct wire_proxy *proxy)
@@ -194,10 +222,22 @@ void wire_proxy_hang(struct wire_proxy *proxy)
 	kill(proxy->pid, SIGSTOP);
 }
 
+void wire_proxy_strike(struct wire_proxy *proxy, unsigned int connection, bool to_source)
+{
+	proxy->shared->strike.connection = connection;
+	proxy->shared->strike.to_source = to_source;
+	atomic_store(&proxy->shared->strike.armed, true);
+}
+
+bool wire_proxy_struck(const struct wire_proxy *proxy)
+{
+	return atomic_load(&proxy->shared->strike.done);
+}
+
 void wire_proxy_stop(struct wire_proxy *proxy)
 {
 	kill(proxy->pid, SIGKILL);
 	waitpid(proxy->pid, NULL, 0);
-	munmap(proxy->forwarded, SHARED_BYTES);
+	munmap(proxy->shared, sizeof(*proxy->shared));
 	free(proxy);
 }

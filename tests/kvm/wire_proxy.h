@@ -3,6 +3,7 @@
 #ifndef TESTS_KVM_WIRE_PROXY_H
 #define TESTS_KVM_WIRE_PROXY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum wire_fault_kind {
@@ -30,6 +31,12 @@ uint64_t wire_proxy_forwarded(const struct wire_proxy *proxy, unsigned int conne
 /* Now: all connections close, and none is taken any more. Or nothing is forwarded any more, without a word. */
 void wire_proxy_break(struct wire_proxy *proxy);
 void wire_proxy_hang(struct wire_proxy *proxy);
+/*
+ * One bit of the next bytes of a connection, in one direction, is another from now on; to be called where the fault is to happen, by the
+ * process that started the proxy. wire_proxy_struck(): whether such bytes have come since.
+ */
+void wire_proxy_strike(struct wire_proxy *proxy, unsigned int connection, bool to_source);
+bool wire_proxy_struck(const struct wire_proxy *proxy);
 void wire_proxy_stop(struct wire_proxy *proxy);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include "lib/migrate/address.h"
@@ -27,11 +29,18 @@
 struct files {
 	char dir[64];
 	char ca[96], cert[96], key[96], other_ca[96], other_cert[96], other_key[96], psk[96],
-		other_psk[96], open_psk[96];
+		other_psk[96], open_psk[96], expired[96], future[96], self_signed[96];
 };
 
+/* When a certificate holds, in seconds from now. */
+struct term {
+	long from, to;
+};
+
+static const struct term now = { -60, 3600 }, past = { -7200, -60 }, to_come = { 3600, 7200 };
+
 static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key,
-			      bool ca, const char *path)
+			      bool ca, struct term term, const char *path)
 {
 	X509 *x = X509_new();
 	X509_NAME *n = X509_get_subject_name(x);
@@ -40,8 +49,8 @@ static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP
 
 	X509_set_version(x, 2);
 	ASN1_INTEGER_set(X509_get_serialNumber(x), ca ? 1 : 2);
-	X509_gmtime_adj(X509_getm_notBefore(x), -60);
-	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+	X509_gmtime_adj(X509_getm_notBefore(x), term.from);
+	X509_gmtime_adj(X509_getm_notAfter(x), term.to);
 	X509_set_pubkey(x, key);
 	X509_NAME_add_entry_by_txt(n, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
 	X509_set_issuer_name(x, issuer ? X509_get_subject_name(issuer) : n);
@@ -57,19 +66,24 @@ static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP
 	return x;
 }
 
+/* A CA and a certificate that holds; also, where there is a path for it, one that has expired and one that does not hold yet, of the same key. */
 static void make_pki(const char *ca_path, const char *cert_path, const char *key_path,
-		     const char *name)
+		     const char *name, const struct files *more)
 {
 	EVP_PKEY *ca_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256");
-	X509 *ca = make_certificate("test CA", ca_key, NULL, ca_key, true, ca_path);
-	X509 *cert = make_certificate(name, key, ca, ca_key, false, cert_path);
+	X509 *ca = make_certificate("test CA", ca_key, NULL, ca_key, true, now, ca_path);
 	FILE *f = fopen(key_path, "w");
 
+	X509_free(make_certificate(name, key, ca, ca_key, false, now, cert_path));
+	if (more) {
+		X509_free(make_certificate(name, key, ca, ca_key, false, past, more->expired));
+		X509_free(make_certificate(name, key, ca, ca_key, false, to_come, more->future));
+		X509_free(make_certificate(name, key, NULL, key, false, now, more->self_signed));
+	}
 	assert_non_null(f);
 	assert_int_equal(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL), 1);
 	fclose(f);
 	X509_free(ca);
-	X509_free(cert);
 	EVP_PKEY_free(ca_key);
 	EVP_PKEY_free(key);
 }
@@ -103,9 +117,12 @@ static int setup(void **state)
 	NAME(psk, "psk");
 	NAME(other_psk, "other-psk");
 	NAME(open_psk, "open-psk");
+	NAME(expired, "expired.pem");
+	NAME(future, "future.pem");
+	NAME(self_signed, "self-signed.pem");
 #undef NAME
-	make_pki(f->ca, f->cert, f->key, "host-a.test");
-	make_pki(f->other_ca, f->other_cert, f->other_key, "host-b.test");
+	make_pki(f->ca, f->cert, f->key, "host-a.test", f);
+	make_pki(f->other_ca, f->other_cert, f->other_key, "host-b.test", NULL);
 	write_text(f->psk, KEY_A, 0600);
 	write_text(f->other_psk, KEY_B, 0600);
 	write_text(f->open_psk, KEY_A, 0644);
@@ -116,8 +133,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct files *f = *state;
-	const char *all[] = { f->ca,	    f->cert, f->key,	   f->other_ca, f->other_cert,
-			      f->other_key, f->psk,  f->other_psk, f->open_psk };
+	const char *all[] = { f->ca,	     f->cert,	   f->key,    f->other_ca,
+			      f->other_cert, f->other_key, f->psk,    f->other_psk,
+			      f->open_psk,   f->expired,   f->future, f->self_signed };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		unlink(all[i]);
@@ -282,6 +300,72 @@ static void test_wrong_peers(void **state)
 	assert_refused(good, key_a);
 }
 
+/* Both ends find out, and the one that looked says what is wrong with the other's certificate. */
+static void assert_certificate_refused(const struct files *f, const char *path, const char *why)
+{
+	struct channel_security good = by_certificate(f), bad = good;
+	struct end server = { .security = good }, client = { .security = bad };
+
+	server.security.certificate = path;
+	open_both(&server, &client);
+	assert_int_equal(client.err, -EPERM);
+	assert_non_null(strstr(client.why, why));
+	assert_int_not_equal(server.err, 0);
+	assert_null(server.channel);
+
+	server = (struct end){ .security = good };
+	client = (struct end){ .security = bad };
+	client.security.certificate = path;
+	open_both(&server, &client);
+	assert_int_equal(server.err, -EPERM);
+	assert_non_null(strstr(server.why, why));
+	assert_int_not_equal(client.err, 0);
+	assert_null(client.channel);
+}
+
+static void test_certificates_out_of_their_term(void **state)
+{
+	struct files *f = *state;
+
+	assert_certificate_refused(f, f->expired, "expired");
+	assert_certificate_refused(f, f->future, "not yet valid");
+	assert_certificate_refused(f, f->self_signed, "self");
+}
+
+/* A client that speaks TLS well and shows no certificate at all. */
+static void *connect_bare_tls(void *arg)
+{
+	int fd = *(int *)arg;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	char byte;
+
+	SSL_set_fd(ssl, fd);
+	if (SSL_connect(ssl) == 1)
+		(void)SSL_read(ssl, &byte, 1);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(fd);
+	return NULL;
+}
+
+static void test_no_certificate(void **state)
+{
+	struct end server = { .security = by_certificate(*state), .server = true };
+	pthread_t thread;
+	int fds[2];
+
+	signal(SIGPIPE, SIG_IGN); /* the stranger's OpenSSL writes with write() */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(pthread_create(&thread, NULL, connect_bare_tls, &fds[1]), 0);
+	server.fd = fds[0];
+	open_end(&server);
+	pthread_join(thread, NULL);
+	assert_int_equal(server.err, -EPERM);
+	assert_non_null(strstr(server.why, "certificate"));
+	assert_null(server.channel);
+}
+
 static void test_garbage_is_no_handshake(void **state)
 {
 	struct end server = { .security = by_certificate(*state), .server = true };
@@ -396,6 +480,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_psk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_insecure, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_peers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_certificates_out_of_their_term, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_no_certificate, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_garbage_is_no_handshake, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_security_check, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancel_and_timeout, setup, teardown),

@@ -10,6 +10,7 @@
 #include <sevmirror/pagemap.h>
 #include "vmm/devices/bus.h"
 #include "launch/image.h"
+#include "launch/layout.h"
 #include "vmm/vm/state_private.h"
 
 #define STATE_MAGIC    0x54535653u /* "SVST" */
@@ -200,7 +201,8 @@ static int load_machine(struct vm *vm, const struct state_part *part, struct why
 	if (!state_complete(&r))
 		return malformed(why, "its configuration");
 	vm->payload_shared_gpa = shared_gpa;
-	if (shared_gpa && !vm_payload_shared(vm))
+	if (shared_gpa &&
+	    (!payload || shared_gpa != LAYOUT_PAYLOAD_SHARED_GPA || !vm_payload_shared(vm)))
 		return malformed(why, "the payload's shared area");
 	return 0;
 }

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A hostile target, and the whole source against it: what it answers on the control connection, whatever that is. In the end the guest
+ * is in one of three places, and the source knows in which: here, running; there; or nobody knows, and then it is paused here.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <openssl/sha.h>
+
+#include "helper/protocol.h"
+#include "lib/migrate/address.h"
+#include "lib/migrate/clock.h"
+#include "lib/migrate/wire.h"
+#include "lib/mirror/region.h"
+#include "tests/fuzz/migrate_rig.h"
+
+#define PATIENCE_NS (5 * NS_PER_MS)
+#define ANSWERS_MAX 65536
+#define ROUNDS_MAX  3
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int __wrap_RAND_bytes(unsigned char *buf, int num);
+
+enum step {
+	STEP_HELLO,
+	STEP_ACCEPT,
+	STEP_CORE_DONE,
+	STEP_ROUND,
+	STEP_READY,
+	STEP_RUNNING,
+	STEP_ABORT,
+	STEP_MESSAGE, /* of any type, with any body */
+	STEP_BYTES,
+	STEPS
+};
+
+struct attack {
+	int listen_fd, quit_fd;
+	uint8_t said[ANSWERS_MAX];
+	size_t len;
+	uint32_t rounds;
+	bool running; /* RUNNING is among what it says */
+};
+
+static struct wire_hello honest_hello;
+static char address[64];
+static int listen_fd;
+
+/* The source's name of the session, which a target must echo, is the same each time. */
+int __wrap_RAND_bytes(unsigned char *buf, int num)
+{
+	memset(buf, 0, (size_t)num);
+	return 1;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	char why[256];
+	size_t bytes;
+	const void *image = region_image(&bytes);
+
+	honest_hello = (struct wire_hello){ .major = WIRE_VERSION_MAJOR,
+					    .minor = WIRE_VERSION_MINOR,
+					    .streams = RIG_STREAMS,
+					    .helper_version = HELPER_ABI_VERSION };
+	SHA256(image, bytes, honest_hello.helper_digest);
+	listen_fd = address_listen("127.0.0.1:0", why, sizeof(why));
+	if (listen_fd < 0 || address_of(listen_fd, address, sizeof(address)))
+		abort();
+	return 0;
+}
+
+static void say(struct attack *a, const void *bytes, size_t len)
+{
+	if (len > sizeof(a->said) - a->len)
+		return;
+	if (len)
+		memcpy(a->said + a->len, bytes, len);
+	a->len += len;
+}
+
+static void say_message(struct attack *a, uint16_t type, const void *body, size_t len)
+{
+	struct wire_header header = { .magic = WIRE_MAGIC, .type = type, .bytes = (uint32_t)len };
+
+	say(a, &header, sizeof(header));
+	say(a, body, len);
+}
+
+static void say_hello(struct attack *a, struct rig_bytes *in)
+{
+	struct wire_hello hello = honest_hello;
+
+	for (unsigned int n = rig_byte(in) % 4; n; n--) {
+		unsigned int at = rig_byte(in) % sizeof(hello);
+
+		((uint8_t *)&hello)[at] = rig_byte(in);
+	}
+	say_message(a, WIRE_HELLO, &hello, sizeof(hello));
+}
+
+static void take_step(struct attack *a, struct rig_bytes *in)
+{
+	uint8_t bytes[8192] = { 0 };
+	struct wire_round round = { 0 };
+	struct wire_accept accept = { 0 };
+	uint8_t type;
+	size_t len;
+
+	switch (rig_byte(in) % STEPS) {
+	case STEP_HELLO:
+		return say_hello(a, in);
+	case STEP_ACCEPT:
+		return say_message(a, WIRE_ACCEPT, &accept, sizeof(accept));
+	case STEP_CORE_DONE:
+		return say_message(a, WIRE_CORE_DONE, NULL, 0);
+	case STEP_ROUND:
+		round.round = ++a->rounds;
+		return say_message(a, WIRE_ROUND, &round, sizeof(round));
+	case STEP_READY:
+		return say_message(a, WIRE_READY, NULL, 0);
+	case STEP_RUNNING:
+		a->running = true;
+		return say_message(a, WIRE_RUNNING, NULL, 0);
+	case STEP_ABORT:
+		len = rig_take(in, bytes, 255);
+		return say_message(a, WIRE_ABORT, bytes, len);
+	case STEP_MESSAGE:
+		type = rig_byte(in);
+		a->running |= type == WIRE_RUNNING;
+		len = rig_take(in, bytes, 255);
+		return say_message(a, type, bytes, len + rig_byte(in) * 16u);
+	case STEP_BYTES:
+		a->running = true; /* perhaps */
+		len = rig_take(in, bytes, 255);
+		return say(a, bytes, len);
+	}
+}
+
+/* Says all its words at once, and listens to nothing; only the data connections are emptied, so that the source is not held up. */
+static void *serve(void *arg)
+{
+	struct attack *a = arg;
+	struct pollfd p[2 + 1 + RIG_STREAMS] = { { .fd = a->quit_fd, .events = POLLIN },
+						 { .fd = a->listen_fd, .events = POLLIN } };
+	static uint8_t sink[65536];
+	nfds_t n = 2;
+
+	while (!p[0].revents) {
+		for (nfds_t i = 2; i < n; i++)
+			if (p[i].revents && recv(p[i].fd, sink, sizeof(sink), 0) <= 0)
+				p[i].events = 0, p[i].fd = -1 - p[i].fd;
+		if (p[1].revents && n < sizeof(p) / sizeof(p[0])) {
+			p[n] = (struct pollfd){ .fd = address_accept(a->listen_fd, 0),
+						.events = POLLIN };
+			if (n == 2) {
+				(void)!send(p[n].fd, a->said, a->len, MSG_NOSIGNAL);
+				shutdown(p[n].fd, SHUT_WR);
+			}
+			n++;
+		}
+		poll(p, n, -1);
+	}
+	for (nfds_t i = 2; i < n; i++)
+		close(p[i].fd >= 0 ? p[i].fd : -1 - p[i].fd);
+	return NULL;
+}
+
+static void judge(const struct rig *rig, const struct attack *a, enum sevmirror_outcome outcome,
+		  const struct sevmirror_summary *summary)
+{
+	switch (outcome) {
+	case SEVMIRROR_MIGRATED:
+		rig_need(a->running && rig->handed_over == 1 && !rig->resumed && rig->released,
+			 "the guest was given away without the target's word");
+		break;
+	case SEVMIRROR_UNKNOWN:
+		rig_need(rig->paused == 1 && !rig->resumed && !rig->handed_over,
+			 "an undecided guest does not stand still");
+		break;
+	default:
+		rig_need(rig->paused == rig->resumed && rig->released == rig->acquired &&
+				 !rig->handed_over,
+			 "the guest did not get back what it had");
+	}
+	rig_need(outcome == SEVMIRROR_MIGRATED || summary->error[0], "a failure without a reason");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct sevmirror_source_options options = { .address = address,
+						    .security.insecure = true,
+						    .streams = RIG_STREAMS,
+						    .max_rounds = ROUNDS_MAX,
+						    .timeout = PATIENCE_NS };
+	static struct attack a;
+	uint8_t answers[255];
+	struct rig_bytes in = { data, size };
+	struct sevmirror_summary summary;
+	enum sevmirror_outcome outcome;
+	struct sevmirror_migration *m;
+	pthread_t thread;
+	struct rig rig;
+	char why[256];
+	int quit[2], stranger;
+
+	rig_reset(&rig, answers, rig_take(&in, answers, sizeof(answers)));
+	a.len = a.rounds = 0;
+	a.running = false;
+	while (in.left)
+		take_step(&a, &in);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, quit))
+		abort();
+	a.listen_fd = listen_fd;
+	a.quit_fd = quit[0];
+	if (pthread_create(&thread, NULL, serve, &a) ||
+	    sevmirror_source_create(&m, &rig_ops, &rig, &options, why, sizeof(why)))
+		abort();
+	outcome = sevmirror_migration_run(m, &summary);
+	sevmirror_migration_destroy(m);
+	close(quit[1]);
+	pthread_join(thread, NULL);
+	close(quit[0]);
+	while ((stranger = address_accept(listen_fd, 0)) >= 0)
+		close(stranger);
+	judge(&rig, &a, outcome, &summary);
+	return 0;
+}
