@@ -13,6 +13,7 @@ start $two --cpus 2 --memory 640M --chip-seed migrate-two --link mig-$$
 for h in $one $two; do
 	"$sev_host" copy "$build/cli/sevmirror" "$h:/usr/bin/sevmirror" || exit 1
 	"$sev_host" copy "$build/payloads/payload-dirtier" "$h:/dirtier" || exit 1
+	"$sev_host" copy "$build/payloads/payload-memscan" "$h:/memscan" || exit 1
 	"$sev_host" copy "$top/emulator/psp/vendor/ask_ark_emulation.cert" "$h:/vendor.cert" || exit 1
 	"$sev_host" copy "$tmp/psk" "$h:/psk" || exit 1
 done
@@ -21,7 +22,7 @@ done
 launch() {
 	# shellcheck disable=SC2016 # expanded in the host
 	on "$1" sh -c 'args=; for a in 7 300 1048576 0 0 0 1 0 1; do args="$args --arg $a"; done
-		setsid sevmirror run --sev on --name guest --payload /dirtier --memory "$0" --policy "$1" $args </dev/null >/out 2>&1 &
+		setsid sevmirror run --sev on --name guest --payload /dirtier --mirror-payload /memscan --memory "$0" --policy "$1" $args </dev/null >/out 2>&1 &
 		n=300; until sevmirror status guest >/dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || { cat /out; exit 1; }; sleep 0.1; done' \
 		"$2" "$3"
 }
@@ -63,6 +64,24 @@ small=$count
 round_trip 64M
 if [ "$small" = "$count" ]; then ok "$count PSP commands whatever the memory's size"; else
 	not_ok "PSP commands depend on the memory's size: $small, $count"; fi
+
+# A guest stands still while it moves: from inside, by a mirror that each host makes for itself, its memory is the same.
+scan() { "$sev_host" exec "$1" --timeout 120 -- sevmirror mirror attach guest --range 0x400000+64K --range 0x800000+1M; }
+check "a guest is launched that is looked at" launch $one 32M 'NODBG|NOKS|SEV'
+check "it is paused" on $one sevmirror pause guest
+check "memscan" scan $one
+scan $one >"$tmp/scan.one"
+on $two rm -f /out /status
+check "the other host waits" await $two
+if move $one $two >"$tmp/there"; then ok "it moves"; else not_ok "it moves [$(cat "$tmp/there")]"; fi
+scan $two >"$tmp/scan.two"
+check "memscan at the other host finds the same, under another key" cmp "$tmp/scan.one" "$tmp/scan.two"
+check "and not nothing" test "$(grep -cE '^[0-9a-f]{64} ' "$tmp/scan.two")" -eq 2
+check "it goes on there" on $two sevmirror resume guest
+on $two sevmirror stop guest >/dev/null
+wait_for $two /status
+if [ "$(on $two cat /status)" = 0 ]; then ok "and finds every page as it wrote it"; else
+	not_ok "and finds every page as it wrote it [$(on $two cat /status /out)]"; fi
 
 on $two rm -f /out /status
 check "a guest is launched that must not be sent" launch $one 32M 'NODBG|NOKS|NOSEND|SEV'

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# An encrypted Linux guest with four CPUs goes over before its memory does: at once, when it would not converge, with a connection that
+# breaks and is mended. It compares its memory page by page, its disk block by block, and its messages have no gap; neither host's memory
+# holds its canary.
+# shellcheck source=tests/emulated/driver.sh
+. "$(dirname "$0")/driver.sh"
+build=$(cd "$programs/../.." && pwd)
+# shellcheck source=demo/hosts.sh
+. "$top/demo/hosts.sh"
+cd "$top" || exit 1
+
+one=pol-$$-one two=pol-$$-two
+start $one --cpus 2 --memory 768M --chip-seed postcopy-one --link pol-$$ --link pol-$$-lan
+start $two --cpus 2 --memory 768M --chip-seed postcopy-two --link pol-$$ --link pol-$$-lan
+check "storage is shared" export_storage $one && mount_storage $two $one
+check "sevmirror is on both" equip $one $two || exit 1
+check "the guests' network" lan $one && check "on both" lan $two || exit 1
+check "an initial RAM disk" scripts/guest-initrd $one "$programs/../../demo/demo-guest" "$tmp/initrd" virtio_mmio virtio_blk virtio_net || exit 1
+"$sev_host" copy "$tmp/initrd" $one:/initrd
+for program in disk outside; do
+	for host in $one $two; do "$sev_host" copy "$build/demo/demo-$program" "$host:/bin/demo-$program"; done
+done
+on $one demo-outside >"$tmp/outside" 2>&1 &
+peer=$(address_on br0 $one)
+
+on $one demo-disk make /shared/disk
+launch_guest 1 $one /initrd "memory=12 threads=4 disk talk=${peer%.*}.200,$peer" --memory 96M --cpus 4 --net tap=tap0 --disk /shared/disk
+check "the guest works" until_true 120 ticked 1 4 || {
+	cat "$tmp/console-1" "$tmp/said-1"
+	exit 1
+}
+
+# arrived WHAT N: the guest's Nth process runs it, and it finds all that it had
+arrived() {
+	check "$1: it goes on" until_true 120 ticked "$2" $(($(last_tick $(($2 - 1))) + 1))
+	check "$1: every page is what it was" until_true 180 swept "$2" $(($(number_after "$2" "all verified") + 2))
+}
+
+# hop WHAT N FROM TO OPTIONS...
+hop() {
+	local what=$1 n=$2 from=$3 to=$4
+	shift 4
+	await_guest "$n" "$to"
+	if move_guest "$from" "$to" --json "$@" >"$tmp/moved" 2>&1; then ok "$what"; else
+		not_ok "$what [$(cat "$tmp/moved" "$tmp/said-$n")]"
+		exit 1
+	fi
+	echo "# $(tr -d '{}\n' <"$tmp/moved")"
+	check "$what: with pages behind it" grep -q '"faults": [1-9]' "$tmp/moved"
+	arrived "$what" "$n"
+}
+
+hop "post-copy at once" 2 $one $two --postcopy always
+
+# Written faster than the link takes it.
+await_guest refused $one
+fails "pre-copy alone does not converge" move_guest $two $one --bandwidth 5M --max-downtime 100 --max-rounds 2
+fails "the target ends" wait "${process[refused]}"
+hop "post-copy when it would not converge" 3 $two $one --bandwidth 5M --max-downtime 100 --max-rounds 2 --postcopy auto
+
+# The connection breaks while pages are missing.
+await_guest 4 $two
+move_guest $one $two --postcopy always --bandwidth 5M >"$tmp/moved" 2>&1 &
+mover=$!
+check "it goes over" until_true 120 grep -q 'memory follows' "$tmp/said-4"
+# shellcheck disable=SC2016 # for the host's shell
+on $one sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline || kill -INT $p; done'
+wait $mover
+check "the connection breaks: 10" [ $? -eq 10 ]
+check "the target says so" until_true 60 grep -q 'connection broke' "$tmp/said-4"
+check "the target answers while CPUs wait" on $two sevmirror status guest
+says "the source does not run it again" "runs at the other host" on $one sevmirror resume guest
+for h in $one $two; do
+	"$sev_host" dump-memory $h "$tmp/ram" >/dev/null 2>&1
+	"$build/demo/demo-search" "$tmp/ram" >"$tmp/found"
+	check "the private canary is nowhere in the memory of $h" [ $? -le 1 ]
+	rm -f "$tmp/ram"
+done
+check "recovery" "$sev_host" exec $one --timeout 400 -- sevmirror migrate guest --recover
+arrived "recovery" 4
+
+type_to 4 q
+wait "${process[4]}"
+check "it has ended by itself" [ $? -eq 0 ]
+guest_log 1 4 >"$tmp/log"
+check "no page, block or message was lost" grep -aq '^demo: end, .* 0 errors' "$tmp/log" || grep -a 'demo: \(ERROR\|end\)' "$tmp/log" | head
+check "its log has no gap" no_gap <"$tmp/log"
+check "its connection was one" until_true 60 grep -q "connection 1 has ended after messages 1 to [1-9][0-9]*, without a gap" "$tmp/outside"
+check "all blocks of the disk are whole" on $two demo-disk check /shared/disk
+finished
