@@ -264,7 +264,7 @@ interrupt_target() {
 
 # still POINT: nothing goes through any more, and nobody hangs up
 still() {
-	local timeout=8
+	local timeout=15
 	begin "$1" || return
 	arrived
 	if is_here; then
