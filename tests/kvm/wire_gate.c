@@ -34,10 +34,10 @@ struct point {
 
 /* One direction of a connection. */
 struct flow {
+	uint64_t plain; /* bytes to forward before the next header (control) or frame (data) */
 	int from, to;
 	char way;
 	bool control;
-	uint64_t plain; /* bytes to forward before the next header (control) or frame (data) */
 	bool open;
 };
 
@@ -137,9 +137,9 @@ static int take_connection(int listen_fd, const char *target, struct flow *pair,
 		return server;
 	}
 	pair[0] = (struct flow){
-		client, server, '>', control, control ? 0 : sizeof(struct wire_stream_hello), true
+		control ? 0 : sizeof(struct wire_stream_hello), client, server, '>', control, true
 	};
-	pair[1] = (struct flow){ server, client, '<', control, control ? 0 : UINT64_MAX, true };
+	pair[1] = (struct flow){ control ? 0 : UINT64_MAX, server, client, '<', control, true };
 	return 0;
 }
 
@@ -169,14 +169,15 @@ static bool parse_point(const char *text)
 	const char *colon = strchr(text, ':');
 	size_t len = colon ? (size_t)(colon - text) - 1 : strlen(text) - 1;
 
-	point = (struct point){ .way = text[0], .nth = colon ? (unsigned int)atoi(colon + 1) : 1 };
+	point = (struct point){ .way = text[0],
+				.nth = colon ? (unsigned int)strtoul(colon + 1, NULL, 10) : 1 };
 	if (strcmp(text, "connect") == 0 || strcmp(text, "frame") == 0)
 		return true;
-	for (uint16_t type = 1; type < WIRE_TYPES; type++) {
-		const char *name = wire_type_name(type);
+	for (unsigned int type = 1; type < WIRE_TYPES; type++) {
+		const char *name = wire_type_name((uint16_t)type);
 
 		if (strlen(name) == len && strncmp(name, text + 1, len) == 0)
-			point.type = type;
+			point.type = (uint16_t)type;
 	}
 	return (text[0] == '>' || text[0] == '<') && point.type && point.nth;
 }
