@@ -4,7 +4,7 @@
 #define CLI_CONFINE_H
 
 #include "cli/cli.h"
-#include "vmm/sandbox/sandbox.h"
+#include "sandbox/sandbox.h"
 
 enum {
 	CONFINE_OPT_USER = 0x400,

@@ -10,7 +10,7 @@
 
 #include "cli/cli.h"
 #include "cli/console.h"
-#include "vmm/service/service.h"
+#include "service/service.h"
 #include "vmm/vm/host_devices.h"
 
 /* Of the option --metrics, which every command that runs a guest has. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What libsevmirror asks of the VMM that embeds it: one table of callbacks, so that the library never sees a VMM's own types. The
- * reference VMM fills it in vmm/service/migrate_host.c; a test embeds the library in a host program of a few hundred lines.
+ * reference VMM fills it in service/migrate_host.c; a test embeds the library in a host program of a few hundred lines.
  *
  * Unless said otherwise a callback returns 0 or a negative errno, is called from the migration's control thread, and may block.
  */

@@ -70,7 +70,8 @@ check "it ticks here again" says_in $one /console '^tick'
 check "and works" says_in $one /console '^load'
 on $one cat /console >>"$tmp/log"
 
-tr -d '\r' <"$tmp/log" >"$tmp/plain"
+# The last line may have been copied while it was written.
+tr -d '\r' <"$tmp/log" | sed '$d' >"$tmp/plain"
 if awk '$1 == "tick" { if (last && $2 != last + 1) bad = 1; last = $2 } END { exit bad || last < 30 }' "$tmp/plain"; then
 	ok "the guest's log has no gap ($(grep -c '^tick' "$tmp/plain") ticks)"
 else not_ok "the guest's log has no gap"; fi

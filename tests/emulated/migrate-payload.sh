@@ -83,11 +83,27 @@ wait_for $two /status
 if [ "$(on $two cat /status)" = 0 ]; then ok "and finds every page as it wrote it"; else
 	not_ok "and finds every page as it wrote it [$(on $two cat /status /out)]"; fi
 
-on $two rm -f /out /status
-check "a guest is launched that must not be sent" launch $one 32M 'NODBG|NOKS|NOSEND|SEV'
-check "the other host waits" await $two
-says "policy NOSEND is enforced by the firmware" POLICY_FAILURE move $one $two
-wait_for $two /status
-if [ "$(on $two cat /status)" = 1 ]; then ok "the target keeps nothing"; else not_ok "the target keeps nothing"; fi
-if on $one sevmirror status guest | grep -q running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
+# refused WHAT POLICY ERROR OPTIONS...: the firmware of $one does not send a guest of this policy to $two, and the guest goes on
+refused() {
+	local what=$1 policy=$2 error=$3
+	shift 3
+	on $two rm -f /out /status
+	check "$what: a guest is launched" launch $one 32M "$policy"
+	check "$what: the other host waits" await $two
+	says "$what" "$error" "$sev_host" exec $one --timeout 240 -- sevmirror migrate guest --to "$two:4000" --psk-file /psk --timeout 60 "$@"
+	wait_for $two /status
+	if [ "$(on $two cat /status)" = 1 ]; then ok "$what: the target keeps nothing"; else not_ok "$what: the target keeps nothing"; fi
+	if on $one sevmirror status guest | grep -q running; then ok "$what: the guest runs on"; else not_ok "$what: the guest runs on"; fi
+	on $one sevmirror stop guest >/dev/null
+	check "$what: it ends" gone $one
+}
+
+# gone HOST: no guest is left there
+gone() { on "$1" sh -c 'n=600; while sevmirror status guest >/dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'; }
+
+# Somebody else's root: the ARK's key is another one by a bit.
+on $one sh -c 'cp /vendor.cert /other.cert && size=$(wc -c </other.cert) && printf "\001" | dd of=/other.cert bs=1 seek=$((size / 2 + 100)) conv=notrunc 2>/dev/null'
+refused "policy NOSEND" 'NODBG|NOKS|NOSEND|SEV' POLICY_FAILURE
+refused "policy DOMAIN and another owner's platform" 'NODBG|NOKS|DOMAIN|SEV' POLICY_FAILURE
+refused "an unknown root" 'NODBG|NOKS|SEV' INVALID_CERTIFICATE --vendor-chain /other.cert
 finished

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "launch/image.h"
-#include "vmm/service/migrate_compat.h"
-#include "vmm/service/migrate_config.h"
+#include "service/migrate_compat.h"
+#include "service/migrate_config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vmm/sandbox/sandbox.h"
+#include "sandbox/sandbox.h"
 
 #define OUT_BYTES (64U << 10)
 #define OUT_ROOM  64 /* more than the 16 bytes that a driver writes after one 'transmitter empty' */

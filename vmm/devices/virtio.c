@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "vmm/devices/virtio_private.h"
-#include "vmm/sandbox/sandbox.h"
+#include "sandbox/sandbox.h"
 
 void virtio_kick(struct virtio *v)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What of the host takes privileges to open: a process that gives its privileges up (vmm/sandbox) opens it before. Without a struct of
+ * What of the host takes privileges to open: a process that gives its privileges up (sandbox) opens it before. Without a struct of
  * these, and for a descriptor of -1, a VM opens what it needs by itself, as the user that the process has then.
  */
 #ifndef VMM_VM_HOST_DEVICES_H

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "vmm/sandbox/sandbox.h"
+#include "sandbox/sandbox.h"
 #include "vmm/vm/vm_private.h"
 
 #define PERIOD_NS 50000000L

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vmm/sandbox/sandbox.h"
+#include "sandbox/sandbox.h"
 #include "vmm/vm/cpuid.h"
 #include "vmm/vm/vm_private.h"
 

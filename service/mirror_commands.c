@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "lib/mirror/link.h"
-#include "vmm/service/service_private.h"
+#include "service/service_private.h"
 #include "vmm/vm/memory.h"
 
 /* How long a migration waits for the other process. Generous: it answers at once unless somebody has stopped it. */

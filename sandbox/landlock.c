@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "vmm/sandbox/sandbox_private.h"
+#include "sandbox/sandbox_private.h"
 
 #define FS_EXECUTE     (1ULL << 0)
 #define FS_WRITE_FILE  (1ULL << 1)

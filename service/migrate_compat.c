@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/service/migrate_compat.h"
+#include "service/migrate_compat.h"
 
 #include <asm/kvm_para.h>
 #include <errno.h>

@@ -6,8 +6,8 @@
  *
  * Functions return 0 or a negative errno with the sentence in why, and are for the process's main thread.
  */
-#ifndef VMM_SERVICE_SERVICE_H
-#define VMM_SERVICE_SERVICE_H
+#ifndef SERVICE_SERVICE_H
+#define SERVICE_SERVICE_H
 
 #include <sevmirror/migrate.h>
 

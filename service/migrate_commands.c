@@ -2,7 +2,7 @@
 /* Migration on the control socket: start it, cancel it, look at it. */
 #include <errno.h>
 
-#include "vmm/service/service_private.h"
+#include "service/service_private.h"
 
 #define NS_PER_MS 1e6
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/service/migrate_config.h"
+#include "service/migrate_config.h"
 
 #include <errno.h>
 #include <string.h>

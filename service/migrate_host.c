@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "lib/mirror/region.h"
-#include "vmm/sandbox/sandbox.h"
-#include "vmm/service/migrate_compat.h"
-#include "vmm/service/service_private.h"
+#include "sandbox/sandbox.h"
+#include "service/migrate_compat.h"
+#include "service/service_private.h"
 #include "vmm/vm/dirty_log.h"
 #include "vmm/vm/memory.h"
 #include "vmm/vm/vm_state.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef VMM_SANDBOX_SANDBOX_PRIVATE_H
-#define VMM_SANDBOX_SANDBOX_PRIVATE_H
+#ifndef SANDBOX_SANDBOX_PRIVATE_H
+#define SANDBOX_SANDBOX_PRIVATE_H
 
-#include "vmm/sandbox/sandbox.h"
+#include "sandbox/sandbox.h"
 
 /* descriptors.c */
 int descriptors_close(int argc, char *const *argv, struct why *why);

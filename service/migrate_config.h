@@ -3,8 +3,8 @@
  * A machine's configuration as bytes, for the host that is to build the same one. What comes in is a stranger's: every length and number is
  * checked here.
  */
-#ifndef VMM_SERVICE_MIGRATE_CONFIG_H
-#define VMM_SERVICE_MIGRATE_CONFIG_H
+#ifndef SERVICE_MIGRATE_CONFIG_H
+#define SERVICE_MIGRATE_CONFIG_H
 
 #include <limits.h>
 #include <stddef.h>

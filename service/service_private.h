@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef VMM_SERVICE_SERVICE_PRIVATE_H
-#define VMM_SERVICE_SERVICE_PRIVATE_H
+#ifndef SERVICE_SERVICE_PRIVATE_H
+#define SERVICE_SERVICE_PRIVATE_H
 
 #include <pthread.h>
 
@@ -8,8 +8,8 @@
 
 #include "control/control.h"
 #include "control/http.h"
-#include "vmm/service/migrate_config.h"
-#include "vmm/service/service.h"
+#include "service/migrate_config.h"
+#include "service/service.h"
 
 /* Where a migration's options may come from beside the caller; all of it is the service's. */
 struct migrate_job {

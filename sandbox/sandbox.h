@@ -4,8 +4,8 @@
  * little: sandbox_begin() first of all in a process, sandbox_enter() once everything that needs privileges is open and while there is
  * one thread, sandbox_thread() at the beginning of every thread with one narrow task. docs/operations.md says what is allowed.
  */
-#ifndef VMM_SANDBOX_SANDBOX_H
-#define VMM_SANDBOX_SANDBOX_H
+#ifndef SANDBOX_SANDBOX_H
+#define SANDBOX_SANDBOX_H
 
 #include <stdbool.h>
 

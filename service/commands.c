@@ -7,7 +7,7 @@
 #include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "payloads/sdk/payload.h"
-#include "vmm/service/service_private.h"
+#include "service/service_private.h"
 #include "launch/layout.h"
 #include "vmm/vm/memory.h"
 

@@ -3,8 +3,8 @@
  * Which system calls a VMM makes, by who makes them; seccomp.c makes filters of it. A call that is in no list fails with ENOSYS, as on an
  * older kernel, so that a C library that tries something new falls back to what it did before. Those of lethal[] kill the process.
  */
-#ifndef VMM_SANDBOX_SYSCALLS_H
-#define VMM_SANDBOX_SYSCALLS_H
+#ifndef SANDBOX_SYSCALLS_H
+#define SANDBOX_SYSCALLS_H
 
 #include <linux/fs.h>
 #include <linux/if_tun.h>

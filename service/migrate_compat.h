@@ -3,8 +3,8 @@
  * What a guest has seen of its CPUs: CPUID and the TSC's frequency. A host that takes the guest over gives its vCPUs the same CPUID, and
  * refuses, by name, what it cannot.
  */
-#ifndef VMM_SERVICE_MIGRATE_COMPAT_H
-#define VMM_SERVICE_MIGRATE_COMPAT_H
+#ifndef SERVICE_MIGRATE_COMPAT_H
+#define SERVICE_MIGRATE_COMPAT_H
 
 #include <stddef.h>
 #include <stdint.h>

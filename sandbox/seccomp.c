@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "lib/util/file.h"
-#include "vmm/sandbox/sandbox_private.h"
-#include "vmm/sandbox/syscalls.h"
+#include "sandbox/sandbox_private.h"
+#include "sandbox/syscalls.h"
 
 #define N(array) (sizeof(array) / sizeof(*(array)))
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/service/service.h"
+#include "service/service.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "vmm/service/service_private.h"
+#include "service/service_private.h"
 
 static const char *const events[] = {
 	"state",

@@ -9,7 +9,7 @@
 #include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
-#include "vmm/service/service_private.h"
+#include "service/service_private.h"
 #include "vmm/vm/host_devices.h"
 
 #define NS_PER_MS	 1000000ULL

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/sandbox/sandbox.h"
+#include "sandbox/sandbox.h"
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include "vmm/sandbox/sandbox_private.h"
+#include "sandbox/sandbox_private.h"
 
 int sandbox_begin(int argc, char *const *argv, struct why *why)
 {

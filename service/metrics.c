@@ -13,8 +13,8 @@
 #include "lib/migrate/address.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
-#include "vmm/sandbox/sandbox.h"
-#include "vmm/service/service_private.h"
+#include "sandbox/sandbox.h"
+#include "service/service_private.h"
 #include "vmm/vm/memory.h"
 
 #define NS_PER_S 1e9
