@@ -87,7 +87,7 @@ launch_guest() {
 # await_guest N HOST OPTIONS...: until the host waits for the guest. The tap is named, so that it is opened before privileges are given up.
 await_guest() {
 	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 --psk-file /psk --vendor-chain /vendor.cert --tap tap0 --timeout 60 "${@:3}"
-	until_true 180 grep -q waiting "$tmp/said-$1"
+	until_true 180 grep -qs waiting "$tmp/said-$1"
 }
 
 # move_guest FROM TO OPTIONS...

@@ -63,22 +63,6 @@ build_tools() {
 	die "the C compiler failed on emulator/host"
 }
 
-# The release of Debian that this machine runs; its packages go into the host.
-release() {
-	local VERSION_CODENAME=
-	# shellcheck source=/dev/null
-	. /etc/os-release
-	echo "${VERSION_CODENAME:-bookworm}"
-}
-
-# uri_of SUITE DEFAULT: where this machine gets a suite from
-uri_of() {
-	local uri
-	uri=$(apt-get indextargets --format "\$(SUITE) \$(CODENAME) \$(REPO_URI)" 'Created-By: Packages' 2>/dev/null |
-		awk -v s="$1" '$1 == s || $2 == s { print $NF; exit }')
-	echo "${uri:-$2}"
-}
-
 apt_private() {
 	local tool=$1 d=$cache/apt
 	shift
@@ -87,18 +71,19 @@ apt_private() {
 }
 
 # apt_update: a private list of what Debian has, so that neither root nor the machine's own sources are needed.
-# Packages come from this machine's release; the 6.1 kernel is Debian 12's.
+# Packages come from this machine's release; the 6.1 kernel is Debian 12's. Security updates are taken where this machine takes them.
 apt_update() {
 	local d=$cache/apt key=/usr/share/keyrings/debian-archive-keyring.gpg main security r suites
 	mkdir -p "$d/lists/partial" "$d/cache/archives/partial"
-	r=$(release)
-	main=$(uri_of "$r" http://deb.debian.org/debian)
-	security=$(uri_of "$r-security" http://deb.debian.org/debian-security)
+	r=$(debian_release)
+	main=$(debian_archive)
+	security=$(debian_archive -security)
+	[ -n "$main" ] || die "apt on this machine has no source for Debian's $r: see sources.list(5)"
 	suites=$r
 	[ "$r" = bookworm ] || suites="$r bookworm"
 	for r in $suites; do
 		echo "deb [arch=amd64 signed-by=$key] $main $r main"
-		echo "deb [arch=amd64 signed-by=$key] $security $r-security main"
+		[ -z "$security" ] || echo "deb [arch=amd64 signed-by=$key] $security $r-security main"
 	done >"$d/sources.list"
 	note "asking Debian for its packages"
 	apt_private apt-get update >"$d/log" 2>&1 || { tail -n 5 "$d/log" >&2; die "apt-get update failed"; }
@@ -122,7 +107,7 @@ resolve_kernel() {
 	local version=$1 pattern name r=12
 	[ -e "$cache/kernel-$version" ] && return 0
 	[ -e "$cache/apt/sources.list" ] || apt_update
-	[ "$(release)" = trixie ] && r=13
+	[ "$(debian_release)" = trixie ] && r=13
 	case $version in
 	6.12) pattern="linux-image-6\\.12\\.[0-9]+\\+deb$r-amd64" ;;
 	6.1) pattern="linux-image-6\\.1\\.0-[0-9]+-amd64" ;;

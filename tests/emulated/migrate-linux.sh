@@ -16,7 +16,7 @@ for h in $one $two; do
 	"$sev_host" copy "$tmp/psk" "$h:/psk" || exit 1
 done
 mkdir "$tmp/root"
-cp "$(command -v busybox)" "$tmp/root/busybox" && cp "$here/migrate-guest-init" "$tmp/root/init" || exit 1
+"$sev_host" copy "$one:/usr/bin/busybox" "$tmp/root/busybox" && cp "$here/migrate-guest-init" "$tmp/root/init" || exit 1
 (cd "$tmp/root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) | gzip -n >"$tmp/initrd"
 "$sev_host" copy "$tmp/initrd" "$one:/initrd" || exit 1
 word=$(head -c 600 /dev/urandom | LC_ALL=C tr -dc a-z | head -c 24)

@@ -12,7 +12,7 @@ start $host --cpus 2 --memory 1G --chip-seed mirror
 "$sev_host" copy "$sevmirror" "$host:/usr/bin/sevmirror" || exit 1
 "$sev_host" copy "$build/payloads/payload-memscan" "$host:/memscan" || exit 1
 mkdir "$tmp/root" "$tmp/owner"
-cp "$(command -v busybox)" "$tmp/root/busybox" && cp "$here/mirror-guest-init" "$tmp/root/init" &&
+"$sev_host" copy "$host:/usr/bin/busybox" "$tmp/root/busybox" && cp "$here/mirror-guest-init" "$tmp/root/init" &&
 	cp "$programs/mirror-guest" "$tmp/root/mirror-guest" || exit 1
 (cd "$tmp/root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) | gzip -n >"$tmp/initrd"
 "$sev_host" copy "$tmp/initrd" "$host:/initrd" && "$sev_host" copy "$host:/boot/vmlinuz" "$tmp/vmlinuz" || exit 1
