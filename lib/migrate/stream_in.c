@@ -113,14 +113,16 @@ static int finish_batch(struct stream *s, struct stream *blame)
 	struct sevmirror_migration *m = s->all->m;
 	const struct helper_batch *batch =
 		rings_page(m->rings, record_batch_page(s->window, s->tail));
+	const struct batch *mine = &s->batch[s->tail % RECORD_DEPTH];
 	struct helper_completion completion;
 	int err = rings_wait(m->rings, s->number, &completion, HELPER_PATIENCE_NS);
 
 	if (err)
 		return fail(blame, err, "waiting for the helper");
+	s->tail++; /* it is answered, well or not: nobody must wait for it again */
 	if (completion.op != HELPER_OP_OPEN)
 		return fail(blame, -EIO, "the helper answered another question");
-	return judge_batch(blame, batch, &s->batch[s->tail++ % RECORD_DEPTH]);
+	return judge_batch(blame, batch, mine);
 }
 
 /* In one's turn. Goes on after a refused record, whose error it returns: what the helper has opened must not be forgotten. */

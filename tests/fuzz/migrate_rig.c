@@ -19,6 +19,7 @@ struct rings {
 		struct helper_request request[RECORD_DEPTH];
 		unsigned int head, tail;
 		size_t answered;
+		bool dead; /* from then on it answers nothing, as lib/mirror/ring.c has it */
 	} ring[RIG_STREAMS];
 	const struct rig *rig;
 };
@@ -164,6 +165,11 @@ static uint32_t open_record(const struct helper_request *request, const struct h
 	return HELPER_OK;
 }
 
+unsigned int rings_pending(const struct rings *rings, unsigned int ring)
+{
+	return rings->ring[ring].head - rings->ring[ring].tail;
+}
+
 int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion *completion,
 	       uint64_t timeout)
 {
@@ -172,10 +178,11 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	struct helper_batch *batch = (struct helper_batch *)window[request->page];
 	uint8_t answer = next_answer(ring);
 
-	rig_need(rings->ring[ring].head != rings->ring[ring].tail, "a wait for nothing");
+	rig_need(rings_pending(rings, ring) > 0, "a wait for nothing");
+	rings->ring[ring].dead |= answer == 1;
+	if (rings->ring[ring].dead)
+		return -EPROTO;
 	rings->ring[ring].tail++;
-	if (answer == 1)
-		return -EPROTO; /* the helper is dead */
 	memset(completion, 0, sizeof(*completion));
 	completion->op = answer == 2 ? HELPER_OP_HELLO : request->op;
 	completion->status = answer == 3 ? HELPER_BAD_STATE : HELPER_OK;
