@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sevmirror/migrate.h>
+
 #include "cli/cli.h"
 #include "cli/version.h"
 
@@ -61,6 +63,7 @@ int main(int argc, char **argv)
 
 	if (argc > 0)
 		argv[0] = name;
+	(void)sevmirror_wipe_openssl_memory(); /* nothing has used OpenSSL yet */
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
 		puts("sevmirror " SEVMIRROR_VERSION);
 		return cli_finish(CLI_OK);

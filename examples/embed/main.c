@@ -111,6 +111,8 @@ int main(int argc, char **argv)
 	struct vm *vm;
 	int code;
 
+	if (sevmirror_wipe_openssl_memory())
+		return fail("OpenSSL was used before");
 	if (!target && (argc != 3 || strcmp(argv[1], "source") != 0)) {
 		fprintf(stderr, "usage: embed target | embed source HOST:PORT\n");
 		return 2;

@@ -85,6 +85,13 @@ enum sevmirror_outcome {
 		5, /* post-copy: the guest was started at the target and its memory will never be whole there; the target has asked it to pause */
 };
 
+/*
+ * From now on OpenSSL's memory is wiped when it is freed, in this process. Without it TLS's exporter secret, and with it the keys of the data
+ * streams, stays in the heap after a migration: OpenSSL wipes most of its secrets, and not this one. For the first line of main(), before
+ * anything uses OpenSSL; -EBUSY when it is too late.
+ */
+int sevmirror_wipe_openssl_memory(void);
+
 /* 0, -ENOMEM, or -EINVAL for options that make no sense (the reason in why, max bytes, terminated). */
 int sevmirror_source_create(struct sevmirror_migration **migration,
 			    const struct sevmirror_host_ops *ops, void *opaque,

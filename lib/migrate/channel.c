@@ -19,6 +19,7 @@
 #include <openssl/ssl.h>
 
 #include "lib/migrate/tls.h"
+#include "lib/util/stack.h"
 
 struct channel {
 	int fd;
@@ -346,6 +347,7 @@ void channel_close(struct channel *channel)
 		close(channel->cancel_fd);
 	pthread_mutex_destroy(&channel->lock);
 	free(channel);
+	util_stack_wipe();
 }
 
 /* The bare socket's stand-in for an exporter: the same bytes at both ends, known to everyone. */
@@ -384,5 +386,6 @@ int channel_export_key(struct channel *channel, const char *label, const uint8_t
 	ok = SSL_export_keying_material(channel->ssl, out, len, label, strlen(label), context,
 					context_len, 1);
 	pthread_mutex_unlock(&channel->lock);
+	util_stack_wipe(); /* the label's secret, from which all keys of the label follow */
 	return ok == 1 ? 0 : -EIO;
 }

@@ -14,6 +14,7 @@
 #include "lib/migrate/session.h"
 #include "lib/migrate/source.h"
 #include "lib/migrate/target.h"
+#include "lib/util/stack.h"
 
 #define DEFAULT_STREAMS	     2
 #define DEFAULT_MAX_DOWNTIME (300 * NS_PER_MS)
@@ -127,6 +128,7 @@ static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirro
 	snprintf(summary->error, sizeof(summary->error), "%s",
 		 outcome == SEVMIRROR_MIGRATED ? "" : m->why);
 	session_drop_control(m);
+	util_stack_wipe();
 	m->summary = NULL;
 	m->ended = outcome;
 	return outcome;

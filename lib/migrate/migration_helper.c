@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "helper/layout.h"
 #include "lib/migrate/helper_place.h"
 #include "lib/migrate/record.h"
 #include "lib/mirror/calls.h"
+#include "lib/mirror/mirror.h"
 #include "lib/mirror/region.h"
 #include "lib/mirror/rings.h"
 
@@ -102,12 +104,29 @@ uint64_t migration_helper_exits(const struct sevmirror_migration *m)
 	return m->rings ? mirror_exits(rings_mirror(m->rings)) : 0;
 }
 
+/*
+ * A helper that is dead, or does not answer, has not wiped its keys. Without SEV the host can: the key page, and what the helper makes anew at
+ * its start. With SEV nobody but the helper can read them, and the next session begins by wiping.
+ */
+static void wipe_for_helper(struct sevmirror_migration *m)
+{
+	uint8_t *region = mirror_hva(rings_mirror(m->rings), m->vm.helper_gpa, m->helper_bytes);
+
+	for (unsigned int i = 0; i < rings_count(m->rings); i++)
+		mirror_vcpu_stop(rings_mirror(m->rings), i);
+	if (!region)
+		return;
+	explicit_bzero(region + HELPER_CORE_KEYS * SEVMIRROR_PAGE_BYTES, SEVMIRROR_PAGE_BYTES);
+	explicit_bzero(region + m->core_bytes, m->helper_bytes - m->core_bytes);
+}
+
 void migration_helper_stop(struct sevmirror_migration *m)
 {
 	if (!m->rings)
 		return;
-	/* After a failure batches may be pending and this fails; the next session begins by wiping anyway. */
-	(void)rings_session_wipe(m->rings);
+	/* After a failure batches may be pending and this fails. */
+	if (rings_session_wipe(m->rings) && !m->vm.sev)
+		wipe_for_helper(m);
 	rings_destroy(m->rings);
 	m->rings = NULL;
 }

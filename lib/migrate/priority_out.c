@@ -9,6 +9,7 @@
 #include "lib/migrate/clock.h"
 #include "lib/migrate/stream_out_private.h"
 #include "lib/mirror/rings.h"
+#include "lib/util/stack.h"
 
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
 
@@ -143,5 +144,6 @@ void *priority_out_serve(void *arg)
 	all->priority.busy = false;
 	stream_out_rests(all);
 	pthread_mutex_unlock(&all->lock);
+	util_stack_wipe();
 	return NULL;
 }

@@ -31,6 +31,7 @@ static int make_mac(const struct sevmirror_migration *m, bool by_source, struct 
 {
 	uint8_t text[1 + offsetof(struct wire_recover, mac) + BINDING_BYTES];
 	const size_t fixed = 1 + offsetof(struct wire_recover, mac);
+	int err = 0;
 
 	text[0] = by_source ? 'S' : 'T';
 	memcpy(text + 1, message, offsetof(struct wire_recover, mac));
@@ -38,8 +39,9 @@ static int make_mac(const struct sevmirror_migration *m, bool by_source, struct 
 			       sizeof(message->nonce), text + fixed, BINDING_BYTES) ||
 	    !HMAC(EVP_sha256(), m->recovery_key, sizeof(m->recovery_key), text, sizeof(text), mac,
 		  NULL))
-		return -EIO;
-	return 0;
+		err = -EIO;
+	OPENSSL_cleanse(text, sizeof(text));
+	return err;
 }
 
 int recover_make(const struct sevmirror_migration *m, struct channel *channel,

@@ -113,11 +113,13 @@ int handshake_target(struct sevmirror_migration *m);
  * Move the helper's core (trust.c): by the firmware's SEND_* and RECEIVE_* under SEV, which check the target's chain and the guest's
  * policy; as it is without. The source's helper must be at rest and have made its session. On the target RECEIVE_FINISH is done on
  * return. A failed send leaves the guest's context in SUPDATE: trust_cancel(). trust_finish(): after the target has said that it runs;
- * its failure is a warning in the summary.
+ * its failure is a warning in the summary. trust_forget(): without SEV the host can wipe a session from the key page that no helper will; the
+ * helper must not run.
  */
 int trust_send(struct sevmirror_migration *m, uint64_t core_bytes, const struct peer_certs *certs);
 int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes);
 void trust_cancel(struct sevmirror_migration *m);
 void trust_finish(struct sevmirror_migration *m);
+void trust_forget(struct sevmirror_migration *m);
 
 #endif

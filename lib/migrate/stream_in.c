@@ -18,6 +18,7 @@
 #include "lib/migrate/record.h"
 #include "lib/migrate/turn.h"
 #include "lib/mirror/rings.h"
+#include "lib/util/stack.h"
 
 #define HELLO_PATIENCE_MS 3000
 #define STRANGERS_MAX	  64
@@ -404,6 +405,7 @@ static void *serve(void *arg)
 	announce(s, err);
 	if (!atomic_load(&s->all->cancelled))
 		session_interrupt(s->all->m);
+	util_stack_wipe();
 	return NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "lib/migrate/clock.h"
 #include "lib/migrate/frame.h"
 #include "lib/mirror/rings.h"
+#include "lib/util/stack.h"
 #include <sevmirror/pagemap.h>
 
 #define PACE_WINDOW (NS_PER_S / 10)
@@ -322,6 +323,7 @@ static void *serve(void *arg)
 		stream_out_rests(all);
 	}
 	pthread_mutex_unlock(&all->lock);
+	util_stack_wipe();
 	return NULL;
 }
 

@@ -96,10 +96,13 @@ static int establish(struct target *t)
 		return err;
 	target_report(t, "setup");
 	err = migration_helper_plan(m);
-	if (!err)
-		err = trust_receive(m, m->core_bytes);
+	if (err)
+		return err;
+	err = trust_receive(m, m->core_bytes);
 	if (!err)
 		err = migration_helper_start(m);
+	if (err)
+		trust_forget(m);
 	if (!err)
 		err = migration_helper_check_session(m);
 	if (!err) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "helper/layout.h"
 #include "lib/migrate/control.h"
 #include "lib/migrate/session.h"
 #include "lib/sev/guest.h"
@@ -232,4 +233,10 @@ void trust_finish(struct sevmirror_migration *m)
 		m->summary->warning, sizeof(m->summary->warning),
 		"the guest has left, but this host's secure processor did not finish sending it: %.300s",
 		error.message);
+}
+
+void trust_forget(struct sevmirror_migration *m)
+{
+	if (!m->vm.sev)
+		explicit_bzero(core_page(m, HELPER_CORE_KEYS), SEVMIRROR_PAGE_BYTES);
 }

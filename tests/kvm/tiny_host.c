@@ -233,6 +233,11 @@ uint64_t tiny_host_work_gpa(struct tiny_host *h)
 	return WORK_GPA;
 }
 
+uint64_t tiny_host_region_gpa(struct tiny_host *h)
+{
+	return h->plan.gpa;
+}
+
 bool tiny_host_finish(struct tiny_host *h)
 {
 	struct payload_shared *shared = tiny_host_shared(h);

@@ -82,6 +82,8 @@ static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 	if (target.plan->device && !target.device_made && strcmp(progress->phase, "postcopy") == 0)
 		target.device_made = !pthread_create(&target.device, NULL, device_main, NULL);
 	trial_spoil(opaque, &target.sabotage, progress->phase, progress->round);
+	if (target.plan->inspect)
+		target.plan->inspect(opaque, progress->phase);
 }
 
 static void leave(int verdict_fd, const struct trial_verdict *v)
@@ -137,6 +139,8 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 	/* After LOST vCPUs and the device may wait for pages that never come: this lets them go. */
 	sevmirror_migration_destroy(target.migration);
 	device_end();
+	if (plan->inspect)
+		plan->inspect(host, "ended");
 	if (v.outcome == SEVMIRROR_MIGRATED) {
 		usleep(GUEST_RUN);
 		v.guest_good = tiny_host_running(host) && tiny_host_finish(host);

@@ -30,6 +30,8 @@ struct trial_plan {
 	bool cancel_when_broken; /* give up when the phase is "broken" */
 	bool no_userfaultfd; /* as on a host that does not give it */
 	bool device; /* in post-copy, touch guest memory from outside, as devices do */
+	/* Called there with each report of progress, and at the end with "ended", when the migration is destroyed. */
+	void (*inspect)(struct tiny_host *host, const char *phase);
 };
 
 /* How the child ended. */
