@@ -5,13 +5,26 @@
 
 #include "control/runtime.h"
 
+#define NO_SANDBOX                                                                              \
+	{                                                                                       \
+		"no-sandbox", CONFINE_OPT_OFF, NULL, NULL,                                      \
+			"keep all privileges and filter no system calls: to find out what the " \
+			"sandbox is in the way of"                                              \
+	}
+
 const struct cli_option confine_options[] = {
 	{ "user", CONFINE_OPT_USER, "USER", NULL,
 	  "become this user (a name or a number) once what needs root is open; disks, and what the "
 	  "guest boots from, are opened as that user" },
-	{ "no-sandbox", CONFINE_OPT_OFF, NULL, NULL,
-	  "keep all privileges and filter no system calls: to find out what the sandbox is in the way "
-	  "of" },
+	NO_SANDBOX,
+	{ 0 },
+};
+
+const struct cli_option confine_mirror_options[] = {
+	{ "user", CONFINE_OPT_USER, "USER", NULL,
+	  "become this user (a name or a number) once the VM has handed the mirror out and /dev/kvm "
+	  "is open" },
+	NO_SANDBOX,
 	{ 0 },
 };
 
@@ -36,6 +49,22 @@ int confine_check(const struct confine *confine, struct why *why)
 	return 0;
 }
 
+static int enter(const struct confine *confine, const struct sandbox_config *config,
+		 struct why *why)
+{
+	if (!confine->off)
+		return sandbox_enter(config, why);
+	cli_warning("--no-sandbox: whoever breaks out of the guest has all that you may do");
+	return 0;
+}
+
+int confine_enter_closed(const struct confine *confine, struct why *why)
+{
+	const struct sandbox_config config = { .user = confine->user };
+
+	return enter(confine, &config, why);
+}
+
 int confine_enter(const struct confine *confine, const char *const *writable, bool write_anywhere,
 		  struct why *why)
 {
@@ -46,16 +75,11 @@ int confine_enter(const struct confine *confine, const char *const *writable, bo
 	char runtime[PATH_MAX];
 	unsigned int i, n = 0;
 
-	if (confine->off) {
-		cli_warning(
-			"--no-sandbox: whoever breaks out of the guest has all that you may do");
-		return 0;
-	}
 	for (i = 0; i < sizeof(devices) / sizeof(*devices); i++)
 		config.writable[n++] = devices[i];
 	for (i = 0; writable[i] && n < SANDBOX_PATHS_MAX; i++)
 		config.writable[n++] = writable[i];
 	if (!runtime_dir(runtime, false))
 		config.runtime_dir = runtime;
-	return sandbox_enter(&config, why);
+	return enter(confine, &config, why);
 }

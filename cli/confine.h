@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sandbox of a process that runs a guest, as the command lines of `run` and `receive` have it. */
+/* The sandbox of a process that runs a guest or a mirror, as the command lines of `run`, `receive` and `mirror attach` have it. */
 #ifndef CLI_CONFINE_H
 #define CLI_CONFINE_H
 
@@ -16,8 +16,10 @@ struct confine {
 	bool off;
 };
 
-#define CONFINE_TITLE "What the process of the guest may do:"
+#define CONFINE_TITLE	     "What the process of the guest may do:"
+#define CONFINE_MIRROR_TITLE "What the process of the mirror may do:"
 extern const struct cli_option confine_options[];
+extern const struct cli_option confine_mirror_options[];
 
 /* 0, or -EINVAL: not one of the ids above. arg is borrowed. */
 int confine_take(struct confine *confine, int id, const char *arg);
@@ -31,5 +33,8 @@ int confine_check(const struct confine *confine, struct why *why);
  */
 int confine_enter(const struct confine *confine, const char *const *writable, bool write_anywhere,
 		  struct why *why);
+
+/* As confine_enter(), for a process that has opened all it will ever need: it writes no file and removes none. */
+int confine_enter_closed(const struct confine *confine, struct why *why);
 
 #endif

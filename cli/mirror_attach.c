@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/confine.h"
 #include "cli/mirror.h"
 #include "cli/payload_log.h"
 #include "cli/run_options.h"
@@ -50,12 +52,14 @@ struct attach {
 	const char *name;
 	bool json;
 	uint64_t timeout_ms; /* 0: none */
+	struct confine confine;
 	struct memscan_request memscan;
 
 	bool is_memscan;
 	bool sev;
 	char workload_name[PAYLOAD_NAME_BYTES];
 	int link; /* the VMM's socket */
+	int kvm_fd;
 	int signal_fd;
 	struct workload *workload;
 	uint64_t log_shown;
@@ -74,6 +78,7 @@ static int parse_timeout(struct attach *a, const char *command, const char *text
 /* -1 to go on, or the exit code. */
 static int parse(struct attach *a, int argc, char **argv)
 {
+	struct why why = { "" };
 	int c, code = CLI_OK;
 
 	while (!code && (c = cli_getopt(&mirror_attach, argc, argv)) != -1) {
@@ -83,9 +88,13 @@ static int parse(struct attach *a, int argc, char **argv)
 			code = memscan_add(&a->memscan, argv[0], optarg);
 		else if (c == 't')
 			code = parse_timeout(a, argv[0], optarg);
-		else
+		else if (c == 'j')
 			a->json = true;
+		else
+			(void)confine_take(&a->confine, c, optarg);
 	}
+	if (!code && confine_check(&a->confine, &why))
+		code = cli_usage(argv[0], "%s", why.text);
 	if (!code && argc - optind != 1)
 		code = cli_usage(argv[0], argc == optind ? "which VM? a name is needed" :
 							   "one name at a time");
@@ -148,6 +157,29 @@ static struct memscan_mailbox *mailbox(const struct attach *a)
 	return (void *)((uint8_t *)workload_shared(a->workload) + MEMSCAN_PAGE_BYTES);
 }
 
+/*
+ * From here on nothing is opened any more. What the VM offers is taken in the sandbox: it may be somebody else's by now.
+ */
+static int confine(struct attach *a)
+{
+	struct why why = { "" };
+
+	a->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (a->kvm_fd < 0) {
+		cli_error("/dev/kvm: %s", strerror(errno));
+		return CLI_UNSUPPORTED;
+	}
+	if (!confine_enter_closed(&a->confine, &why))
+		return CLI_OK;
+	cli_error("%s", why.text);
+	return CLI_FAILURE;
+}
+
+static void thread_begins(void *opaque)
+{
+	sandbox_thread(SANDBOX_VCPU, "workload");
+}
+
 static int make(struct attach *a)
 {
 	struct mirror_offer offer;
@@ -158,7 +190,7 @@ static int make(struct attach *a)
 		cli_error("%s offers no mirror: %s", a->name, strerror(-err));
 		return CLI_FAILURE;
 	}
-	err = workload_create(&a->workload, &offer, &why);
+	err = workload_create(&a->workload, &offer, a->kvm_fd, thread_begins, &why);
 	mirror_offer_close(&offer);
 	if (err) {
 		cli_error("a mirror of %s cannot be made: %s: %s", a->name, why, strerror(-err));
@@ -171,6 +203,8 @@ static int make(struct attach *a)
 	err = workload_start(a->workload);
 	if (err)
 		cli_error("the mirror's thread: %s", strerror(-err));
+	/* All that remains is to read what the workload writes, to ask KVM for its dirty log, and to answer the VM. */
+	sandbox_thread(SANDBOX_DEVICE, "sevmirror");
 	return err ? CLI_FAILURE : CLI_OK;
 }
 
@@ -310,19 +344,28 @@ static int report(const struct attach *a, enum outcome outcome)
 
 static int run_attach(int argc, char **argv)
 {
-	struct attach a = { .link = -1, .signal_fd = -1 };
+	struct attach a = { .link = -1, .kvm_fd = -1, .signal_fd = -1 };
+	struct why why = { "" };
 	int code = parse(&a, argc, argv);
 
 	if (code >= 0)
 		return code;
+	if (sandbox_begin(argc, argv, &why)) {
+		cli_error("%s", why.text);
+		return CLI_FAILURE;
+	}
 	code = take_signals(&a);
 	if (!code)
 		code = ask(&a);
+	if (!code)
+		code = confine(&a);
 	if (!code)
 		code = make(&a);
 	if (!code)
 		code = report(&a, run(&a));
 	workload_destroy(a.workload);
+	if (a.kvm_fd >= 0)
+		close(a.kvm_fd);
 	if (a.link >= 0)
 		close(a.link);
 	if (a.signal_fd >= 0)
@@ -348,14 +391,14 @@ static const struct cli_section sections[] = {
 const struct cli_command mirror_attach = {
 	.name = "attach",
 	.summary = "run a guest's workload in a mirror of it, from another process",
-	.synopsis = { "NAME [--range ADDRESS+SIZE]... [--timeout SECONDS] [--json]" },
+	.synopsis = { "NAME [--range ADDRESS+SIZE]... [--timeout SECONDS] [--json] [--user USER]" },
 	.about =
 		"Makes a mirror of the running VM NAME and runs in it the workload that the VM was launched "
 		"with ('sevmirror run --mirror-payload FILE'). The mirror is this process: what it does, and "
 		"how it ends, does not disturb the guest. It ends with the VM, or when the VM moves.\n\n"
 		"With memscan, prints the SHA-256 of ranges of the guest's private memory, computed from "
 		"inside. The guest may be writing meanwhile: 'sevmirror pause NAME' first, if that matters.",
-	.groups = { { NULL, options } },
+	.groups = { { NULL, options }, { CONFINE_MIRROR_TITLE, confine_mirror_options } },
 	.operands = "@vm",
 	.statuses = statuses,
 	.sections = sections,

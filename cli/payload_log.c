@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/payload_log.h"
 
+/* It goes to a terminal, which is not the payload's to command. */
+static int printable(char c)
+{
+	unsigned char u = (unsigned char)c;
+
+	return (u < 0x20 && u != '\n' && u != '\t') || u == 0x7f ? '?' : u;
+}
+
 /* The log is a ring that the payload writes at any time. */
 void payload_log_show(const struct payload_shared *shared, uint64_t *shown, FILE *stream)
 {
@@ -9,7 +17,7 @@ void payload_log_show(const struct payload_shared *shared, uint64_t *shown, FILE
 	if (written - *shown > PAYLOAD_LOG_BYTES)
 		*shown = written - PAYLOAD_LOG_BYTES;
 	for (i = *shown; i < written; i++)
-		putc(shared->log[i % PAYLOAD_LOG_BYTES], stream);
+		putc(printable(shared->log[i % PAYLOAD_LOG_BYTES]), stream);
 	*shown = written;
 	fflush(stream);
 }

@@ -49,10 +49,11 @@ static int map_dirty(struct workload *w, int fd)
 	return 0;
 }
 
-static int make_mirror(struct workload *w, const struct mirror_offer *offer, const char **why)
+static int make_mirror(struct workload *w, const struct mirror_offer *offer, int kvm_fd,
+		       void (*thread_begins)(void *opaque), const char **why)
 {
 	const struct mirror_config config = {
-		.kvm_fd = -1,
+		.kvm_fd = kvm_fd,
 		.primary_fd = offer->primary_fd,
 		.ram = offer->ram,
 		.nram = offer->nram,
@@ -63,6 +64,7 @@ static int make_mirror(struct workload *w, const struct mirror_offer *offer, con
 		.writable_gpa = offer->workload.gpa,
 		.writable_bytes = offer->workload.bytes,
 		.log_dirty = true,
+		.thread_begins = thread_begins,
 	};
 	const struct mirror_entry entry = {
 		.cr3 = w->plan.cr3,
@@ -78,7 +80,8 @@ static int make_mirror(struct workload *w, const struct mirror_offer *offer, con
 			  mirror_vcpu_enter(w->mirror, 0, &entry));
 }
 
-int workload_create(struct workload **workload, const struct mirror_offer *offer, const char **why)
+int workload_create(struct workload **workload, const struct mirror_offer *offer, int kvm_fd,
+		    void (*thread_begins)(void *opaque), const char **why)
 {
 	struct workload *w;
 	unsigned int i;
@@ -103,7 +106,7 @@ int workload_create(struct workload **workload, const struct mirror_offer *offer
 	if (!err)
 		err = step(why, "mapping the VMM's dirty bitmap", map_dirty(w, offer->dirty_fd));
 	if (!err)
-		err = make_mirror(w, offer, why);
+		err = make_mirror(w, offer, kvm_fd, thread_begins, why);
 	if (err) {
 		workload_destroy(w);
 		return err;
