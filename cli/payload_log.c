@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/payload_log.h"
 
-/* It goes to a terminal, which is not the payload's to command. */
+/* It goes to a terminal, which is not the payload's to command; some take U+009B for an escape. */
 static int printable(char c)
 {
 	unsigned char u = (unsigned char)c;
 
-	return (u < 0x20 && u != '\n' && u != '\t') || u == 0x7f ? '?' : u;
+	return (u < 0x20 && u != '\n' && u != '\t') || u >= 0x7f ? '?' : u;
 }
 
 /* The log is a ring that the payload writes at any time. */

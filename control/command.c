@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -181,10 +182,29 @@ static int run_request(struct control *control, json_t *request, struct control_
 	return ret;
 }
 
+json_t *control_text(const char *text)
+{
+	json_t *string = json_string(text);
+	size_t i, len = strlen(text);
+	char *ascii;
+
+	if (string)
+		return string;
+	ascii = malloc(len + 1);
+	if (!ascii)
+		return NULL;
+	for (i = 0; i <= len; i++)
+		ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
+	string = json_string(ascii);
+	free(ascii);
+	return string;
+}
+
 char *control_error_text(const struct control_error *err, json_t *id)
 {
-	json_t *reply = json_pack("{s:{s:s, s:s}}", "error", "class",
-				  err->class ? err->class : CONTROL_FAILED, "desc", err->desc);
+	json_t *reply = json_pack("{s:{s:s, s:o}}", "error", "class",
+				  err->class ? err->class : CONTROL_FAILED, "desc",
+				  control_text(err->desc));
 	char *text = NULL;
 
 	if (reply && (!id || !json_object_set(reply, "id", id)))

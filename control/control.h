@@ -35,6 +35,12 @@ struct control_error {
 	char desc[512];
 };
 
+/*
+ * A JSON string. Words that quote somebody's may be no UTF-8, or cut in the middle of a character, and json_string() takes neither: then all
+ * but ASCII is replaced. NULL when out of memory.
+ */
+json_t *control_text(const char *text);
+
 /* Fill err; returns code, a negative errno, so that a command can end with "return control_fail(...)". */
 int control_fail(struct control_error *err, int code, const char *class, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -59,9 +59,9 @@ json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirr
 	if (result && sum->postcopy.pages)
 		json_object_set_new(result, "postcopy", postcopy_json(&sum->postcopy));
 	if (result && sum->error[0])
-		json_object_set_new(result, "error", json_string(sum->error));
+		json_object_set_new(result, "error", control_text(sum->error));
 	if (result && sum->warning[0])
-		json_object_set_new(result, "warning", json_string(sum->warning));
+		json_object_set_new(result, "warning", control_text(sum->warning));
 	return result;
 }
 

@@ -49,7 +49,7 @@ static int explain(int err, const char *waiting_for, char *why, size_t max)
 	return err;
 }
 
-/* The peer's words, with everything but printable ASCII and UTF-8 bytes replaced: they go to a terminal. */
+/* The peer's words, with everything but printable ASCII replaced: they go to a terminal, and some take U+009B for an escape. */
 static int read_abort(struct channel *channel, uint32_t len, int timeout_ms, char *why, size_t max)
 {
 	char reason[WIRE_MAX_REASON + 1];
@@ -59,7 +59,7 @@ static int read_abort(struct channel *channel, uint32_t len, int timeout_ms, cha
 		return explain(err, "the reason of its abort", why, max);
 	reason[len] = '\0';
 	for (uint32_t i = 0; i < len; i++)
-		if ((unsigned char)reason[i] < 0x20 || reason[i] == 0x7f)
+		if ((unsigned char)reason[i] < 0x20 || (unsigned char)reason[i] >= 0x7f)
 			reason[i] = '?';
 	snprintf(why, max, "the other host gave up: %s", len ? reason : "no reason given");
 	return -ECANCELED;

@@ -47,6 +47,27 @@ static void garbage_is_answered_and_forgotten(void **state)
 	close(fd);
 }
 
+/* What is no UTF-8, or is cut in the middle of a character where it is quoted, is answered like any other mistake. */
+static void broken_characters_are_answered(void **state)
+{
+	static const char *const lines[] = {
+		"{\"~\":\"\\\323\230\212\225\"}\n", /* jansson quotes a part of a character */
+		"\377\n",
+		/* the 64th byte of a name is the first of two */
+		"{\"execute\":\"123456789012345678901234567890123456789012345678901234567890123\303\244\"}\n",
+	};
+	int fd = raw_connect();
+	char line[4096];
+
+	raw_line(fd, line, sizeof(line));
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		assert_int_equal(write(fd, lines[i], strlen(lines[i])), strlen(lines[i]));
+		assert_true(raw_line(fd, line, sizeof(line)) > 0);
+		assert_non_null(strstr(line, "error"));
+	}
+	close(fd);
+}
+
 static void deep_nesting_is_refused(void **state)
 {
 	int fd = raw_connect();
@@ -185,6 +206,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		vm_test(garbage_is_answered_and_forgotten),
+		vm_test(broken_characters_are_answered),
 		vm_test(deep_nesting_is_refused),
 		vm_test(a_line_without_end_ends_the_connection),
 		vm_test(half_lines_and_many_in_one_packet),

@@ -41,8 +41,8 @@ static void test_no_commands_to_the_terminal(void **state)
 	uint64_t shown = 0;
 
 	memset(&shared, 0, sizeof(shared));
-	says("one\ttwo\n\033]0;title\007\033[2J\b\177 \303\244\n");
-	assert_shows(&shown, "one\ttwo\n?]0;title??[2J?? \303\244\n");
+	says("one\ttwo\n\033]0;title\007\033[2J\b\177 \302\233\n");
+	assert_shows(&shown, "one\ttwo\n?]0;title??[2J?? ??\n");
 	assert_shows(&shown, "");
 }
 
