@@ -123,6 +123,7 @@ void migrate_cancel(struct service *s)
 
 void migrate_end(struct service *s)
 {
+	struct migrate_job *job;
 	pthread_t thread;
 	bool wait;
 
@@ -140,9 +141,11 @@ void migrate_end(struct service *s)
 	if (wait)
 		pthread_join(thread, NULL);
 	pthread_mutex_lock(&s->lock);
-	job_destroy(s->job);
+	job = s->job;
 	s->job = NULL;
 	pthread_mutex_unlock(&s->lock);
+	/* Without the lock, which a start of the guest that ends only now takes. */
+	job_destroy(job);
 }
 
 /* May this VM go now? */

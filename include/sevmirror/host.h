@@ -4,6 +4,10 @@
  * reference VMM fills it in service/migrate_host.c; a test embeds the library in a host program of a few hundred lines.
  *
  * Unless said otherwise a callback returns 0 or a negative errno, is called from the migration's control thread, and may block.
+ *
+ * At the target of a post-copy state_load() and resume() may touch pages that are missing, and then wait for them. They are called from a thread
+ * of their own there, and progress() and request_pause() from the control thread meanwhile: these must not need a lock that those two hold while
+ * they wait.
  */
 #ifndef SEVMIRROR_HOST_H
 #define SEVMIRROR_HOST_H
@@ -141,7 +145,10 @@ struct sevmirror_host_ops {
 	int (*dirty_fetch)(void *opaque, uint64_t *bitmap, size_t npages);
 	void (*dirty_stop)(void *opaque);
 
-	/* Stop and start all vCPUs and device models; pause returns when none touches guest memory any more. Idempotent. */
+	/*
+	 * Stop and start all vCPUs and device models; pause returns when none touches guest memory any more. Idempotent. A resume that fails has let
+	 * no vCPU run: the source may get the guest back.
+	 */
 	int (*pause)(void *opaque);
 	int (*resume)(void *opaque);
 
@@ -171,7 +178,7 @@ struct sevmirror_host_ops {
 	/* May be NULL. */
 	void (*progress)(void *opaque, const struct sevmirror_progress *progress);
 
-	/* On each of these threads, first of all, to name, pin or confine it; it must not fail. May be NULL. */
+	/* On each of these threads (not on those that callbacks are called from), first of all, to name, pin or confine it; it must not fail. May be NULL. */
 	void (*thread_begins)(void *opaque, enum sevmirror_thread kind);
 };
 

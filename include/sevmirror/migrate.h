@@ -121,7 +121,8 @@ void sevmirror_migration_cancel(struct sevmirror_migration *migration);
 
 /*
  * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been told to stop for good (they need not have
- * stopped). What waits for a page that never came goes on from here, with whatever stands in that page.
+ * stopped). What waits for a page that never came goes on from here, with whatever stands in that page: that may be a resume(), which returns
+ * before this does, and must not let a vCPU run any more.
  */
 void sevmirror_migration_destroy(struct sevmirror_migration *migration);
 

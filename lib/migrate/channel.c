@@ -214,10 +214,12 @@ int channel_wait_any(struct channel *channel, const int *fds, unsigned int n, in
 		return -errno;
 	if (p[1].revents)
 		return -ECANCELED;
+	if (p[0].revents)
+		return 0;
 	for (unsigned int i = 0; i < n; i++)
 		if (p[2 + i].revents)
 			return 1 + (int)i;
-	return ready ? 0 : -ETIMEDOUT;
+	return -ETIMEDOUT;
 }
 
 void channel_cancel(struct channel *channel)

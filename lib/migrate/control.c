@@ -62,7 +62,7 @@ static int read_abort(struct channel *channel, uint32_t len, int timeout_ms, cha
 		if ((unsigned char)reason[i] < 0x20 || (unsigned char)reason[i] >= 0x7f)
 			reason[i] = '?';
 	snprintf(why, max, "the other host gave up: %s", len ? reason : "no reason given");
-	return -ECANCELED;
+	return CONTROL_GAVE_UP;
 }
 
 static int recv_header(struct channel *channel, const char *waiting_for, struct wire_header *header,

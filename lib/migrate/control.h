@@ -3,6 +3,7 @@
 #ifndef LIB_MIGRATE_CONTROL_H
 #define LIB_MIGRATE_CONTROL_H
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,8 +23,13 @@ int control_send_one(struct channel *channel, enum wire_type type, const void *b
 		     int timeout_ms);
 
 /*
+ * The peer sent WIRE_ABORT. A number of its own, which no socket and no cancellation gives: after COMMIT the guest is run or not because of it.
+ */
+#define CONTROL_GAVE_UP (-EREMOTEIO)
+
+/*
  * Receive the next message, which must be of this type and have between min and max bytes, into body (room for max). *len gets its
- * length (may be NULL when min equals max). 0 or a negative errno with the reason in why: -ECANCELED when the peer sent WIRE_ABORT
+ * length (may be NULL when min equals max). 0 or a negative errno with the reason in why: CONTROL_GAVE_UP when the peer sent WIRE_ABORT
  * (its words are the reason), -EPROTO when it broke the protocol. Variable bodies of large messages: control_recv_alloc().
  */
 int control_recv(struct channel *channel, enum wire_type type, void *body, size_t min, size_t max,

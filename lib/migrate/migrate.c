@@ -169,6 +169,8 @@ void sevmirror_migration_destroy(struct sevmirror_migration *m)
 		return;
 	source_forget(m);
 	postcopy_in_destroy(atomic_load(&m->postcopy));
+	/* What it waited for, if for anything, it has let go just now. */
+	(void)host_call_end(&m->resume);
 	migration_helper_stop(m);
 	if (m->uffd >= 0)
 		close(m->uffd);

@@ -16,11 +16,10 @@
 #include "lib/migrate/uffd.h"
 #include "lib/mirror/calls.h"
 
-#define CHUNK_PAGES    (1u << HELPER_CHUNK_SHIFT)
-#define RUN_PAGES      64 /* mapped at once around a fault on a page that is there */
-#define READ_MAX       32
-#define STUCK_CHECK_MS 1000
-#define SAMPLE	       8 /* of the pages that came ahead, one in so many is watched */
+#define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
+#define RUN_PAGES   64 /* mapped at once around a fault on a page that is there */
+#define READ_MAX    32
+#define SAMPLE	    8 /* of the pages that came ahead, one in so many is watched */
 
 /* A page that something waits for. */
 struct waiting {
@@ -43,7 +42,7 @@ struct postcopy_in {
 
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
-	bool begun, gone, released;
+	bool begun, gone;
 	struct waiting waiting[WIRE_MAX_REQUESTS];
 	unsigned int nwaiting;
 	struct latency latency;
@@ -220,32 +219,10 @@ static bool take_fault(struct postcopy_in *p, uint64_t number)
 	return false;
 }
 
-/*
- * Before the guest runs it is the control thread that may wait for a page, deep in an ioctl that loads state, and so cannot see that the source
- * is gone: let it go on, for a VM that will be thrown away.
- */
-static void release_if_stuck(struct postcopy_in *p)
+void postcopy_in_release(struct postcopy_in *p)
 {
-	uint64_t patience = (uint64_t)p->m->timeout_ms * NS_PER_MS;
-	bool release;
-
-	pthread_mutex_lock(&p->lock);
-	release = !p->guest_start && !p->released && p->nwaiting &&
-		  clock_ns() - p->waiting[0].since > patience;
-	p->released |= release;
-	pthread_mutex_unlock(&p->lock);
-	for (unsigned int i = 0; i < p->m->vm.nranges && release; i++)
+	for (unsigned int i = 0; i < p->m->vm.nranges; i++)
 		(void)uffd_disarm(p->fd, p->m->vm.ranges[i].hva, p->m->vm.ranges[i].bytes);
-}
-
-bool postcopy_in_released(struct postcopy_in *p)
-{
-	bool released;
-
-	pthread_mutex_lock(&p->lock);
-	released = p->released;
-	pthread_mutex_unlock(&p->lock);
-	return released;
 }
 
 static void *serve(void *arg)
@@ -262,10 +239,9 @@ static void *serve(void *arg)
 		unsigned int asking = 0;
 		int n;
 
-		poll(fds, 2, busy ? 0 : STUCK_CHECK_MS);
+		poll(fds, 2, busy ? 0 : -1);
 		if (fds[1].revents)
 			return NULL;
-		release_if_stuck(p);
 		n = uffd_read(p->fd, addrs, READ_MAX);
 		for (int i = 0; i < n; i++) {
 			uint64_t number = number_at(p, addrs[i]);

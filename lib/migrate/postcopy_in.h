@@ -53,10 +53,10 @@ int postcopy_in_send(struct postcopy_in *postcopy, enum wire_type type, const vo
 		     size_t len);
 
 /*
- * Whether it was given up before the guest ran: while its state was loaded something waited for a page for longer than the migration's timeout,
- * and was let go.
+ * Whoever waits for a page, or will, goes on with whatever stands there: for a VM that has not run, and will be thrown away. What could not end
+ * otherwise, as a state that is being loaded, ends.
  */
-bool postcopy_in_released(struct postcopy_in *postcopy);
+void postcopy_in_release(struct postcopy_in *postcopy);
 
 /* How many pages are missing, and a descriptor that is readable when none is. */
 uint64_t postcopy_in_left(const struct postcopy_in *postcopy);

@@ -39,17 +39,20 @@ void session_set_control(struct sevmirror_migration *m, struct channel *channel)
 	pthread_mutex_unlock(&m->cancel_lock);
 }
 
-int session_accept(struct sevmirror_migration *m, int listen_fd)
+int session_accept(struct sevmirror_migration *m, int listen_fd, int wake_fd)
 {
-	struct pollfd p[2] = { { .fd = listen_fd, .events = POLLIN },
-			       { .fd = m->cancel_fd, .events = POLLIN } };
+	struct pollfd p[3] = { { .fd = listen_fd, .events = POLLIN },
+			       { .fd = m->cancel_fd, .events = POLLIN },
+			       { .fd = wake_fd, .events = POLLIN } };
 	int n, fd;
 
 	do {
-		n = poll(p, 2, -1);
+		n = poll(p, 3, -1);
 	} while (n < 0 && errno == EINTR);
 	if (session_cancelled(m))
 		return -ECANCELED;
+	if (n > 0 && p[2].revents)
+		return -EINTR;
 	fd = n < 0 ? -errno : address_accept(listen_fd, 0);
 	if (fd < 0)
 		session_fail(m, fd, "waiting for the source: %s", strerror(-fd));
@@ -82,6 +85,7 @@ bool session_pass_handover(struct sevmirror_migration *m)
 	pthread_mutex_lock(&m->cancel_lock);
 	ok = !atomic_load(&m->cancelled);
 	m->past_handover = ok;
+	m->in_postcopy = ok && !m->is_source && atomic_load(&m->postcopy);
 	pthread_mutex_unlock(&m->cancel_lock);
 	if (!ok)
 		session_fail(m, -ECANCELED, "cancelled");

@@ -12,6 +12,7 @@
 #include <sevmirror/migrate.h>
 
 #include "lib/migrate/channel.h"
+#include "lib/migrate/host_call.h"
 #include "lib/migrate/pages.h"
 #include "lib/migrate/wire.h"
 
@@ -46,6 +47,8 @@ struct sevmirror_migration {
 	/* target: what post-copy is armed with, -1 without; and post-copy from then on, NULL before */
 	int uffd;
 	_Atomic(struct postcopy_in *) postcopy;
+	/* target, post-copy: ops->resume(), which may wait for a page */
+	struct host_call resume;
 	/* source: in post-copy what a later connection can go on with, NULL before and after */
 	struct source *kept;
 
@@ -73,8 +76,11 @@ bool session_cancelled(struct sevmirror_migration *m);
 /* From here on the control channel is m's, and cancelling reaches it. */
 void session_set_control(struct sevmirror_migration *m, struct channel *channel);
 
-/* Wait for a connection, however long, until cancelled. A socket, or a negative errno with m->why set. */
-int session_accept(struct sevmirror_migration *m, int listen_fd);
+/*
+ * Wait for a connection, however long, until cancelled, or until wake_fd (-1: none) is readable: -EINTR then. A socket, or a negative errno with
+ * m->why set.
+ */
+int session_accept(struct sevmirror_migration *m, int listen_fd, int wake_fd);
 
 /* A failure that does not end the migration: forget its reason. */
 void session_notice(struct sevmirror_migration *m);
@@ -85,10 +91,13 @@ void session_interrupt(struct sevmirror_migration *m);
 /* First of all on a thread that m's user makes. */
 void session_thread_begins(struct sevmirror_migration *m, enum sevmirror_thread kind);
 
-/* Take the last step that cannot be taken back. False if somebody cancelled before; afterwards nobody can. */
+/* Take the last step that cannot be taken back. False if somebody cancelled before; afterwards nobody can, but a target in post-copy. */
 bool session_pass_handover(struct sevmirror_migration *m);
 
-/* Past the hand-over: until it ends, cancelling drops the connection (source) or gives the missing pages up (target). */
+/*
+ * Past the hand-over: until it ends, cancelling drops the connection (source) or gives the missing pages up (target, where it begins with
+ * session_pass_handover()).
+ */
 void session_postcopy(struct sevmirror_migration *m, bool begins);
 
 /* Close the control connection, however it is. */

@@ -118,7 +118,7 @@ static int find_reason(struct source *s, int err)
 	if (!err || atomic_load(&m->cancelled))
 		return err;
 	if (control_recv(m->control, WIRE_ROUND, &none, sizeof(none), sizeof(none), NULL,
-			 LAST_WORDS_MS, why, sizeof(why)) == -ECANCELED &&
+			 LAST_WORDS_MS, why, sizeof(why)) == CONTROL_GAVE_UP &&
 	    !atomic_load(&m->cancelled))
 		memcpy(m->why, why, sizeof(why));
 	return err;
@@ -336,7 +336,7 @@ static enum sevmirror_outcome hand_over(struct source *s)
 	s->running = clock_ns();
 	if (err == 0)
 		return SEVMIRROR_MIGRATED;
-	if (err == -ECANCELED)
+	if (err == CONTROL_GAVE_UP)
 		return SEVMIRROR_FAILED; /* the target's own word: it does not run the guest and will not */
 	session_fail(m, err, "the connection broke in the hand-over: %s", strerror(-err));
 	return SEVMIRROR_UNKNOWN;

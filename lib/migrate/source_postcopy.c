@@ -88,6 +88,9 @@ static int await(struct source *s, enum wire_type type, void *buf, size_t max)
 			err = streams_out_wait(s->streams, 0, s->frames);
 			fd = err == -EINPROGRESS ? fd : -1;
 			err = err == -EINPROGRESS ? 0 : err;
+			/* That may be the echo of what the target has said before. */
+			if (err && channel_readable(m->control))
+				err = take_message(s, type, buf, max);
 		} else {
 			err = session_fail(m, ready, "the other host did not send %s: %s",
 					   wire_type_name((uint16_t)type), strerror(-ready));
@@ -166,7 +169,7 @@ static bool has_given_up(struct source *s)
 				       sizeof(why));
 		free(body);
 	}
-	if (err != -ECANCELED || atomic_load(&m->cancelled))
+	if (err != CONTROL_GAVE_UP || atomic_load(&m->cancelled))
 		return false;
 	memcpy(m->why, why, sizeof(m->why));
 	return true;
@@ -179,7 +182,7 @@ static enum sevmirror_outcome judge_break(struct source *s, int err)
 		session_fail(s->m, err, "stopped in the middle of post-copy");
 		return SEVMIRROR_BROKEN;
 	}
-	return err == -ECANCELED || has_given_up(s) ? SEVMIRROR_LOST : SEVMIRROR_BROKEN;
+	return err == CONTROL_GAVE_UP || has_given_up(s) ? SEVMIRROR_LOST : SEVMIRROR_BROKEN;
 }
 
 /* Until the target has the last page and the manifest holds. */
@@ -218,7 +221,7 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 
 	if (!err)
 		err = await(s, WIRE_READY, NULL, 0);
-	if (err && !atomic_load(&m->cancelled) && err != -ECANCELED)
+	if (err && !atomic_load(&m->cancelled) && err != CONTROL_GAVE_UP)
 		(void)has_given_up(s);
 	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
@@ -226,7 +229,7 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 	err = send_message(m, WIRE_COMMIT);
 	if (!err)
 		err = await(s, WIRE_RUNNING, NULL, 0);
-	if (err == -ECANCELED)
+	if (err == CONTROL_GAVE_UP)
 		return SEVMIRROR_FAILED; /* the target's own word: it does not run the guest and will not */
 	s->postcopy = true;
 	m->kept = s;
@@ -280,9 +283,27 @@ static int take_missing(struct source *s)
 	return err;
 }
 
+/*
+ * The target has said what it lacks, and says that it runs the guest as soon as it does: with the connection that broke, its start may have waited
+ * for a page. Its own word that it does not and will not gives the guest back, if the other has never been heard.
+ */
+static enum sevmirror_outcome await_running(struct source *s)
+{
+	int err = await(s, WIRE_RUNNING, NULL, 0);
+
+	if (err == CONTROL_GAVE_UP)
+		return s->running ? SEVMIRROR_LOST : SEVMIRROR_FAILED;
+	if (err)
+		return s->outcome;
+	if (!s->running)
+		s->running = clock_ns();
+	return SEVMIRROR_MIGRATED;
+}
+
 enum sevmirror_outcome source_postcopy_again(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
+	enum sevmirror_outcome outcome;
 	int err;
 
 	session_postcopy(m, true);
@@ -296,10 +317,8 @@ enum sevmirror_outcome source_postcopy_again(struct source *s)
 		err = streams_out_create(&s->streams, m, s->dirty);
 	if (err)
 		return s->outcome;
-	/* Whatever was unknown: the target runs the guest, or it would not have answered. */
-	if (!s->running)
-		s->running = clock_ns();
 	streams_out_limit(s->streams, m->source.bandwidth);
 	streams_out_begin(s->streams, true);
-	return finish(s);
+	outcome = await_running(s);
+	return outcome == SEVMIRROR_MIGRATED ? finish(s) : outcome;
 }

@@ -59,12 +59,12 @@ void target_report(struct target *t, const char *phase)
 }
 
 /* A failure at the control connection may only be the echo of a stream's: that one is the reason. */
-static void find_reason(struct target *t)
+static void find_reason(struct target *t, int err)
 {
 	char why[SESSION_WHY_BYTES];
 
-	if (t->streams && !atomic_load(&t->m->cancelled) &&
-	    streams_in_error(t->streams, why, sizeof(why)) && !strstr(t->m->why, "gave up"))
+	if (t->streams && err != CONTROL_GAVE_UP && !atomic_load(&t->m->cancelled) &&
+	    streams_in_error(t->streams, why, sizeof(why)))
 		memcpy(t->m->why, why, sizeof(why));
 }
 
@@ -74,7 +74,7 @@ static int accept_control(struct sevmirror_migration *m)
 	struct channel *channel;
 
 	for (;;) {
-		int fd = session_accept(m, m->target.listen_fd);
+		int fd = session_accept(m, m->target.listen_fd, -1);
 
 		if (fd < 0)
 			return fd;
@@ -188,14 +188,28 @@ static int receive_guest(struct target *t)
 	return err;
 }
 
+struct load {
+	const struct target *t;
+	char why[SESSION_WHY_BYTES - 64];
+};
+
+static int run_load(void *arg)
+{
+	struct load *load = arg;
+	const struct target *t = load->t;
+
+	return t->m->ops->state_load(t->m->opaque, t->state, t->state_bytes, load->why,
+				     sizeof(load->why));
+}
+
 static int load_state(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
-	char why[SESSION_WHY_BYTES - 64] = "";
-	int err = m->ops->state_load(m->opaque, t->state, t->state_bytes, why, sizeof(why));
+	struct load load = { .t = t };
+	int err = m->postcopy ? target_postcopy_load(t, run_load, &load) : run_load(&load);
 
 	return err ? session_fail(m, err, "loading the guest's state: %s",
-				  why[0] ? why : strerror(-err)) :
+				  load.why[0] ? load.why : strerror(-err)) :
 		     0;
 }
 
@@ -214,7 +228,6 @@ static int take_over(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES - 64] = "";
-	struct postcopy_in *postcopy = atomic_load(&m->postcopy);
 	int err = say(m, WIRE_READY);
 
 	if (err)
@@ -229,8 +242,8 @@ static int take_over(struct target *t)
 				    why[0] ? why : strerror(-err));
 	if (!session_pass_handover(m))
 		return -ECANCELED;
-	if (postcopy)
-		postcopy_in_started(postcopy);
+	if (atomic_load(&m->postcopy))
+		return target_postcopy_start(t);
 	err = m->ops->resume(m->opaque);
 	if (err)
 		return session_fail(m, err, "starting the guest: %s", strerror(-err));
@@ -259,7 +272,7 @@ void target_disconnect(struct target *t)
 	t->streams = NULL;
 }
 
-/* Up to the moment when the guest runs. */
+/* Up to the moment when the guest runs; in post-copy, when it is being started. */
 static int run(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
@@ -274,12 +287,12 @@ static int run(struct target *t)
 		err = manifest_receive(m);
 	if (!err)
 		err = load_state(t);
-	if (!err && m->postcopy)
-		err = target_postcopy_check(t);
 	if (!err)
 		err = take_over(t);
 	if (err)
-		find_reason(t);
+		find_reason(t, err);
+	if (err && m->postcopy)
+		postcopy_in_disconnect(m->postcopy); /* the fault service says nothing in between */
 	if (err && m->control)
 		control_abort(m->control, m->why);
 	return err;

@@ -18,6 +18,7 @@
 #include "lib/migrate/target_private.h"
 
 #define NEWCOMER_MS 3000 /* a stranger at the door may take so long */
+#define RESUME_MS   1000 /* resume() takes less, unless it waits for a page */
 
 int target_postcopy_begin(struct target *t)
 {
@@ -45,12 +46,97 @@ int target_postcopy_begin(struct target *t)
 	return err;
 }
 
-int target_postcopy_check(struct target *t)
+/* Nothing is due on the control connection while the state is loaded, so what comes is its end. */
+static int hear_end(struct sevmirror_migration *m)
 {
-	if (!postcopy_in_released(t->m->postcopy))
+	uint16_t type;
+	void *body;
+	size_t len;
+	int err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+				   sizeof(m->why));
+
+	free(body);
+	return err ? err :
+		     session_fail(m, -EPROTO, "%s came while the guest's state was loaded",
+				  wire_type_name(type));
+}
+
+/* Until the call returns: 0. Or until there is no hope of the pages that it may wait for. */
+static int watch_load(struct target *t, const struct host_call *call)
+{
+	struct sevmirror_migration *m = t->m;
+	const int fds[2] = { host_call_fd(call), streams_in_failed_fd(t->streams) };
+	uint64_t moved = streams_in_moved(t->streams), moved_at = clock_ns();
+
+	for (;;) {
+		int ready = channel_wait_any(m->control, fds, 2, TARGET_REPORT_MS);
+		uint64_t before = moved, now = clock_ns();
+
+		if (ready == 1)
+			return 0;
+		if (ready == 0)
+			return hear_end(m);
+		if (ready != -ETIMEDOUT)
+			return session_cancelled(m) ? -ECANCELED : -EIO;
+		moved = streams_in_moved(t->streams);
+		if (moved != before)
+			moved_at = now;
+		if (now - moved_at > (uint64_t)m->timeout_ms * NS_PER_MS)
+			return session_fail(
+				m, -ETIMEDOUT,
+				"a page that the guest's state needs did not come in time");
+	}
+}
+
+int target_postcopy_load(struct target *t, int (*load)(void *arg), void *arg)
+{
+	struct sevmirror_migration *m = t->m;
+	struct host_call call;
+	int err = host_call_start(&call, load, arg), trouble;
+
+	if (err)
+		return session_fail(m, err, "no thread to load the guest's state: %s",
+				    strerror(-err));
+	trouble = watch_load(t, &call);
+	if (trouble)
+		postcopy_in_release(m->postcopy);
+	err = host_call_end(&call);
+	return trouble ? trouble : err;
+}
+
+static int run_resume(void *arg)
+{
+	const struct sevmirror_migration *m = arg;
+
+	return m->ops->resume(m->opaque);
+}
+
+int target_postcopy_start(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	int err;
+
+	postcopy_in_started(m->postcopy);
+	err = host_call_start(&m->resume, run_resume, m);
+	if (!err)
 		return 0;
-	return session_fail(t->m, -EPIPE,
-			    "a page that the guest's state needs did not come in time");
+	session_postcopy(m, false);
+	return session_fail(m, err, "no thread to start the guest: %s", strerror(-err));
+}
+
+/* resume() has returned. The source hears that the guest runs when there is a source. */
+static int hear_started(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+	int err = host_call_end(&m->resume);
+
+	if (!err) {
+		(void)postcopy_in_send(m->postcopy, WIRE_RUNNING, NULL, 0);
+		return 0;
+	}
+	t->stillborn = true;
+	session_notice(m);
+	return session_fail(m, err, "starting the guest: %s", strerror(-err));
 }
 
 static int send_missing(struct sevmirror_migration *m)
@@ -107,6 +193,11 @@ static int adopt(struct target *t, struct channel *channel, struct wire_recover 
 	}
 	if (!err)
 		err = send_missing(m);
+	if (!err && !host_call_pending(&m->resume)) {
+		err = control_send_one(channel, WIRE_RUNNING, NULL, 0, m->timeout_ms);
+		if (err)
+			session_fail(m, err, "the control connection: %s", strerror(-err));
+	}
 	if (!err)
 		err = streams_in_create(&t->streams, m, m->target.listen_fd);
 	if (!err)
@@ -125,7 +216,10 @@ static void let_go(struct target *t)
 	t->manifest = NULL;
 }
 
-/* Until the source is back, for as long as that takes. newcomer: one that is here already, or NULL. 0, or -ECANCELED. */
+/*
+ * Until the source is back, for as long as that takes. newcomer: one that is here already, or NULL. 0, or an error if it is waited for no more:
+ * somebody cancelled, or the guest could not be started.
+ */
 static int await_source(struct target *t, struct channel *newcomer, struct wire_recover *proof)
 {
 	struct sevmirror_migration *m = t->m;
@@ -142,12 +236,14 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 		}
 		target_report(t, "broken");
 		while (!newcomer) {
-			int fd = session_accept(m, m->target.listen_fd);
+			int fd = session_accept(m, m->target.listen_fd, host_call_fd(&m->resume));
 
 			if (session_cancelled(m)) {
 				memcpy(m->why, why, sizeof(m->why));
 				return -ECANCELED;
 			}
+			if (fd == -EINTR && hear_started(t))
+				return -ECHILD;
 			if (fd >= 0)
 				newcomer = hear_newcomer(m, fd, proof);
 		}
@@ -184,8 +280,8 @@ static int break_reason(struct target *t, int err)
 	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES];
 
-	if (!session_cancelled(m) && streams_in_error(t->streams, why, sizeof(why)) &&
-	    !strstr(m->why, "gave up"))
+	if (err != CONTROL_GAVE_UP && !session_cancelled(m) &&
+	    streams_in_error(t->streams, why, sizeof(why)))
 		memcpy(m->why, why, sizeof(m->why));
 	return session_fail(m, err, "the connection to the source: %s", strerror(-err));
 }
@@ -198,17 +294,19 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 {
 	struct sevmirror_migration *m = t->m;
 	uint64_t quiet_since = clock_ns(), bytes = 0;
-	int fds[3] = { streams_in_failed_fd(t->streams), m->target.listen_fd,
-		       postcopy_in_fd(m->postcopy) };
 	bool last = false;
 
 	for (;;) {
+		bool whole = postcopy_in_left(m->postcopy) == 0;
+		/* That nothing is missing is news only while it is waited for. */
+		int fds[4] = { streams_in_failed_fd(t->streams), m->target.listen_fd,
+			       last && !whole ? postcopy_in_fd(m->postcopy) : -1,
+			       host_call_fd(&m->resume) };
 		int ready, err = 0;
 
-		if (last && postcopy_in_left(m->postcopy) == 0)
+		if (last && whole && !host_call_pending(&m->resume))
 			return 0;
-		/* That nothing is missing is news only while it is waited for. */
-		ready = channel_wait_any(m->control, fds, last ? 3 : 2, TARGET_REPORT_MS);
+		ready = channel_wait_any(m->control, fds, 4, TARGET_REPORT_MS);
 		if (ready == 0) {
 			err = take_message(t);
 			last |= err > 0;
@@ -221,10 +319,14 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 			*newcomer = fd >= 0 ? hear_newcomer(m, fd, proof) : NULL;
 			if (*newcomer)
 				return session_fail(m, -EPIPE, "the source came anew");
+		} else if (ready == 4) {
+			err = hear_started(t);
+			if (err)
+				return err;
 		} else if (ready < 0 && ready != -ETIMEDOUT) {
 			err = ready;
 		}
-		target_report(t, "postcopy");
+		target_report(t, host_call_pending(&m->resume) ? "commit" : "postcopy");
 		if (t->came.bytes != bytes)
 			quiet_since = clock_ns();
 		bytes = t->came.bytes;
@@ -235,11 +337,15 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 	}
 }
 
-/* The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never come. */
+/*
+ * The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never come. That comes after its start, which may wait
+ * for one, too: then it ends only with the migration.
+ */
 static enum sevmirror_outcome give_up(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
 
+	(void)host_call_wait(&m->resume, RESUME_MS);
 	if (m->ops->request_pause)
 		m->ops->request_pause(m->opaque);
 	return SEVMIRROR_LOST;
@@ -267,10 +373,15 @@ static enum sevmirror_outcome conclude(struct target *t)
 	return SEVMIRROR_MIGRATED;
 }
 
-/* The source said that it gives up, which nothing but its own words can mean. */
-static bool source_gave_up(const struct sevmirror_migration *m, int err)
+/* The guest could not be started, and the source is told, if it is there: it may have it back. */
+static enum sevmirror_outcome bury(struct target *t)
 {
-	return err == -ECANCELED && !atomic_load(&m->cancelled) && strstr(m->why, "gave up");
+	struct sevmirror_migration *m = t->m;
+
+	postcopy_in_disconnect(m->postcopy);
+	if (m->control)
+		control_abort(m->control, m->why);
+	return SEVMIRROR_FAILED;
 }
 
 enum sevmirror_outcome target_postcopy_finish(struct target *t)
@@ -279,7 +390,6 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 	enum sevmirror_outcome outcome = SEVMIRROR_LOST;
 	int err;
 
-	session_postcopy(m, true);
 	for (;;) {
 		struct channel *newcomer = NULL;
 		struct wire_recover proof;
@@ -287,13 +397,15 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 		err = serve_connection(t, &newcomer, &proof);
 		if (!err)
 			outcome = conclude(t);
-		if (!err || source_gave_up(m, err) || session_cancelled(m))
+		if (!err || t->stillborn || err == CONTROL_GAVE_UP || session_cancelled(m))
 			break;
 		let_go(t);
 		if (await_source(t, newcomer, &proof))
 			break;
 	}
-	if (err) {
+	if (t->stillborn) {
+		outcome = bury(t);
+	} else if (err) {
 		char why[SESSION_WHY_BYTES - 96];
 
 		snprintf(why, sizeof(why), "%.*s", (int)sizeof(why) - 1, m->why);

@@ -21,7 +21,7 @@ struct target {
 	size_t state_bytes;
 	void *manifest; /* post-copy: as it came */
 	size_t manifest_bytes;
-	bool describes; /* config_load() has built a VM */
+	bool stillborn; /* post-copy: resume() has failed, so the guest has not run and will not */
 };
 
 void target_report(struct target *t, const char *phase);
@@ -32,10 +32,16 @@ void target_disconnect(struct target *t);
 /* The source will stop the guest with pages missing: arm its memory, hear which ones, and serve faults from then on. */
 int target_postcopy_begin(struct target *t);
 
-/* After the state was loaded: -EPIPE if that had to be cut short. */
-int target_postcopy_check(struct target *t);
+/*
+ * Load the state, by a call that may wait for pages: what it returned, or, if the connection broke or somebody cancelled first, a negative errno
+ * with m->why set. The call has returned in either case.
+ */
+int target_postcopy_load(struct target *t, int (*load)(void *arg), void *arg);
 
-/* The guest runs. Until the last page is there, over as many connections as it takes. */
+/* Past the hand-over: have the guest started, and do not wait for it. 0, or a negative errno with m->why set; then it was not started. */
+int target_postcopy_start(struct target *t);
+
+/* Until the guest runs and the last page is there, over as many connections as it takes. */
 enum sevmirror_outcome target_postcopy_finish(struct target *t);
 
 #endif

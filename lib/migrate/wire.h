@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC	   0x524d5653u /* "SVMR" */
-#define WIRE_VERSION_MAJOR 1 /* differs: refused */
+#define WIRE_VERSION_MAJOR 2 /* differs: refused */
 #define WIRE_VERSION_MINOR 0 /* differs: the smaller one is spoken */
 #define WIRE_MAX_STREAMS   16
 #define WIRE_MAX_REQUESTS  1024
@@ -35,7 +35,7 @@ enum wire_type {
 	WIRE_MANIFEST, /* S->T: struct wire_manifest */
 	WIRE_READY, /* T->S: state loaded, manifest verified; the guest could run */
 	WIRE_COMMIT, /* S->T: the hand-over: from here on only the target may run the guest */
-	WIRE_RUNNING, /* T->S: it runs */
+	WIRE_RUNNING, /* T->S: it runs; also after MISSING on a connection that begins with RECOVER, now or once it does */
 	WIRE_MISSING, /* S->T: post-copy: two bitmaps of the pages to come: the private ones, the shared ones; T->S: the same, after RECOVER */
 	WIRE_PAGE_REQUEST, /* T->S: post-copy: gfns that something waits for, u64 each */
 	WIRE_LAST_PAGE, /* S->T: post-copy: nothing is left to send; T->S: struct sevmirror_postcopy: all is in place and the manifest holds */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -39,6 +40,8 @@ static struct {
 	atomic_bool device_stop;
 	atomic_uint_fast64_t device_pages;
 	struct trial_sabotage sabotage;
+	sem_t *callback;
+	sem_t broken;
 } target;
 
 static void *device_main(void *arg)
@@ -77,6 +80,8 @@ static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 {
 	if (progress->reason[0])
 		memcpy(target.reason, progress->reason, sizeof(target.reason));
+	if (strcmp(progress->phase, "broken") == 0)
+		sem_post(&target.broken);
 	if (target.plan->cancel_when_broken && strcmp(progress->phase, "broken") == 0)
 		sevmirror_migration_cancel(target.migration);
 	if (target.plan->device && !target.device_made && strcmp(progress->phase, "postcopy") == 0)
@@ -84,6 +89,43 @@ static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 	trial_spoil(opaque, &target.sabotage, progress->phase, progress->round);
 	if (target.plan->inspect)
 		target.plan->inspect(opaque, progress->phase);
+}
+
+static void touch(struct tiny_host *host)
+{
+	uint8_t *page = (uint8_t *)tiny_host_ram(host) + tiny_host_work_gpa(host);
+
+	sem_post(target.callback);
+	(void)__atomic_load_n(page, __ATOMIC_RELAXED);
+}
+
+static int load_late(void *opaque, const void *buf, size_t len, char *why, size_t max)
+{
+	touch(opaque);
+	return tiny_host_ops.state_load(opaque, buf, len, why, max);
+}
+
+static int resume_late(void *opaque)
+{
+	if (target.plan->wait == TRIAL_RESUME_FOR_PAGE) {
+		touch(opaque);
+	} else {
+		sem_post(target.callback);
+		sem_wait(&target.broken);
+	}
+	if (target.plan->fail_resume)
+		return target.plan->fail_resume;
+	/* Nobody asks a guest to pause before it runs but somebody who has given it up. */
+	return tiny_host_pause_requested(opaque) ? -ECANCELED : tiny_host_ops.resume(opaque);
+}
+
+static void wait_in_callback(struct sevmirror_host_ops *ops, enum trial_wait wait)
+{
+	sem_init(&target.broken, 0, 0);
+	if (wait == TRIAL_LOAD_FOR_PAGE)
+		ops->state_load = load_late;
+	else if (wait != TRIAL_NO_WAIT)
+		ops->resume = resume_late;
 }
 
 static void leave(int verdict_fd, const struct trial_verdict *v)
@@ -126,6 +168,7 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 		deny_userfaultfd();
 	tiny_host_fail(host, plan->fail_state_load, plan->fail_disks);
 	ops.progress = on_progress;
+	wait_in_callback(&ops, plan->wait);
 	target.plan = plan;
 	target.host = host;
 	target.sabotage = plan->sabotage;
@@ -173,6 +216,11 @@ void trial_start(struct trial *t, const char *payload, const struct tiny_config 
 	assert_true(listen_fd >= 0);
 	assert_int_equal(address_of(listen_fd, t->address, sizeof(t->address)), 0);
 	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	t->callback = mmap(NULL, sizeof(*t->callback), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(t->callback != MAP_FAILED);
+	assert_int_equal(sem_init(t->callback, 1, 0), 0);
+	target.callback = t->callback;
 	fflush(NULL);
 	t->child = fork();
 	assert_true(t->child >= 0);
@@ -183,6 +231,12 @@ void trial_start(struct trial *t, const char *payload, const struct tiny_config 
 	t->verdict_fd = pipe_fds[0];
 	t->source = tiny_host_create(payload);
 	assert_int_equal(tiny_host_launch(t->source, config), 0);
+}
+
+void trial_await_callback(struct trial *t)
+{
+	while (sem_wait(t->callback) && errno == EINTR)
+		;
 }
 
 void trial_wait_for_writes(struct trial *t, uint64_t writes)
@@ -264,5 +318,6 @@ struct trial_verdict trial_end(struct trial *t)
 	}
 	sevmirror_migration_destroy(t->migration);
 	tiny_host_destroy(t->source);
+	munmap(t->callback, sizeof(*t->callback));
 	return v;
 }

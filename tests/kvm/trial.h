@@ -6,6 +6,7 @@
 #ifndef TESTS_KVM_TRIAL_H
 #define TESTS_KVM_TRIAL_H
 
+#include <semaphore.h>
 #include <sys/types.h>
 
 #include <sevmirror/migrate.h>
@@ -21,11 +22,20 @@ struct trial_sabotage {
 	enum tiny_spoil how;
 };
 
+/* What a callback of the child's waits for, after it has said so: trial_await_callback(). */
+enum trial_wait {
+	TRIAL_NO_WAIT,
+	TRIAL_LOAD_FOR_PAGE, /* state_load(), for a page that it touches */
+	TRIAL_RESUME_FOR_PAGE, /* resume() likewise, before any vCPU runs */
+	TRIAL_RESUME_FOR_BREAK, /* resume(), for the phase "broken" */
+};
+
 /* What the child does differently. */
 struct trial_plan {
 	const char *psk_file; /* instead of no security; the source's options must say the same */
 	struct trial_sabotage sabotage;
-	int fail_state_load, fail_disks;
+	int fail_state_load, fail_disks, fail_resume;
+	enum trial_wait wait;
 	uint64_t timeout; /* ns, 0: default */
 	bool cancel_when_broken; /* give up when the phase is "broken" */
 	bool no_userfaultfd; /* as on a host that does not give it */
@@ -55,6 +65,7 @@ struct trial {
 	/* Gets the source's progress, while it is set. */
 	void (*progress)(struct trial *t, const struct sevmirror_progress *progress);
 	void *hook; /* the test's own */
+	sem_t *callback; /* shared with the child */
 };
 
 /* A payload that dirties and verifies its memory: MiB of RAM, vCPUs, pages written a second (0: as fast as it goes). */
@@ -65,6 +76,9 @@ void trial_start(struct trial *t, const char *payload, const struct tiny_config 
 		 const struct trial_plan *plan);
 
 void trial_wait_for_writes(struct trial *t, uint64_t writes);
+
+/* Until the callback that the plan named begins to wait. Any thread. */
+void trial_await_callback(struct trial *t);
 
 /* A tiny_host_hook() whose arg is a struct trial_sabotage. */
 void trial_spoil(struct tiny_host *host, void *arg, const char *phase, unsigned int round);

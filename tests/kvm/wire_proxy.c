@@ -22,6 +22,7 @@
 /* Shared with the process that forwards. */
 struct shared {
 	uint64_t forwarded[CONNECTIONS_MAX]; /* bytes towards the target, by connection */
+	atomic_bool hold;
 	struct strike {
 		atomic_bool armed, done;
 		unsigned int connection;
@@ -140,6 +141,12 @@ static void hang_up(struct link *l)
 	l->client = l->server = -1;
 }
 
+/* Whether what comes from the source on this connection stays here. */
+static bool held(struct shared *shared, unsigned int number)
+{
+	return number > 0 && atomic_load(&shared->hold);
+}
+
 static void serve(int listen_fd, const char *target, const struct wire_fault *fault,
 		  struct shared *shared)
 {
@@ -152,12 +159,14 @@ static void serve(int listen_fd, const char *target, const struct wire_fault *fa
 							       .events = POLLIN } };
 
 		for (unsigned int i = 0; i < n; i++) {
-			p[1 + 2 * i] = (struct pollfd){ .fd = links[i].client, .events = POLLIN };
+			p[1 + 2 * i] =
+				(struct pollfd){ .fd = held(shared, i) ? -1 : links[i].client,
+						 .events = POLLIN };
 			p[2 + 2 * i] = (struct pollfd){ .fd = links[i].server, .events = POLLIN };
 		}
 		poll(p, 1 + 2 * n, -1);
 		for (unsigned int i = 0; i < n; i++) {
-			if ((p[1 + 2 * i].revents &&
+			if ((p[1 + 2 * i].revents && !held(shared, i) &&
 			     !forward(&links[i],
 				      fault->kind == WIRE_BREAK || i == fault->connection,
 				      fault)) ||
@@ -220,6 +229,11 @@ void wire_proxy_break(struct wire_proxy *proxy)
 void wire_proxy_hang(struct wire_proxy *proxy)
 {
 	kill(proxy->pid, SIGSTOP);
+}
+
+void wire_proxy_hold_pages(struct wire_proxy *proxy)
+{
+	atomic_store(&proxy->shared->hold, true);
 }
 
 void wire_proxy_strike(struct wire_proxy *proxy, unsigned int connection, bool to_source)

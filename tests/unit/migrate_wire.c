@@ -148,7 +148,7 @@ static void test_abort_has_words(void **state)
 	control_abort(p->a, "no \x1b[31mmemory");
 	assert_int_equal(
 		control_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
-		-ECANCELED);
+		CONTROL_GAVE_UP);
 	assert_string_equal(why, "the other host gave up: no ?[31mmemory");
 }
 
