@@ -39,8 +39,7 @@ static double y_of(const struct panel *p, double value)
 	return p->top + PANEL_HEIGHT * (1 - value / p->max);
 }
 
-/* A step of 1, 2 or 5 times a power of ten, so that about `count` of them make up max. */
-static double nice_step(double max, int count)
+double migrate_step(double max, int count)
 {
 	double raw = max / count, power = 1;
 
@@ -100,7 +99,7 @@ static void time_axis(const struct panel *p, bool labels)
 			   p->seconds < 300   ? "s" :
 			   p->seconds < 18000 ? "min" :
 						"h";
-	double bottom = p->top + PANEL_HEIGHT, step = nice_step(p->seconds / unit, 10);
+	double bottom = p->top + PANEL_HEIGHT, step = migrate_step(p->seconds / unit, 10);
 
 	for (int i = 0; i * step <= p->seconds / unit * 1.0001; i++) {
 		double x = x_of(p, i * step * unit);
@@ -127,7 +126,7 @@ static void value_axis(struct panel *p, double highest, const char *title, const
 	int n = 1;
 
 	highest = highest > 0 ? highest / divisor : 1;
-	step = nice_step(highest, TICKS);
+	step = migrate_step(highest, TICKS);
 	while (n * step < highest)
 		n++;
 	p->max = n * step * divisor;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/migrate_chart.h"
+#include "cli/migrate_faults.h"
 #include "cli/version.h"
 
 #define ROUNDS_SHOWN 40 /* rows of the table; of more rounds the first and the last ones */
@@ -36,6 +37,8 @@ static const char style[] =
 	".band{opacity:.16}.rate{fill:var(--rate);fill-opacity:.22;stroke:var(--rate);stroke-width:1.5}"
 	".dirty{fill:none;stroke:var(--dirty);stroke-width:2.5}"
 	".left{fill:var(--left);fill-opacity:.22;stroke:var(--left);stroke-width:1.5}\n"
+	".faults{fill:var(--rate);fill-opacity:.55;stroke:var(--bg)}.mark{stroke:var(--dirty);stroke-dasharray:4 3}"
+	"svg .on-mark{paint-order:stroke;stroke:var(--bg);stroke-width:5}\n"
 	".key{list-style:none;padding:0;margin:8px 0;display:flex;flex-wrap:wrap;gap:4px 18px;font-size:13px}"
 	".key i{display:inline-block;width:12px;height:12px;border-radius:2px;margin-right:6px;vertical-align:-1px}\n"
 	".phase-0{fill:var(--p0);background:var(--p0)}.phase-1{fill:var(--p1);background:var(--p1)}"
@@ -277,6 +280,13 @@ static void summary(FILE *f, const struct migrate_report *r)
 	fputs("</table>\n", f);
 }
 
+static void wait_row(FILE *f, const char *what, const json_t *postcopy, const char *member)
+{
+	char text[32];
+
+	row(f, what, migrate_wait(migrate_number(postcopy, member), text));
+}
+
 /* The pages that followed the guest. */
 static void postcopy(FILE *f, const json_t *p)
 {
@@ -285,14 +295,17 @@ static void postcopy(FILE *f, const json_t *p)
 
 	if (!p)
 		return;
-	fputs("<h2>Post-copy</h2>\n<table>\n", f);
+	fputs("<h2>Post-copy</h2>\n<div class=\"wide\">\n", f);
+	(void)migrate_faults_chart(f, p);
+	fputs("</div>\n<table>\n", f);
 	number_row(f, "pages missing when the guest stopped", p, "pages", "");
 	number_row(f, "accesses that had to wait for one", p, "faults", "");
-	snprintf(text, sizeof(text),
-		 "half at most %.2f ms, 95 %% %.2f ms, 99 %% %.2f ms, the longest %.2f ms",
-		 migrate_number(p, "fault-p50-ms"), migrate_number(p, "fault-p95-ms"),
-		 migrate_number(p, "fault-p99-ms"), migrate_number(p, "fault-max-ms"));
-	row(f, "how long", text);
+	if (migrate_number(p, "faults") > 0) {
+		wait_row(f, "half of them at most (p50)", p, "fault-p50-ms");
+		wait_row(f, "95 % at most (p95)", p, "fault-p95-ms");
+		wait_row(f, "99 % at most (p99)", p, "fault-p99-ms");
+		wait_row(f, "the longest", p, "fault-max-ms");
+	}
 	number_row(f, "pages that came ahead", p, "prefetched", "");
 	if (samples > 0) {
 		snprintf(text, sizeof(text), "%.0f %% of those that were watched",

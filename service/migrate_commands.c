@@ -31,17 +31,40 @@ json_t *migrate_progress_json(const struct sevmirror_progress *p)
 			 (double)p->fault_p95 / NS_PER_MS);
 }
 
+/* From the shortest waiting time to the longest. */
+static json_t *fault_times_json(const struct sevmirror_postcopy *p)
+{
+	unsigned int first = 0, end = SEVMIRROR_FAULT_CLASSES;
+	json_t *list = json_array();
+
+	while (end > 0 && !p->fault_class[end - 1])
+		end--;
+	while (first < end && !p->fault_class[first])
+		first++;
+	for (unsigned int i = first; i < end; i++) {
+		uint64_t to = i + 1 < SEVMIRROR_FAULT_CLASSES ? sevmirror_fault_class_from(i + 1) :
+								p->fault_max;
+
+		json_array_append_new(list,
+				      json_pack("{s:f, s:f, s:I}", "from-ms",
+						(double)sevmirror_fault_class_from(i) / NS_PER_MS,
+						"to-ms", (double)to / NS_PER_MS, "faults",
+						(json_int_t)p->fault_class[i]));
+	}
+	return list;
+}
+
 static json_t *postcopy_json(const struct sevmirror_postcopy *p)
 {
-	return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:I}", "pages",
-			 (json_int_t)p->pages, "faults", (json_int_t)p->faults, "fault-p50-ms",
-			 (double)p->fault_p50 / NS_PER_MS, "fault-p95-ms",
-			 (double)p->fault_p95 / NS_PER_MS, "fault-p99-ms",
-			 (double)p->fault_p99 / NS_PER_MS, "fault-max-ms",
-			 (double)p->fault_max / NS_PER_MS, "prefetched", (json_int_t)p->prefetched,
-			 "prefetch-samples", (json_int_t)p->prefetch_samples, "prefetch-used",
-			 (json_int_t)p->prefetch_used, "last-page-ms",
-			 (double)p->last_page / NS_PER_MS, "recoveries", (json_int_t)p->recoveries);
+	return json_pack(
+		"{s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:I, s:I, s:I, s:f, s:I}", "pages",
+		(json_int_t)p->pages, "faults", (json_int_t)p->faults, "fault-p50-ms",
+		(double)p->fault_p50 / NS_PER_MS, "fault-p95-ms", (double)p->fault_p95 / NS_PER_MS,
+		"fault-p99-ms", (double)p->fault_p99 / NS_PER_MS, "fault-max-ms",
+		(double)p->fault_max / NS_PER_MS, "fault-times", fault_times_json(p), "prefetched",
+		(json_int_t)p->prefetched, "prefetch-samples", (json_int_t)p->prefetch_samples,
+		"prefetch-used", (json_int_t)p->prefetch_used, "last-page-ms",
+		(double)p->last_page / NS_PER_MS, "recoveries", (json_int_t)p->recoveries);
 }
 
 json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirror_summary *sum)
@@ -162,6 +185,7 @@ const struct control_command migrate_commands[] = {
 	  "expected-downtime-ms, throttle, elapsed-ms, faults, fault-p95-ms}, result {outcome, total-ms, downtime-ms, "
 	  "expected-downtime-ms, max-downtime-ms, bytes, pages, pages-resent, rounds, psp-commands, "
 	  "helper-exits, postcopy {pages, faults, fault-p50-ms, fault-p95-ms, fault-p99-ms, fault-max-ms, "
+	  "fault-times [{from-ms, to-ms, faults}], "
 	  "prefetched, prefetch-samples, prefetch-used, last-page-ms, recoveries}, error, warning}}",
 	  NULL, run_query },
 	{ 0 },

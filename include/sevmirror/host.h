@@ -73,6 +73,17 @@ struct sevmirror_progress {
 };
 
 /*
+ * Classes of waiting times, two to each power of two: class i has those of at least sevmirror_fault_class_from(i) nanoseconds that are not in the
+ * next one. The first ends at 1.5 us, the last begins at 55 min and has all that is longer.
+ */
+#define SEVMIRROR_FAULT_CLASSES 64
+
+static inline uint64_t sevmirror_fault_class_from(unsigned int i)
+{
+	return i ? (uint64_t)(2 + i % 2) << (9 + i / 2) : 0;
+}
+
+/*
  * Post-copy in numbers, the same on both sides: the target counts, and tells the source with the last page. Times in nanoseconds. All zero
  * when the guest went over with its memory complete.
  */
@@ -90,6 +101,7 @@ struct sevmirror_postcopy {
 		last_page; /* time from the guest's start at the target until no page was missing */
 	uint32_t recoveries; /* connections after the first */
 	uint32_t reserved;
+	uint64_t fault_class[SEVMIRROR_FAULT_CLASSES]; /* how many waited how long */
 };
 
 /* The outcome, complete once the call that migrates has returned. */

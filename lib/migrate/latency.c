@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/migrate/latency.h"
 
+#include <string.h>
+
 #define SUB_BITS 3
 #define SUB	 (1u << SUB_BITS)
 
@@ -42,4 +44,18 @@ uint64_t latency_percentile(const struct latency *latency, unsigned int percent)
 			return bucket_end(i) < latency->max ? bucket_end(i) : latency->max;
 	}
 	return latency->max;
+}
+
+void latency_classes(const struct latency *latency, uint64_t classes[SEVMIRROR_FAULT_CLASSES])
+{
+	unsigned int class = 0;
+
+	memset(classes, 0, SEVMIRROR_FAULT_CLASSES * sizeof(*classes));
+	/* A class begins where a bucket does, so none is in two. */
+	for (unsigned int i = 0; i < LATENCY_BUCKETS; i++) {
+		while (class + 1 < SEVMIRROR_FAULT_CLASSES &&
+		       bucket_end(i) >= sevmirror_fault_class_from(class + 1))
+			class ++;
+		classes[class] += latency->bucket[i];
+	}
 }

@@ -476,5 +476,6 @@ void postcopy_in_numbers(struct postcopy_in *p, struct sevmirror_postcopy *numbe
 	numbers->fault_p95 = latency_percentile(&p->latency, 95);
 	numbers->fault_p99 = latency_percentile(&p->latency, 99);
 	numbers->fault_max = p->latency.max;
+	latency_classes(&p->latency, numbers->fault_class);
 	pthread_mutex_unlock(&p->lock);
 }

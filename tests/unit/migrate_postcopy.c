@@ -187,6 +187,27 @@ static void test_prefetch_of_lone_pages(void **state)
 	}
 }
 
+/* The classes are those that host.h speaks of, and each time is in one of them. */
+static void test_latency_classes(void **state)
+{
+	static struct latency l;
+	uint64_t classes[SEVMIRROR_FAULT_CLASSES];
+
+	assert_int_equal(sevmirror_fault_class_from(0), 0);
+	assert_int_equal(sevmirror_fault_class_from(1), 1536);
+	assert_int_equal(sevmirror_fault_class_from(2), 2048);
+	for (unsigned int i = 1; i < SEVMIRROR_FAULT_CLASSES; i++) {
+		assert_true(sevmirror_fault_class_from(i) > sevmirror_fault_class_from(i - 1));
+		latency_add(&l, sevmirror_fault_class_from(i) - 1);
+		latency_add(&l, sevmirror_fault_class_from(i));
+	}
+	latency_add(&l, 0);
+	latency_add(&l, UINT64_MAX);
+	latency_classes(&l, classes);
+	for (unsigned int i = 0; i < SEVMIRROR_FAULT_CLASSES; i++)
+		assert_int_equal(classes[i], 2);
+}
+
 static void test_latency(void **state)
 {
 	static struct latency l;
@@ -217,6 +238,7 @@ int main(void)
 		cmocka_unit_test(test_prefetch_of_walks),
 		cmocka_unit_test(test_prefetch_of_lone_pages),
 		cmocka_unit_test(test_latency),
+		cmocka_unit_test(test_latency_classes),
 	};
 
 	return cmocka_run_group_tests_name("migrate_postcopy", tests, NULL, NULL);

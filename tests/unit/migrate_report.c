@@ -7,6 +7,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "cli/migrate_chart.h"
+#include "cli/migrate_faults.h"
 #include "cli/migrate_progress.h"
 #include "cli/migrate_report.h"
 
@@ -248,14 +249,78 @@ static void what_others_say_cannot_become_markup(void **state)
 	json_decref(result);
 }
 
+/* 97 waited some 0.3 ms, 2 some 7 ms, and none in between. */
+static json_t *fault_times(void)
+{
+	return json_pack("[{s:f, s:f, s:i}, {s:f, s:f, s:i}, {s:f, s:f, s:i}]", "from-ms", 0.262144,
+			 "to-ms", 0.393216, "faults", 97, "from-ms", 0.393216, "to-ms", 6.291456,
+			 "faults", 0, "from-ms", 6.291456, "to-ms", 8.388608, "faults", 2);
+}
+
+static char *faults_of(json_t *times)
+{
+	json_t *postcopy = json_pack("{s:o, s:f, s:f}", "fault-times", times, "fault-p50-ms", 0.25,
+				     "fault-max-ms", 1e9);
+	bool drawn;
+	char *text;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	drawn = migrate_faults_chart(f, postcopy);
+	fclose(f);
+	assert_int_equal(drawn, len > 0);
+	json_decref(postcopy);
+	return text;
+}
+
+/* What is no histogram is not drawn, and what is one, however odd, is drawn within the picture. */
+static void odd_histograms(void **state)
+{
+	static const char *const nothing[] = {
+		"[]",
+		"{}",
+		"[1, 2]",
+		"[{\"from-ms\": 1, \"to-ms\": 2, \"faults\": 0}]",
+		"[{\"from-ms\": 2, \"to-ms\": 1, \"faults\": 3}]",
+		"[{\"from-ms\": 1, \"to-ms\": 1, \"faults\": 3}]",
+		"[{\"from-ms\": 1, \"to-ms\": 2, \"faults\": -3}]",
+		"[{\"from-ms\": 1, \"to-ms\": 4, \"faults\": 3}, {\"from-ms\": 2, \"to-ms\": 8, \"faults\": 3}]",
+	};
+	json_t *many = json_array();
+	char *text;
+
+	for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++) {
+		text = faults_of(json_loads(nothing[i], 0, NULL));
+		assert_string_equal(text, "");
+		free(text);
+	}
+	for (int i = 0; i < 65; i++)
+		json_array_append_new(many, json_pack("{s:i, s:i, s:i}", "from-ms", i + 1, "to-ms",
+						      i + 2, "faults", 1));
+	text = faults_of(many);
+	assert_string_equal(text, "");
+	free(text);
+	/* one class, from nothing on, with a percentile outside */
+	text = faults_of(json_pack("[{s:f, s:f, s:I}]", "from-ms", 0.0, "to-ms", 0.001536, "faults",
+				   (json_int_t)1 << 40));
+	assert_has(text, "1099511627776");
+	assert_has(text, "<rect class=\"faults\" x=\"72.00\"");
+	assert_has(text, "x1=\"942.0\"");
+	assert_has_not(text, "nan");
+	assert_has_not(text, "inf");
+	free(text);
+}
+
 static void post_copy_has_its_part(void **state)
 {
 	json_t *result = json_pack(
-		"{s:s, s:f, s:f, s:{s:i, s:i, s:f, s:f, s:f, s:f, s:i, s:i, s:i, s:f, s:i}}",
+		"{s:s, s:f, s:f, s:{s:i, s:i, s:f, s:f, s:f, s:f, s:o, s:i, s:i, s:i, s:f, s:i}}",
 		"outcome", "migrated", "downtime-ms", 100.0, "expected-downtime-ms", 900.0,
 		"postcopy", "pages", 4321, "faults", 99, "fault-p50-ms", 0.25, "fault-p95-ms", 0.5,
-		"fault-p99-ms", 1.0, "fault-max-ms", 7.75, "prefetched", 800, "prefetch-samples",
-		100, "prefetch-used", 60, "last-page-ms", 2500.0, "recoveries", 1);
+		"fault-p99-ms", 1.0, "fault-max-ms", 7.75, "fault-times", fault_times(),
+		"prefetched", 800, "prefetch-samples", 100, "prefetch-used", 60, "last-page-ms",
+		2500.0, "recoveries", 1);
 	json_t *broken = json_pack("{s:s}", "outcome", "broken"), *args = json_object();
 	struct migrate_record r = { 0 };
 	char *page;
@@ -269,7 +334,16 @@ static void post_copy_has_its_part(void **state)
 	page = page_of(&r, "web", args, result);
 	assert_has(page, "4321");
 	assert_has(page, "100.0 ms (without post-copy an estimated 900.0 ms)");
-	assert_has(page, "half at most 0.25 ms, 95 % 0.50 ms, 99 % 1.00 ms, the longest 7.75 ms");
+	assert_has(page, "half of them at most (p50)</th><td>250 \u00b5s");
+	assert_has(page, "95 % at most (p95)</th><td>500 \u00b5s");
+	assert_has(page, "99 % at most (p99)</th><td>1.00 ms");
+	assert_has(page, "the longest</th><td>7.75 ms");
+	assert_has(page, "Accesses that waited");
+	assert_has(page, "<title>262 \u00b5s to 393 \u00b5s: 97</title>");
+	assert_has(page, "<title>6.29 ms to 8.39 ms: 2</title>");
+	assert_has(page, "95 % (p95): 500 \u00b5s");
+	assert_has_not(page, "nan");
+	assert_has_not(page, "inf");
 	assert_has(page, "60 % of those that were watched");
 	assert_has(page, "post-copy 90.0 ms");
 	assert_has(page, "broken off 700 ms");
@@ -317,6 +391,7 @@ int main(void)
 		cmocka_unit_test(what_went_wrong_is_said),
 		cmocka_unit_test(what_others_say_cannot_become_markup),
 		cmocka_unit_test(post_copy_has_its_part),
+		cmocka_unit_test(odd_histograms),
 		cmocka_unit_test(odd_records_are_drawn),
 	};
 
