@@ -22,15 +22,17 @@ char *migrate_downtime(const json_t *r, char *text, size_t max)
 {
 	double was = migrate_number(r, "downtime-ms");
 	double estimated = migrate_number(r, "expected-downtime-ms");
+	double limit = migrate_number(r, "max-downtime-ms");
 
 	if (!json_object_get(r, "postcopy"))
 		snprintf(text, max, "%.1f ms (estimated %.1f ms, limit of the estimate %.0f ms)",
-			 was, estimated, migrate_number(r, "max-downtime-ms"));
+			 was, estimated, limit);
 	else if (estimated > 0)
-		snprintf(text, max, "%.1f ms (without post-copy an estimated %.1f ms)", was,
-			 estimated);
+		snprintf(text, max,
+			 "%.1f ms (limit %.0f ms, without post-copy an estimated %.1f ms)", was,
+			 limit, estimated);
 	else
-		snprintf(text, max, "%.1f ms", was);
+		snprintf(text, max, "%.1f ms (limit %.0f ms)", was, limit);
 	return text;
 }
 

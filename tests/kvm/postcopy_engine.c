@@ -26,13 +26,15 @@ static void print_numbers(const struct trial *t)
 	const struct sevmirror_postcopy *n = &t->summary.postcopy;
 
 	printf("# %llu pages missing, %llu faults (p50 %llu us, p95 %llu us, p99 %llu us, max %llu us), %llu prefetched, %llu of %llu "
-	       "watched ones used, last page after %llu ms, downtime %llu ms\n",
+	       "watched ones used, last page after %llu ms, downtime %llu ms, limit %llu ms (an estimated %llu ms without post-copy)\n",
 	       (unsigned long long)n->pages, (unsigned long long)n->faults,
 	       (unsigned long long)n->fault_p50 / 1000, (unsigned long long)n->fault_p95 / 1000,
 	       (unsigned long long)n->fault_p99 / 1000, (unsigned long long)n->fault_max / 1000,
 	       (unsigned long long)n->prefetched, (unsigned long long)n->prefetch_used,
 	       (unsigned long long)n->prefetch_samples, (unsigned long long)n->last_page / 1000000,
-	       (unsigned long long)t->summary.downtime / 1000000);
+	       (unsigned long long)t->summary.downtime / 1000000,
+	       (unsigned long long)t->summary.max_downtime / 1000000,
+	       (unsigned long long)t->summary.expected_downtime / 1000000);
 }
 
 /* A migration that goes well, and what it must say of itself. */

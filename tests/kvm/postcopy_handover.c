@@ -24,11 +24,18 @@ static const char *payload;
 static const struct sevmirror_source_options at_once = { .postcopy = SEVMIRROR_POSTCOPY_ALWAYS,
 							 .timeout = PATIENT };
 
+/* Connections in the order in which the source makes them: control, the data streams, the priority stream. */
+#define FIRST_STREAM 1
+#define LAST_STREAM  2
+#define PRIORITY     3
+
+static const struct wire_fault no_fault = { .kind = WIRE_FLIP, .connection = UINT32_MAX };
+
 /* Before the first page leaves. */
 static void hold_pages(struct trial *t, const struct sevmirror_progress *progress)
 {
 	if (strcmp(progress->phase, "stop") == 0)
-		wire_proxy_hold_pages(t->hook);
+		wire_proxy_hold(t->hook, FIRST_STREAM, PRIORITY);
 }
 
 static void *break_main(void *arg)
@@ -54,7 +61,6 @@ static void meet_the_moment(struct trial *t, const struct trial_plan *plan,
 			    const struct sevmirror_source_options *wishes,
 			    void *(*happens)(void *arg))
 {
-	static const struct wire_fault no_fault = { .kind = WIRE_FLIP, .connection = UINT32_MAX };
 	struct tiny_config config = trial_dirtier(32, 2, 2000);
 	struct sevmirror_source_options options = *wishes;
 	struct wire_proxy *proxy;
@@ -72,6 +78,48 @@ static void meet_the_moment(struct trial *t, const struct trial_plan *plan,
 	pthread_join(thread, NULL);
 	wire_proxy_stop(proxy);
 	t->progress = NULL;
+}
+
+/* The background does not arrive, and once the guest runs there nothing does. */
+static void hold_background(struct trial *t, const struct sevmirror_progress *progress)
+{
+	if (strcmp(progress->phase, "stop") == 0)
+		wire_proxy_hold(t->hook, FIRST_STREAM, LAST_STREAM);
+	if (strcmp(progress->phase, "postcopy") == 0)
+		wire_proxy_break(t->hook);
+}
+
+/*
+ * A page that is waited for does not stand in line: the start has it while everything else is held up. The limit keeps the background, for which
+ * alone it is, from having come to that page by itself.
+ */
+static void test_page_waited_for_goes_first(void **state)
+{
+	const struct trial_plan plan = { .wait = TRIAL_RESUME_FOR_PAGE, .timeout = PATIENT };
+	struct tiny_config config = trial_dirtier(32, 2, 2000);
+	struct sevmirror_source_options options = at_once;
+	struct wire_proxy *proxy;
+	struct trial t;
+
+	trial_start(&t, payload, &config, &plan);
+	trial_wait_for_writes(&t, 500);
+	proxy = wire_proxy_start(t.address, &no_fault);
+	assert_non_null(proxy);
+	options.address = wire_proxy_address(proxy);
+	options.streams = LAST_STREAM;
+	options.bandwidth = TRIAL_MIB / 16;
+	t.hook = proxy;
+	t.progress = hold_background;
+	trial_migrate(&t, &options);
+	/* So RUNNING was heard, and not everything was there. */
+	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
+	wire_proxy_stop(proxy);
+	t.progress = NULL;
+	t.migration->source.bandwidth = 0;
+	trial_recover(&t, t.address);
+	assert_string_equal(t.summary.error, "");
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	trial_end(&t);
 }
 
 /* The source cannot know whether the guest runs there, and finds out by coming back: the start then has its page, and succeeds. */
@@ -191,6 +239,7 @@ static void test_state_waits_in_silence(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_page_waited_for_goes_first),
 		cmocka_unit_test(test_start_waits_for_a_page),
 		cmocka_unit_test(test_started_while_broken),
 		cmocka_unit_test(test_start_fails_after_recovery),

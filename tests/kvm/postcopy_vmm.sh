@@ -59,16 +59,31 @@ is "the source's process ends with 8" 8 "$(cat "$tmp/status")"
 nothing_left "post-copy at once" 1
 verified 2 "post-copy at once"
 
+# As ordered, or not at all.
+launch 1 2 27 100 0 1 0 2 1
+address=127.0.0.1:1
+move 1 --psk-file "$tmp/psk" --postcopy sometimes
+is "a mode that there is not is a mistake" 2 "$status"
+await 2 --psk-file "$tmp/psk"
+move 1 --psk-file "$tmp/psk" --postcopy always --postcopy-after 2 --json
+is "post-copy after two rounds" 0 "$status"
+if grep -q '"rounds": 2,' "$tmp/said"; then ok "there were two"; else not_ok "there were two"; fi
+if grep -q '"fault-p99-ms"' "$tmp/said"; then ok "and pages missing"; else not_ok "and pages missing"; fi
+ended 1
+verified 2 "post-copy after two rounds"
+
 # Half of memory written faster than the link takes it.
 launch 1 2 22 0 33554432 1 0 1 1
 await 2 --psk-file "$tmp/psk"
-move 1 --psk-file "$tmp/psk" --bandwidth 16M --max-downtime 20 --max-rounds 4
+move 1 --psk-file "$tmp/psk" --bandwidth 16M --max-downtime 20 --max-rounds 4 --postcopy never
 is "pre-copy alone does not converge" 1 "$status"
 ended 2
 await 2 --psk-file "$tmp/psk"
 move 1 --psk-file "$tmp/psk" --bandwidth 16M --max-downtime 20 --max-rounds 4 --postcopy auto
 is "post-copy does" 0 "$status"
 if grep -q 'post-copy  *[1-9]' "$tmp/said"; then ok "with pages after the guest"; else not_ok "with pages after the guest"; fi
+sed -n 's/^  downtime/# downtime/p' "$tmp/said"
+if grep -q 'downtime .* ms (limit 20 ms, without post-copy an estimated [0-9.]* ms)' "$tmp/said"; then ok "the downtime stands beside its limit"; else not_ok "the downtime stands beside its limit"; fi
 ended 1
 verified 2 "auto"
 

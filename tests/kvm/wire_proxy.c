@@ -22,7 +22,10 @@
 /* Shared with the process that forwards. */
 struct shared {
 	uint64_t forwarded[CONNECTIONS_MAX]; /* bytes towards the target, by connection */
-	atomic_bool hold;
+	struct {
+		unsigned int first, last;
+		atomic_bool armed;
+	} hold;
 	struct strike {
 		atomic_bool armed, done;
 		unsigned int connection;
@@ -144,7 +147,8 @@ static void hang_up(struct link *l)
 /* Whether what comes from the source on this connection stays here. */
 static bool held(struct shared *shared, unsigned int number)
 {
-	return number > 0 && atomic_load(&shared->hold);
+	return atomic_load(&shared->hold.armed) && number >= shared->hold.first &&
+	       number <= shared->hold.last;
 }
 
 static void serve(int listen_fd, const char *target, const struct wire_fault *fault,
@@ -231,9 +235,11 @@ void wire_proxy_hang(struct wire_proxy *proxy)
 	kill(proxy->pid, SIGSTOP);
 }
 
-void wire_proxy_hold_pages(struct wire_proxy *proxy)
+void wire_proxy_hold(struct wire_proxy *proxy, unsigned int first, unsigned int last)
 {
-	atomic_store(&proxy->shared->hold, true);
+	proxy->shared->hold.first = first;
+	proxy->shared->hold.last = last;
+	atomic_store(&proxy->shared->hold.armed, true);
 }
 
 void wire_proxy_strike(struct wire_proxy *proxy, unsigned int connection, bool to_source)

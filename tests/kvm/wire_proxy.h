@@ -31,8 +31,8 @@ uint64_t wire_proxy_forwarded(const struct wire_proxy *proxy, unsigned int conne
 /* Now: all connections close, and none is taken any more. Or nothing is forwarded any more, without a word. */
 void wire_proxy_break(struct wire_proxy *proxy);
 void wire_proxy_hang(struct wire_proxy *proxy);
-/* What comes by the data connections from now on does not arrive: all but the first one. */
-void wire_proxy_hold_pages(struct wire_proxy *proxy);
+/* What the source sends by the connections first, ..., last does not arrive from now on. */
+void wire_proxy_hold(struct wire_proxy *proxy, unsigned int first, unsigned int last);
 /*
  * One bit of the next bytes of a connection, in one direction, is another from now on; to be called where the fault is to happen, by the
  * process that started the proxy. wire_proxy_struck(): whether such bytes have come since.

@@ -315,12 +315,12 @@ static void odd_histograms(void **state)
 static void post_copy_has_its_part(void **state)
 {
 	json_t *result = json_pack(
-		"{s:s, s:f, s:f, s:{s:i, s:i, s:f, s:f, s:f, s:f, s:o, s:i, s:i, s:i, s:f, s:i}}",
+		"{s:s, s:f, s:f, s:f, s:{s:i, s:i, s:f, s:f, s:f, s:f, s:o, s:i, s:i, s:i, s:f, s:i}}",
 		"outcome", "migrated", "downtime-ms", 100.0, "expected-downtime-ms", 900.0,
-		"postcopy", "pages", 4321, "faults", 99, "fault-p50-ms", 0.25, "fault-p95-ms", 0.5,
-		"fault-p99-ms", 1.0, "fault-max-ms", 7.75, "fault-times", fault_times(),
-		"prefetched", 800, "prefetch-samples", 100, "prefetch-used", 60, "last-page-ms",
-		2500.0, "recoveries", 1);
+		"max-downtime-ms", 250.0, "postcopy", "pages", 4321, "faults", 99, "fault-p50-ms",
+		0.25, "fault-p95-ms", 0.5, "fault-p99-ms", 1.0, "fault-max-ms", 7.75, "fault-times",
+		fault_times(), "prefetched", 800, "prefetch-samples", 100, "prefetch-used", 60,
+		"last-page-ms", 2500.0, "recoveries", 1);
 	json_t *broken = json_pack("{s:s}", "outcome", "broken"), *args = json_object();
 	struct migrate_record r = { 0 };
 	char *page;
@@ -333,7 +333,7 @@ static void post_copy_has_its_part(void **state)
 	event(&r, "done", 1, 1000, 0, 1500, 700);
 	page = page_of(&r, "web", args, result);
 	assert_has(page, "4321");
-	assert_has(page, "100.0 ms (without post-copy an estimated 900.0 ms)");
+	assert_has(page, "100.0 ms (limit 250 ms, without post-copy an estimated 900.0 ms)");
 	assert_has(page, "half of them at most (p50)</th><td>250 \u00b5s");
 	assert_has(page, "95 % at most (p95)</th><td>500 \u00b5s");
 	assert_has(page, "99 % at most (p99)</th><td>1.00 ms");
