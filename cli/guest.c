@@ -91,9 +91,10 @@ static void say_doubt(const struct guest *guest)
 {
 	fprintf(stderr,
 		"sevmirror: the migration broke off in its hand-over: the guest is paused here and may run at "
-		"the other host.\r\nsevmirror: look there. If it does not run: `sevmirror resume %s`; if it "
-		"does: `sevmirror stop %s --force`\r\n",
-		guest->name, guest->name);
+		"the other host.\r\nsevmirror: after --postcopy, `sevmirror migrate %s --recover` finds out and "
+		"goes on; pages that it lacks may be here.\r\nsevmirror: else look there. If it does not run: "
+		"`sevmirror resume %s`; if it does: `sevmirror stop %s --force`\r\n",
+		guest->name, guest->name, guest->name);
 }
 
 static void say_broken(const struct guest *guest)

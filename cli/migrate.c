@@ -311,9 +311,11 @@ static int say_result(const struct migrate *m, const json_t *r)
 		print_summary(m, r);
 	else if (code == CLI_UNDECIDED)
 		cli_error(
-			"%s. The VM is paused here, and may run at the other host: look there. If it does "
-			"not: `sevmirror resume %s`; if it does: `sevmirror stop %s --force`",
-			migrate_text(r, "error"), m->name, m->name);
+			"%s. The VM is paused here, and may run at the other host. After --postcopy, "
+			"`sevmirror migrate %s --recover` finds out and goes on; pages that it lacks may "
+			"be here. Else look there. If it does not run: `sevmirror resume %s`; if it does: "
+			"`sevmirror stop %s --force`",
+			migrate_text(r, "error"), m->name, m->name, m->name);
 	else if (code == CLI_BROKEN)
 		cli_error(
 			"%s. The VM runs at the other host, and pages that it lacks are here: `sevmirror "

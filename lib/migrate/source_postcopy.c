@@ -86,9 +86,9 @@ static int await(struct source *s, enum wire_type type, void *buf, size_t max)
 		} else if (ready == 1) {
 			/* All pages are sent (then that is that), or a stream has failed. */
 			err = streams_out_wait(s->streams, 0, s->frames);
-			fd = err == -EINPROGRESS ? fd : -1;
+			fd = err ? fd : -1;
 			err = err == -EINPROGRESS ? 0 : err;
-			/* That may be the echo of what the target has said before. */
+			/* A failure may be the echo of what the target has said before. */
 			if (err && channel_readable(m->control))
 				err = take_message(s, type, buf, max);
 		} else {

@@ -39,26 +39,6 @@ frame          here         the first round of pre-copy
 <RUNNING       doubt-there  the target has taken over
 '
 
-# gate POINT: a network with a gate to the address that is awaited; sets address to its own
-gate() {
-	rm -f "$tmp/gate.in"
-	mkfifo "$tmp/gate.in"
-	: >"$tmp/gate.out"
-	"$wire_gate" "$address" "$1" <"$tmp/gate.in" >"$tmp/gate.out" &
-	pid[gate]=$!
-	exec 8>"$tmp/gate.in"
-	until_true grep -q listening "$tmp/gate.out"
-	address=$(sed -n 's/^listening //p' "$tmp/gate.out")
-}
-gate_reached() { until_true grep -q reached "$tmp/gate.out"; }
-gate_pass() { echo pass >&8; }
-gate_gone() {
-	exec 8>&-
-	kill "${pid[gate]}" 2>/dev/null
-	wait "${pid[gate]}" 2>/dev/null
-	unset 'pid[gate]'
-}
-
 # The guest on host 1: there is one, and it runs.
 guest_here() {
 	[ -n "${pid[1]-}" ] || launch 1 1 21 2000 1048576 1 0 2 1

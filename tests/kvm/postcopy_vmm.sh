@@ -3,12 +3,13 @@
 # Post-copy by the command line, between two sevmirror processes: the guest runs at the target while its memory is not there yet, the
 # connection breaks, and either side is asked things meanwhile. The guest verifies its memory itself.
 #
-# usage: postcopy_vmm.sh SEVMIRROR PAYLOAD-DIRTIER
+# usage: postcopy_vmm.sh SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE
 # shellcheck source=tests/kvm/vmm_hosts.sh
 . "$(dirname "$0")/vmm_hosts.sh"
 
-sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
-dirtier=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
+sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
+dirtier=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
+wire_gate=$(realpath "${3:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
 
 if [ ! -w /dev/userfaultfd ] && [ "$(id -u)" != 0 ] && [ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null)" != 1 ]; then
 	echo "1..0 # SKIP no userfaultfd for this user"
@@ -109,6 +110,39 @@ if grep -q '1 recoveries' "$tmp/said"; then ok "which is told of"; else not_ok "
 ended 1
 is "the source's process ends with 8 after a recovery" 8 "$(cat "$tmp/status")"
 verified 2 "recovery"
+
+# cut_at POINT: a migration with post-copy whose network ends there
+cut_at() {
+	await 2 --insecure --timeout 120
+	there=$address
+	gate "$1"
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --insecure --timeout 120 --postcopy always >"$tmp/said" 2>&1 8>&- &
+	mover=$!
+	until_true grep -q reached "$tmp/gate.out"
+	gate_gone
+	wait "$mover"
+	status=$?
+}
+
+# The connection breaks in the hand-over: the source does not know, and asks.
+launch 1 2 28 0 0 1 0 2 1
+cut_at '<RUNNING'
+is "RUNNING is lost: 9" 9 "$status"
+if grep -q -- 'migrate guest --recover' "$tmp/said"; then ok "what to do is said"; else not_ok "what to do is said"; fi
+if state 1 paused; then ok "the guest stands still at the source"; else not_ok "the guest stands still at the source"; fi
+answers "recovery finds out" 1 migrate guest --recover --to "$there"
+ended 1
+verified 2 "RUNNING was lost"
+
+launch 1 2 29 0 0 1 0 2 1
+cut_at '>COMMIT'
+is "COMMIT is lost: 9" 9 "$status"
+ended 2
+is "the target has nothing" 1 "$(cat "$tmp/status")"
+at 1 migrate guest --recover --to "$there" >"$tmp/said" 2>&1
+is "nobody answers a recovery: 9" 9 $?
+answers "the guest is taken back" 1 resume guest
+verified 1 "COMMIT was lost"
 
 # A guest that is asked to end while the page by which it is asked is missing ends when it is there.
 launch 1 2 24 0 0 1 0 2 1

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# VMs as people run and move them, by the command line: the two hosts are two runtime directories. Sourced, with sevmirror and dirtier
-# set to the paths of the two.
+# VMs as people run and move them, by the command line: the two hosts are two runtime directories. Sourced, with sevmirror, dirtier and, for
+# gates, wire_gate set to the paths of these.
 set -u
-: "${sevmirror:=}" "${dirtier:=}"
+: "${sevmirror:=}" "${dirtier:=}" "${wire_gate:=}"
 
 tmp=$(mktemp -d)
 count=0
@@ -100,6 +100,26 @@ move() {
 	shift
 	at "$from" migrate guest --to "$address" "$@" >"$tmp/said" 2>&1
 	status=$?
+}
+
+# gate POINT: a network with a gate (wire_gate.c) to the address that is awaited; sets address to its own
+gate() {
+	rm -f "$tmp/gate.in"
+	mkfifo "$tmp/gate.in"
+	: >"$tmp/gate.out"
+	"$wire_gate" "$address" "$1" <"$tmp/gate.in" >"$tmp/gate.out" &
+	pid[gate]=$!
+	exec 8>"$tmp/gate.in"
+	until_true grep -q listening "$tmp/gate.out"
+	address=$(sed -n 's/^listening //p' "$tmp/gate.out")
+}
+gate_reached() { until_true grep -q reached "$tmp/gate.out"; }
+gate_pass() { echo pass >&8; }
+gate_gone() {
+	exec 8>&-
+	kill "${pid[gate]}" 2>/dev/null
+	wait "${pid[gate]}" 2>/dev/null
+	unset 'pid[gate]'
 }
 
 # verified HOST WHAT: the guest there checks all its memory and ends well
