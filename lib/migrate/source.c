@@ -254,7 +254,8 @@ int source_stop(struct source *s, void **state, size_t *len)
 	s->stopped = clock_ns();
 	err = m->ops->pause(m->opaque);
 	if (err)
-		return session_fail(m, err, "stopping the guest: %s", strerror(-err));
+		return session_fail(m, err, "stopping the guest and flushing its disks: %s",
+				    strerror(-err));
 	n = m->ops->state_save(m->opaque, *state, WIRE_MAX_SECTION);
 	if (n < 0)
 		return session_fail(m, (int)n, "saving the guest's state: %s", strerror((int)-n));
@@ -346,15 +347,19 @@ static enum sevmirror_outcome hand_over(struct source *s)
 static void roll_back(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
-	char why[256];
+	char why[256] = "";
 
 	if (m->control)
 		control_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why);
 	m->ops->throttle(m->opaque, 0);
 	if (s->sending)
 		trust_cancel(m);
-	if (s->released && m->ops->disks_acquire(m->opaque, why, sizeof(why)))
-		session_fail(m, -EIO, "and this host cannot open the disks again: %s", why);
+	if (s->released && m->ops->disks_acquire(m->opaque, why, sizeof(why))) {
+		size_t used = strlen(m->why);
+
+		snprintf(m->why + used, sizeof(m->why) - used,
+			 "; and this host cannot open the disks again: %s", why);
+	}
 	if (s->paused)
 		(void)m->ops->resume(m->opaque);
 }

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +20,20 @@
 #define STATUS	0x300000ULL
 
 static char path[] = "/tmp/test-blk-XXXXXX";
+
+/* In the place of the C library's: what a full file system says where writes are kept back until then (NFS), and says once. */
+static int flush_error;
+
+int fdatasync(int fd)
+{
+	int err = flush_error;
+
+	flush_error = 0;
+	if (!err)
+		return fsync(fd);
+	errno = err;
+	return -1;
+}
 
 static void image_reset(void)
 {
@@ -357,6 +373,52 @@ static void an_aborted_hand_over_goes_back(void **state)
 	assert_int_equal(request(d, VIRTIO_BLK_T_IN, 3, 512, true, NULL), VIRTIO_BLK_S_OK);
 }
 
+/* The migration that met the error is off, and what it met was the guest's. */
+static void writes_that_were_lost_before_a_hand_over_are_told_the_guest(void **state)
+{
+	struct driver *d = *state;
+	struct virtio_model *model = virtio_model_of(d->dev);
+
+	flush_error = ENOSPC;
+	assert_int_equal(d->dev->ops->quiesce(d->dev), -ENOSPC);
+	assert_int_equal(virtio_blk_detach(model), -ENOSPC);
+	assert_int_equal(virtio_blk_attach(model), 0);
+	d->dev->ops->resume(d->dev);
+	assert_int_equal(request(d, VIRTIO_BLK_T_IN, 3, 512, true, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(request(d, VIRTIO_BLK_T_FLUSH, 0, 0, true, NULL), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(d, VIRTIO_BLK_T_FLUSH, 0, 0, true, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(d->dev->ops->quiesce(d->dev), 0);
+	assert_int_equal(virtio_blk_detach(model), 0);
+	assert_int_equal(virtio_blk_attach(model), 0);
+	d->dev->ops->resume(d->dev);
+}
+
+/* No room for the second of two sectors: an error of this request, of the flush that loses writes, and of nothing else. */
+static void a_full_file_system_is_the_guests_io_error(void **state)
+{
+	struct driver *d = *state;
+	struct rlimit none, half;
+	struct virtio_blk_stats stats;
+
+	signal(SIGXFSZ, SIG_IGN); /* as cli/main.c does */
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &none), 0);
+	half = none;
+	half.rlim_cur = (SECTORS / 2 + 1) * 512ULL;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &half), 0);
+	assert_int_equal(request(d, VIRTIO_BLK_T_OUT, SECTORS / 2, 1024, false, NULL),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(d, VIRTIO_BLK_T_OUT, 0, 1024, false, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	assert_int_equal(request(d, VIRTIO_BLK_T_OUT, SECTORS / 2, 1024, false, NULL),
+			 VIRTIO_BLK_S_OK);
+	flush_error = ENOSPC;
+	assert_int_equal(request(d, VIRTIO_BLK_T_FLUSH, 0, 0, true, NULL), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(d, VIRTIO_BLK_T_FLUSH, 0, 0, true, NULL), VIRTIO_BLK_S_OK);
+	virtio_blk_get_stats(virtio_model_of(d->dev), &stats);
+	assert_int_equal(stats.errors, 2);
+	assert_int_equal(stats.last_error, -ENOSPC);
+}
+
 static void another_image_than_the_guest_knows_is_refused(void **state)
 {
 	struct driver *d = *state;
@@ -397,6 +459,8 @@ int main(void)
 		blk_test(a_host_that_cannot_read_is_the_guests_io_error),
 		blk_test(an_image_belongs_to_one_writer),
 		cmocka_unit_test(what_is_no_image_is_refused),
+		blk_test(a_full_file_system_is_the_guests_io_error),
+		blk_test(writes_that_were_lost_before_a_hand_over_are_told_the_guest),
 		blk_test(a_migration_hands_the_disk_over),
 		blk_test(only_the_image_that_somebody_holds_is_shared),
 		blk_test(an_aborted_hand_over_goes_back),

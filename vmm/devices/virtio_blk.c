@@ -27,6 +27,7 @@ struct virtio_blk {
 	bool read_only;
 	int fd;
 	uint64_t sectors;
+	int owed; /* an error of a flush that the guest has not been told; with the worker parked, or by it */
 	struct virtq_chain chain;
 	pthread_mutex_t stats_lock;
 	struct virtio_blk_stats stats;
@@ -212,8 +213,9 @@ static uint8_t blk_write(struct virtio_blk *b, uint64_t sector)
 
 static uint8_t blk_flush_request(struct virtio_blk *b)
 {
-	int err = fdatasync(b->fd) ? -errno : 0;
+	int err = fdatasync(b->fd) ? -errno : b->owed;
 
+	b->owed = 0;
 	blk_count(b, &b->stats.flushes, NULL, 0, err);
 	return err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
 }
@@ -280,13 +282,19 @@ static int blk_work(struct virtio_model *model)
 	return 0;
 }
 
+/*
+ * The kernel tells of writes that were lost (of a full file system, when it is NFS) once. Until the guest has heard of it, by a flush of its
+ * own, it takes for safe what is gone: so it is not to leave this host.
+ */
 static int blk_flush(struct virtio_model *model)
 {
-	const struct virtio_blk *b = to_blk(model);
+	struct virtio_blk *b = to_blk(model);
 
 	if (b->fd < 0 || b->read_only)
 		return 0;
-	return fdatasync(b->fd) ? -errno : 0;
+	if (fdatasync(b->fd))
+		b->owed = -errno;
+	return b->owed;
 }
 
 static void blk_save(struct virtio_model *model, struct state_writer *w)

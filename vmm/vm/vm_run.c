@@ -155,7 +155,7 @@ int vm_pause(struct vm *vm)
 	if (vm->quiet)
 		return 0;
 	vm->quiet = true;
-	return bus_quiesce(vm->bus) ? -EIO : 0;
+	return bus_quiesce(vm->bus);
 }
 
 /* The guest's watchdogs shall not take the pause for a hang (Linux Documentation/virt/kvm/api.rst, 4.82); no clock page, no effect. */
