@@ -279,6 +279,8 @@ static int check_together(const struct run_options *options, struct why *why)
 		return why_set(why, -EINVAL, "--kernel and --payload exclude each other");
 	if (boot->payload && boot->initrd)
 		return why_set(why, -EINVAL, "a payload takes no --initrd");
+	if (boot->payload && (options->machine.ndisks || options->machine.nnets))
+		return why_set(why, -EINVAL, "a payload takes neither --disk nor --net");
 	if (options->hold && !options->name)
 		return why_set(why, -EINVAL, "--hold needs a --name to be resumed by");
 	if (!options->session != !options->dh_cert)

@@ -44,6 +44,11 @@ int machine_create(struct machine **machinep, const struct machine_config *confi
 
 	if (!machine)
 		return why_set(why, -ENOMEM, "out of memory");
+	/* Also of a source, which may say anything. */
+	if (config->vm.payload && (config->ndisks || config->nnets)) {
+		free(machine);
+		return why_set(why, -EINVAL, "a payload has neither disks nor networks");
+	}
 	machine->config = *config;
 	machine->config.vm.cpuid = NULL; /* lent for vm_create() only */
 	err = vm_create(&machine->vm, &config->vm, why);
