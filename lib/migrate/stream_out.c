@@ -25,10 +25,10 @@ int stream_out_fail(struct stream *s, int err, const char *what)
 	if (s->why[0] == '\0') {
 		if (s->number == WIRE_PRIORITY_STREAM)
 			snprintf(s->why, sizeof(s->why), "priority stream: %s: %s", what,
-				 strerror(-err));
+				 rings_explain(s->all->m->rings, err));
 		else
 			snprintf(s->why, sizeof(s->why), "stream %u: %s: %s", s->number, what,
-				 strerror(-err));
+				 rings_explain(s->all->m->rings, err));
 	}
 	return err;
 }

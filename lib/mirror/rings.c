@@ -131,6 +131,14 @@ const char *rings_error(const struct rings *rings, unsigned int ring)
 	}
 }
 
+const char *rings_explain(const struct rings *rings, int err)
+{
+	for (unsigned int i = 0; i < rings->nrings; i++)
+		if (err && ring_error(&rings->ring[i].host) == err)
+			return rings_error(rings, i);
+	return strerror(-err);
+}
+
 static void setup_ring(struct rings *rings, unsigned int index)
 {
 	struct ring *r = &rings->ring[index];

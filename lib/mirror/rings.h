@@ -88,6 +88,8 @@ void rings_spin(struct rings *rings, uint32_t helper_polls, uint32_t host_polls)
 
 /* For a dead ring: what happened, as text. */
 const char *rings_error(const struct rings *rings, unsigned int ring);
+/* What an error of a call above means: that of a helper that died with it, else errno's. */
+const char *rings_explain(const struct rings *rings, int err);
 /* "BAD_TAG", ... for any value. */
 const char *rings_status_name(unsigned int status);
 

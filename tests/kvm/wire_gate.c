@@ -5,8 +5,9 @@
  * usage: wire-gate TARGET POINT
  *
  * Forwards connections to TARGET. Prints 'listening ADDRESS', then 'reached' when POINT is next, and from then on forwards nothing until
- * a line comes on standard input: 'pass' lets everything through from there on, anything else (or the end of the input) ends the program,
- * and with it all connections. Only for migrations with --insecure, whose messages it can tell apart.
+ * a line comes on standard input: 'pass' lets everything through from there on, 'spoil' does so with one bit changed in the last byte of
+ * that message or frame, anything else (or the end of the input) ends the program, and with it all connections. Only for migrations with
+ * --insecure, whose messages it can tell apart.
  *
  * POINT: 'connect' (the first connection), 'frame' (the first frame of pages), or a message of the control connection by its name in
  * wire.h, '>' before it if it is the source's and '<' if the target's, ':N' after it for the N-th one: '>HELLO', '<ROUND:2'.
@@ -35,6 +36,7 @@ struct point {
 /* One direction of a connection. */
 struct flow {
 	uint64_t plain; /* bytes to forward before the next header (control) or frame (data) */
+	uint64_t spoil; /* the how-manieth of them is to be changed, 0: none */
 	int from, to;
 	char way;
 	bool control;
@@ -43,24 +45,27 @@ struct flow {
 
 static struct point point;
 
-static void wait_at_the_gate(void)
+/* True: what comes next is to be spoilt. */
+static bool wait_at_the_gate(void)
 {
 	char line[16] = "";
+	bool spoil;
 
 	printf("reached\n");
 	fflush(stdout);
-	if (!fgets(line, sizeof(line), stdin) || strcmp(line, "pass\n") != 0)
+	if (!fgets(line, sizeof(line), stdin))
 		exit(0);
-	point.nth = 0; /* once */
+	spoil = strcmp(line, "spoil\n") == 0;
+	if (!spoil && strcmp(line, "pass\n") != 0)
+		exit(0);
+	return spoil;
 }
 
-/* Is this the place? Counts down to it. */
-static void pass_point(char way, uint16_t type)
+/* Is this the place? Counts down to it; the gate is there once. */
+static bool pass_point(char way, uint16_t type)
 {
-	if (point.nth && point.way == way && point.type == type && --point.nth == 0) {
-		point.nth = 1;
-		wait_at_the_gate();
-	}
+	return point.nth && point.way == way && point.type == type && --point.nth == 0 &&
+	       wait_at_the_gate();
 }
 
 static bool send_all(int fd, const uint8_t *bytes, size_t len)
@@ -82,9 +87,24 @@ static bool forward_header(struct flow *f)
 
 	if (recv(f->from, &header, sizeof(header), MSG_WAITALL) != sizeof(header))
 		return false;
-	pass_point(f->way, header.type);
+	if (pass_point(f->way, header.type))
+		f->spoil = header.bytes;
 	f->plain = header.bytes;
 	return send_all(f->to, (const uint8_t *)&header, sizeof(header));
+}
+
+/* From its first frame on a data connection is forwarded as it is. */
+static bool begin_frames(struct flow *f)
+{
+	struct wire_frame frame;
+
+	f->plain = UINT64_MAX;
+	if (!pass_point('f', 0))
+		return true;
+	if (recv(f->from, &frame, sizeof(frame), MSG_PEEK | MSG_WAITALL) != sizeof(frame))
+		return false;
+	f->spoil = sizeof(frame) + frame.directory_bytes + frame.payload_bytes;
+	return true;
 }
 
 static bool forward_bytes(struct flow *f)
@@ -96,6 +116,9 @@ static bool forward_bytes(struct flow *f)
 	if (n <= 0)
 		return false;
 	f->plain -= (uint64_t)n;
+	if (f->spoil && f->spoil <= (uint64_t)n)
+		buf[f->spoil - 1] ^= 1;
+	f->spoil -= f->spoil < (uint64_t)n ? f->spoil : (uint64_t)n;
 	return send_all(f->to, buf, (size_t)n);
 }
 
@@ -103,10 +126,8 @@ static bool forward(struct flow *f)
 {
 	if (f->plain == 0 && f->control)
 		return forward_header(f);
-	if (f->plain == 0) {
-		pass_point('f', 0);
-		f->plain = UINT64_MAX;
-	}
+	if (f->plain == 0 && !begin_frames(f))
+		return false;
 	return forward_bytes(f);
 }
 
@@ -136,10 +157,14 @@ static int take_connection(int listen_fd, const char *target, struct flow *pair,
 		close(client);
 		return server;
 	}
-	pair[0] = (struct flow){
-		control ? 0 : sizeof(struct wire_stream_hello), client, server, '>', control, true
-	};
-	pair[1] = (struct flow){ control ? 0 : UINT64_MAX, server, client, '<', control, true };
+	pair[0] = (struct flow){ control ? 0 : sizeof(struct wire_stream_hello),
+				 0,
+				 client,
+				 server,
+				 '>',
+				 control,
+				 true };
+	pair[1] = (struct flow){ control ? 0 : UINT64_MAX, 0, server, client, '<', control, true };
 	return 0;
 }
 
