@@ -176,6 +176,19 @@ enum service_state service_attend(struct service *s)
 	return state;
 }
 
+unsigned int service_stranger(struct service *s, char *text, size_t max)
+{
+	unsigned int n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->strangers != s->strangers_told) {
+		n = s->strangers_told = s->strangers;
+		snprintf(text, max, "%s", s->stranger);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
 struct machine *service_machine(const struct service *s)
 {
 	return s->machine;

@@ -64,7 +64,13 @@ int service_receive(struct service *service, struct why *why);
 /* "HOST:PORT" at which service_listen() listens, with the port that was picked. */
 const char *service_address(const struct service *service);
 
-/* An eventfd that becomes readable when the state changes: a VM has come, a migration has ended or is at another phase. service_attend() clears it. */
+/*
+ * While the source is waited for: who came in its place and was sent away since this was asked last, as text. How many there have been, 0 if there is no
+ * new one; text is the last one's.
+ */
+unsigned int service_stranger(struct service *service, char *text, size_t max);
+
+/* An eventfd that becomes readable when the state changes: a stranger came, a VM has come, a migration has ended or is at another phase. service_attend() clears it. */
 int service_wait_fd(const struct service *service);
 
 enum service_state {

@@ -190,6 +190,9 @@ struct sevmirror_host_ops {
 	/* May be NULL. */
 	void (*progress)(void *opaque, const struct sevmirror_progress *progress);
 
+	/* Target, while the source is waited for: somebody else came from address and was sent away. May be NULL. */
+	void (*stranger)(void *opaque, const char *address, const char *why);
+
 	/* On each of these threads (not on those that callbacks are called from), first of all, to name, pin or confine it; it must not fail. May be NULL. */
 	void (*thread_begins)(void *opaque, enum sevmirror_thread kind);
 };

@@ -190,24 +190,41 @@ int address_connect(const char *address, int timeout_ms, char *why, size_t max)
 	return open_address(address, false, try_connect, timeout_ms, why, max);
 }
 
+static int write_name(const struct sockaddr_storage *ss, socklen_t len, char *out, size_t max)
+{
+	char host[128], port[16];
+	int n;
+
+	if (ss->ss_family == AF_UNIX) {
+		n = snprintf(out, max, "unix:%s", ((const struct sockaddr_un *)ss)->sun_path);
+	} else {
+		if (getnameinfo((const struct sockaddr *)ss, len, host, sizeof(host), port,
+				sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+			return -EAFNOSUPPORT;
+		n = snprintf(out, max, ss->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	}
+	return n < 0 || (size_t)n >= max ? -ENOSPC : 0;
+}
+
 int address_of(int fd, char *out, size_t max)
 {
 	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
-	char host[128], port[16];
-	int n;
 
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
 		return -errno;
-	if (ss.ss_family == AF_UNIX) {
-		n = snprintf(out, max, "unix:%s", ((struct sockaddr_un *)&ss)->sun_path);
-	} else {
-		if (getnameinfo((struct sockaddr *)&ss, len, host, sizeof(host), port, sizeof(port),
-				NI_NUMERICHOST | NI_NUMERICSERV))
-			return -EAFNOSUPPORT;
-		n = snprintf(out, max, ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-	}
-	return n < 0 || (size_t)n >= max ? -ENOSPC : 0;
+	return write_name(&ss, len, out, max);
+}
+
+void address_of_peer(int fd, char *out, size_t max)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof(ss);
+
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0)
+		snprintf(out, max, "somebody who has gone");
+	else if (ss.ss_family == AF_UNIX || write_name(&ss, len, out, max))
+		snprintf(out, max, "a local socket");
 }
 
 int address_accept(int listen_fd, int timeout_ms)

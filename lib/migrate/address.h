@@ -20,6 +20,9 @@ int address_connect(const char *address, int timeout_ms, char *why, size_t max);
 /* The address that a socket listens at, in the form that address_connect() takes. 0 or a negative errno. */
 int address_of(int fd, char *out, size_t max);
 
+/* Likewise who is connected there, for people: "HOST:PORT", or "a local socket". Never fails. */
+void address_of_peer(int fd, char *out, size_t max);
+
 /* Take one connection from a listening socket. A socket the caller closes, -ETIMEDOUT after timeout_ms (-1: never), or -errno. */
 int address_accept(int listen_fd, int timeout_ms);
 

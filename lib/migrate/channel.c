@@ -18,6 +18,7 @@
 #include <openssl/hmac.h>
 #include <openssl/ssl.h>
 
+#include "lib/migrate/clock.h"
 #include "lib/migrate/tls.h"
 #include "lib/util/stack.h"
 
@@ -243,10 +244,14 @@ bool channel_is_tls(const struct channel *channel)
 	return channel->ssl != NULL;
 }
 
+/* All of it within the timeout, so that nobody holds the other side up a byte at a time. */
 static int shake_hands(struct channel *channel, bool server, int timeout_ms)
 {
+	uint64_t until = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+
 	for (;;) {
 		int n, reason, saved, err;
+		uint64_t now;
 
 		ERR_clear_error();
 		errno = 0;
@@ -255,7 +260,10 @@ static int shake_hands(struct channel *channel, bool server, int timeout_ms)
 		if (n == 1)
 			return 0;
 		reason = SSL_get_error(channel->ssl, n);
-		err = tls_wait(channel, reason, saved, timeout_ms);
+		now = clock_ns();
+		if (now >= until)
+			return -ETIMEDOUT;
+		err = tls_wait(channel, reason, saved, (int)((until - now) / NS_PER_MS) + 1);
 		if (err)
 			return err;
 	}

@@ -67,21 +67,41 @@ static int send_hello(struct sevmirror_migration *m, const struct wire_hello *he
 	return err ? session_fail(m, err, "greeting the other host: %s", strerror(-err)) : 0;
 }
 
+/* Only that it begins with its version is the same in every version; what is not there is 0. */
 static int recv_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 {
-	return control_recv(m->control, WIRE_HELLO, hello, sizeof(*hello), sizeof(*hello), NULL,
-			    m->timeout_ms, m->why, sizeof(m->why));
+	void *body;
+	size_t len;
+	int err = control_recv_alloc(m->control, WIRE_HELLO, &body, &len, m->timeout_ms, m->why,
+				     sizeof(m->why));
+
+	if (err)
+		return err;
+	memset(hello, 0, sizeof(*hello));
+	memcpy(hello, body, len < sizeof(*hello) ? len : sizeof(*hello));
+	free(body);
+	if (len < sizeof(hello->major) ||
+	    (hello->major == WIRE_VERSION_MAJOR && len != sizeof(*hello)))
+		return session_fail(m, -EPROTO, "HELLO message of %zu bytes, %zu were due", len,
+				    sizeof(*hello));
+	return 0;
+}
+
+static int compare_versions(struct sevmirror_migration *m, const struct wire_hello *source,
+			    const struct wire_hello *target)
+{
+	if (source->major == target->major)
+		return 0;
+	return session_fail(
+		m, -EPROTO,
+		"the source speaks version %u of the protocol, the target version %u: install the same sevmirror",
+		source->major, target->major);
 }
 
 /* Judge source's and target's hello; run by both sides, so that each can say what is wrong. */
 static int compare(struct sevmirror_migration *m, const struct wire_hello *source,
 		   const struct wire_hello *target)
 {
-	if (source->major != target->major)
-		return session_fail(
-			m, -EPROTO,
-			"the source speaks version %u of the protocol, the target version %u",
-			source->major, target->major);
 	if ((source->flags | target->flags) & ~WIRE_F_ALL)
 		return session_fail(m, -EPROTO, "a greeting with unknown flags (%#x)",
 				    source->flags | target->flags);
@@ -220,6 +240,8 @@ int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs)
 		err = send_hello(m, &mine);
 	if (!err)
 		err = recv_hello(m, &theirs);
+	if (!err)
+		err = compare_versions(m, &mine, &theirs);
 	if (!err && memcmp(theirs.session, mine.session, sizeof(mine.session)) != 0)
 		err = session_fail(m, -EPROTO, "the target answered for another session");
 	if (!err)
@@ -282,9 +304,11 @@ static int check_vm(struct sevmirror_migration *m)
 
 int handshake_target(struct sevmirror_migration *m)
 {
-	struct wire_hello mine, theirs;
+	struct wire_hello mine = { .major = WIRE_VERSION_MAJOR }, theirs;
 	int err = recv_hello(m, &theirs);
 
+	if (!err)
+		err = compare_versions(m, &theirs, &mine);
 	if (!err && theirs.flags & WIRE_F_POSTCOPY)
 		err = prepare_postcopy(m);
 	if (!err)

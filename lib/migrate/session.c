@@ -2,13 +2,12 @@
 #include "lib/migrate/session.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/migrate/address.h"
+#include "lib/migrate/door.h"
 
 int session_fail(struct sevmirror_migration *m, int err, const char *format, ...)
 {
@@ -39,22 +38,16 @@ void session_set_control(struct sevmirror_migration *m, struct channel *channel)
 	pthread_mutex_unlock(&m->cancel_lock);
 }
 
-int session_accept(struct sevmirror_migration *m, int listen_fd, int wake_fd)
+int session_accept(struct sevmirror_migration *m, struct door *door)
 {
-	struct pollfd p[3] = { { .fd = listen_fd, .events = POLLIN },
-			       { .fd = m->cancel_fd, .events = POLLIN },
-			       { .fd = wake_fd, .events = POLLIN } };
-	int n, fd;
+	int fd = door_next(door, UINT64_MAX);
 
-	do {
-		n = poll(p, 3, -1);
-	} while (n < 0 && errno == EINTR);
-	if (session_cancelled(m))
+	if (session_cancelled(m)) {
+		if (fd >= 0)
+			close(fd);
 		return -ECANCELED;
-	if (n > 0 && p[2].revents)
-		return -EINTR;
-	fd = n < 0 ? -errno : address_accept(listen_fd, 0);
-	if (fd < 0)
+	}
+	if (fd < 0 && fd != -EINTR)
 		session_fail(m, fd, "waiting for the source: %s", strerror(-fd));
 	return fd;
 }
@@ -62,6 +55,13 @@ int session_accept(struct sevmirror_migration *m, int listen_fd, int wake_fd)
 void session_notice(struct sevmirror_migration *m)
 {
 	m->why[0] = '\0';
+}
+
+void session_stranger(struct sevmirror_migration *m, const char *address)
+{
+	if (m->ops->stranger)
+		m->ops->stranger(m->opaque, address, m->why);
+	session_notice(m);
 }
 
 void session_interrupt(struct sevmirror_migration *m)

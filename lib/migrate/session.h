@@ -76,14 +76,19 @@ bool session_cancelled(struct sevmirror_migration *m);
 /* From here on the control channel is m's, and cancelling reaches it. */
 void session_set_control(struct sevmirror_migration *m, struct channel *channel);
 
+struct door;
+
 /*
- * Wait for a connection, however long, until cancelled, or until wake_fd (-1: none) is readable: -EINTR then. A socket, or a negative errno with
+ * Wait for a connection that speaks, however long, until cancelled, or until the door is woken: -EINTR then. A socket, or a negative errno with
  * m->why set.
  */
-int session_accept(struct sevmirror_migration *m, int listen_fd, int wake_fd);
+int session_accept(struct sevmirror_migration *m, struct door *door);
 
 /* A failure that does not end the migration: forget its reason. */
 void session_notice(struct sevmirror_migration *m);
+
+/* Likewise, of somebody who is not the source: tell it. */
+void session_stranger(struct sevmirror_migration *m, const char *address);
 
 /* Wake the control thread out of its wait at the control connection: something else has failed. Any thread. */
 void session_interrupt(struct sevmirror_migration *m);

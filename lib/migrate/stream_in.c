@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/migrate/address.h"
 #include "lib/migrate/clock.h"
+#include "lib/migrate/door.h"
 #include "lib/migrate/frame.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/migrate/record.h"
@@ -65,10 +65,11 @@ static int fail(struct stream *s, int err, const char *what)
 	if (s->why[0] != '\0')
 		return err;
 	if (s->number == WIRE_PRIORITY_STREAM)
-		snprintf(s->why, sizeof(s->why), "priority stream: %s: %s", what, strerror(-err));
+		snprintf(s->why, sizeof(s->why), "priority stream: %s: %s", what,
+			 rings_explain(s->all->m->rings, err));
 	else
 		snprintf(s->why, sizeof(s->why), "stream %u: %s: %s", s->number, what,
-			 strerror(-err));
+			 rings_explain(s->all->m->rings, err));
 	return err;
 }
 
@@ -422,20 +423,19 @@ static int match_hello(struct streams_in *all, const struct wire_stream_hello *h
 }
 
 /* One connection: whose it is, or -EPERM for a stranger's, which is closed. */
-static int take_connection(struct streams_in *all, int listen_fd, uint64_t deadline)
+static int take_connection(struct streams_in *all, struct door *door, uint64_t deadline)
 {
-	uint64_t now = clock_ns();
 	static const struct channel_security bare = { .insecure = true };
 	struct wire_stream_hello hello;
 	struct channel *channel;
 	char why[128];
-	int fd = now < deadline ?
-			 address_accept(listen_fd, (int)((deadline - now) / NS_PER_MS) + 1) :
-			 -ETIMEDOUT;
-	int number;
+	int fd = door_next(door, deadline), number;
 
 	if (fd < 0)
-		return session_fail(all->m, fd, "waiting for the data streams: %s", strerror(-fd));
+		return session_cancelled(all->m) ?
+			       -ECANCELED :
+			       session_fail(all->m, fd, "waiting for the data streams: %s",
+					    strerror(-fd));
 	if (channel_open(&channel, fd, true, &bare, HELLO_PATIENCE_MS, why, sizeof(why)))
 		return -EPERM;
 	number = channel_recv(channel, &hello, sizeof(hello), HELLO_PATIENCE_MS) ?
@@ -463,14 +463,14 @@ static int prepare(struct streams_in *all, unsigned int number)
 	return 0;
 }
 
-static int accept_all(struct streams_in *all, int listen_fd)
+static int accept_all(struct streams_in *all, struct door *door)
 {
 	uint64_t deadline = clock_ns() + (uint64_t)all->m->timeout_ms * NS_PER_MS;
 	unsigned int want = all->n + !!(all->m->hello.flags & WIRE_F_POSTCOPY);
 	unsigned int have = 0, strangers = 0;
 
 	while (have < want) {
-		int number = take_connection(all, listen_fd, deadline);
+		int number = take_connection(all, door, deadline);
 		struct stream *s;
 
 		if (number == -EPERM && ++strangers < STRANGERS_MAX && !session_cancelled(all->m))
@@ -490,6 +490,7 @@ static int accept_all(struct streams_in *all, int listen_fd)
 int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, int listen_fd)
 {
 	struct streams_in *all = calloc(1, sizeof(*all));
+	struct door door;
 	int err = 0;
 
 	*out = NULL;
@@ -511,8 +512,10 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 		err = prepare(all, i);
 	if (!err && m->hello.flags & WIRE_F_POSTCOPY)
 		err = prepare(all, WIRE_PRIORITY_STREAM);
+	door_init(&door, listen_fd, m->cancel_fd, -1);
 	if (!err)
-		err = accept_all(all, listen_fd);
+		err = accept_all(all, &door);
+	door_close(&door);
 	if (err) {
 		streams_in_destroy(all);
 		return err;

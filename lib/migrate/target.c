@@ -10,9 +10,12 @@
 #include "lib/migrate/address.h"
 #include "lib/migrate/clock.h"
 #include "lib/migrate/control.h"
+#include "lib/migrate/door.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/migration_helper.h"
 #include "lib/migrate/postcopy_in.h"
+
+#define LAST_WORDS_MS 2000
 
 static void count_came(struct target *t)
 {
@@ -58,31 +61,66 @@ void target_report(struct target *t, const char *phase)
 	m->ops->progress(m->opaque, &p);
 }
 
-/* A failure at the control connection may only be the echo of a stream's: that one is the reason. */
+/* A source that gives up closes its streams first, then says why. Into why; false if it does not. */
+static bool hear_last_words(struct sevmirror_migration *m, char *why, size_t max)
+{
+	uint64_t until = clock_ns() + LAST_WORDS_MS * NS_PER_MS;
+
+	/* Each stream that ends interrupts what goes on at the control connection. */
+	while (!atomic_load(&m->cancelled) && clock_ns() < until) {
+		uint16_t type;
+		void *body;
+		size_t len;
+		int err;
+
+		channel_uncancel(m->control);
+		err = control_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why, max);
+		free(body);
+		if (err == CONTROL_GAVE_UP)
+			return true;
+		if (err && err != -ECANCELED)
+			return false;
+	}
+	return false;
+}
+
+/* A failure at the control connection may only be the echo of a stream's: that one is the reason, or what the source says about it. */
 static void find_reason(struct target *t, int err)
 {
+	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES];
 
-	if (t->streams && err != CONTROL_GAVE_UP && !atomic_load(&t->m->cancelled) &&
-	    streams_in_error(t->streams, why, sizeof(why)))
-		memcpy(t->m->why, why, sizeof(why));
+	if (!t->streams || err == CONTROL_GAVE_UP || atomic_load(&m->cancelled))
+		return;
+	err = streams_in_error(t->streams, why, sizeof(why));
+	if (err)
+		memcpy(m->why, why, sizeof(why));
+	if (err == -ECONNRESET && hear_last_words(m, why, sizeof(why)))
+		memcpy(m->why, why, sizeof(why));
 }
 
 /* Wait for the source; a stranger who cannot shake hands is sent away and the wait goes on. */
 static int accept_control(struct sevmirror_migration *m)
 {
-	struct channel *channel;
+	struct channel *channel = NULL;
+	struct door door;
+	int fd = -ECANCELED;
 
-	for (;;) {
-		int fd = session_accept(m, m->target.listen_fd, -1);
+	door_init(&door, m->target.listen_fd, m->cancel_fd, -1);
+	while (!channel) {
+		char from[128];
 
+		fd = session_accept(m, &door);
 		if (fd < 0)
-			return fd;
-		if (channel_open(&channel, fd, true, &m->security, m->timeout_ms, m->why,
-				 sizeof(m->why)) == 0)
 			break;
-		session_notice(m);
+		address_of_peer(fd, from, sizeof(from));
+		if (channel_open(&channel, fd, true, &m->security, m->timeout_ms, m->why,
+				 sizeof(m->why)))
+			session_stranger(m, from);
 	}
+	door_close(&door);
+	if (!channel)
+		return fd;
 	session_set_control(m, channel);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include "lib/migrate/address.h"
 #include "lib/migrate/clock.h"
 #include "lib/migrate/control.h"
+#include "lib/migrate/door.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/migrate/recover.h"
@@ -224,11 +225,14 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 {
 	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES];
+	struct door door;
 
 	memcpy(why, m->why, sizeof(why));
+	door_init(&door, m->target.listen_fd, m->cancel_fd, -1);
 	for (;;) {
 		if (newcomer) {
 			session_notice(m);
+			door_close(&door);
 			if (adopt(t, newcomer, proof) == 0)
 				return 0;
 			let_go(t);
@@ -236,14 +240,19 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 		}
 		target_report(t, "broken");
 		while (!newcomer) {
-			int fd = session_accept(m, m->target.listen_fd, host_call_fd(&m->resume));
+			int fd;
 
+			door.wake_fd = host_call_fd(&m->resume);
+			fd = session_accept(m, &door);
 			if (session_cancelled(m)) {
+				door_close(&door);
 				memcpy(m->why, why, sizeof(m->why));
 				return -ECANCELED;
 			}
-			if (fd == -EINTR && hear_started(t))
+			if (fd == -EINTR && hear_started(t)) {
+				door_close(&door);
 				return -ECHILD;
+			}
 			if (fd >= 0)
 				newcomer = hear_newcomer(m, fd, proof);
 		}

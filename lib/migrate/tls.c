@@ -239,6 +239,17 @@ int tls_use_socket(SSL *ssl, int fd, BIO_METHOD **out)
 	return 0;
 }
 
+/* OpenSSL's word for it, "wrong version number", sends people looking for versions. */
+static bool is_no_tls(unsigned long code)
+{
+	int reason = ERR_GET_REASON(code);
+
+	return ERR_GET_LIB(code) == ERR_LIB_SSL &&
+	       (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST ||
+		reason == SSL_R_HTTPS_PROXY_REQUEST || reason == SSL_R_PACKET_LENGTH_TOO_LONG ||
+		reason == SSL_R_ENCRYPTED_LENGTH_TOO_LONG);
+}
+
 void tls_explain(SSL *ssl, char *why, size_t max)
 {
 	unsigned long code = ERR_peek_last_error();
@@ -247,6 +258,13 @@ void tls_explain(SSL *ssl, char *why, size_t max)
 	if (verdict != X509_V_OK)
 		snprintf(why, max, "the peer's certificate is refused: %s",
 			 X509_verify_cert_error_string(verdict));
+	else if (is_no_tls(code))
+		snprintf(why, max,
+			 "TLS: the peer does not speak it: no sevmirror, or one with --insecure");
+	else if (ERR_GET_REASON(code) == SSL_R_BINDER_DOES_NOT_VERIFY)
+		snprintf(why, max, "TLS: the peer has another pre-shared key");
+	else if (ERR_GET_REASON(code) == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM)
+		snprintf(why, max, "TLS: the peer offers no pre-shared key");
 	else if (code)
 		snprintf(why, max, "TLS: %s", ERR_reason_error_string(code));
 	else

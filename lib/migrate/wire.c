@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <sevmirror/host.h>
 
@@ -18,7 +19,7 @@ static const struct {
 	const char *name;
 	uint32_t limit;
 } types[WIRE_TYPES] = {
-	[WIRE_HELLO] = { "HELLO", sizeof(struct wire_hello) },
+	[WIRE_HELLO] = { "HELLO", WIRE_MAX_HELLO },
 	[WIRE_CONFIG] = { "CONFIG", WIRE_MAX_SECTION },
 	[WIRE_COMPAT] = { "COMPAT", WIRE_MAX_SECTION },
 	[WIRE_ACCEPT] = { "ACCEPT", sizeof(struct wire_accept) + CERT_BYTES_MAX },
@@ -53,14 +54,29 @@ const char *wire_type_name(uint16_t type)
 	return type < WIRE_TYPES && types[type].name ? types[type].name : "unknown";
 }
 
+/* How something begins that is none of ours: what people can read as text is most telling. */
+static void show_magic(uint32_t magic, char *out, size_t max)
+{
+	char text[sizeof(magic) + 1] = "";
+
+	memcpy(text, &magic, sizeof(magic));
+	for (unsigned int i = 0; i < sizeof(magic); i++)
+		if (text[i] < 0x20 || text[i] > 0x7e) {
+			snprintf(out, max, "%#x", magic);
+			return;
+		}
+	snprintf(out, max, "'%s'", text);
+}
+
 int wire_check_header(const struct wire_header *header, char *why, size_t max)
 {
 	bool known;
 	uint32_t limit = wire_limit(header->type, &known);
+	char begin[16];
 
 	if (header->magic != WIRE_MAGIC) {
-		snprintf(why, max, "not a sevmirror control message (it begins with %#x)",
-			 header->magic);
+		show_magic(header->magic, begin, sizeof(begin));
+		snprintf(why, max, "not a sevmirror control message (it begins with %s)", begin);
 	} else if (!known) {
 		snprintf(why, max, "message type %u is unknown", header->type);
 	} else if (header->reserved) {

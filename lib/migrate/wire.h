@@ -19,6 +19,7 @@
 #define WIRE_MAX_STREAMS   16
 #define WIRE_MAX_REQUESTS  1024
 #define WIRE_MAX_REASON	   512
+#define WIRE_MAX_HELLO	   4096 /* of another version; the beginning, major, is in all of them */
 #define WIRE_MAX_SECTION   (16u << 20) /* configuration, compatibility, state */
 
 enum wire_type {

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Who is no sevmirror, or another one, at either end of a migration's connection.
+
+usage: stranger.py connect ADDRESS KIND    says KIND to whoever listens there, prints what is answered
+       stranger.py listen KIND             prints its address, takes one connection and answers KIND
+
+KIND: random, http, ssh, tls (no key), close; silent (until standard input ends; connect: eight of them);
+      version, version-long (a HELLO of protocol version 2, as long as ours or longer), helper (of another build of the helper)
+"""
+import os
+import socket
+import ssl
+import struct
+import sys
+
+MAGIC, HELLO, ABORT = 0x524D5653, 1, 19
+HEADER = struct.Struct("<IHHI")
+WIRE_HELLO = struct.Struct("<HHI16sIBBH32sQ32s")  # lib/migrate/wire.h
+PLAIN = {
+    "random": b"\xff" + os.urandom(4095),
+    "http": b"GET / HTTP/1.1\r\nHost: there\r\n\r\n",
+    "ssh": b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
+    "close": b"",
+}
+
+
+def receive(s, length):
+    data = b""
+    while len(data) < length:
+        part = s.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def message(s):
+    magic, kind, _, length = HEADER.unpack(receive(s, HEADER.size))
+    assert magic == MAGIC
+    return kind, receive(s, length)
+
+
+def hello(kind, theirs=None):
+    """Ours, with one difference. An answer repeats what the other side said."""
+    fields = list(WIRE_HELLO.unpack(theirs)) if theirs else [1, 0, 0, b"s" * 16, 2, 0, 0, 0, b"", 1 << 24, b""]
+    if kind.startswith("version"):
+        fields[0] = 2
+    else:
+        fields[8] = b"another build"
+    body = WIRE_HELLO.pack(*fields) + (b"\x01" * 64 if kind == "version-long" else b"")
+    return HEADER.pack(MAGIC, HELLO, 0, len(body)) + body
+
+
+def speak(s, kind):
+    s.sendall(PLAIN[kind])
+    s.shutdown(socket.SHUT_WR)
+    while s.recv(4096):
+        pass
+
+
+def connect(address, kind):
+    host, port = address.rsplit(":", 1)
+    there = (host, int(port))
+    if kind == "silent":
+        crowd = [socket.create_connection(there) for _ in range(8)]
+        print("here", flush=True)
+        sys.stdin.read()
+        return
+    with socket.create_connection(there) as s:
+        if kind in PLAIN:
+            speak(s, kind)
+        elif kind == "tls":
+            context = ssl.create_default_context()
+            context.wrap_socket(s, server_hostname="there")
+        else:
+            s.sendall(hello(kind))
+            answer, reason = message(s)
+            while answer != ABORT:
+                answer, reason = message(s)
+            print(reason.decode())
+
+
+def listen(kind):
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        print("127.0.0.1:%d" % door.getsockname()[1], flush=True)
+        s, _ = door.accept()
+        with s:
+            if kind in PLAIN:
+                speak(s, kind)
+            elif kind == "silent":
+                sys.stdin.read()
+            else:
+                s.sendall(hello(kind, message(s)[1]))
+                while message(s)[0] != ABORT:
+                    pass
+
+
+try:
+    if sys.argv[1] == "connect":
+        connect(*sys.argv[2:])
+    else:
+        listen(*sys.argv[2:])
+except (EOFError, OSError) as e:
+    print("ended:", e)
