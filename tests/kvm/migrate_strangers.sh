@@ -120,15 +120,16 @@ answers random "not a sevmirror control message (it begins with 0x" --insecure
 answers http "not a sevmirror control message (it begins with 'GET ')" --insecure
 
 # Other versions, at either end.
-answers version "the source speaks version 1 of the protocol, the target version 2" --insecure
-answers version-long "the source speaks version 1 of the protocol, the target version 2" --insecure
+ours=$(stranger version)
+answers version "the source speaks version $ours of the protocol, the target version $((ours + 1))" --insecure
+answers version-long "the source speaks version $ours of the protocol, the target version $((ours + 1))" --insecure
 answers helper "different builds of the Migration Helper" --insecure
 for kind in version version-long helper; do
 	await 2 --insecure
 	stranger connect "$address" $kind >"$tmp/stranger"
 	ended 2
 	is "$kind comes: receive ends with 1" 1 "$(cat "$tmp/status")"
-	text="the source speaks version 2 of the protocol, the target version 1"
+	text="the source speaks version $((ours + 1)) of the protocol, the target version $ours"
 	[ $kind != helper ] || text="the two hosts have different builds of the Migration Helper"
 	told "$kind comes" "$tmp/2.err" "no guest came: $text"
 	told "$kind is told" "$tmp/stranger" "$text"

@@ -2,18 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is no sevmirror, or another one, at either end of a migration's connection.
 
-usage: stranger.py connect ADDRESS KIND    says KIND to whoever listens there, prints what is answered
+usage: stranger.py version                 the protocol's version, in wire.h
+       stranger.py connect ADDRESS KIND    says KIND to whoever listens there, prints what is answered
        stranger.py listen KIND             prints its address, takes one connection and answers KIND
 
 KIND: random, http, ssh, tls (no key), close; silent (until standard input ends; connect: eight of them);
-      version, version-long (a HELLO of protocol version 2, as long as ours or longer), helper (of another build of the helper)
+      version, version-long (a HELLO of the next version of the protocol, as long as ours or longer), helper (of another build of the helper)
 """
 import os
+import re
 import socket
 import ssl
 import struct
 import sys
 
+WIRE_H = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lib/migrate/wire.h")
 MAGIC, HELLO, ABORT = 0x524D5653, 1, 19
 HEADER = struct.Struct("<IHHI")
 WIRE_HELLO = struct.Struct("<HHI16sIBBH32sQ32s")  # lib/migrate/wire.h
@@ -23,6 +26,11 @@ PLAIN = {
     "ssh": b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
     "close": b"",
 }
+
+
+def version():
+    with open(WIRE_H, encoding="ascii") as header:
+        return int(re.search(r"WIRE_VERSION_MAJOR (\d+)", header.read()).group(1))
 
 
 def receive(s, length):
@@ -43,9 +51,9 @@ def message(s):
 
 def hello(kind, theirs=None):
     """Ours, with one difference. An answer repeats what the other side said."""
-    fields = list(WIRE_HELLO.unpack(theirs)) if theirs else [1, 0, 0, b"s" * 16, 2, 0, 0, 0, b"", 1 << 24, b""]
+    fields = list(WIRE_HELLO.unpack(theirs)) if theirs else [version(), 0, 0, b"s" * 16, 2, 0, 0, 0, b"", 1 << 24, b""]
     if kind.startswith("version"):
-        fields[0] = 2
+        fields[0] = version() + 1
     else:
         fields[8] = b"another build"
     body = WIRE_HELLO.pack(*fields) + (b"\x01" * 64 if kind == "version-long" else b"")
@@ -97,7 +105,9 @@ def listen(kind):
 
 
 try:
-    if sys.argv[1] == "connect":
+    if sys.argv[1] == "version":
+        print(version())
+    elif sys.argv[1] == "connect":
         connect(*sys.argv[2:])
     else:
         listen(*sys.argv[2:])
