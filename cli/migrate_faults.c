@@ -20,6 +20,7 @@
 #define LEAST_BAR 1.5 /* one access of a million shall be seen */
 #define SHORTEST  0.001 /* ms: what a class that begins at none is drawn from */
 #define TICKS	  4
+#define DECADES	  12 /* from the shortest on: eleven days */
 
 struct fault_class {
 	double from, to; /* ms */
@@ -122,8 +123,9 @@ static void time_tick(const struct chart *c, double ms)
 static void time_axis(const struct chart *c)
 {
 	bool few = c->to / c->from < 2000;
+	double power = SHORTEST;
 
-	for (double power = SHORTEST; power < c->to * 1.001; power *= 10) {
+	for (int i = 0; i < DECADES; i++, power *= 10) {
 		time_tick(c, power);
 		if (few) {
 			time_tick(c, 2 * power);
