@@ -74,14 +74,11 @@ struct sevmirror_progress {
 
 /*
  * Classes of waiting times, two to each power of two: class i has those of at least sevmirror_fault_class_from(i) nanoseconds that are not in the
- * next one. The first ends at 1.5 us, the last begins at 55 min and has all that is longer.
+ * next one. The first ends at 1.5 us, the last begins at 55 min and has all that is longer. i: below SEVMIRROR_FAULT_CLASSES.
  */
 #define SEVMIRROR_FAULT_CLASSES 64
 
-static inline uint64_t sevmirror_fault_class_from(unsigned int i)
-{
-	return i ? (uint64_t)(2 + i % 2) << (9 + i / 2) : 0;
-}
+uint64_t sevmirror_fault_class_from(unsigned int i);
 
 /*
  * Post-copy in numbers, the same on both sides: the target counts, and tells the source with the last page. Times in nanoseconds. All zero

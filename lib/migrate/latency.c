@@ -26,6 +26,11 @@ static uint64_t bucket_end(unsigned int bucket)
 	return ((uint64_t)(SUB + bucket % SUB + 1) << (shift - 1)) - 1;
 }
 
+uint64_t sevmirror_fault_class_from(unsigned int i)
+{
+	return i ? (uint64_t)(2 + i % 2) << (9 + i / 2) : 0;
+}
+
 void latency_add(struct latency *latency, uint64_t ns)
 {
 	latency->count++;
