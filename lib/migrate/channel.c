@@ -136,6 +136,23 @@ int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms)
 	return move_all(channel, RECV, buf, len, timeout_ms);
 }
 
+int channel_recv_within(struct channel *channel, void *buf, size_t len, int timeout_ms)
+{
+	uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	char *at = buf;
+
+	while (len) {
+		int left = clock_ms_until(deadline);
+		ssize_t n = left ? move_some(channel, RECV, at, len, left) : -ETIMEDOUT;
+
+		if (n < 0)
+			return atomic_load(&channel->cancelled) ? -ECANCELED : (int)n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 /* One sendmsg() on a bare socket, as move_some(). */
 static ssize_t sendv_some(struct channel *channel, struct iovec *iov, unsigned int n,
 			  int timeout_ms)
@@ -244,14 +261,11 @@ bool channel_is_tls(const struct channel *channel)
 	return channel->ssl != NULL;
 }
 
-/* All of it within the timeout, so that nobody holds the other side up a byte at a time. */
-static int shake_hands(struct channel *channel, bool server, int timeout_ms)
+/* By the deadline, however much comes until then: somebody who has proved nothing yet must not hold the door for longer. */
+static int shake_hands(struct channel *channel, bool server, uint64_t deadline)
 {
-	uint64_t until = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-
-	for (;;) {
+	while (clock_ms_until(deadline)) {
 		int n, reason, saved, err;
-		uint64_t now;
 
 		ERR_clear_error();
 		errno = 0;
@@ -260,13 +274,11 @@ static int shake_hands(struct channel *channel, bool server, int timeout_ms)
 		if (n == 1)
 			return 0;
 		reason = SSL_get_error(channel->ssl, n);
-		now = clock_ns();
-		if (now >= until)
-			return -ETIMEDOUT;
-		err = tls_wait(channel, reason, saved, (int)((until - now) / NS_PER_MS) + 1);
+		err = tls_wait(channel, reason, saved, clock_ms_until(deadline));
 		if (err)
 			return err;
 	}
+	return -ETIMEDOUT;
 }
 
 /*
@@ -278,12 +290,13 @@ static int exchange_welcome(struct channel *channel, bool server, int timeout_ms
 	uint8_t byte = 1;
 
 	return server ? channel_send(channel, &byte, 1, timeout_ms) :
-			channel_recv(channel, &byte, 1, timeout_ms);
+			channel_recv_within(channel, &byte, 1, timeout_ms);
 }
 
 static int open_tls(struct channel *channel, bool server, const struct channel_security *security,
 		    int timeout_ms, char *why, size_t max)
 {
+	uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
 	int err = tls_context_create(&channel->ctx, server, security, why, max);
 
 	if (err)
@@ -298,7 +311,7 @@ static int open_tls(struct channel *channel, bool server, const struct channel_s
 		snprintf(why, max, "'%s' is no host name", security->peer_name);
 		return -EINVAL;
 	}
-	err = shake_hands(channel, server, timeout_ms);
+	err = shake_hands(channel, server, deadline);
 	if (err == 0)
 		err = exchange_welcome(channel, server, timeout_ms);
 	if (err == -EPROTO) {

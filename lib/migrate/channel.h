@@ -46,6 +46,8 @@ void channel_close(struct channel *channel);
  */
 int channel_send(struct channel *channel, const void *buf, size_t len, int timeout_ms);
 int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms);
+/* All of it in that time, also from somebody who sends a byte now and then. */
+int channel_recv_within(struct channel *channel, void *buf, size_t len, int timeout_ms);
 
 /* channel_send() of several buffers in turn, in as few system calls as they fit in. iov is changed. */
 int channel_sendv(struct channel *channel, struct iovec *iov, unsigned int n, int timeout_ms);

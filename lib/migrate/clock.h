@@ -2,6 +2,7 @@
 #ifndef LIB_MIGRATE_CLOCK_H
 #define LIB_MIGRATE_CLOCK_H
 
+#include <limits.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -15,6 +16,17 @@ static inline uint64_t clock_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* From now to deadline (clock_ns(); UINT64_MAX: never) as poll() takes it: milliseconds, 0 when it has come, -1 for never. */
+static inline int clock_ms_until(uint64_t deadline)
+{
+	uint64_t now = clock_ns(), ms;
+
+	if (deadline == UINT64_MAX)
+		return -1;
+	ms = now < deadline ? (deadline - now + NS_PER_MS - 1) / NS_PER_MS : 0;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 #endif

@@ -2,7 +2,6 @@
 #include "lib/migrate/door.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,16 +38,6 @@ static int let_in(struct door *door)
 	return 0;
 }
 
-static int ms_until(uint64_t deadline)
-{
-	uint64_t now = clock_ns(), ms;
-
-	if (deadline == UINT64_MAX)
-		return -1;
-	ms = now < deadline ? (deadline - now + NS_PER_MS - 1) / NS_PER_MS : 0;
-	return ms < INT_MAX ? (int)ms : INT_MAX;
-}
-
 int door_next(struct door *door, uint64_t deadline)
 {
 	int err = 0;
@@ -63,7 +52,7 @@ int door_next(struct door *door, uint64_t deadline)
 
 		for (unsigned int i = 0; i < door->nsilent; i++)
 			p[3 + i] = (struct pollfd){ .fd = door->silent[i], .events = POLLIN };
-		n = poll(p, 3 + door->nsilent, ms_until(deadline));
+		n = poll(p, 3 + door->nsilent, clock_ms_until(deadline));
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n < 0)

@@ -438,7 +438,7 @@ static int take_connection(struct streams_in *all, struct door *door, uint64_t d
 					    strerror(-fd));
 	if (channel_open(&channel, fd, true, &bare, HELLO_PATIENCE_MS, why, sizeof(why)))
 		return -EPERM;
-	number = channel_recv(channel, &hello, sizeof(hello), HELLO_PATIENCE_MS) ?
+	number = channel_recv_within(channel, &hello, sizeof(hello), HELLO_PATIENCE_MS) ?
 			 -EPERM :
 			 match_hello(all, &hello);
 	if (number < 0)

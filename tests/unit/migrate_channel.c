@@ -382,6 +382,45 @@ static void test_garbage_is_no_handshake(void **state)
 	close(fds[1]);
 }
 
+/* A stranger who begins a TLS record and then sends a byte now and then, until nobody takes them any more. */
+static void *trickle(void *arg)
+{
+	const uint8_t record[] = { 0x16, 0x03, 0x01, 0x40, 0x00 };
+	int fd = *(int *)arg, i;
+
+	if (send(fd, record, sizeof(record), MSG_NOSIGNAL) != sizeof(record))
+		return NULL;
+	for (i = 0; i < 3000 && send(fd, "x", 1, MSG_NOSIGNAL) == 1; i++)
+		usleep(10000);
+	return NULL;
+}
+
+/* He holds the door as long as a silent one, no longer. */
+static void test_a_trickle_is_no_handshake(void **state)
+{
+	struct channel_security bare = { .insecure = true };
+	struct channel *channel;
+	char why[256], hello[2000];
+	pthread_t stranger;
+	int fds[2], err;
+
+	for (int tls = 0; tls < 2; tls++) {
+		struct channel_security security = tls ? by_certificate(*state) : bare;
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+		assert_int_equal(pthread_create(&stranger, NULL, trickle, &fds[1]), 0);
+		err = channel_open(&channel, fds[0], true, &security, 200, why, sizeof(why));
+		if (!tls) {
+			assert_int_equal(err, 0);
+			err = channel_recv_within(channel, hello, sizeof(hello), 200);
+			channel_close(channel);
+		}
+		assert_int_equal(err, -ETIMEDOUT);
+		pthread_join(stranger, NULL);
+		close(fds[1]);
+	}
+}
+
 static void test_security_check(void **state)
 {
 	struct files *f = *state;
@@ -484,6 +523,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_no_certificate, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_garbage_is_no_handshake, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_trickle_is_no_handshake, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_security_check, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancel_and_timeout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
