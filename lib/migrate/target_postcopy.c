@@ -422,6 +422,11 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 			 "%llu pages of the guest never came, and the source is given up: %s",
 			 (unsigned long long)postcopy_in_left(m->postcopy), why);
 		outcome = give_up(t);
+		/* A source that still listens is told, or it waits for a recovery that cannot be. */
+		if (m->control && session_cancelled(m)) {
+			postcopy_in_disconnect(m->postcopy);
+			control_abort(m->control, m->why);
+		}
 		let_go(t);
 	}
 	session_postcopy(m, false);

@@ -169,6 +169,21 @@ ended 2
 is "the target's process ends with 7" 7 "$(cat "$tmp/status")"
 nothing_left "source given up" 2
 
+# The target gives up while the source listens: both know that it is over.
+launch 1 4 27 0 0 1 0 2 1
+await 2 --psk-file "$tmp/psk"
+leave
+answers "the target is stopped by force while pages come" 2 stop guest --force
+wait "$mover"
+is "migrate ends with 6" 6 $?
+if grep -aq 'gave up: .* never came.*The VM is lost' "$tmp/said"; then ok "and says that the guest is lost"; else not_ok "and says that the guest is lost"; fi
+ended 2
+is "the target's process ends with 7" 7 "$(cat "$tmp/status")"
+answers "what is left at the source is stopped" 1 stop guest --force
+ended 1
+nothing_left "the target gives up" 1
+nothing_left "the target gives up" 2
+
 # The target dies.
 launch 1 2 26 0 0 1 0 2 1
 await 2 --psk-file "$tmp/psk"
