@@ -84,15 +84,18 @@ launch_guest() {
 		--cmdline "console=ttyS0 quiet panic=-1 swiotlb=4096 -- $4" "${@:5}"
 }
 
+# How the two know each other
+security=(--psk-file /psk)
+
 # await_guest N HOST OPTIONS...: until the host waits for the guest. The tap is named, so that it is opened before privileges are given up.
 await_guest() {
-	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 --psk-file /psk --vendor-chain /vendor.cert --tap tap0 --timeout 60 "${@:3}"
+	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 "${security[@]}" --vendor-chain /vendor.cert --tap tap0 --timeout 60 "${@:3}"
 	until_true 180 grep -qs waiting "$tmp/said-$1"
 }
 
 # move_guest FROM TO OPTIONS...
 move_guest() {
-	"$sev_host" exec "$1" --timeout 900 -- sevmirror migrate guest --to "$2:7777" --psk-file /psk --timeout 60 "${@:3}"
+	"$sev_host" exec "$1" --timeout 900 -- sevmirror migrate guest --to "$2:7777" "${security[@]}" --timeout 60 "${@:3}"
 }
 
 type_to() { echo "$2" >"$tmp/in-$1"; }

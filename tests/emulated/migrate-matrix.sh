@@ -3,27 +3,10 @@
 # Encrypted Linux guests with a disk and a TCP connection move between two hosts, again and again: one CPU and four, idle and writing all
 # the time. The guest compares its memory page by page, its disk block by block, and counts its messages. Disks that the hosts do not share
 # are refused.
-# shellcheck source=tests/emulated/driver.sh
-. "$(dirname "$0")/driver.sh"
-build=$(cd "$programs/../.." && pwd)
-# shellcheck source=demo/hosts.sh
-. "$top/demo/hosts.sh"
-cd "$top" || exit 1
+# shellcheck source=tests/emulated/linux-guests.sh
+. "$(dirname "$0")/linux-guests.sh"
 
-one=mix-$$-one two=mix-$$-two
-start $one --cpus 2 --memory 768M --chip-seed matrix-one --link mix-$$ --link mix-$$-lan
-start $two --cpus 2 --memory 768M --chip-seed matrix-two --link mix-$$ --link mix-$$-lan
-check "storage is shared by $one" export_storage $one
-check "and reached from $two" mount_storage $two $one
-check "sevmirror is on both" equip $one $two || exit 1
-check "the guests' network" lan $one && check "on both" lan $two || exit 1
-check "an initial RAM disk" scripts/guest-initrd $one "$programs/../../demo/demo-guest" "$tmp/initrd" virtio_mmio virtio_blk virtio_net || exit 1
-"$sev_host" copy "$tmp/initrd" $one:/initrd
-for program in disk outside; do
-	for host in $one $two; do "$sev_host" copy "$build/demo/demo-$program" "$host:/bin/demo-$program"; done
-done
-on $one demo-outside >"$tmp/outside" 2>&1 &
-peer=$(address_on br0 $one)
+two_hosts mix
 last=0 # the number of the guest's present process
 host=  # where it is
 calls=0
@@ -31,11 +14,7 @@ calls=0
 # launch N WORDS OPTIONS...: a guest on $one
 launch() {
 	last=$1 host=$one calls=$((calls + 1))
-	launch_guest "$1" $one /initrd "$2 talk=${peer%.*}.200,$peer" --memory 96M --net tap=tap0 "${@:3}"
-	check "the guest works" until_true 240 ticked "$1" 4 || {
-		cat "$tmp/console-$1" "$tmp/said-$1"
-		exit 1
-	}
+	guest_works "$@"
 }
 
 # other: the host where the guest is not
@@ -56,8 +35,7 @@ hop() {
 	fi
 	echo "# $(tr -d '{}\n' <"$tmp/moved")"
 	host=$to last=$next
-	check "$what: it goes on" until_true 240 ticked $next $(($(last_tick $((next - 1))) + 1))
-	check "$what: every page is what it was" until_true 240 swept $next $(($(number_after $next "all verified") + 2))
+	goes_on "$what" $next "$(last_tick $((next - 1)))"
 }
 
 # no_disk WHAT TEXT OPTIONS...: what the other host is given for the disk is refused before a page has moved, and the guest goes on
@@ -74,17 +52,6 @@ no_disk() {
 }
 refusals=0
 
-# ends WORDS: the guest is asked to end, verifies all once more; nothing was lost
-ends() {
-	type_to $last q
-	wait "${process[$last]}"
-	check "$1: it has ended by itself" [ $? -eq 0 ]
-	guest_log "$2" $last >"$tmp/log"
-	check "$1: no page, block or message was lost" grep -aq '^demo: end, .* 0 errors' "$tmp/log" || grep -a 'demo: \(ERROR\|end\)' "$tmp/log" | head
-	check "$1: its log has no gap" no_gap <"$tmp/log"
-	check "$1: its connection was one" until_true 240 grep -q "connection $calls has ended after messages 1 to [1-9][0-9]*, without a gap" "$tmp/outside"
-}
-
 # One CPU, a disk on storage that both hosts have.
 on $one sh -c 'demo-disk make /shared/disk && demo-disk make /shared/short && truncate -s 2M /shared/short'
 launch 1 "memory=16 rest=10 idle disk" --disk /shared/disk
@@ -100,7 +67,7 @@ hop "and back" --max-downtime 8000
 type_to $last w
 for n in 3 4 5 6 7 8 9 10; do hop "migration $n of ten, writing" --max-downtime 8000; done
 flushes=$(number_after $last "flushed")
-ends "ten migrations" 1
+guest_ends "ten migrations" 1 $last $calls
 for h in $one $two; do check "all blocks of the disk are whole, by $h" on $h demo-disk check /shared/disk; done
 check "the disk was written and flushed ($flushes times)" [ "$flushes" -gt 10 ]
 
@@ -110,5 +77,5 @@ check "it has four CPUs" grep -aq 'demo: the guest is up, 4 CPUs' "$tmp/console-
 hop "four CPUs, idle" --max-downtime 8000
 type_to $last w
 hop "four CPUs, writing, throttled" --throttle --max-downtime 400 --max-rounds 200
-ends "four CPUs" 21
+guest_ends "four CPUs" 21 $last $calls
 finished

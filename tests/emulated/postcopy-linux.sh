@@ -3,39 +3,15 @@
 # An encrypted Linux guest with four CPUs goes over before its memory does: at once, when it would not converge, with a connection that
 # breaks and is mended. It compares its memory page by page, its disk block by block, and its messages have no gap; neither host's memory
 # holds its canary.
-# shellcheck source=tests/emulated/driver.sh
-. "$(dirname "$0")/driver.sh"
-build=$(cd "$programs/../.." && pwd)
-# shellcheck source=demo/hosts.sh
-. "$top/demo/hosts.sh"
-cd "$top" || exit 1
+# shellcheck source=tests/emulated/linux-guests.sh
+. "$(dirname "$0")/linux-guests.sh"
 
-one=pol-$$-one two=pol-$$-two
-start $one --cpus 2 --memory 768M --chip-seed postcopy-one --link pol-$$ --link pol-$$-lan
-start $two --cpus 2 --memory 768M --chip-seed postcopy-two --link pol-$$ --link pol-$$-lan
-check "storage is shared" export_storage $one && mount_storage $two $one
-check "sevmirror is on both" equip $one $two || exit 1
-check "the guests' network" lan $one && check "on both" lan $two || exit 1
-check "an initial RAM disk" scripts/guest-initrd $one "$programs/../../demo/demo-guest" "$tmp/initrd" virtio_mmio virtio_blk virtio_net || exit 1
-"$sev_host" copy "$tmp/initrd" $one:/initrd
-for program in disk outside; do
-	for host in $one $two; do "$sev_host" copy "$build/demo/demo-$program" "$host:/bin/demo-$program"; done
-done
-on $one demo-outside >"$tmp/outside" 2>&1 &
-peer=$(address_on br0 $one)
-
-on $one demo-disk make /shared/disk
-launch_guest 1 $one /initrd "memory=12 threads=4 disk talk=${peer%.*}.200,$peer" --memory 96M --cpus 4 --net tap=tap0 --disk /shared/disk
-check "the guest works" until_true 120 ticked 1 4 || {
-	cat "$tmp/console-1" "$tmp/said-1"
-	exit 1
-}
+two_hosts pol
+on "$one" demo-disk make /shared/disk
+guest_works 1 "memory=12 threads=4 disk" --cpus 4 --disk /shared/disk
 
 # arrived WHAT N: the guest's Nth process runs it, and it finds all that it had
-arrived() {
-	check "$1: it goes on" until_true 120 ticked "$2" $(($(last_tick $(($2 - 1))) + 1))
-	check "$1: every page is what it was" until_true 180 swept "$2" $(($(number_after "$2" "all verified") + 2))
-}
+arrived() { goes_on "$1" "$2" "$(last_tick $(($2 - 1)))"; }
 
 # hop WHAT N FROM TO OPTIONS...
 hop() {
@@ -80,12 +56,6 @@ done
 check "recovery" "$sev_host" exec $one --timeout 400 -- sevmirror migrate guest --recover
 arrived "recovery" 4
 
-type_to 4 q
-wait "${process[4]}"
-check "it has ended by itself" [ $? -eq 0 ]
-guest_log 1 4 >"$tmp/log"
-check "no page, block or message was lost" grep -aq '^demo: end, .* 0 errors' "$tmp/log" || grep -a 'demo: \(ERROR\|end\)' "$tmp/log" | head
-check "its log has no gap" no_gap <"$tmp/log"
-check "its connection was one" until_true 60 grep -q "connection 1 has ended after messages 1 to [1-9][0-9]*, without a gap" "$tmp/outside"
+guest_ends "post-copy" 1 4 1
 check "all blocks of the disk are whole" on $two demo-disk check /shared/disk
 finished
