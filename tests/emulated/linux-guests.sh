@@ -9,8 +9,8 @@ build=$(cd "$programs/../.." && pwd)
 . "$top/demo/hosts.sh"
 cd "$top" || exit 1
 
-one= two= # the hosts
-peer=     # whom guests talk to: its words are in $tmp/outside
+one='' two='' # the hosts
+peer=''      # whom guests talk to: its words are in $tmp/outside
 
 # two_hosts WORD: $one and $two with different chips, a link of that name between them, and all that guests need on them
 two_hosts() {
