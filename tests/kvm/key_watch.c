@@ -72,7 +72,7 @@ static void expand(const EVP_MD *md, const uint8_t *prk, const uint8_t *info, si
 		   uint8_t *out, size_t len)
 {
 	size_t hash = (size_t)EVP_MD_get_size(md), before = 0;
-	uint8_t text[64 + 256 + 1], block[64];
+	uint8_t text[64 + 256 + 1], block[64] = { 0 };
 
 	for (uint8_t i = 1; len; i++) {
 		size_t n = len < hash ? len : hash;
@@ -92,14 +92,15 @@ static void expand(const EVP_MD *md, const uint8_t *prk, const uint8_t *info, si
 static void expand_label(const uint8_t *secret, const char *label, const uint8_t *context,
 			 size_t context_len, uint8_t *out, size_t len)
 {
+	static const uint8_t prefix[6] = { 't', 'l', 's', '1', '3', ' ' };
 	uint8_t info[256];
-	size_t n = strlen(label) + 6;
+	size_t n = sizeof(prefix) + strlen(label);
 
 	info[0] = (uint8_t)(len >> 8);
 	info[1] = (uint8_t)len;
 	info[2] = (uint8_t)n;
-	memcpy(info + 3, "tls13 ", 6);
-	memcpy(info + 9, label, n - 6);
+	memcpy(info + 3, prefix, sizeof(prefix));
+	memcpy(info + 3 + sizeof(prefix), label, n - sizeof(prefix));
 	info[3 + n] = (uint8_t)context_len;
 	memcpy(info + 4 + n, context, context_len);
 	expand(EVP_sha384(), secret, info, 4 + n + context_len, out, len);

@@ -2,6 +2,7 @@
 #include "tests/kvm/needles.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,8 +94,8 @@ static void search_mapping(struct search *s, uint64_t begin, uint64_t end, const
 				continue;
 			s->found++;
 			if (s->loud)
-				printf("# %s at %#llx in %s", one->name,
-				       (unsigned long long)(at + (uint64_t)i), line);
+				printf("# %s at %#" PRIx64 " in %s", one->name, at + (uint64_t)i,
+				       line);
 		}
 	}
 }
@@ -108,10 +109,12 @@ static void search_all(struct search *s)
 	if (!maps)
 		abort();
 	while (fgets(line, sizeof(line), maps)) {
-		unsigned long long begin, end;
+		char *dash;
+		uint64_t begin = strtoull(line, &dash, 16), end;
 
-		if (sscanf(line, "%llx-%llx", &begin, &end) != 2)
+		if (*dash != '-')
 			abort();
+		end = strtoull(dash + 1, NULL, 16);
 		/* Not what is being looked at; the kernel may have made it part of a larger mapping. */
 		if (begin <= own && own < end) {
 			search_mapping(s, begin, own, line);
