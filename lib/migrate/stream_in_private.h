@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the target's data streams share: stream_in.c has the connections and threads, stream_in_pages.c what comes by them. */
+#ifndef LIB_MIGRATE_STREAM_IN_PRIVATE_H
+#define LIB_MIGRATE_STREAM_IN_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "lib/migrate/frame.h"
+#include "lib/migrate/record.h"
+#include "lib/migrate/stream_in.h"
+#include "lib/migrate/turn.h"
+
+/* What the helper was asked to open; kept here, as the window is shared with it. */
+struct batch {
+	unsigned int records;
+	uint64_t number[HELPER_BATCH_MAX]; /* page numbers */
+};
+
+struct stream {
+	struct streams_in *all;
+	unsigned int number;
+	pthread_t thread;
+	bool started;
+	struct channel *channel;
+	struct frame_cipher *cipher;
+	/* The priority stream opens its batches in the ring that is theirs, after everything that is in it. */
+	struct turn turn;
+	uint32_t window; /* its batches' first window page */
+	unsigned int head, tail; /* batches handed to the helper, and done: they count up */
+	struct batch batch[RECORD_DEPTH];
+	uint8_t *directory;
+	uint64_t in_place; /* frames; under all->lock */
+	int err; /* as is this */
+	char why[SESSION_WHY_BYTES];
+};
+
+struct streams_in {
+	struct sevmirror_migration *m;
+	unsigned int n;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct stream *failed; /* the first one that did; under lock */
+	int failed_fd; /* eventfd: one has */
+	atomic_bool cancelled;
+	_Atomic uint64_t pages, bytes, stale;
+	_Atomic uint64_t moved; /* receipts, however small: a frame may take long */
+	struct stream stream[WIRE_MAX_STREAMS + 1];
+};
+
+/* Remembers the first reason of the stream's failure. Returns err. */
+int stream_in_fail(struct stream *s, int err, const char *what);
+
+/* Wait until the helper has opened all that it was given of the stream. 0 or a negative errno: what it refused, or that it is dead. */
+int stream_in_drain(struct stream *s);
+
+/* A frame whose directory, of len bytes in s->directory, is authentic: its pages go to the helper, or into shared memory. */
+int stream_in_take_frame(struct stream *s, const struct wire_frame *header, size_t len);
+
+#endif
