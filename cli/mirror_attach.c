@@ -20,6 +20,7 @@
 
 /* How long a workload may take to finish when it is told to; a migration's hand-over waits for it. */
 #define GRACE_MS 200
+#define OFFER_MS 10000 /* the VM sends its offer at once */
 
 static const struct cli_option options[] = {
 	{ "range", 'r', "ADDRESS+SIZE", NULL,
@@ -184,7 +185,7 @@ static int make(struct attach *a)
 {
 	struct mirror_offer offer;
 	const char *why = "";
-	int err = mirror_offer_receive(a->link, &offer);
+	int err = mirror_offer_receive(a->link, OFFER_MS, &offer);
 
 	if (err) {
 		cli_error("%s offers no mirror: %s", a->name, strerror(-err));

@@ -9,6 +9,8 @@
 #include "lib/migrate/address.h"
 #include "lib/migrate/clock.h"
 
+#define NO_ROOM_MS 100
+
 void door_init(struct door *door, int listen_fd, int cancel_fd, int wake_fd)
 {
 	*door = (struct door){ .listen_fd = listen_fd, .cancel_fd = cancel_fd, .wake_fd = wake_fd };
@@ -23,10 +25,24 @@ static int take_out(struct door *door, unsigned int i)
 	return fd;
 }
 
+/* The host has no descriptor or memory for one more: whoever is silent makes room, or it is tried again later. */
+static int make_room(struct door *door)
+{
+	struct pollfd p = { .fd = door->cancel_fd, .events = POLLIN };
+
+	if (door->nsilent)
+		close(take_out(door, 0));
+	else
+		(void)poll(&p, 1, NO_ROOM_MS);
+	return 0;
+}
+
 static int let_in(struct door *door)
 {
 	int fd = address_accept(door->listen_fd, 0);
 
+	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM)
+		return make_room(door);
 	/* Gone again already. */
 	if (fd == -ECONNABORTED || fd == -ETIMEDOUT || fd == -EAGAIN)
 		return 0;

@@ -2,6 +2,7 @@
 #include "lib/mirror/attach.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -152,7 +153,20 @@ static int accept_offer(const struct message *m, const int *fds, unsigned int nf
 	return 0;
 }
 
-int mirror_offer_receive(int socket, struct mirror_offer *offer)
+static int wait_for_offer(int socket, int timeout_ms)
+{
+	struct pollfd p = { .fd = socket, .events = POLLIN };
+	int n;
+
+	do {
+		n = poll(&p, 1, timeout_ms);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return n ? 0 : -ETIMEDOUT;
+}
+
+int mirror_offer_receive(int socket, int timeout_ms, struct mirror_offer *offer)
 {
 	union {
 		struct cmsghdr header;
@@ -171,8 +185,11 @@ int mirror_offer_receive(int socket, struct mirror_offer *offer)
 	ssize_t got;
 	int error;
 
+	error = wait_for_offer(socket, timeout_ms);
+	if (error)
+		return error;
 	do {
-		got = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL);
+		got = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	} while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return -errno;

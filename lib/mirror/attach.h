@@ -24,10 +24,10 @@ struct mirror_offer {
 /* VMM: send. The descriptors stay the caller's. 0 or a negative errno. */
 int mirror_offer_send(int socket, const struct mirror_offer *offer);
 /*
- * The other process: receive. On success the descriptors are the caller's, mirror_offer_close() closes them; otherwise none is left open.
- * -EPROTO: what came is no offer, or not a sane one. -ECONNRESET: the peer closed without one.
+ * The other process: receive, within timeout_ms. On success the descriptors are the caller's, mirror_offer_close() closes them; otherwise none
+ * is left open. -EPROTO: what came is no offer, or not a sane one. -ECONNRESET: the peer closed without one. -ETIMEDOUT: nothing came.
  */
-int mirror_offer_receive(int socket, struct mirror_offer *offer);
+int mirror_offer_receive(int socket, int timeout_ms, struct mirror_offer *offer);
 void mirror_offer_close(struct mirror_offer *offer);
 
 #endif

@@ -334,7 +334,7 @@ static void attached(struct host *host, struct guest *g)
 		enum helper_state state;
 		uint8_t session[16];
 
-		if (mirror_offer_receive(pair[1], &got))
+		if (mirror_offer_receive(pair[1], 10000, &got))
 			_exit(1);
 		theirs.ram = got.ram[0];
 		theirs.vm = got.primary_fd;

@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	say(pair[0], data + 1, size - 1, data[0] % (FDS_MAX + 1));
 	say(pair[0], data + 1, size - 1 < 5 ? size - 1 : 5, 0);
-	if (mirror_offer_receive(pair[1], &offer) == 0) {
+	if (mirror_offer_receive(pair[1], 0, &offer) == 0) {
 		judge(&offer);
 		mirror_offer_close(&offer);
 	}

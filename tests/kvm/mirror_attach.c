@@ -13,7 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MIB (1ULL << 20)
+#define MIB	    (1ULL << 20)
+#define PATIENCE_MS 60000
 
 /* The other process: a helper over the offered memory seals page 1 and says what the session's name is. Its exit status is the line. */
 #define NEED(what)                                 \
@@ -34,7 +35,7 @@ static void other_process(int socket, bool linger)
 	uint8_t session[16];
 	uint32_t npages;
 
-	NEED(mirror_offer_receive(socket, &offer) == 0);
+	NEED(mirror_offer_receive(socket, PATIENCE_MS, &offer) == 0);
 	NEED(region_plan(&plan, offer.ram, offer.nram, offer.region_gpa, offer.cbit_mask) == 0);
 	config.primary_fd = offer.primary_fd;
 	config.plan = &plan;
@@ -152,7 +153,7 @@ static void bad_offers(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	memset(junk, 7, sizeof(junk));
 	assert_int_equal(write(pair[0], junk, 400), 400);
-	assert_int_equal(mirror_offer_receive(pair[1], &got), -EPROTO);
+	assert_int_equal(mirror_offer_receive(pair[1], PATIENCE_MS, &got), -EPROTO);
 	close(pair[0]);
 	close(pair[1]);
 
@@ -162,15 +163,16 @@ static void bad_offers(void **state)
 	offer.nram = 2; /* the second overlaps the first */
 	offer.ram[1] = offer.ram[0];
 	assert_int_equal(mirror_offer_send(pair[0], &offer), 0);
-	assert_int_equal(mirror_offer_receive(pair[1], &got), -EPROTO);
+	assert_int_equal(mirror_offer_receive(pair[1], PATIENCE_MS, &got), -EPROTO);
 	offer.nram = 1;
 	offer.ram[0].bytes = 0;
 	assert_int_equal(mirror_offer_send(pair[0], &offer), 0);
-	assert_int_equal(mirror_offer_receive(pair[1], &got), -EPROTO);
+	assert_int_equal(mirror_offer_receive(pair[1], PATIENCE_MS, &got), -EPROTO);
+	assert_int_equal(mirror_offer_receive(pair[1], 1, &got), -ETIMEDOUT);
 	assert_int_equal(write(pair[0], junk, 10), 10);
-	assert_int_equal(mirror_offer_receive(pair[1], &got), -EPROTO);
+	assert_int_equal(mirror_offer_receive(pair[1], PATIENCE_MS, &got), -EPROTO);
 	close(pair[0]);
-	assert_int_equal(mirror_offer_receive(pair[1], &got), -ECONNRESET);
+	assert_int_equal(mirror_offer_receive(pair[1], PATIENCE_MS, &got), -ECONNRESET);
 	close(pair[1]);
 	assert_int_equal(open_files(), before);
 }

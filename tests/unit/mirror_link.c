@@ -50,7 +50,7 @@ static void open_link(struct ends *e, bool writes)
 	offer.ram[0].fd = offer.ram[1].fd = fd;
 	assert_int_equal(mirror_link_open(&e->link, &offer, &e->peer), 0);
 	close(fd);
-	assert_int_equal(mirror_offer_receive(e->peer, &e->got), 0);
+	assert_int_equal(mirror_offer_receive(e->peer, 60000, &e->got), 0);
 	assert_string_equal(e->got.workload.name, "test");
 	assert_int_equal(e->got.workload.writes_memory, writes);
 	at = mmap(NULL, WORDS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, e->got.dirty_fd, 0);
