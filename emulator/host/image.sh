@@ -71,19 +71,19 @@ apt_private() {
 }
 
 # apt_update: a private list of what Debian has, so that neither root nor the machine's own sources are needed.
-# Packages come from this machine's release; the 6.1 kernel is Debian 12's. Security updates are taken where this machine takes them.
+# Packages come from this machine's release; the 6.1 kernel is Debian 12's, the 6.12 kernel of Debian 12 is among the security updates.
 apt_update() {
 	local d=$cache/apt key=/usr/share/keyrings/debian-archive-keyring.gpg main security r suites
 	mkdir -p "$d/lists/partial" "$d/cache/archives/partial"
 	r=$(debian_release)
 	main=$(debian_archive)
-	security=$(debian_archive -security)
+	security=$(debian_security_archive)
 	[ -n "$main" ] || die "apt on this machine has no source for Debian's $r: see sources.list(5)"
 	suites=$r
 	[ "$r" = bookworm ] || suites="$r bookworm"
 	for r in $suites; do
 		echo "deb [arch=amd64 signed-by=$key] $main $r main"
-		[ -z "$security" ] || echo "deb [arch=amd64 signed-by=$key] $security $r-security main"
+		echo "deb [arch=amd64 signed-by=$key] $security $r-security main"
 	done >"$d/sources.list"
 	note "asking Debian for its packages"
 	apt_private apt-get update >"$d/log" 2>&1 || { tail -n 5 "$d/log" >&2; die "apt-get update failed"; }

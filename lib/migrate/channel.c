@@ -256,6 +256,11 @@ void channel_uncancel(struct channel *channel)
 	atomic_store(&channel->cancelled, false);
 }
 
+void channel_watch_hang_up(const struct channel *channel, struct pollfd *p)
+{
+	*p = (struct pollfd){ .fd = channel->fd, .events = POLLRDHUP };
+}
+
 bool channel_is_tls(const struct channel *channel)
 {
 	return channel->ssl != NULL;

@@ -6,6 +6,7 @@
 #ifndef LIB_MIGRATE_CHANNEL_H
 #define LIB_MIGRATE_CHANNEL_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -66,6 +67,9 @@ bool channel_readable(struct channel *channel);
  */
 #define CHANNEL_WAIT_MAX 4
 int channel_wait_any(struct channel *channel, const int *fds, unsigned int n, int timeout_ms);
+
+/* What poll() has to wait for to see that the peer has hung up; what came before that can still be received. */
+void channel_watch_hang_up(const struct channel *channel, struct pollfd *p);
 
 /* Wakes whoever is in channel_send() or channel_recv(); they and all later calls return -ECANCELED. */
 void channel_cancel(struct channel *channel);

@@ -11,9 +11,11 @@
 
 #define NO_ROOM_MS 100
 
-void door_init(struct door *door, int listen_fd, int cancel_fd, int wake_fd)
+void door_init(struct door *door, int listen_fd, int cancel_fd)
 {
-	*door = (struct door){ .listen_fd = listen_fd, .cancel_fd = cancel_fd, .wake_fd = wake_fd };
+	*door = (struct door){ .listen_fd = listen_fd,
+			       .cancel_fd = cancel_fd,
+			       .wake = { .fd = -1 } };
 }
 
 static int take_out(struct door *door, unsigned int i)
@@ -62,7 +64,7 @@ int door_next(struct door *door, uint64_t deadline)
 		struct pollfd p[3 + DOOR_SILENT_MAX] = {
 			{ .fd = door->listen_fd, .events = POLLIN },
 			{ .fd = door->cancel_fd, .events = POLLIN },
-			{ .fd = door->wake_fd, .events = POLLIN },
+			door->wake,
 		};
 		int n;
 

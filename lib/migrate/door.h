@@ -6,21 +6,23 @@
 #ifndef LIB_MIGRATE_DOOR_H
 #define LIB_MIGRATE_DOOR_H
 
+#include <poll.h>
 #include <stdint.h>
 
 #define DOOR_SILENT_MAX 64 /* beyond these whoever has been silent longest is sent away */
 
 struct door {
-	int listen_fd, cancel_fd, wake_fd;
+	int listen_fd, cancel_fd;
+	struct pollfd wake;
 	int silent[DOOR_SILENT_MAX]; /* those longest here first */
 	unsigned int nsilent;
 };
 
 /*
- * The descriptors are borrowed. Nobody is waited for any more when cancel_fd or wake_fd (-1: none) is readable: door_next() returns -ECANCELED, or
- * -EINTR.
+ * The descriptors are borrowed. Nobody is waited for any more when cancel_fd is readable: door_next() returns -ECANCELED. Nor when an event of
+ * door->wake has come, which the caller may set (at first there is none): -EINTR.
  */
-void door_init(struct door *door, int listen_fd, int cancel_fd, int wake_fd);
+void door_init(struct door *door, int listen_fd, int cancel_fd);
 
 /* The next that has said something, or hung up: a socket that the caller closes. -ETIMEDOUT at the deadline (clock_ns(), UINT64_MAX:
  * never), -ECANCELED, -EINTR, or another negative errno. */

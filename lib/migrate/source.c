@@ -165,8 +165,12 @@ static int send_round(struct source *s, const char *phase)
 	s->round++;
 	streams_out_begin(s->streams, false);
 	source_report(s, phase);
-	while ((err = streams_out_wait(s->streams, SOURCE_REPORT_MS, s->frames)) == -EINPROGRESS)
+	while ((err = streams_out_wait(s->streams, SOURCE_REPORT_MS, s->frames)) == -EINPROGRESS) {
+		/* A stream that waits for the network would do so for the whole timeout. */
+		if (session_cancelled(s->m))
+			streams_out_cancel(s->streams);
 		source_report(s, phase);
+	}
 	err = find_reason(s, err);
 	count_sent(s);
 	if (s->round == 1)

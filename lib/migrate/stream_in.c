@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/migrate/clock.h"
+#include "lib/migrate/control.h"
 #include "lib/migrate/door.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/mirror/rings.h"
@@ -95,7 +96,7 @@ static int match_hello(struct streams_in *all, const struct wire_stream_hello *h
 	return (int)hello->stream;
 }
 
-/* One connection: whose it is, or -EPERM for a stranger's, which is closed. */
+/* One connection: whose it is, -EPERM for a stranger's, which is closed, -EINTR if the source has left. */
 static int take_connection(struct streams_in *all, struct door *door, uint64_t deadline)
 {
 	static const struct channel_security bare = { .insecure = true };
@@ -104,6 +105,8 @@ static int take_connection(struct streams_in *all, struct door *door, uint64_t d
 	char why[128];
 	int fd = door_next(door, deadline), number;
 
+	if (fd == -EINTR)
+		return fd;
 	if (fd < 0)
 		return session_cancelled(all->m) ?
 			       -ECANCELED :
@@ -136,6 +139,23 @@ static int prepare(struct streams_in *all, unsigned int number)
 	return 0;
 }
 
+/* The source has closed the control connection. It may have said why, behind what else it had to say. */
+static int hear_why_it_left(struct sevmirror_migration *m)
+{
+	int err;
+
+	do {
+		uint16_t type;
+		void *body;
+		size_t len;
+
+		err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+				       sizeof(m->why));
+		free(body);
+	} while (!err);
+	return err;
+}
+
 static int accept_all(struct streams_in *all, struct door *door)
 {
 	uint64_t deadline = clock_ns() + (uint64_t)all->m->timeout_ms * NS_PER_MS;
@@ -148,6 +168,8 @@ static int accept_all(struct streams_in *all, struct door *door)
 
 		if (number == -EPERM && ++strangers < STRANGERS_MAX && !session_cancelled(all->m))
 			continue;
+		if (number == -EINTR)
+			return hear_why_it_left(all->m);
 		if (number < 0)
 			return session_fail(all->m, number,
 					    "too many strangers at the data streams' door");
@@ -185,7 +207,8 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 		err = prepare(all, i);
 	if (!err && m->hello.flags & WIRE_F_POSTCOPY)
 		err = prepare(all, WIRE_PRIORITY_STREAM);
-	door_init(&door, listen_fd, m->cancel_fd, -1);
+	door_init(&door, listen_fd, m->cancel_fd);
+	channel_watch_hang_up(m->control, &door.wake);
 	if (!err)
 		err = accept_all(all, &door);
 	door_close(&door);

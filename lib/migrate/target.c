@@ -106,7 +106,7 @@ static int accept_control(struct sevmirror_migration *m)
 	struct door door;
 	int fd = -ECANCELED;
 
-	door_init(&door, m->target.listen_fd, m->cancel_fd, -1);
+	door_init(&door, m->target.listen_fd, m->cancel_fd);
 	while (!channel) {
 		char from[128];
 

@@ -228,7 +228,7 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 	struct door door;
 
 	memcpy(why, m->why, sizeof(why));
-	door_init(&door, m->target.listen_fd, m->cancel_fd, -1);
+	door_init(&door, m->target.listen_fd, m->cancel_fd);
 	for (;;) {
 		if (newcomer) {
 			session_notice(m);
@@ -242,7 +242,8 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 		while (!newcomer) {
 			int fd;
 
-			door.wake_fd = host_call_fd(&m->resume);
+			door.wake =
+				(struct pollfd){ .fd = host_call_fd(&m->resume), .events = POLLIN };
 			fd = session_accept(m, &door);
 			if (session_cancelled(m)) {
 				door_close(&door);

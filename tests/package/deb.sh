@@ -15,7 +15,7 @@ if ! [ -e /etc/debian_version ]; then
 	echo "1..0 # SKIP this is no Debian"
 	exit 0
 fi
-if ! "$source/scripts/deps" debhelper dpkg-dev fakeroot lintian >"$tmp/deps" 2>&1; then
+if ! "$source/scripts/deps" build-essential debhelper dpkg-dev fakeroot lintian >"$tmp/deps" 2>&1; then
 	echo "1..0 # SKIP $(tail -n 1 "$tmp/deps")"
 	exit 0
 fi

@@ -39,7 +39,8 @@ static int open_scene(void **state)
 	s.len = sizeof(s.address);
 	assert_int_equal(getsockname(s.listen_fd, (struct sockaddr *)&s.address, &s.len), 0);
 	assert_int_equal(listen(s.listen_fd, 128), 0);
-	door_init(&s.door, s.listen_fd, s.cancel_fd, s.wake_fd);
+	door_init(&s.door, s.listen_fd, s.cancel_fd);
+	s.door.wake = (struct pollfd){ .fd = s.wake_fd, .events = POLLIN };
 	*state = &s;
 	return 0;
 }
