@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile target, and the whole source against it: what it answers on the control connection, whatever that is. In the end the guest
- * is in one of three places, and the source knows in which: here, running; there; or nobody knows, and then it is paused here.
+ * is in one of three places, and the source knows in which: here, running; there; or nobody knows, and then it is paused here. The first
+ * byte says whether the source wants post-copy: then the guest may also be there with pages missing.
  */
 #include <errno.h>
 #include <poll.h>
@@ -45,8 +46,11 @@ enum step {
 struct attack {
 	int listen_fd, quit_fd;
 	uint8_t said[ANSWERS_MAX];
-	size_t len;
+	size_t len, before_commit,
+		before_last_page; /* all, and what it says before it hears these */
+	size_t spoken;
 	uint32_t rounds;
+	bool postcopy;
 	bool running; /* RUNNING is among what it says */
 };
 
@@ -99,6 +103,7 @@ static void say_hello(struct attack *a, struct rig_bytes *in)
 {
 	struct wire_hello hello = honest_hello;
 
+	hello.flags |= a->postcopy ? WIRE_F_POSTCOPY : 0;
 	for (unsigned int n = rig_byte(in) % 4; n; n--) {
 		unsigned int at = rig_byte(in) % sizeof(hello);
 
@@ -126,7 +131,9 @@ static void take_step(struct attack *a, struct rig_bytes *in)
 		round.round = ++a->rounds;
 		return say_message(a, WIRE_ROUND, &round, sizeof(round));
 	case STEP_READY:
-		return say_message(a, WIRE_READY, NULL, 0);
+		say_message(a, WIRE_READY, NULL, 0);
+		a->before_commit = a->before_commit ? a->before_commit : a->len;
+		return;
 	case STEP_RUNNING:
 		a->running = true;
 		return say_message(a, WIRE_RUNNING, NULL, 0);
@@ -136,6 +143,8 @@ static void take_step(struct attack *a, struct rig_bytes *in)
 	case STEP_MESSAGE:
 		type = rig_byte(in);
 		a->running |= type == WIRE_RUNNING;
+		if (type == WIRE_LAST_PAGE && !a->before_last_page)
+			a->before_last_page = a->len;
 		len = rig_take(in, bytes, 255);
 		return say_message(a, type, bytes, len + rig_byte(in) * 16u);
 	case STEP_BYTES:
@@ -145,26 +154,58 @@ static void take_step(struct attack *a, struct rig_bytes *in)
 	}
 }
 
-/* Says all its words at once, and listens to nothing; only the data connections are emptied, so that the source is not held up. */
+static void speak(struct attack *a, int fd, size_t to)
+{
+	if (to > a->spoken)
+		(void)!send(fd, a->said + a->spoken, to - a->spoken, MSG_NOSIGNAL);
+	a->spoken = to > a->spoken ? to : a->spoken;
+	if (a->spoken == a->len)
+		shutdown(fd, SHUT_WR);
+}
+
+/* Whether what came on the control connection, len bytes of it, ends with a message of this type and no body. */
+static bool hears(const uint8_t *bytes, size_t len, enum wire_type type)
+{
+	const struct wire_header header = { .magic = WIRE_MAGIC, .type = (uint16_t)type };
+
+	return len >= sizeof(header) &&
+	       memcmp(bytes + len - sizeof(header), &header, sizeof(header)) == 0;
+}
+
+static void listen_to(struct attack *a, int fd, const uint8_t *bytes, size_t len)
+{
+	if (hears(bytes, len, WIRE_COMMIT))
+		speak(a, fd, a->before_last_page);
+	if (hears(bytes, len, WIRE_LAST_PAGE))
+		speak(a, fd, a->len);
+}
+
+/*
+ * Says all its words at once, but those behind READY once it hears COMMIT, and LAST_PAGE once it hears that, as the source minds what comes too
+ * early. It listens to nothing else; the connections are emptied, so that the source is not held up.
+ */
 static void *serve(void *arg)
 {
 	struct attack *a = arg;
-	struct pollfd p[2 + 1 + RIG_STREAMS] = { { .fd = a->quit_fd, .events = POLLIN },
-						 { .fd = a->listen_fd, .events = POLLIN } };
+	struct pollfd p[2 + 1 + RIG_STREAMS + 1] = { { .fd = a->quit_fd, .events = POLLIN },
+						     { .fd = a->listen_fd, .events = POLLIN } };
 	static uint8_t sink[65536];
 	nfds_t n = 2;
 
 	while (!p[0].revents) {
-		for (nfds_t i = 2; i < n; i++)
-			if (p[i].revents && recv(p[i].fd, sink, sizeof(sink), 0) <= 0)
+		for (nfds_t i = 2; i < n; i++) {
+			ssize_t got = p[i].revents ? recv(p[i].fd, sink, sizeof(sink), 0) : 0;
+
+			if (i == 2 && got > 0)
+				listen_to(a, p[i].fd, sink, (size_t)got);
+			if (p[i].revents && got <= 0)
 				p[i].events = 0, p[i].fd = -1 - p[i].fd;
+		}
 		if (p[1].revents && n < sizeof(p) / sizeof(p[0])) {
 			p[n] = (struct pollfd){ .fd = address_accept(a->listen_fd, 0),
 						.events = POLLIN };
-			if (n == 2) {
-				(void)!send(p[n].fd, a->said, a->len, MSG_NOSIGNAL);
-				shutdown(p[n].fd, SHUT_WR);
-			}
+			if (n == 2)
+				speak(a, p[n].fd, a->before_commit);
 			n++;
 		}
 		poll(p, n, -1);
@@ -181,6 +222,12 @@ static void judge(const struct rig *rig, const struct attack *a, enum sevmirror_
 	case SEVMIRROR_MIGRATED:
 		rig_need(a->running && rig->handed_over == 1 && !rig->resumed && rig->released,
 			 "the guest was given away without the target's word");
+		break;
+	case SEVMIRROR_BROKEN:
+	case SEVMIRROR_LOST:
+		rig_need(a->postcopy && a->running && rig->paused == 1 && !rig->resumed &&
+				 rig->released && !rig->handed_over,
+			 "a guest whose pages are here is said to run there, and nobody said that");
 		break;
 	case SEVMIRROR_UNKNOWN:
 		rig_need(rig->paused == 1 && !rig->resumed && !rig->handed_over,
@@ -212,11 +259,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char why[256];
 	int quit[2], stranger;
 
+	a.postcopy = rig_byte(&in) & 1;
 	rig_reset(&rig, answers, rig_take(&in, answers, sizeof(answers)));
-	a.len = a.rounds = 0;
+	a.len = a.before_commit = a.before_last_page = a.spoken = a.rounds = 0;
 	a.running = false;
+	options.postcopy = a.postcopy ? SEVMIRROR_POSTCOPY_ALWAYS : SEVMIRROR_POSTCOPY_NEVER;
 	while (in.left)
 		take_step(&a, &in);
+	if (!a.before_last_page)
+		a.before_last_page = a.len;
+	if (!a.before_commit || a.before_commit > a.before_last_page)
+		a.before_commit = a.before_last_page;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, quit))
 		abort();
 	a.listen_fd = listen_fd;
