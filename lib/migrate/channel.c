@@ -70,7 +70,7 @@ static int tls_wait(struct channel *channel, int reason, int saved_errno, int ti
 	}
 }
 
-enum direction { SEND, RECV };
+enum direction { SEND, SEND_REST, RECV };
 
 /* One attempt to move bytes. How many (> 0), 0 to try again after a wait that went well, or a negative errno. */
 static ssize_t move_some(struct channel *channel, enum direction way, void *buf, size_t len,
@@ -79,12 +79,12 @@ static ssize_t move_some(struct channel *channel, enum direction way, void *buf,
 	ssize_t n;
 	int reason, saved, err;
 
-	if (atomic_load(&channel->cancelled))
+	if (way != SEND_REST && atomic_load(&channel->cancelled))
 		return -ECANCELED;
 	if (len > 1 << 30)
 		len = 1 << 30;
 	if (!channel->ssl) {
-		n = way == SEND ? send(channel->fd, buf, len, MSG_NOSIGNAL) :
+		n = way != RECV ? send(channel->fd, buf, len, MSG_NOSIGNAL) :
 				  recv(channel->fd, buf, len, 0);
 		if (n > 0)
 			return n;
@@ -93,13 +93,13 @@ static ssize_t move_some(struct channel *channel, enum direction way, void *buf,
 		if (errno == EINTR)
 			return 0;
 		if (errno == EAGAIN)
-			return wait_for(channel, way == SEND ? POLLOUT : POLLIN, timeout_ms);
+			return wait_for(channel, way != RECV ? POLLOUT : POLLIN, timeout_ms);
 		return -errno;
 	}
 	pthread_mutex_lock(&channel->lock);
 	ERR_clear_error();
 	errno = 0;
-	n = way == SEND ? SSL_write(channel->ssl, buf, (int)len) :
+	n = way != RECV ? SSL_write(channel->ssl, buf, (int)len) :
 			  SSL_read(channel->ssl, buf, (int)len);
 	saved = errno;
 	reason = n > 0 ? SSL_ERROR_NONE : SSL_get_error(channel->ssl, (int)n);
@@ -129,6 +129,16 @@ static int move_all(struct channel *channel, enum direction way, char *buf, size
 int channel_send(struct channel *channel, const void *buf, size_t len, int timeout_ms)
 {
 	return move_all(channel, SEND, (char *)buf, len, timeout_ms);
+}
+
+int channel_send_rest(struct channel *channel, const void *buf, size_t len, int timeout_ms)
+{
+	return move_all(channel, SEND_REST, (char *)buf, len, timeout_ms);
+}
+
+void channel_end_sending(struct channel *channel)
+{
+	shutdown(channel->fd, SHUT_WR);
 }
 
 int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms)

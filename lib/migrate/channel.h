@@ -47,6 +47,13 @@ void channel_close(struct channel *channel);
  */
 int channel_send(struct channel *channel, const void *buf, size_t len, int timeout_ms);
 int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms);
+
+/* As channel_send(), for what must follow what was sent: channel_cancel() ends it only where it would wait for the peer. */
+int channel_send_rest(struct channel *channel, const void *buf, size_t len, int timeout_ms);
+
+/* Nothing more can be sent, and the peer will see that. */
+void channel_end_sending(struct channel *channel);
+
 /* All of it in that time, also from somebody who sends a byte now and then. */
 int channel_recv_within(struct channel *channel, void *buf, size_t len, int timeout_ms);
 

@@ -22,8 +22,13 @@ int control_send(struct channel *channel, enum wire_type type, const struct cont
 		return -EMSGSIZE;
 	header.bytes = (uint32_t)bytes;
 	err = channel_send(channel, &header, sizeof(header), timeout_ms);
+	if (err)
+		return err;
+	/* Half a message would swallow the ABORT that follows a cancellation. */
 	for (unsigned int i = 0; i < nparts && !err; i++)
-		err = channel_send(channel, parts[i].bytes, parts[i].len, timeout_ms);
+		err = channel_send_rest(channel, parts[i].bytes, parts[i].len, timeout_ms);
+	if (err)
+		channel_end_sending(channel);
 	return err;
 }
 

@@ -152,6 +152,38 @@ static void test_abort_has_words(void **state)
 	assert_string_equal(why, "the other host gave up: no ?[31mmemory");
 }
 
+static void *cancel_soon(void *channel)
+{
+	usleep(20000);
+	channel_cancel(channel);
+	return NULL;
+}
+
+/* A message that was begun is finished, unless the peer does not take it; then an ABORT behind it would be read as a part of it. */
+static void test_no_abort_within_a_message(void **state)
+{
+	const size_t much = 8 << 20; /* more than a socket holds */
+	struct pair *p = *state;
+	pthread_t thread;
+	char why[256], *body = calloc(1, much);
+	void *got;
+	size_t len;
+
+	assert_int_equal(pthread_create(&thread, NULL, cancel_soon, p->a), 0);
+	assert_int_equal(control_send_one(p->a, WIRE_STATE, body, much, PATIENCE), -ECANCELED);
+	pthread_join(thread, NULL);
+	assert_int_equal(channel_send(p->a, "x", 1, PATIENCE), -ECANCELED);
+	control_abort(p->a, "no more");
+	assert_int_equal(
+		control_recv_alloc(p->b, WIRE_STATE, &got, &len, PATIENCE, why, sizeof(why)),
+		-ECONNRESET);
+	free(body);
+
+	channel_cancel(p->b);
+	assert_int_equal(channel_send(p->b, "x", 1, PATIENCE), -ECANCELED);
+	assert_int_equal(channel_send_rest(p->b, "x", 1, PATIENCE), 0);
+}
+
 #define DIRECTORY 100
 
 struct stream {
@@ -339,6 +371,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_headers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_length_and_hang_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_abort_has_words, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_abort_within_a_message, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scattered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frame_headers, setup, teardown),
