@@ -41,8 +41,6 @@ struct postcopy_in {
 	uint64_t mapped; /* fault thread: pages before this were mapped, if they were there */
 
 	pthread_mutex_t lock; /* of what follows */
-	pthread_cond_t changed;
-	bool begun, gone;
 	struct waiting waiting[WIRE_MAX_REQUESTS];
 	unsigned int nwaiting;
 	struct latency latency;
@@ -279,7 +277,6 @@ int postcopy_in_create(struct postcopy_in **out, struct sevmirror_migration *m)
 	m->uffd = -1;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->send_lock, NULL);
-	pthread_cond_init(&p->changed, NULL);
 	err = create_sets(p);
 	for (unsigned int i = 0; i < m->vm.nranges && !err; i++)
 		err = uffd_arm(p->fd, m->vm.ranges[i].hva, m->vm.ranges[i].bytes);
@@ -310,7 +307,6 @@ void postcopy_in_destroy(struct postcopy_in *p)
 	page_set_destroy(p->shared);
 	page_set_destroy(p->asked);
 	page_set_destroy(p->watched);
-	pthread_cond_destroy(&p->changed);
 	pthread_mutex_destroy(&p->send_lock);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
@@ -322,6 +318,10 @@ int postcopy_in_begin(struct postcopy_in *p, const uint64_t *private_pages,
 	struct sevmirror_migration *m = p->m;
 	int err;
 
+	for (uint64_t i = 0; i < m->numbering.npages / 64; i++)
+		if (private_pages[i] & shared_pages[i])
+			return session_fail(m, -EPROTO,
+					    "a page is to come as private and as shared");
 	page_set_add_bitmap(p->missing, private_pages);
 	page_set_add_bitmap(p->shared, shared_pages);
 	page_set_add_bitmap(p->missing, shared_pages);
@@ -337,23 +337,7 @@ int postcopy_in_begin(struct postcopy_in *p, const uint64_t *private_pages,
 	if (err)
 		return session_fail(m, err, "no thread for post-copy: %s", strerror(-err));
 	p->started = true;
-	pthread_mutex_lock(&p->lock);
-	p->begun = true;
-	pthread_cond_broadcast(&p->changed);
-	pthread_mutex_unlock(&p->lock);
 	return 0;
-}
-
-bool postcopy_in_wait_begin(struct postcopy_in *p)
-{
-	bool begun;
-
-	pthread_mutex_lock(&p->lock);
-	while (!p->begun && !p->gone)
-		pthread_cond_wait(&p->changed, &p->lock);
-	begun = p->begun;
-	pthread_mutex_unlock(&p->lock);
-	return begun;
 }
 
 bool postcopy_in_lacks_shared(const struct postcopy_in *p, uint64_t number)
@@ -418,10 +402,6 @@ void postcopy_in_disconnect(struct postcopy_in *p)
 	pthread_mutex_lock(&p->send_lock);
 	p->connected = false;
 	pthread_mutex_unlock(&p->send_lock);
-	pthread_mutex_lock(&p->lock);
-	p->gone = true;
-	pthread_cond_broadcast(&p->changed);
-	pthread_mutex_unlock(&p->lock);
 }
 
 void postcopy_in_connect(struct postcopy_in *p)

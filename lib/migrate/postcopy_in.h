@@ -29,13 +29,10 @@ void postcopy_in_destroy(struct postcopy_in *postcopy);
 
 /*
  * These pages are to come (npages bits each, numbered): the private ones, which the helper is told of, and the shared ones. From now on faults
- * are served, over m->control. No stream may be at work. 0 or a negative errno with m->why set.
+ * are served, over m->control. No stream may be at work. 0, or a negative errno with m->why set: -EPROTO for a page that is said to be both.
  */
 int postcopy_in_begin(struct postcopy_in *postcopy, const uint64_t *private_pages,
 		      const uint64_t *shared_pages);
-
-/* For the streams: wait for that. False if it will not come: postcopy_in_disconnect(). */
-bool postcopy_in_wait_begin(struct postcopy_in *postcopy);
 
 /* Whether a shared page is missing: for a record that is to be written by the caller. */
 bool postcopy_in_lacks_shared(const struct postcopy_in *postcopy, uint64_t number);

@@ -108,6 +108,11 @@ void session_postcopy(struct sevmirror_migration *m, bool begins);
 /* Close the control connection, however it is. */
 void session_drop_control(struct sevmirror_migration *m);
 
+#define SESSION_STREAM_NAME_BYTES 24
+
+/* "stream 3", "priority stream": in what is said to people. */
+void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTES]);
+
 /* A page of the helper region: these go with the core, never as records. */
 bool session_is_helper_page(const struct sevmirror_migration *m, uint64_t gpa);
 

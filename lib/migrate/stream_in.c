@@ -19,6 +19,38 @@
 #define HELLO_PATIENCE_MS 3000
 #define STRANGERS_MAX	  64
 
+static void set_at_rest(struct stream *s)
+{
+	pthread_mutex_lock(&s->all->lock);
+	s->at_rest = true;
+	pthread_cond_broadcast(&s->all->changed);
+	pthread_mutex_unlock(&s->all->lock);
+}
+
+/* With a frame in hand: wait while frames are held. Whoever holds them waits for what the stream has in the helper. */
+static int pass_gate(struct stream *s)
+{
+	struct streams_in *all = s->all;
+	int err = 0;
+
+	pthread_mutex_lock(&all->lock);
+	if (all->gate != GATE_OPEN) {
+		pthread_mutex_unlock(&all->lock);
+		err = stream_in_drain(s);
+		set_at_rest(s);
+		pthread_mutex_lock(&all->lock);
+	}
+	while (!err && all->gate == GATE_HELD && !atomic_load(&all->cancelled))
+		pthread_cond_wait(&all->changed, &all->lock);
+	if (!err && atomic_load(&all->cancelled))
+		err = stream_in_fail(s, -ECANCELED, "stopped");
+	else if (!err && all->gate == GATE_SHUT)
+		err = stream_in_fail(s, -EPROTO, "pages where none were due any more");
+	s->at_rest = err != 0;
+	pthread_mutex_unlock(&all->lock);
+	return err;
+}
+
 static int recv_frame(struct stream *s)
 {
 	struct wire_frame header;
@@ -37,6 +69,8 @@ static int recv_frame(struct stream *s)
 	if (err)
 		return stream_in_fail(s, err, "receiving pages");
 	err = frame_open(s->cipher, &header, s->directory, &len, s->why, sizeof(s->why));
+	if (!err)
+		err = pass_gate(s);
 	if (!err)
 		err = stream_in_take_frame(s, &header, len);
 	if (!err) {
@@ -58,6 +92,7 @@ static void announce(struct stream *s, int err)
 	if (err)
 		(void)!write(s->all->failed_fd, &one, sizeof(one));
 	s->in_place = frame_count(s->cipher);
+	s->at_rest = true;
 	pthread_cond_broadcast(&s->all->changed);
 	pthread_mutex_unlock(&s->all->lock);
 }
@@ -198,6 +233,7 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++) {
 		all->stream[i].all = all;
 		all->stream[i].number = i;
+		all->stream[i].at_rest = true;
 		turn_init(&all->stream[i].turn);
 	}
 	all->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -250,13 +286,21 @@ int streams_in_failed_fd(const struct streams_in *all)
 	return all->failed_fd;
 }
 
-static int wait_change(struct streams_in *all)
+/* Under all->lock: until something has changed. An error once the stream has stood still for as long as it may. */
+static int wait_change(struct stream *s)
 {
+	struct streams_in *all = s->all;
+	uint64_t before = streams_in_moved(all), ns;
 	struct timespec until;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += all->m->timeout_ms / 1000 + 1;
-	return pthread_cond_timedwait(&all->changed, &all->lock, &until);
+	ns = (uint64_t)until.tv_nsec + (uint64_t)all->m->timeout_ms * NS_PER_MS;
+	until.tv_sec += (time_t)(ns / NS_PER_S);
+	until.tv_nsec = (long)(ns % NS_PER_S);
+	if (pthread_cond_timedwait(&all->changed, &all->lock, &until) != ETIMEDOUT ||
+	    streams_in_moved(all) != before)
+		return 0;
+	return session_fail(all->m, -ETIMEDOUT, "data stream %u stands still", s->number);
 }
 
 int streams_in_wait(struct streams_in *all, const uint64_t frames[WIRE_MAX_STREAMS])
@@ -266,19 +310,48 @@ int streams_in_wait(struct streams_in *all, const uint64_t frames[WIRE_MAX_STREA
 	pthread_mutex_lock(&all->lock);
 	for (unsigned int i = 0; i < all->n && !err; i++) {
 		struct stream *s = &all->stream[i];
-		uint64_t before = streams_in_moved(all);
 
-		while (!err && !s->err && s->in_place < frames[i]) {
-			if (wait_change(all) == ETIMEDOUT && streams_in_moved(all) == before)
-				err = session_fail(all->m, -ETIMEDOUT,
-						   "data stream %u stands still", i);
-			before = streams_in_moved(all);
-		}
+		while (!err && !s->err && s->in_place < frames[i])
+			err = wait_change(s);
 		if (!err && s->err && s->in_place < frames[i])
 			err = session_fail(all->m, s->err, "%s", s->why);
 	}
 	pthread_mutex_unlock(&all->lock);
 	return err;
+}
+
+static int set_gate(struct streams_in *all, enum gate gate)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&all->lock);
+	all->gate = gate;
+	pthread_cond_broadcast(&all->changed);
+	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM && gate != GATE_OPEN && !err; i++) {
+		struct stream *s = &all->stream[i];
+
+		while (!err && !s->at_rest)
+			err = wait_change(s);
+		if (!err && s->err)
+			err = session_fail(all->m, s->err, "%s", s->why);
+	}
+	pthread_mutex_unlock(&all->lock);
+	return err;
+}
+
+int streams_in_hold(struct streams_in *all)
+{
+	return set_gate(all, GATE_HELD);
+}
+
+void streams_in_go_on(struct streams_in *all)
+{
+	(void)set_gate(all, GATE_OPEN);
+}
+
+int streams_in_shut(struct streams_in *all)
+{
+	return set_gate(all, GATE_SHUT);
 }
 
 int streams_in_error(struct streams_in *all, char *why, size_t max)
@@ -311,4 +384,7 @@ void streams_in_cancel(struct streams_in *all)
 	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++)
 		if (all->stream[i].channel)
 			channel_cancel(all->stream[i].channel);
+	pthread_mutex_lock(&all->lock);
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
 }

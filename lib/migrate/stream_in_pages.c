@@ -10,13 +10,11 @@
 
 int stream_in_fail(struct stream *s, int err, const char *what)
 {
-	if (s->why[0] != '\0')
-		return err;
-	if (s->number == WIRE_PRIORITY_STREAM)
-		snprintf(s->why, sizeof(s->why), "priority stream: %s: %s", what,
-			 rings_explain(s->all->m->rings, err));
-	else
-		snprintf(s->why, sizeof(s->why), "stream %u: %s: %s", s->number, what,
+	char name[SESSION_STREAM_NAME_BYTES];
+
+	session_stream_name(s->number, name);
+	if (s->why[0] == '\0')
+		snprintf(s->why, sizeof(s->why), "%s: %s: %s", name, what,
 			 rings_explain(s->all->m->rings, err));
 	return err;
 }
@@ -28,6 +26,7 @@ int stream_in_fail(struct stream *s, int err, const char *what)
 static int judge_batch(struct stream *s, const struct helper_batch *batch, const struct batch *mine)
 {
 	struct postcopy_in *postcopy = atomic_load(&s->all->m->postcopy);
+	char name[SESSION_STREAM_NAME_BYTES];
 	uint64_t written[HELPER_BATCH_MAX];
 	unsigned int n = 0;
 	int err = 0, install;
@@ -41,8 +40,9 @@ static int judge_batch(struct stream *s, const struct helper_batch *batch, const
 			atomic_fetch_add(&s->all->stale, 1);
 		} else if (!err) {
 			err = -EBADMSG;
-			snprintf(s->why, sizeof(s->why),
-				 "stream %u: the page at %#llx was refused: %s", s->number,
+			session_stream_name(s->number, name);
+			snprintf(s->why, sizeof(s->why), "%s: the page at %#llx was refused: %s",
+				 name,
 				 (unsigned long long)(page_gfn(&s->all->m->numbering,
 							       mine->number[i]) *
 						      SEVMIRROR_PAGE_BYTES),
@@ -279,14 +279,10 @@ static int write_shared(struct stream *s, const struct wire_frame *header, size_
 
 int stream_in_take_frame(struct stream *s, const struct wire_frame *header, size_t len)
 {
-	struct postcopy_in *postcopy = atomic_load(&s->all->m->postcopy);
 	bool priority = s->number == WIRE_PRIORITY_STREAM;
 
-	if (priority && !postcopy)
+	if (priority && !atomic_load(&s->all->m->postcopy))
 		return stream_in_fail(s, -EPROTO, "pages before post-copy has begun");
-	/* The first pages may overtake the word of which are missing. */
-	if (postcopy && !postcopy_in_wait_begin(postcopy))
-		return stream_in_fail(s, -ECANCELED, "stopped");
 	if (header->type == WIRE_FRAME_SHARED)
 		return write_shared(s, header, len);
 	return priority ? open_priority(s, header, len) : open_private(s, header, len);

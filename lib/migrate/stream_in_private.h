@@ -31,15 +31,19 @@ struct stream {
 	struct batch batch[RECORD_DEPTH];
 	uint8_t *directory;
 	uint64_t in_place; /* frames; under all->lock */
-	int err; /* as is this */
+	bool at_rest; /* nothing is in the helper, and no frame is being taken; as is this */
+	int err; /* and this */
 	char why[SESSION_WHY_BYTES];
 };
+
+enum gate { GATE_OPEN, GATE_HELD, GATE_SHUT };
 
 struct streams_in {
 	struct sevmirror_migration *m;
 	unsigned int n;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
+	enum gate gate; /* for frames; under lock */
 	struct stream *failed; /* the first one that did; under lock */
 	int failed_fd; /* eventfd: one has */
 	atomic_bool cancelled;

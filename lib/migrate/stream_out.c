@@ -22,14 +22,12 @@
 
 int stream_out_fail(struct stream *s, int err, const char *what)
 {
-	if (s->why[0] == '\0') {
-		if (s->number == WIRE_PRIORITY_STREAM)
-			snprintf(s->why, sizeof(s->why), "priority stream: %s: %s", what,
-				 rings_explain(s->all->m->rings, err));
-		else
-			snprintf(s->why, sizeof(s->why), "stream %u: %s: %s", s->number, what,
-				 rings_explain(s->all->m->rings, err));
-	}
+	char name[SESSION_STREAM_NAME_BYTES];
+
+	session_stream_name(s->number, name);
+	if (s->why[0] == '\0')
+		snprintf(s->why, sizeof(s->why), "%s: %s: %s", name, what,
+			 rings_explain(s->all->m->rings, err));
 	return err;
 }
 

@@ -178,7 +178,7 @@ static int await_message(struct target *t)
 	struct sevmirror_migration *m = t->m;
 	uint64_t moved = 0, moved_at = clock_ns();
 
-	while (channel_wait(m->control, TARGET_REPORT_MS) == -ETIMEDOUT) {
+	while (channel_wait(m->control, target_tick(m)) == -ETIMEDOUT) {
 		uint64_t now = clock_ns(), before = moved;
 
 		target_report(t, "precopy");
@@ -321,6 +321,9 @@ static int run(struct target *t)
 		err = establish(t);
 	if (!err)
 		err = receive_guest(t);
+	/* Nothing may change what the manifest is held against. */
+	if (!err && !m->postcopy)
+		err = streams_in_shut(t->streams);
 	if (!err && !m->postcopy)
 		err = manifest_receive(m);
 	if (!err)

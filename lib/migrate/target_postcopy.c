@@ -27,8 +27,11 @@ int target_postcopy_begin(struct target *t)
 	size_t words = m->numbering.npages / 64, len;
 	struct postcopy_in *postcopy;
 	uint64_t *bitmaps;
-	int err = postcopy_in_create(&postcopy, m);
+	/* The first pages may overtake the word of which are missing: they wait. */
+	int err = streams_in_hold(t->streams);
 
+	if (!err)
+		err = postcopy_in_create(&postcopy, m);
 	if (err)
 		return err;
 	atomic_store(&m->postcopy, postcopy);
@@ -44,6 +47,8 @@ int target_postcopy_begin(struct target *t)
 	else
 		err = session_fail(m, -EPROTO, "a MISSING message of %zu bytes", len);
 	free(bitmaps);
+	if (!err)
+		streams_in_go_on(t->streams);
 	return err;
 }
 
@@ -70,7 +75,7 @@ static int watch_load(struct target *t, const struct host_call *call)
 	uint64_t moved = streams_in_moved(t->streams), moved_at = clock_ns();
 
 	for (;;) {
-		int ready = channel_wait_any(m->control, fds, 2, TARGET_REPORT_MS);
+		int ready = channel_wait_any(m->control, fds, 2, target_tick(m));
 		uint64_t before = moved, now = clock_ns();
 
 		if (ready == 1)
@@ -316,7 +321,7 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 
 		if (last && whole && !host_call_pending(&m->resume))
 			return 0;
-		ready = channel_wait_any(m->control, fds, 4, TARGET_REPORT_MS);
+		ready = channel_wait_any(m->control, fds, 4, target_tick(m));
 		if (ready == 0) {
 			err = take_message(t);
 			last |= err > 0;
@@ -348,14 +353,13 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 }
 
 /*
- * The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never come. That comes after its start, which may wait
- * for one, too: then it ends only with the migration.
+ * The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never come; its start may, too, and then ends only with
+ * the migration.
  */
 static enum sevmirror_outcome give_up(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
 
-	(void)host_call_wait(&m->resume, RESUME_MS);
 	if (m->ops->request_pause)
 		m->ops->request_pause(m->opaque);
 	return SEVMIRROR_LOST;
@@ -413,6 +417,9 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 		if (await_source(t, newcomer, &proof))
 			break;
 	}
+	/* It may have failed to start while the connection broke. */
+	if (err && host_call_pending(&m->resume) && host_call_wait(&m->resume, RESUME_MS))
+		(void)hear_started(t);
 	if (t->stillborn) {
 		outcome = bury(t);
 	} else if (err) {

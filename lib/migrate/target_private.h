@@ -24,6 +24,12 @@ struct target {
 	bool stillborn; /* post-copy: resume() has failed, so the guest has not run and will not */
 };
 
+/* How long to wait at a time: what people are told stays fresh, and a shorter timeout than that is kept, too. */
+static inline int target_tick(const struct sevmirror_migration *m)
+{
+	return m->timeout_ms < TARGET_REPORT_MS ? m->timeout_ms : TARGET_REPORT_MS;
+}
+
 void target_report(struct target *t, const char *phase);
 
 /* End the data streams; everything that they brought is in its place. */
