@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile source, and the whole target against it: control messages, data connections' hellos, frames (those that are sealed rightly,
- * too: without TLS the key is everybody's). Each byte of the input is a step: one that an honest source would take, or one of the fuzzer's
- * own making. Whatever comes, the guest starts at most once, and only after its state was loaded and COMMIT was said.
+ * too: without TLS the key is everybody's), and, with post-copy, later connections that prove to be the same source's. Each byte of the
+ * input is a step: one that an honest source would take, or one of the fuzzer's own making. Whatever comes, the guest starts at most once,
+ * and only after its state was loaded and COMMIT was said; it sees no page that is missing; and no page is opened once the manifest was
+ * verified.
+ *
+ * Post-copy is armed with a real userfaultfd. Where there is none the target does not agree to it, and the fuzzer says so.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +23,17 @@
 #include "lib/migrate/control.h"
 #include "lib/migrate/frame.h"
 #include "lib/migrate/record.h"
+#include "lib/migrate/recover.h"
+#include "lib/migrate/uffd.h"
 #include "lib/mirror/region.h"
 #include "tests/fuzz/migrate_rig.h"
 
-#define PATIENCE_NS (5 * NS_PER_MS)
-#define STEP_BYTES  8192
-#define BYTES_MAX   150000 /* what a socket takes without a reader */
+#define PATIENCE_NS  (10 * NS_PER_MS)
+#define STEP_BYTES   8192
+#define BYTES_MAX    150000 /* what a socket takes without a reader */
+#define STREAMS	     (RIG_STREAMS + 1) /* the last one is the priority stream */
+#define CONNECTIONS  6
+#define LISTEN_QUEUE 64 /* nobody accepts before the attack has begun */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -43,24 +53,49 @@ enum step {
 	STEP_BYTES_CONTROL,
 	STEP_FRAME, /* sealed rightly, with any content */
 	STEP_BYTES_STREAM,
+	STEP_POSTCOPY, /* with the bitmaps of what is missing */
+	STEP_PAGE, /* of an honest kind, on its own stream or the priority stream */
+	STEP_LAST_PAGE,
+	STEP_HANG_UP,
+	STEP_RECOVER, /* a new connection, of the same source's or nearly */
+	STEP_LISTEN, /* what follows is said once READY was heard, then when the connection has broken */
 	STEPS
 };
 
+/* A control connection and its data streams. */
+struct connection {
+	struct channel *control, *stream[STREAMS];
+	int control_fd, stream_fd[STREAMS];
+	struct frame_cipher *cipher[STREAMS];
+	size_t sent, sent_stream[STREAMS];
+};
+
 struct attack {
-	struct channel *control, *stream[RIG_STREAMS];
-	struct frame_cipher *cipher[RIG_STREAMS];
+	pthread_mutex_t lock; /* of all: it goes on from several threads */
+	struct rig_bytes in;
+	struct sockaddr_un door;
+	socklen_t door_len;
+	struct connection c[CONNECTIONS];
+	unsigned int n;
 	struct wire_hello hello;
+	/* what recover.h wants to know of the source, if the target has heard its hello */
+	struct sevmirror_migration source;
+	bool known;
+	struct sevmirror_migration *target;
+	struct rig *rig;
 	uint32_t rounds;
 	bool committed;
-	size_t sent, sent_stream[RIG_STREAMS];
+	bool came_back; /* the last words had a recovery that holds */
 };
 
 static struct wire_hello honest_hello;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+	char why[256];
 	size_t bytes;
 	const void *image = region_image(&bytes);
+	int fd;
 
 	honest_hello = (struct wire_hello){ .major = WIRE_VERSION_MAJOR,
 					    .minor = WIRE_VERSION_MINOR,
@@ -68,29 +103,39 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 					    .helper_version = HELPER_ABI_VERSION,
 					    .ram_bytes = RIG_RAM_BYTES };
 	SHA256(image, bytes, honest_hello.helper_digest);
+	fd = uffd_open(-1, why, sizeof(why));
+	if (fd < 0)
+		fprintf(stderr, "note: post-copy is not attacked: %s\n", why);
+	else
+		close(fd);
 	return 0;
 }
 
-static void say(struct attack *a, struct channel *channel, const void *bytes, size_t len)
+static struct connection *now(struct attack *a)
 {
-	if (a->sent + len > BYTES_MAX)
+	return &a->c[a->n - 1];
+}
+
+static void say(struct connection *c, struct channel *channel, const void *bytes, size_t len)
+{
+	if (c->sent + len > BYTES_MAX || !channel)
 		return;
-	a->sent += len;
+	c->sent += len;
 	(void)channel_send(channel, bytes, len, 0);
 }
 
 static void say_stream(struct attack *a, unsigned int s, const void *bytes, size_t len)
 {
-	say(a, a->stream[s], bytes, len);
-	a->sent_stream[s] += len;
+	say(now(a), now(a)->stream[s], bytes, len);
+	now(a)->sent_stream[s] += len;
 }
 
 static void say_message(struct attack *a, uint16_t type, const void *body, size_t len)
 {
 	struct wire_header header = { .magic = WIRE_MAGIC, .type = type, .bytes = (uint32_t)len };
 
-	say(a, a->control, &header, sizeof(header));
-	say(a, a->control, body, len);
+	say(now(a), now(a)->control, &header, sizeof(header));
+	say(now(a), now(a)->control, body, len);
 }
 
 static void say_frame(struct attack *a, unsigned int s, struct wire_frame *header, void *directory,
@@ -98,7 +143,7 @@ static void say_frame(struct attack *a, unsigned int s, struct wire_frame *heade
 {
 	static const uint8_t payload[WIRE_MAX_PAYLOAD_BYTES];
 
-	if (frame_seal(a->cipher[s], header, directory, len))
+	if (frame_seal(now(a)->cipher[s], header, directory, len))
 		abort();
 	say_stream(a, s, header, sizeof(*header));
 	say_stream(a, s, directory, header->directory_bytes);
@@ -106,25 +151,51 @@ static void say_frame(struct attack *a, unsigned int s, struct wire_frame *heade
 		say_stream(a, s, payload, header->payload_bytes);
 }
 
-/* Two pages of each stream's. */
-static void say_honest_frames(struct attack *a)
+/* n private pages from gfn on, all of them with a body or all zero. */
+static void say_private(struct attack *a, unsigned int s, uint64_t gfn, uint16_t n,
+			enum helper_kind kind)
 {
-	for (unsigned int s = 0; s < RIG_STREAMS; s++) {
-		uint8_t directory[sizeof(struct record_batch) + 2 * sizeof(struct record_private) +
-				  FRAME_TAG_BYTES] = { 0 };
-		struct wire_frame header = { .type = WIRE_FRAME_PRIVATE,
-					     .records = 2,
-					     .payload_bytes = 2 * 4096 };
-		struct record_private records[2] = {
-			{ .epoch = 1, .kind = HELPER_PAGE },
-			{ .gpa = 4096, .epoch = 1, .kind = HELPER_PAGE, .index = 1 }
-		};
+	uint8_t directory[sizeof(struct record_batch) + 2 * sizeof(struct record_private) +
+			  FRAME_TAG_BYTES] = { 0 };
+	struct wire_frame header = { .type = WIRE_FRAME_PRIVATE,
+				     .records = n,
+				     .payload_bytes = kind == HELPER_PAGE ? n * 4096u : 0 };
+	struct record_private records[2];
 
-		if (s != helper_ring_of(0, RIG_STREAMS))
-			continue;
-		memcpy(directory + sizeof(struct record_batch), records, sizeof(records));
-		say_frame(a, s, &header, directory, sizeof(directory) - FRAME_TAG_BYTES);
+	for (uint16_t i = 0; i < n; i++)
+		records[i] = (struct record_private){
+			.gpa = (gfn + i) * 4096, .epoch = 1, .kind = (uint16_t)kind, .index = i
+		};
+	memcpy(directory + sizeof(struct record_batch), records, n * sizeof(records[0]));
+	say_frame(a, s, &header, directory, sizeof(struct record_batch) + n * sizeof(records[0]));
+}
+
+static void say_shared(struct attack *a, unsigned int s, uint64_t gfn, uint16_t n)
+{
+	static uint8_t directory[2 * (sizeof(uint64_t) + 4096) + FRAME_TAG_BYTES];
+	struct wire_frame header = { .type = WIRE_FRAME_SHARED, .records = n };
+
+	memset(directory, 0, sizeof(directory));
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t gpa = (gfn + i) * 4096;
+
+		memcpy(directory + i * sizeof(gpa), &gpa, sizeof(gpa));
 	}
+	say_frame(a, s, &header, directory, n * (sizeof(uint64_t) + 4096));
+}
+
+static void say_page(struct attack *a, struct rig_bytes *in)
+{
+	uint64_t gfn = rig_byte(in) * 4u;
+	uint8_t shape = rig_byte(in);
+	unsigned int s;
+
+	gfn += shape & 3;
+	s = shape & 4 ? STREAMS - 1 : helper_ring_of(gfn, RIG_STREAMS);
+	if (shape & 16)
+		say_shared(a, s, gfn, shape & 32 ? 2 : 1);
+	else
+		say_private(a, s, gfn, shape & 32 ? 2 : 1, shape & 8 ? HELPER_ZERO : HELPER_PAGE);
 }
 
 static void say_round(struct attack *a)
@@ -132,7 +203,7 @@ static void say_round(struct attack *a)
 	struct wire_round round = { .round = ++a->rounds, .streams = RIG_STREAMS };
 
 	for (unsigned int s = 0; s < RIG_STREAMS; s++)
-		round.frames[s] = frame_count(a->cipher[s]);
+		round.frames[s] = frame_count(now(a)->cipher[s]);
 	say_message(a, WIRE_ROUND, &round, sizeof(round));
 }
 
@@ -149,31 +220,70 @@ static void say_core(struct attack *a)
 
 static void say_stream_hellos(struct attack *a)
 {
+	unsigned int n = a->hello.flags & WIRE_F_POSTCOPY ? STREAMS : RIG_STREAMS;
 	struct wire_stream_hello hello;
 
-	for (unsigned int s = 0; s < RIG_STREAMS; s++) {
-		if (frame_make_hello(a->cipher[s], &hello))
+	for (unsigned int s = 0; s < n; s++) {
+		if (frame_make_hello(now(a)->cipher[s], &hello))
 			abort();
 		say_stream(a, s, &hello, sizeof(hello));
 	}
 }
 
-/* A few bytes of the hello changed: where, and to what. */
+/* A few bytes changed: where, and to what. */
+static void edit(struct rig_bytes *in, unsigned int n, void *message, size_t len)
+{
+	while (n--) {
+		unsigned int at = rig_byte(in) % len;
+
+		((uint8_t *)message)[at] = rig_byte(in);
+	}
+}
+
 static void say_hello(struct attack *a, struct rig_bytes *in)
 {
-	for (unsigned int n = rig_byte(in) % 4; n; n--) {
-		unsigned int at = rig_byte(in) % sizeof(a->hello);
+	uint8_t shape = rig_byte(in);
 
-		((uint8_t *)&a->hello)[at] = rig_byte(in);
+	if (shape & 4)
+		a->hello.flags |= WIRE_F_POSTCOPY;
+	edit(in, shape % 4, &a->hello, sizeof(a->hello));
+	if (a->n == 1 && now(a)->sent == 0) {
+		a->source = (struct sevmirror_migration){ .is_source = true,
+							  .hello = a->hello,
+							  .control = now(a)->control };
+		if (recover_prepare(&a->source))
+			abort();
+		a->known = true;
 	}
 	say_message(a, WIRE_HELLO, &a->hello, sizeof(a->hello));
+}
+
+/* Ranges of missing pages, and, before it all begins, what the guest will touch. */
+static void say_postcopy(struct attack *a, struct rig_bytes *in)
+{
+	uint64_t bitmaps[2][RIG_PAGES / 64] = { 0 };
+	uint8_t shape = rig_byte(in);
+
+	for (unsigned int n = shape % 4; n; n--) {
+		unsigned int first = rig_byte(in) * 4u, kind = rig_byte(in);
+
+		for (unsigned int i = first; i < first + kind % 128 && i < RIG_PAGES; i++)
+			bitmaps[kind / 128][i / 64] |= 1ULL << i % 64;
+	}
+	if (!a->target) {
+		a->rig->refuses = shape & 4;
+		for (unsigned int i = 0; i < RIG_TOUCHES && shape & 8; i++)
+			a->rig->touches[i] = rig_byte(in) * 4;
+	}
+	say_message(a, WIRE_POSTCOPY, NULL, 0);
+	say_message(a, WIRE_MISSING, bitmaps, sizeof(bitmaps));
 }
 
 /* A frame whose seal is right. Shared pages are as long as they must be, so that the fuzzer need not find 4 KiB. */
 static void say_fuzzed_frame(struct attack *a, struct rig_bytes *in)
 {
 	static uint8_t directory[RECORD_SHARED_BYTES];
-	unsigned int s = rig_byte(in) % RIG_STREAMS, shape = rig_byte(in);
+	unsigned int s = rig_byte(in) % STREAMS, shape = rig_byte(in);
 	struct wire_frame header = { .type = shape & 3, .records = rig_byte(in) };
 	size_t len;
 
@@ -190,13 +300,68 @@ static void say_fuzzed_frame(struct attack *a, struct rig_bytes *in)
 	say_frame(a, s, &header, directory, len);
 }
 
-static void take_step(struct attack *a, struct rig_bytes *in)
+/* NULL, and -1 for the descriptor, when the target has gone. */
+static struct channel *dial(struct attack *a, int *fd)
+{
+	static const struct channel_security bare = { .insecure = true };
+	struct channel *channel;
+	char why[128];
+
+	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (*fd < 0)
+		abort();
+	if (connect(*fd, (const struct sockaddr *)&a->door, a->door_len)) {
+		close(*fd);
+		*fd = -1;
+		return NULL;
+	}
+	if (channel_open(&channel, *fd, false, &bare, 0, why, sizeof(why)))
+		abort();
+	return channel;
+}
+
+static void dial_streams(struct attack *a, const uint8_t session[16])
+{
+	struct connection *c = now(a);
+
+	for (unsigned int s = 0; s < STREAMS; s++) {
+		c->stream[s] = dial(a, &c->stream_fd[s]);
+		if (frame_cipher_create(&c->cipher[s], c->control, session,
+					s < RIG_STREAMS ? s : WIRE_PRIORITY_STREAM))
+			abort();
+	}
+}
+
+static void come_back(struct attack *a, struct rig_bytes *in)
+{
+	struct wire_recover proof;
+	uint8_t edits = rig_byte(in) % 4;
+
+	if (a->n == CONNECTIONS || !a->known)
+		return;
+	a->n++;
+	now(a)->control = dial(a, &now(a)->control_fd);
+	if (!now(a)->control) {
+		a->n--;
+		return;
+	}
+	if (recover_make(&a->source, now(a)->control, &proof) ||
+	    recover_name_streams(&a->source, &proof))
+		abort();
+	edit(in, edits, &proof, sizeof(proof));
+	a->came_back |= !edits;
+	say_message(a, WIRE_RECOVER, &proof, sizeof(proof));
+	dial_streams(a, a->source.stream_session);
+}
+
+static void take_step(struct attack *a, unsigned int step)
 {
 	static uint8_t manifest[sizeof(struct wire_manifest)];
+	struct rig_bytes *in = &a->in;
 	uint8_t bytes[STEP_BYTES] = { 0 };
 	size_t len;
 
-	switch (rig_byte(in) % STEPS) {
+	switch (step) {
 	case STEP_HELLO:
 		return say_hello(a, in);
 	case STEP_COMPAT:
@@ -208,7 +373,7 @@ static void take_step(struct attack *a, struct rig_bytes *in)
 	case STEP_STREAMS:
 		return say_stream_hellos(a);
 	case STEP_FRAMES:
-		return say_honest_frames(a);
+		return say_private(a, 0, 0, 2, HELPER_PAGE);
 	case STEP_ROUND:
 		return say_round(a);
 	case STEP_STATE:
@@ -229,74 +394,124 @@ static void take_step(struct attack *a, struct rig_bytes *in)
 	case STEP_BYTES_CONTROL:
 		a->committed = true; /* perhaps: a header is short enough to be guessed */
 		len = rig_take(in, bytes, sizeof(bytes));
-		return say(a, a->control, bytes, len);
+		return say(now(a), now(a)->control, bytes, len);
 	case STEP_FRAME:
 		return say_fuzzed_frame(a, in);
 	case STEP_BYTES_STREAM: {
-		unsigned int s = rig_byte(in) % RIG_STREAMS;
+		unsigned int s = rig_byte(in) % STREAMS;
 
 		len = rig_take(in, bytes, sizeof(bytes));
 		return say_stream(a, s, bytes, len);
 	}
+	case STEP_POSTCOPY:
+		return say_postcopy(a, in);
+	case STEP_PAGE:
+		return say_page(a, in);
+	case STEP_LAST_PAGE:
+		return say_message(a, WIRE_LAST_PAGE, NULL, 0);
+	case STEP_HANG_UP:
+		shutdown(now(a)->control_fd, SHUT_WR);
+		return;
+	case STEP_RECOVER:
+		return come_back(a, in);
 	}
+}
+
+/*
+ * The steps up to STEP_LISTEN. A stream that has begun stays open, as an honest one; the target does not wait for the hello of one that has
+ * not. True if a recovery was among them.
+ */
+static bool go_on(struct attack *a)
+{
+	unsigned int step = STEPS;
+	bool came_back;
+
+	pthread_mutex_lock(&a->lock);
+	a->came_back = false;
+	while (a->in.left && step != STEP_LISTEN) {
+		step = rig_byte(&a->in) % STEPS;
+		take_step(a, step);
+	}
+	for (unsigned int i = 0; i < a->n; i++)
+		for (unsigned int s = 0; s < STREAMS; s++)
+			if (a->c[i].sent_stream[s] < sizeof(struct wire_stream_hello))
+				shutdown(a->c[i].stream_fd[s], SHUT_WR);
+	came_back = a->came_back;
+	pthread_mutex_unlock(&a->lock);
+	return came_back;
+}
+
+/* A thread: waits for READY on the first connection. */
+static void *listen_to(void *arg)
+{
+	struct attack *a = arg;
+	struct channel *control = a->c[0].control;
+	struct wire_header header;
+	uint8_t sink[4096];
+
+	while (channel_recv(control, &header, sizeof(header), -1) == 0) {
+		for (size_t left = header.bytes, n; left; left -= n) {
+			n = left < sizeof(sink) ? left : sizeof(sink);
+			if (channel_recv(control, sink, n, -1))
+				return NULL;
+		}
+		if (header.type == WIRE_READY)
+			(void)go_on(a);
+	}
+	return NULL;
+}
+
+/* The connection has broken: the source comes back, or the target is told to wait no longer. */
+static void hear_progress(void *opaque, const char *phase)
+{
+	struct attack *a = opaque;
+
+	if (strcmp(phase, "broken") == 0 && !go_on(a))
+		sevmirror_migration_cancel(a->target);
 }
 
 /* A listening socket without a name in the file system. */
-static int listen_anywhere(struct sockaddr_un *un, socklen_t *len)
+static int listen_anywhere(struct attack *a)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	*len = sizeof(*un);
-	if (fd < 0 || bind(fd, (struct sockaddr *)un, sizeof(sa_family_t)) || listen(fd, 8) ||
-	    getsockname(fd, (struct sockaddr *)un, len))
+	a->door = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	a->door_len = sizeof(a->door);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a->door, sizeof(sa_family_t)) ||
+	    listen(fd, LISTEN_QUEUE) || getsockname(fd, (struct sockaddr *)&a->door, &a->door_len))
 		abort();
 	return fd;
 }
 
-static int dial(const struct sockaddr_un *un, socklen_t len, struct channel **channel)
+static void hang_up(struct attack *a)
 {
-	static const struct channel_security bare = { .insecure = true };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	char why[128];
-
-	if (fd < 0 || connect(fd, (const struct sockaddr *)un, len) ||
-	    channel_open(channel, fd, false, &bare, 0, why, sizeof(why)))
-		abort();
-	return fd;
-}
-
-/* Everything is said before the target listens: it can answer nothing that would matter. */
-static void attack(struct attack *a, int listen_fd, const struct sockaddr_un *un, socklen_t len,
-		   struct rig_bytes *in)
-{
-	int fds[1 + RIG_STREAMS];
-
-	a->hello = honest_hello;
-	fds[0] = dial(un, len, &a->control);
-	for (unsigned int s = 0; s < RIG_STREAMS; s++) {
-		fds[1 + s] = dial(un, len, &a->stream[s]);
-		if (frame_cipher_create(&a->cipher[s], a->control, a->hello.session, s))
-			abort();
+	for (unsigned int i = 0; i < a->n; i++) {
+		for (unsigned int s = 0; s < STREAMS; s++) {
+			channel_close(a->c[i].stream[s]);
+			frame_cipher_destroy(a->c[i].cipher[s]);
+		}
+		channel_close(a->c[i].control);
 	}
-	while (in->left)
-		take_step(a, in);
-	shutdown(fds[0], SHUT_WR);
-	/* A stream that has begun stays open, as an honest one; the target does not wait for the hello of one that has not. */
-	for (unsigned int s = 0; s < RIG_STREAMS; s++)
-		if (a->sent_stream[s] < sizeof(struct wire_stream_hello))
-			shutdown(fds[1 + s], SHUT_WR);
 }
 
 static void judge(const struct rig *rig, const struct attack *a, enum sevmirror_outcome outcome,
 		  const struct sevmirror_summary *summary)
 {
 	rig_need(rig->resumed <= 1, "the guest was started twice");
-	rig_need(!rig->resumed || (rig->loaded == 1 && rig->acquired == 1 && rig->built == 1),
+	rig_need(!rig->resumed || (rig->loaded == 1 && rig->acquired == 1 && rig->built == 1 &&
+				   !rig->load_blind),
 		 "the guest was started before it was whole");
 	rig_need(!rig->resumed || a->committed, "the guest was started without the source's word");
-	rig_need((outcome == SEVMIRROR_MIGRATED) == (rig->resumed == 1),
+	rig_need((outcome == SEVMIRROR_MIGRATED || outcome == SEVMIRROR_LOST) ==
+			 (rig->resumed == 1),
 		 "the outcome is not what happened");
+	rig_need(outcome != SEVMIRROR_LOST ||
+			 (a->hello.flags | a->source.hello.flags) & WIRE_F_POSTCOPY,
+		 "a guest that came whole is lost");
+	rig_need(outcome != SEVMIRROR_MIGRATED || (!rig->guest_blind && rig_lacking() == 0),
+		 "the guest has come, and pages have not");
+	rig_need(!rig->guest_blind || outcome == SEVMIRROR_LOST,
+		 "the guest saw a page that was missing");
 	rig_need(outcome == SEVMIRROR_MIGRATED || summary->error[0], "a failure without a reason");
 }
 
@@ -306,29 +521,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 						    .max_streams = RIG_STREAMS,
 						    .timeout = PATIENCE_NS };
 	uint8_t answers[255];
-	struct rig_bytes in = { data, size };
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;
-	struct sevmirror_migration *m;
-	struct attack a = { 0 };
-	struct sockaddr_un un;
+	pthread_t listener;
 	struct rig rig;
+	struct attack a = { .lock = PTHREAD_MUTEX_INITIALIZER,
+			    .in = { data, size },
+			    .rig = &rig,
+			    .hello = honest_hello };
 	char why[256];
-	socklen_t len;
 
-	rig_reset(&rig, answers, rig_take(&in, answers, sizeof(answers)));
-	options.listen_fd = listen_anywhere(&un, &len);
-	attack(&a, options.listen_fd, &un, len, &in);
-	if (sevmirror_target_create(&m, &rig_ops, &rig, &options, why, sizeof(why)))
+	rig_reset(&rig, answers, rig_take(&a.in, answers, sizeof(answers)));
+	rig.progress = hear_progress;
+	rig.progress_opaque = &a;
+	options.listen_fd = listen_anywhere(&a);
+	a.n = 1;
+	now(&a)->control = dial(&a, &now(&a)->control_fd);
+	dial_streams(&a, a.hello.session);
+	(void)go_on(&a);
+	if (sevmirror_target_create(&a.target, &rig_ops, &rig, &options, why, sizeof(why)) ||
+	    pthread_create(&listener, NULL, listen_to, &a))
 		abort();
-	outcome = sevmirror_migration_run(m, &summary);
-	sevmirror_migration_destroy(m);
-	judge(&rig, &a, outcome, &summary);
-	for (unsigned int s = 0; s < RIG_STREAMS; s++) {
-		channel_close(a.stream[s]);
-		frame_cipher_destroy(a.cipher[s]);
-	}
-	channel_close(a.control);
+	outcome = sevmirror_migration_run(a.target, &summary);
+	sevmirror_migration_destroy(a.target);
 	close(options.listen_fd);
+	pthread_join(listener, NULL);
+	rig_end(&rig);
+	hang_up(&a);
+	judge(&rig, &a, outcome, &summary);
 	return 0;
 }

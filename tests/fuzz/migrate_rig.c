@@ -5,28 +5,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include "lib/migrate/migration_helper.h"
-#include "lib/migrate/record.h"
-#include "lib/mirror/calls.h"
+static int memory = -1;
+static uint8_t *primary; /* the VM's mapping */
+static uint8_t *mirror; /* the helper's */
 
-#define PAGE   SEVMIRROR_PAGE_BYTES
-#define WINDOW (RIG_STREAMS * RECORD_RING_PAGES)
+static void map_memory(void)
+{
+	if (memory >= 0)
+		return;
+	memory = memfd_create("rig", MFD_CLOEXEC);
+	if (memory < 0 || ftruncate(memory, RIG_RAM_BYTES))
+		abort();
+	primary = mmap(NULL, RIG_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+	mirror = mmap(NULL, RIG_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+	if (primary == MAP_FAILED || mirror == MAP_FAILED)
+		abort();
+}
 
-/* One ring: requests under way, oldest first. A ring is used by one thread at a time. */
-struct rings {
-	struct {
-		struct helper_request request[RECORD_DEPTH];
-		unsigned int head, tail;
-		size_t answered;
-		bool dead; /* from then on it answers nothing, as lib/mirror/ring.c has it */
-	} ring[RIG_STREAMS];
-	const struct rig *rig;
-};
-
-static uint8_t ram[RIG_RAM_BYTES] __attribute__((aligned(4096)));
-static uint8_t window[WINDOW][PAGE] __attribute__((aligned(4096)));
-static struct rings helper;
+uint8_t *rig_ram(void)
+{
+	return mirror;
+}
 
 void rig_need(bool good, const char *what)
 {
@@ -38,11 +40,11 @@ void rig_need(bool good, const char *what)
 
 void rig_reset(struct rig *rig, const uint8_t *answers, size_t nanswers)
 {
+	map_memory();
 	memset(rig, 0, sizeof(*rig));
-	memset(&helper, 0, sizeof(helper));
 	rig->answers = answers;
 	rig->nanswers = nanswers;
-	helper.rig = rig;
+	rig_helper_reset(rig);
 }
 
 uint8_t rig_byte(struct rig_bytes *in)
@@ -66,177 +68,47 @@ size_t rig_take(struct rig_bytes *in, void *out, size_t max)
 	return len;
 }
 
-static uint8_t next_answer(unsigned int ring)
-{
-	const struct rig *rig = helper.rig;
+/* ---- the guest ---- */
 
-	if (!rig->nanswers)
-		return 0;
-	return rig->answers[(helper.ring[ring].answered++ + ring) % rig->nanswers];
+/* As a vCPU does: in post-copy this waits until the page is there. True if it went on without. */
+static bool touch(uint16_t gfn)
+{
+	if (!gfn)
+		return false;
+	(void)*(volatile uint8_t *)(primary + gfn % RIG_PAGES * SEVMIRROR_PAGE_BYTES);
+	return rig_lacks(gfn % RIG_PAGES);
 }
 
-/* ---- the helper, in place of lib/migrate/migration_helper.c and lib/mirror ---- */
-
-int migration_helper_plan(struct sevmirror_migration *m)
+static void *run_vcpu(void *arg)
 {
-	m->core_bytes = RIG_CORE_PAGES * PAGE;
-	m->helper_bytes = RIG_RAM_BYTES - RIG_HELPER_GPA;
-	return 0;
+	struct rig *rig = arg;
+
+	for (unsigned int i = 2; i < RIG_TOUCHES; i++)
+		if (touch(rig->touches[i]))
+			rig->guest_blind = true;
+	return NULL;
 }
 
-int migration_helper_start(struct sevmirror_migration *m)
+void rig_end(struct rig *rig)
 {
-	m->rings = &helper;
-	return migration_helper_plan(m);
+	if (rig->vcpu_runs)
+		pthread_join(rig->vcpu, NULL);
+	rig->vcpu_runs = false;
 }
 
-int migration_helper_make_session(struct sevmirror_migration *m)
-{
-	return 0;
-}
-
-int migration_helper_check_session(struct sevmirror_migration *m)
-{
-	return 0;
-}
-
-uint64_t migration_helper_exits(const struct sevmirror_migration *m)
-{
-	return 0;
-}
-
-void migration_helper_stop(struct sevmirror_migration *m)
-{
-	m->rings = NULL;
-}
-
-uint32_t rings_data(const struct rings *rings, unsigned int ring, uint32_t *npages)
-{
-	rig_need(ring < RIG_STREAMS, "a ring that is none");
-	*npages = RECORD_RING_PAGES;
-	return ring * RECORD_RING_PAGES;
-}
-
-void *rings_page(const struct rings *rings, uint32_t page)
-{
-	return page < WINDOW ? window[page] : NULL;
-}
-
-int rings_submit(struct rings *rings, unsigned int ring, const struct helper_request *request,
-		 uint32_t *id)
-{
-	rig_need(ring < RIG_STREAMS, "a ring that is none");
-	rig_need(rings->ring[ring].head - rings->ring[ring].tail < RECORD_DEPTH,
-		 "more batches than there is room for");
-	rig_need(request->count >= 1 && request->count <= HELPER_BATCH_MAX,
-		 "a batch of an impossible size");
-	rig_need(request->page / RECORD_RING_PAGES == ring &&
-			 request->page % RECORD_BATCH_PAGES == 0,
-		 "a batch that is not the ring's");
-	rings->ring[ring].request[rings->ring[ring].head++ % RECORD_DEPTH] = *request;
-	return 0;
-}
-
-static uint32_t seal(const struct helper_request *request, struct helper_record *r, unsigned int i)
-{
-	rig_need(r->slot == request->page + 1 + i, "a slot of another batch");
-	rig_need(r->gpa % PAGE == 0 && r->gpa < RIG_HELPER_GPA, "the helper is to seal its own");
-	r->epoch = 1;
-	r->kind = HELPER_PAGE;
-	r->index = (uint16_t)i;
-	memcpy(window[r->slot], ram + r->gpa, PAGE);
-	return HELPER_OK;
-}
-
-static uint32_t open_record(const struct helper_request *request, const struct helper_record *r,
-			    unsigned int ring)
-{
-	if (r->kind != HELPER_PAGE && r->kind != HELPER_ZERO)
-		return HELPER_BAD_REQUEST;
-	if (r->gpa % PAGE || r->gpa >= RIG_HELPER_GPA)
-		return HELPER_BAD_GPA;
-	if (helper_ring_of(r->gpa / PAGE, RIG_STREAMS) != ring)
-		return HELPER_NOT_MINE;
-	if (r->kind == HELPER_PAGE) {
-		rig_need(r->slot > request->page && r->slot < request->page + RECORD_BATCH_PAGES,
-			 "a slot of another batch");
-		memcpy(ram + r->gpa, window[r->slot], PAGE);
-	}
-	return HELPER_OK;
-}
-
-unsigned int rings_pending(const struct rings *rings, unsigned int ring)
-{
-	return rings->ring[ring].head - rings->ring[ring].tail;
-}
-
-int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion *completion,
-	       uint64_t timeout)
-{
-	const struct helper_request *request =
-		&rings->ring[ring].request[rings->ring[ring].tail % RECORD_DEPTH];
-	struct helper_batch *batch = (struct helper_batch *)window[request->page];
-	uint8_t answer = next_answer(ring);
-
-	rig_need(rings_pending(rings, ring) > 0, "a wait for nothing");
-	rings->ring[ring].dead |= answer == 1;
-	if (rings->ring[ring].dead)
-		return -EPROTO;
-	rings->ring[ring].tail++;
-	memset(completion, 0, sizeof(*completion));
-	completion->op = answer == 2 ? HELPER_OP_HELLO : request->op;
-	completion->status = answer == 3 ? HELPER_BAD_STATE : HELPER_OK;
-	completion->count = answer == 4 ? answer * 100u : request->count;
-	for (unsigned int i = 0; i < request->count; i++) {
-		struct helper_record *r = &batch->record[i];
-
-		r->status = request->op == HELPER_OP_SEAL ? seal(request, r, i) :
-							    open_record(request, r, ring);
-		if (answer > 4 && answer < 32 && i == answer % request->count)
-			r->status = answer;
-	}
-	return 0;
-}
-
-const char *rings_status_name(unsigned int status)
-{
-	return "a status";
-}
-
-uint32_t rings_manifest_spans(const struct rings *rings)
-{
-	return 1;
-}
-
-int rings_manifest_make(struct rings *rings, struct rings_manifest *manifest)
-{
-	memset(manifest->span, RIG_MANIFEST_TAG, sizeof(manifest->span[0]));
-	return 0;
-}
-
-int rings_manifest_check(struct rings *rings, const struct rings_manifest *manifest,
-			 uint32_t *differing, uint32_t *first)
-{
-	*differing = 1;
-	*first = 0;
-	for (size_t i = 0; i < sizeof(manifest->span[0]); i++)
-		if (((const uint8_t *)manifest->span)[i] != RIG_MANIFEST_TAG)
-			return -EBADMSG;
-	return 0;
-}
-
-/* ---- the VM ---- */
+/* ---- what the engine asks of the VMM ---- */
 
 static int op_describe(void *opaque, struct sevmirror_vm *vm)
 {
-	*vm = (struct sevmirror_vm){ .name = "rig",
-				     .kvm_fd = -1,
-				     .vm_fd = -1,
-				     .sev_fd = -1,
-				     .helper_gpa = RIG_HELPER_GPA,
-				     .nranges = 1,
-				     .ranges = {
-					     { .bytes = RIG_RAM_BYTES, .fd = -1, .hva = ram } } };
+	*vm = (struct sevmirror_vm){
+		.name = "rig",
+		.kvm_fd = -1,
+		.vm_fd = -1,
+		.sev_fd = -1,
+		.helper_gpa = RIG_HELPER_GPA,
+		.nranges = 1,
+		.ranges = { { .bytes = RIG_RAM_BYTES, .fd = memory, .hva = primary } }
+	};
 	return 0;
 }
 
@@ -267,6 +139,7 @@ static int op_state_load(void *opaque, const void *buf, size_t len, char *why, s
 	struct rig *rig = opaque;
 
 	rig->loaded++;
+	rig->load_blind = touch(rig->touches[0]);
 	return op_check(opaque, buf, len, why, max);
 }
 
@@ -277,7 +150,7 @@ static int op_dirty_start(void *opaque)
 
 static int op_dirty_fetch(void *opaque, uint64_t *bitmap, size_t npages)
 {
-	bitmap[0] |= next_answer(0);
+	bitmap[0] |= rig_next_answer(0);
 	return 0;
 }
 
@@ -293,8 +166,23 @@ static int op_pause(void *opaque)
 
 static int op_resume(void *opaque)
 {
-	((struct rig *)opaque)->resumed++;
+	struct rig *rig = opaque;
+
+	if (rig->refuses)
+		return -EIO;
+	rig->resumed++;
+	if (touch(rig->touches[1]))
+		rig->guest_blind = true;
+	if (rig->touches[2]) {
+		if (pthread_create(&rig->vcpu, NULL, run_vcpu, rig))
+			abort();
+		rig->vcpu_runs = true;
+	}
 	return 0;
+}
+
+static void op_request_pause(void *opaque)
+{
 }
 
 static void op_throttle(void *opaque, unsigned int percent)
@@ -318,6 +206,14 @@ static void op_handed_over(void *opaque)
 	((struct rig *)opaque)->handed_over++;
 }
 
+static void op_progress(void *opaque, const struct sevmirror_progress *progress)
+{
+	struct rig *rig = opaque;
+
+	if (rig->progress)
+		rig->progress(rig->progress_opaque, progress->phase);
+}
+
 const struct sevmirror_host_ops rig_ops = {
 	.describe = op_describe,
 	.config_save = op_save,
@@ -329,10 +225,12 @@ const struct sevmirror_host_ops rig_ops = {
 	.dirty_stop = op_dirty_stop,
 	.pause = op_pause,
 	.resume = op_resume,
+	.request_pause = op_request_pause,
 	.throttle = op_throttle,
 	.state_save = op_save,
 	.state_load = op_state_load,
 	.disks_release = op_disks_release,
 	.disks_acquire = op_disks_acquire,
 	.handed_over = op_handed_over,
+	.progress = op_progress,
 };

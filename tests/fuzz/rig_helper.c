@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The Migration Helper of migrate_rig.h, in place of lib/migrate/migration_helper.c and of all of lib/mirror that the engine calls. */
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "lib/migrate/migration_helper.h"
+#include "lib/migrate/record.h"
+#include "lib/mirror/calls.h"
+#include "tests/fuzz/migrate_rig.h"
+
+#define PAGE   SEVMIRROR_PAGE_BYTES
+#define WINDOW (RIG_STREAMS * RECORD_RING_PAGES)
+
+/* Requests under way, oldest first. A ring is used by one thread at a time. */
+struct one_ring {
+	struct helper_request request[RECORD_DEPTH];
+	unsigned int head, tail;
+	size_t answered;
+	bool dead; /* from then on it answers nothing, as lib/mirror/ring.c has it */
+	atomic_bool used; /* just now, by some thread */
+};
+
+struct rings {
+	struct one_ring ring[RIG_STREAMS];
+	atomic_bool postcopy, verified;
+	_Atomic uint64_t lacks[RIG_PAGES / 64];
+	const struct rig *rig;
+};
+
+static uint8_t window[WINDOW][PAGE] __attribute__((aligned(4096)));
+static struct rings helper;
+
+void rig_helper_reset(const struct rig *rig)
+{
+	memset(&helper, 0, sizeof(helper));
+	helper.rig = rig;
+}
+
+uint8_t rig_next_answer(unsigned int ring)
+{
+	const struct rig *rig = helper.rig;
+
+	if (!rig->nanswers)
+		return 0;
+	return rig->answers[(helper.ring[ring].answered++ + ring) % rig->nanswers];
+}
+
+bool rig_lacks(uint64_t gfn)
+{
+	return atomic_load(&helper.lacks[gfn / 64]) >> gfn % 64 & 1;
+}
+
+uint64_t rig_lacking(void)
+{
+	uint64_t n = 0;
+
+	for (unsigned int i = 0; i < RIG_PAGES / 64; i++)
+		n += (uint64_t)__builtin_popcountll(atomic_load(&helper.lacks[i]));
+	return n;
+}
+
+static struct one_ring *take_ring(struct rings *rings, unsigned int ring)
+{
+	rig_need(ring < RIG_STREAMS, "a ring that is none");
+	rig_need(!atomic_exchange(&rings->ring[ring].used, true),
+		 "two threads at one ring at the same time");
+	sched_yield(); /* so that the other one comes, if there is one */
+	return &rings->ring[ring];
+}
+
+static void leave_ring(struct one_ring *r)
+{
+	atomic_store(&r->used, false);
+}
+
+/* A call that all rings must be at rest for. */
+static void need_rest(struct rings *rings, const char *what)
+{
+	for (unsigned int i = 0; i < RIG_STREAMS; i++) {
+		struct one_ring *r = take_ring(rings, i);
+
+		rig_need(r->head == r->tail, what);
+		leave_ring(r);
+	}
+}
+
+int migration_helper_plan(struct sevmirror_migration *m)
+{
+	m->core_bytes = RIG_CORE_PAGES * PAGE;
+	m->helper_bytes = RIG_RAM_BYTES - RIG_HELPER_GPA;
+	return 0;
+}
+
+int migration_helper_start(struct sevmirror_migration *m)
+{
+	m->rings = &helper;
+	return migration_helper_plan(m);
+}
+
+int migration_helper_make_session(struct sevmirror_migration *m)
+{
+	return 0;
+}
+
+int migration_helper_check_session(struct sevmirror_migration *m)
+{
+	return 0;
+}
+
+uint64_t migration_helper_exits(const struct sevmirror_migration *m)
+{
+	return 0;
+}
+
+void migration_helper_stop(struct sevmirror_migration *m)
+{
+	m->rings = NULL;
+}
+
+uint32_t rings_data(const struct rings *rings, unsigned int ring, uint32_t *npages)
+{
+	rig_need(ring < RIG_STREAMS, "a ring that is none");
+	*npages = RECORD_RING_PAGES;
+	return ring * RECORD_RING_PAGES;
+}
+
+void *rings_page(const struct rings *rings, uint32_t page)
+{
+	return page < WINDOW ? window[page] : NULL;
+}
+
+int rings_submit(struct rings *rings, unsigned int ring, const struct helper_request *request,
+		 uint32_t *id)
+{
+	struct one_ring *r = take_ring(rings, ring);
+
+	rig_need(r->head - r->tail < RECORD_DEPTH, "more batches than there is room for");
+	rig_need(request->count >= 1 && request->count <= HELPER_BATCH_MAX,
+		 "a batch of an impossible size");
+	rig_need(request->page / RECORD_RING_PAGES == ring &&
+			 request->page % RECORD_RING_PAGES % RECORD_BATCH_PAGES == 0,
+		 "a batch that is not the ring's");
+	rig_need(!atomic_load(&rings->verified), "pages after the manifest was verified");
+	r->request[r->head++ % RECORD_DEPTH] = *request;
+	leave_ring(r);
+	return 0;
+}
+
+/* Most pages are zero, so that a round is quick. */
+static uint32_t seal(const struct helper_request *request, struct helper_record *r, unsigned int i)
+{
+	rig_need(r->slot == request->page + 1 + i, "a slot of another batch");
+	rig_need(r->gpa % PAGE == 0 && r->gpa < RIG_HELPER_GPA, "the helper is to seal its own");
+	r->epoch = 1;
+	r->kind = r->gpa / PAGE % 16 ? HELPER_ZERO : HELPER_PAGE;
+	r->index = (uint16_t)i;
+	if (r->kind == HELPER_PAGE)
+		memcpy(window[r->slot], rig_ram() + r->gpa, PAGE);
+	return HELPER_OK;
+}
+
+static uint32_t open_record(struct rings *rings, const struct helper_request *request,
+			    const struct helper_record *r, unsigned int ring)
+{
+	uint64_t gfn = r->gpa / PAGE;
+
+	if (r->kind != HELPER_PAGE && r->kind != HELPER_ZERO)
+		return HELPER_BAD_REQUEST;
+	if (r->gpa % PAGE || r->gpa >= RIG_HELPER_GPA)
+		return HELPER_BAD_GPA;
+	if (helper_ring_of(gfn, RIG_STREAMS) != ring)
+		return HELPER_NOT_MINE;
+	if (atomic_load(&rings->postcopy) && !rig_lacks(gfn))
+		return HELPER_RESIDENT;
+	if (r->kind == HELPER_PAGE) {
+		rig_need(r->slot > request->page && r->slot < request->page + RECORD_BATCH_PAGES,
+			 "a slot of another batch");
+		memcpy(rig_ram() + r->gpa, window[r->slot], PAGE);
+	} else {
+		memset(rig_ram() + r->gpa, 0, PAGE);
+	}
+	atomic_fetch_and(&rings->lacks[gfn / 64], ~(1ULL << gfn % 64));
+	return HELPER_OK;
+}
+
+unsigned int rings_pending(const struct rings *rings, unsigned int ring)
+{
+	return rings->ring[ring].head - rings->ring[ring].tail;
+}
+
+static void answer_batch(struct rings *rings, unsigned int ring,
+			 const struct helper_request *request, uint8_t answer)
+{
+	struct helper_batch *batch = (struct helper_batch *)window[request->page];
+
+	for (unsigned int i = 0; i < request->count; i++) {
+		struct helper_record *r = &batch->record[i];
+
+		/* A helper that says that it did not open a page has not. */
+		if (answer > 4 && answer < 32 && i == answer % request->count)
+			r->status = answer;
+		else
+			r->status = request->op == HELPER_OP_SEAL ?
+					    seal(request, r, i) :
+					    open_record(rings, request, r, ring);
+	}
+}
+
+int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion *completion,
+	       uint64_t timeout)
+{
+	struct one_ring *r = take_ring(rings, ring);
+	const struct helper_request *request = &r->request[r->tail % RECORD_DEPTH];
+	uint8_t answer = rig_next_answer(ring);
+
+	rig_need(r->head != r->tail, "a wait for nothing");
+	r->dead |= answer == 1;
+	if (r->dead) {
+		leave_ring(r);
+		return -EPROTO;
+	}
+	r->tail++;
+	memset(completion, 0, sizeof(*completion));
+	completion->op = answer == 2 ? HELPER_OP_HELLO : request->op;
+	completion->status = answer == 3 ? HELPER_BAD_STATE : HELPER_OK;
+	completion->count = answer == 4 ? answer * 100u : request->count;
+	answer_batch(rings, ring, request, answer);
+	leave_ring(r);
+	return 0;
+}
+
+int rings_call(struct rings *rings, unsigned int ring, const struct helper_request *request,
+	       struct helper_completion *completion, uint64_t timeout)
+{
+	int err = rings_pending(rings, ring) ? -EBUSY : rings_submit(rings, ring, request, NULL);
+
+	return err ? err : rings_wait(rings, ring, completion, timeout);
+}
+
+const char *rings_explain(const struct rings *rings, int err)
+{
+	return strerror(-err);
+}
+
+const char *rings_status_name(unsigned int status)
+{
+	return "a status";
+}
+
+uint32_t rings_manifest_spans(const struct rings *rings)
+{
+	return 1;
+}
+
+int rings_manifest_make(struct rings *rings, struct rings_manifest *manifest)
+{
+	need_rest(rings, "a manifest while pages are sealed");
+	memset(manifest->span, RIG_MANIFEST_TAG, sizeof(manifest->span[0]));
+	return 0;
+}
+
+int rings_manifest_check(struct rings *rings, const struct rings_manifest *manifest,
+			 uint32_t *differing, uint32_t *first)
+{
+	need_rest(rings, "the manifest is verified while pages are opened");
+	*differing = 1;
+	*first = 0;
+	for (size_t i = 0; i < sizeof(manifest->span[0]); i++)
+		if (((const uint8_t *)manifest->span)[i] != RIG_MANIFEST_TAG)
+			return -EBADMSG;
+	atomic_store(&rings->verified, true);
+	return 0;
+}
+
+int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages)
+{
+	rig_need(npages == RIG_PAGES, "post-copy of another memory");
+	need_rest(rings, "post-copy begins while pages are opened");
+	for (unsigned int i = 0; i < RIG_PAGES / 64; i++)
+		atomic_store(&rings->lacks[i], bitmap[i]);
+	atomic_store(&rings->postcopy, true);
+	return rig_next_answer(0) == 1 ? -EPROTO : 0;
+}
+
+struct mirror *rings_mirror(const struct rings *rings)
+{
+	return NULL;
+}
+
+void *mirror_hva(const struct mirror *mirror, uint64_t gpa, uint64_t bytes)
+{
+	return gpa < RIG_RAM_BYTES && bytes <= RIG_RAM_BYTES - gpa ? rig_ram() + gpa : NULL;
+}
+
+void mirror_populate(struct mirror *mirror, uint64_t gpa, uint64_t bytes)
+{
+	rig_need(gpa < RIG_RAM_BYTES && bytes <= RIG_RAM_BYTES - gpa, "memory that is none");
+	(void)madvise(rig_ram() + gpa, bytes, MADV_POPULATE_WRITE);
+}
