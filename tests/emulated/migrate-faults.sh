@@ -50,8 +50,12 @@ migrate_ends() {
 # guests HOST N: the secure processor there keeps N guests
 guests() { on "$1" sevmirror platform status | grep -q "^guests  *$2\$"; }
 
+ended() { ! kill -0 "$1" 2>/dev/null; }
+
 # target_ends STATUS [TEXT]: with it, it says that, and leaves nothing
 target_ends() {
+	# One to which nobody came waits for ever.
+	until_true 120 ended "${process[$try]}" || signal $target TERM receive
 	wait "${process[$try]}"
 	check "$what: the target ends with $1" [ $? -eq "$1" ]
 	[ -z "${2-}" ] || check "$what: and says '$2'" grep -qF -- "$2" "$tmp/said-$try" || cat "$tmp/said-$try"
@@ -69,6 +73,7 @@ unharmed() {
 gate() {
 	rm -f "$tmp/gate.in"
 	mkfifo "$tmp/gate.in"
+	: >"$tmp/gate.out"
 	"$sev_host" exec $host -- wire-gate "$target:7777" "$1" <>"$tmp/gate.in" >"$tmp/gate.out" &
 	process[gate]=$!
 	until_true 60 grep -q listening "$tmp/gate.out"
