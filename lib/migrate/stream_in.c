@@ -37,7 +37,8 @@ static int pass_gate(struct stream *s)
 	if (all->gate != GATE_OPEN) {
 		pthread_mutex_unlock(&all->lock);
 		err = stream_in_drain(s);
-		set_at_rest(s);
+		if (!err)
+			set_at_rest(s); /* else when the thread ends, together with the error */
 		pthread_mutex_lock(&all->lock);
 	}
 	while (!err && all->gate == GATE_HELD && !atomic_load(&all->cancelled))
@@ -46,7 +47,8 @@ static int pass_gate(struct stream *s)
 		err = stream_in_fail(s, -ECANCELED, "stopped");
 	else if (!err && all->gate == GATE_SHUT)
 		err = stream_in_fail(s, -EPROTO, "pages where none were due any more");
-	s->at_rest = err != 0;
+	if (!err)
+		s->at_rest = false;
 	pthread_mutex_unlock(&all->lock);
 	return err;
 }
