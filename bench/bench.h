@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the benchmarks share: time, the machine's description, a table for people and the same numbers as JSON. */
+/*
+ * What the benchmarks share: time, the machine's description, a table for people and the same
+ * numbers as JSON.
+ */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -7,7 +10,10 @@
 
 struct bench;
 
-/* title names the run; method says in a sentence or two how it was measured. Prints both and the machine. Exits when out of memory. */
+/*
+ * title names the run; method says in a sentence or two how it was measured. Prints both and the
+ * machine. Exits when out of memory.
+ */
 struct bench *bench_begin(const char *title, const char *method);
 /* A row: what, a number, its unit, and a remark or NULL. Printed at once. */
 void bench_row(struct bench *bench, const char *what, double value, const char *unit,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * usage: bench-seal [JSON]   How fast pages are sealed and opened: in the helper inside a mirror VM, by the same code in this process, by
+ * usage: bench-seal [JSON]   How fast pages are sealed and opened: in the helper inside a mirror
+ *                            VM, by the same code in this process, by
  * OpenSSL, and what a plain copy costs. No SEV: that is what makes it run anywhere.
  */
 #include "bench/bench.h"
@@ -97,7 +98,10 @@ static void guest_start(struct guest *g, unsigned int nrings)
 	}
 }
 
-/* The pages that a ring serves in a pass, batch by batch: first page of batch n, or UINT64_MAX behind the last one. */
+/*
+ * The pages that a ring serves in a pass, batch by batch: first page of batch n, or UINT64_MAX
+ * behind the last one.
+ */
 static uint64_t batch_start(uint64_t pass, unsigned int ring, unsigned int nrings, uint64_t n)
 {
 	const uint64_t per_chunk = CHUNK / BATCH;
@@ -189,8 +193,8 @@ static void drain(struct guest *g, const char *what)
 }
 
 /*
- * Open what the source has just sealed: as many batches as fit the window, so a lap here is IN_FLIGHT batches a ring. Sealing and carrying
- * them over is not timed.
+ * Open what the source has just sealed: as many batches as fit the window, so a lap here is
+ * IN_FLIGHT batches a ring. Sealing and carrying them over is not timed.
  */
 static void open_pass(struct guest *source, struct guest *target, uint64_t pass, struct laps *laps)
 {

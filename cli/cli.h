@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the subcommands of `sevmirror` have in common: exit codes, dispatch, options, and how errors and JSON are printed. Each
- * subcommand is a file with one struct cli_command, listed in main.c.
+ * What the subcommands of `sevmirror` have in common: exit codes, dispatch, options, and how errors
+ * and JSON are printed. Each subcommand is a file with one struct cli_command, listed in main.c.
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -20,17 +20,20 @@ enum cli_exit {
 	CLI_REFUSED = 3, /* certificates, measurement or policy do not hold */
 	CLI_UNSUPPORTED = 4, /* this host lacks what is needed: KVM, SEV, a limit, a permission */
 	CLI_GUEST_REBOOT = 5, /* an SEV guest asked for a reboot, which ends it */
-	CLI_GUEST_CRASH =
-		6, /* the guest stopped by a fault of its own (triple fault, KVM internal error) */
+	/* the guest stopped by a fault of its own (triple fault, KVM internal error) */
+	CLI_GUEST_CRASH = 6,
 	CLI_GUEST_STOPPED = 7, /* from outside: a signal, Ctrl-] or `sevmirror stop` */
 	CLI_GUEST_MIGRATED = 8, /* it runs at another host now */
-	CLI_UNDECIDED =
-		9, /* a migration broke off in its hand-over: nobody knows where the guest is */
-	CLI_BROKEN =
-		10, /* post-copy broke off: the guest runs at the other host and lacks pages that are here */
+	/* a migration broke off in its hand-over: nobody knows where the guest is */
+	CLI_UNDECIDED = 9,
+	/* post-copy broke off: the guest runs at the other host and lacks pages that are here */
+	CLI_BROKEN = 10,
 };
 
-/* argv[0] is the whole command ("sevmirror owner session"), the arguments follow. Returns enum cli_exit. */
+/*
+ * argv[0] is the whole command ("sevmirror owner session"), the arguments follow. Returns enum
+ * cli_exit.
+ */
 typedef int (*cli_run_fn)(int argc, char **argv);
 
 /* Long options only; --help, which every command has, is not listed. */
@@ -39,8 +42,8 @@ struct cli_option {
 	int id; /* what cli_getopt() returns */
 	const char *value; /* "FILE"; NULL: it takes none */
 	/*
-	 * What a shell may offer for the value: words, and of @file, @folder, @vm (names of running VMs), @interface (of the network);
-	 * NULL: nothing.
+	 * What a shell may offer for the value: words, and of @file, @folder, @vm (names of running
+	 * VMs), @interface (of the network); NULL: nothing.
 	 */
 	const char *complete;
 	const char *help;
@@ -62,8 +65,9 @@ struct cli_section {
 };
 
 /*
- * All that is known of a command: dispatch, getopt, --help, the manual page and shell completion read it. Texts have paragraphs with
- * an empty line between; they are filled to the width at hand, but lines that begin with two spaces stay as they are.
+ * All that is known of a command: dispatch, getopt, --help, the manual page and shell completion
+ * read it. Texts have paragraphs with an empty line between; they are filled to the width at hand,
+ * but lines that begin with two spaces stay as they are.
  */
 struct cli_command {
 	const char *name;
@@ -79,7 +83,10 @@ struct cli_command {
 	cli_run_fn run;
 };
 
-/* Run the command of the group that argv[1] names, or print the group's help for --help and for "help". */
+/*
+ * Run the command of the group that argv[1] names, or print the group's help for --help and for
+ * "help".
+ */
 int cli_dispatch(const struct cli_command *group, int argc, char **argv);
 
 /* "sevmirror: MESSAGE" on standard error. */
@@ -90,20 +97,23 @@ void cli_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * getopt_long() with the command's options and values in argv; short ones only -h. Returns the option's id, -1 at the end;
- * CLI_OPT_BAD after it has said what is wrong (return CLI_USAGE), CLI_OPT_HELP after it has printed help (return
- * CLI_OK).
+ * getopt_long() with the command's options and values in argv; short ones only -h. Returns the
+ * option's id, -1 at the end; CLI_OPT_BAD after it has said what is wrong (return CLI_USAGE),
+ * CLI_OPT_HELP after it has printed help (return CLI_OK).
  */
 #define CLI_OPT_BAD  '?'
 #define CLI_OPT_HELP 'h'
 int cli_getopt(const struct cli_command *command, int argc, char **argv);
 
-/* Print value, indented, with a newline, and release it. CLI_OK, or CLI_FAILURE (out of memory, or standard output is broken). */
+/*
+ * Print value, indented, with a newline, and release it. CLI_OK, or CLI_FAILURE (out of memory, or
+ * standard output is broken).
+ */
 int cli_print_json(json_t *value);
 
 /*
- * Flush standard output: code, or CLI_FAILURE when it cannot be written (a full disk, a closed pipe). The last thing a
- * command does.
+ * Flush standard output: code, or CLI_FAILURE when it cannot be written (a full disk, a closed
+ * pipe). The last thing a command does.
  */
 int cli_finish(int code);
 

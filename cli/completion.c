@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tables that cli/completion.bash works with. Keys are commands without the first word ("owner session"; the root is ":", since bash
- * has no empty keys).
+ * The tables that cli/completion.bash works with. Keys are commands without the first word ("owner
+ * session"; the root is ":", since bash has no empty keys).
  */
 #include "cli/page.h"
 

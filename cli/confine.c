@@ -68,7 +68,10 @@ int confine_enter_closed(const struct confine *confine, struct why *why)
 int confine_enter(const struct confine *confine, const char *const *writable, bool write_anywhere,
 		  struct why *why)
 {
-	/* Where they were not opened before: a mirror's KVM, a tap that the other host names, post-copy's faults. */
+	/*
+	 * Where they were not opened before: a mirror's KVM, a tap that the other host names,
+	 * post-copy's faults.
+	 */
 	static const char *const devices[] = { "/dev/kvm", "/dev/sev", "/dev/net/tun",
 					       "/dev/userfaultfd" };
 	struct sandbox_config config = { .user = confine->user, .write_anywhere = write_anywhere };

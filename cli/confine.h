@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sandbox of a process that runs a guest or a mirror, as the command lines of `run`, `receive` and `mirror attach` have it. */
+/*
+ * The sandbox of a process that runs a guest or a mirror, as the command lines of `run`, `receive`
+ * and `mirror attach` have it.
+ */
 #ifndef CLI_CONFINE_H
 #define CLI_CONFINE_H
 
@@ -28,13 +31,17 @@ int confine_take(struct confine *confine, int id, const char *arg);
 int confine_check(const struct confine *confine, struct why *why);
 
 /*
- * Enter the sandbox (or say that it is off), with what every guest needs beside writable (NULL-terminated; files of disks) and
- * write_anywhere as in sandbox.h. Everything that needs privileges is open.
+ * Enter the sandbox (or say that it is off), with what every guest needs beside writable
+ * (NULL-terminated; files of disks) and write_anywhere as in sandbox.h. Everything that needs
+ * privileges is open.
  */
 int confine_enter(const struct confine *confine, const char *const *writable, bool write_anywhere,
 		  struct why *why);
 
-/* As confine_enter(), for a process that has opened all it will ever need: it writes no file and removes none. */
+/*
+ * As confine_enter(), for a process that has opened all it will ever need: it writes no file and
+ * removes none.
+ */
 int confine_enter_closed(const struct confine *confine, struct why *why);
 
 #endif

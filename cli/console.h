@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The terminal as a guest's console: raw while the guest runs, as it was afterwards. Ctrl-] leaves. When stdin is no terminal, it goes to
- * the guest as it is.
+ * The terminal as a guest's console: raw while the guest runs, as it was afterwards. Ctrl-] leaves.
+ * When stdin is no terminal, it goes to the guest as it is.
  */
 #ifndef CLI_CONSOLE_H
 #define CLI_CONSOLE_H
@@ -12,7 +12,10 @@
 
 struct console;
 
-/* Make the terminal raw if stdin is one. 0 or a negative errno. console_close() restores it; NULL is allowed. */
+/*
+ * Make the terminal raw if stdin is one. 0 or a negative errno. console_close() restores it; NULL
+ * is allowed.
+ */
 int console_open(struct console **console, struct why *why);
 void console_close(struct console *console);
 
@@ -20,7 +23,10 @@ void console_close(struct console *console);
 int console_guest_in(const struct console *console);
 int console_guest_out(const struct console *console);
 
-/* To be polled for input, -1 when there is nothing to do. console_input() then passes on what was typed; false: the user wants to leave. */
+/*
+ * To be polled for input, -1 when there is nothing to do. console_input() then passes on what was
+ * typed; false: the user wants to leave.
+ */
 int console_poll_fd(const struct console *console);
 bool console_input(struct console *console);
 

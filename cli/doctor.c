@@ -158,7 +158,10 @@ static bool kvm_parameter(const char *name)
 	return value == 'Y' || value == '1';
 }
 
-/* KVM_MEMORY_ENCRYPT_OP without an argument succeeds exactly when KVM has SEV (Linux, sev_mem_enc_ioctl()). */
+/*
+ * KVM_MEMORY_ENCRYPT_OP without an argument succeeds exactly when KVM has SEV (Linux,
+ * sev_mem_enc_ioctl()).
+ */
 static void check_kvm_sev(struct findings *f)
 {
 	if (f->vm_fd < 0)

@@ -31,7 +31,10 @@ static int take_signals(struct guest *guest, struct why *why)
 	return guest->signal_fd < 0 ? why_errno(why, "signalfd") : 0;
 }
 
-/* The machine that asks may be another one, so the address is said; it holds the port that was picked for 0. */
+/*
+ * The machine that asks may be another one, so the address is said; it holds the port that was
+ * picked for 0.
+ */
 static int open_metrics(struct guest *guest, const char *address, struct why *why)
 {
 	int err = address ? service_listen_metrics(guest->service, address, why) : 0;

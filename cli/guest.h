@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A process that runs one guest in the foreground, whether it was launched here or has come from another host: its console, the signals,
- * the control socket, and how it ends.
+ * A process that runs one guest in the foreground, whether it was launched here or has come from
+ * another host: its console, the signals, the control socket, and how it ends.
  */
 #ifndef CLI_GUEST_H
 #define CLI_GUEST_H
@@ -36,15 +36,18 @@ struct guest {
 		.signal_fd = -1, .devices = HOST_DEVICES_NONE \
 	}
 
-/* Take signals, terminal, name and the address for metrics (NULL: none). 0 or a negative errno. Undone by guest_finish(), also after an error. */
+/*
+ * Take signals, terminal, name and the address for metrics (NULL: none). 0 or a negative errno.
+ * Undone by guest_finish(), also after an error.
+ */
 int guest_open(struct guest *guest, const char *name, const char *metrics, struct why *why);
 
 /* Until the guest has come to its end, or none has come. */
 void guest_attend(struct guest *guest);
 
 /*
- * Let everything go, then say how it ended: by then the terminal is as it was. code: CLI_OK to have the exit code from the guest's end, or
- * what went wrong, with why.
+ * Let everything go, then say how it ended: by then the terminal is as it was. code: CLI_OK to have
+ * the exit code from the guest's end, or what went wrong, with why.
  */
 int guest_finish(struct guest *guest, int code, const struct why *why);
 

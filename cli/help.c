@@ -11,7 +11,10 @@ static const struct cli_option options[] = {
 	{ 0 },
 };
 
-/* The command that the words name, from the root down; name becomes the whole one, parent that of its group. NULL: there is none for *words. */
+/*
+ * The command that the words name, from the root down; name becomes the whole one, parent that of
+ * its group. NULL: there is none for *words.
+ */
 static const struct cli_command *find(char *const **words, int nwords, char name[128],
 				      char parent[128])
 {

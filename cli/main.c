@@ -65,7 +65,10 @@ int main(int argc, char **argv)
 	if (argc > 0)
 		argv[0] = name;
 	(void)sevmirror_wipe_openssl_memory(); /* nothing has used OpenSSL yet */
-	/* A file that reaches the limit of its size (RLIMIT_FSIZE) is an error of one write, not the end of a VM. */
+	/*
+	 * A file that reaches the limit of its size (RLIMIT_FSIZE) is an error of one write, not
+	 * the end of a VM.
+	 */
 	signal(SIGXFSZ, SIG_IGN);
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
 		puts("sevmirror " SEVMIRROR_VERSION);

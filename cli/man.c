@@ -8,7 +8,10 @@
 
 #include "cli/version.h"
 
-/* One word or blank: what roff would read as its own is escaped; a minus stays one that can be copied. */
+/*
+ * One word or blank: what roff would read as its own is escaped; a minus stays one that can be
+ * copied.
+ */
 static void put_escaped(const char *text, int len)
 {
 	for (int i = 0; i < len; i++) {
@@ -66,7 +69,10 @@ static void put_synopsis(const char *text)
 	}
 }
 
-/* Prose on one line of input; options in it are bold. A line must not begin with a control character. */
+/*
+ * Prose on one line of input; options in it are bold. A line must not begin with a control
+ * character.
+ */
 static void put_prose(const char *text, int len)
 {
 	const char *end = text + len;

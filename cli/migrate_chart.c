@@ -284,7 +284,10 @@ static double highest_left(const struct migrate_record *r)
 	return max * PAGE_BYTES;
 }
 
-/* A round ends with nothing left, and what was written meanwhile comes on top at once. A new dirty rate tells where. */
+/*
+ * A round ends with nothing left, and what was written meanwhile comes on top at once. A new dirty
+ * rate tells where.
+ */
 static void left_curve(const struct panel *p, const struct migrate_record *r)
 {
 	double bottom = p->top + PANEL_HEIGHT, left = 0, dirty_rate = 0;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A migration's timeline as one inline SVG: its phases as a strip and as bands behind the curves, throughput and dirty rate, what was left. */
+/*
+ * A migration's timeline as one inline SVG: its phases as a strip and as bands behind the curves,
+ * throughput and dirty rate, what was left.
+ */
 #ifndef CLI_MIGRATE_CHART_H
 #define CLI_MIGRATE_CHART_H
 
@@ -7,10 +10,16 @@
 
 #include "cli/migrate_record.h"
 
-/* Colours come from the page's style sheet, by class: phase-0 ..., rate, dirty, left. The record must have samples. */
+/*
+ * Colours come from the page's style sheet, by class: phase-0 ..., rate, dirty, left. The record
+ * must have samples.
+ */
 void migrate_chart(FILE *f, const struct migrate_record *record);
 
-/* Bytes, or bytes a second, for people: the unit for values up to max, and the divisor that goes with it. */
+/*
+ * Bytes, or bytes a second, for people: the unit for values up to max, and the divisor that goes
+ * with it.
+ */
 const char *migrate_unit(double max, double *divisor);
 
 /* A step of 1, 2 or 5 times a power of ten, so that about `count` of them make up max. */

@@ -82,7 +82,9 @@ void migrate_progress_show(struct migrate_progress *p, const struct migrate_samp
 	if (p->live) {
 		size_t width = columns();
 
-		/* The last column stays free: some terminals begin a new line when it is written. */
+		/*
+		 * The last column stays free: some terminals begin a new line when it is written.
+		 */
 		migrate_progress_line(s, line, width < sizeof(line) ? width : sizeof(line));
 		fprintf(stderr, "\r%s" CLEAR_TO_END, line);
 		p->shown = true;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A migration's progress on standard error: on a terminal one line that is drawn again and again, elsewhere a line now and then. */
+/*
+ * A migration's progress on standard error: on a terminal one line that is drawn again and again,
+ * elsewhere a line now and then.
+ */
 #ifndef CLI_MIGRATE_PROGRESS_H
 #define CLI_MIGRATE_PROGRESS_H
 

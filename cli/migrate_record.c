@@ -94,8 +94,8 @@ static void add_span(struct migrate_record *r, const struct migrate_sample *s)
 }
 
 /*
- * A round's dirty rate is in the progress from its end on: it is this round's once it is another one than at the beginning, or the guest was
- * stopped after it, or a later round has begun.
+ * A round's dirty rate is in the progress from its end on: it is this round's once it is another
+ * one than at the beginning, or the guest was stopped after it, or a later round has begun.
  */
 static void update_round(struct migrate_round *round, const struct migrate_sample *s)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A migration as it went: its progress events, and what follows from them, the phases and the rounds. */
+/*
+ * A migration as it went: its progress events, and what follows from them, the phases and the
+ * rounds.
+ */
 #ifndef CLI_MIGRATE_RECORD_H
 #define CLI_MIGRATE_RECORD_H
 
@@ -52,8 +55,8 @@ struct migrate_round {
 #define MIGRATE_SPANS_MAX 32
 
 /*
- * All zeros is an empty record. Its size is bounded however long the migration takes: samples are thinned out evenly, and of more rounds
- * than MIGRATE_ROUNDS_MAX the later ones are not kept.
+ * All zeros is an empty record. Its size is bounded however long the migration takes: samples are
+ * thinned out evenly, and of more rounds than MIGRATE_ROUNDS_MAX the later ones are not kept.
  */
 #define MIGRATE_SAMPLES_MAX 4096
 #define MIGRATE_ROUNDS_MAX  1024

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `sevmirror migrate --report`: a migration as one HTML page that needs nothing else: no script, no other file, no network. */
+/*
+ * `sevmirror migrate --report`: a migration as one HTML page that needs nothing else: no script, no
+ * other file, no network.
+ */
 #ifndef CLI_MIGRATE_REPORT_H
 #define CLI_MIGRATE_REPORT_H
 
@@ -12,8 +15,8 @@ struct migrate_report {
 	const char *host; /* that it was on */
 	time_t started;
 	const json_t *args; /* of the command `migrate` (docs/control.md) */
-	const json_t *
-		result; /* of the event `migration-end`; NULL: the VM's process went away before it */
+	/* of the event `migration-end`; NULL: the VM's process went away before it */
+	const json_t *result;
 	const struct migrate_record *record;
 };
 

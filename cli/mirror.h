@@ -18,16 +18,16 @@ struct memscan_request {
 int memscan_add(struct memscan_request *request, const char *command, const char *text);
 
 /*
- * Hold the ranges against the VM's memory map (query-memory-map), or without any take all private memory. sev: the VM is encrypted.
- * CLI_OK, CLI_USAGE or CLI_FAILURE after it has said why.
+ * Hold the ranges against the VM's memory map (query-memory-map), or without any take all private
+ * memory. sev: the VM is encrypted. CLI_OK, CLI_USAGE or CLI_FAILURE after it has said why.
  */
 int memscan_check(struct memscan_request *request, const json_t *map, bool sev);
 
 void memscan_fill(const struct memscan_request *request, struct memscan_mailbox *mailbox);
 
 /*
- * What the scanner answered, as lines or as an array of objects. *missing: ranges that have no hash, because it refused them or did not
- * come to them.
+ * What the scanner answered, as lines or as an array of objects. *missing: ranges that have no
+ * hash, because it refused them or did not come to them.
  */
 void memscan_print(const struct memscan_request *request, const struct memscan_mailbox *mailbox,
 		   unsigned int *missing);

@@ -18,7 +18,9 @@
 #include "lib/mirror/link.h"
 #include "lib/mirror/workload.h"
 
-/* How long a workload may take to finish when it is told to; a migration's hand-over waits for it. */
+/*
+ * How long a workload may take to finish when it is told to; a migration's hand-over waits for it.
+ */
 #define GRACE_MS 200
 #define OFFER_MS 10000 /* the VM sends its offer at once */
 
@@ -159,7 +161,8 @@ static struct memscan_mailbox *mailbox(const struct attach *a)
 }
 
 /*
- * From here on nothing is opened any more. What the VM offers is taken in the sandbox: it may be somebody else's by now.
+ * From here on nothing is opened any more. What the VM offers is taken in the sandbox: it may be
+ * somebody else's by now.
  */
 static int confine(struct attach *a)
 {
@@ -204,7 +207,10 @@ static int make(struct attach *a)
 	err = workload_start(a->workload);
 	if (err)
 		cli_error("the mirror's thread: %s", strerror(-err));
-	/* All that remains is to read what the workload writes, to ask KVM for its dirty log, and to answer the VM. */
+	/*
+	 * All that remains is to read what the workload writes, to ask KVM for its dirty log, and
+	 * to answer the VM.
+	 */
 	sandbox_thread(SANDBOX_DEVICE, "sevmirror");
 	return err ? CLI_FAILURE : CLI_OK;
 }

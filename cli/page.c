@@ -25,7 +25,10 @@ bool page_line_stays(const char *line, int len)
 	return len > 2 && line[0] == ' ' && line[1] == ' ';
 }
 
-/* Words between blanks, from column at on; lines that follow begin at indent. Returns the column after the last word. */
+/*
+ * Words between blanks, from column at on; lines that follow begin at indent. Returns the column
+ * after the last word.
+ */
 static int fill(const char *text, int len, int at, int indent)
 {
 	const char *end = text + len;

@@ -136,7 +136,9 @@ static int boot(struct run *run, struct why *why)
 	return service_launched(run->guest.service, machine, run->options.hold, why);
 }
 
-/* A file that is not there, or not what it should be, is better said before the host is looked at. */
+/*
+ * A file that is not there, or not what it should be, is better said before the host is looked at.
+ */
 static int check_files(const struct run *run, struct why *why)
 {
 	const struct machine_boot *boot = &run->options.boot;

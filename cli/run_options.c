@@ -155,7 +155,10 @@ static int parse_disk(struct run_options *options, char *text, struct why *why)
 	return 0;
 }
 
-/* A locally administered address that follows from the interface's name, so that the guest keeps it. */
+/*
+ * A locally administered address that follows from the interface's name, so that the guest keeps
+ * it.
+ */
 static void mac_from_name(const char *name, uint8_t mac[6])
 {
 	uint32_t hash = 2166136261u; /* FNV-1a */

@@ -54,7 +54,9 @@ struct table {
 	int code;
 };
 
-/* A VM that ended between the look into the directory and the question is not an error of the list. */
+/*
+ * A VM that ended between the look into the directory and the question is not an error of the list.
+ */
 static bool ended(int err)
 {
 	return err == -ENOENT || err == -ECONNREFUSED || err == -ECONNRESET || err == -EPIPE;

@@ -15,17 +15,21 @@ struct vm_request {
 };
 
 /*
- * Options --json and --help; then exactly one name, or none where that is allowed. Returns -1 to go on, or the exit code to end
- * with. For commands without options of their own; --json has the id 'j'.
+ * Options --json and --help; then exactly one name, or none where that is allowed. Returns -1 to go
+ * on, or the exit code to end with. For commands without options of their own; --json has the id
+ * 'j'.
  */
 int vm_request_parse(struct vm_request *request, int argc, char **argv,
 		     const struct cli_command *command, bool name_optional);
 
-/* One command to the VM; says on standard error what went wrong. Takes args over. CLI_OK and a new reference in *ret, or an exit code. */
+/*
+ * One command to the VM; says on standard error what went wrong. Takes args over. CLI_OK and a new
+ * reference in *ret, or an exit code.
+ */
 int vm_call(const char *name, const char *command, json_t *args, json_t **ret);
 
-/* vm_call() in two steps, for those to whom some failures are none: 0 or a negative errno with err filled in; vm_failed() says err and
- * gives its exit code. */
+/* vm_call() in two steps, for those to whom some failures are none: 0 or a negative errno with err
+ * filled in; vm_failed() says err and gives its exit code. */
 int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
 	   struct control_error *err);
 int vm_failed(const struct control_error *err);
@@ -33,7 +37,10 @@ int vm_failed(const struct control_error *err);
 /* vm_call() for a command whose reply comes with a descriptor: in *fd, the caller's. */
 int vm_call_fd(const char *name, const char *command, json_t *args, json_t **ret, int *fd);
 
-/* The same for a command that returns nothing: prints done (a word for people) or, for machines, {}. */
+/*
+ * The same for a command that returns nothing: prints done (a word for people) or, for machines,
+ * {}.
+ */
 int vm_command(const struct vm_request *request, const char *command, json_t *args,
 	       const char *done);
 

@@ -137,7 +137,9 @@ static int receive_more(struct control_client *client, int64_t deadline)
 	return 0;
 }
 
-/* The next message. Descriptors that came with it, or before it and unclaimed, are in client->fds. */
+/*
+ * The next message. Descriptors that came with it, or before it and unclaimed, are in client->fds.
+ */
 static int next_message(struct control_client *client, int64_t deadline, json_t **message)
 {
 	for (;;) {

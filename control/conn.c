@@ -133,7 +133,10 @@ bool conn_has_line(const struct conn *conn)
 	return memchr(conn->in, '\n', conn->in_used) != NULL;
 }
 
-/* Keep descriptors for the command whose line is being read; one too many and the client is not one of ours. */
+/*
+ * Keep descriptors for the command whose line is being read; one too many and the client is not one
+ * of ours.
+ */
 static void keep_fds(struct conn *conn, struct msghdr *msg)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM's control socket: one Unix socket a VM, in the runtime directory (runtime.h), that speaks JSON, one object a line, in the manner
- * of QEMU's QMP. docs/control.md has the protocol. This folder knows nothing of KVM: what a command does is a function that the VMM
- * registers.
+ * A VM's control socket: one Unix socket a VM, in the runtime directory (runtime.h), that speaks
+ * JSON, one object a line, in the manner of QEMU's QMP. docs/control.md has the protocol. This
+ * folder knows nothing of KVM: what a command does is a function that the VMM registers.
  *
- * One thread serves all clients and runs one command after the other, so a command must not wait for the guest. Input lines, output
- * queues and the number of clients are bounded; a client that misbehaves loses its connection, and nothing else happens.
+ * One thread serves all clients and runs one command after the other, so a command must not wait
+ * for the guest. Input lines, output queues and the number of clients are bounded; a client that
+ * misbehaves loses its connection, and nothing else happens.
  */
 #ifndef CONTROL_CONTROL_H
 #define CONTROL_CONTROL_H
@@ -36,12 +37,15 @@ struct control_error {
 };
 
 /*
- * A JSON string. Words that quote somebody's may be no UTF-8, or cut in the middle of a character, and json_string() takes neither: then all
- * but ASCII is replaced. NULL when out of memory.
+ * A JSON string. Words that quote somebody's may be no UTF-8, or cut in the middle of a character,
+ * and json_string() takes neither: then all but ASCII is replaced. NULL when out of memory.
  */
 json_t *control_text(const char *text);
 
-/* Fill err; returns code, a negative errno, so that a command can end with "return control_fail(...)". */
+/*
+ * Fill err; returns code, a negative errno, so that a command can end with "return
+ * control_fail(...)".
+ */
 int control_fail(struct control_error *err, int code, const char *class, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
@@ -52,7 +56,9 @@ enum control_type {
 	CONTROL_OBJECT,
 };
 
-/* An argument of a command. Presence, type and unknown names are checked before the command runs. */
+/*
+ * An argument of a command. Presence, type and unknown names are checked before the command runs.
+ */
 struct control_arg {
 	const char *name;
 	enum control_type type;
@@ -63,11 +69,17 @@ struct control_arg {
 /* One execution of a command. */
 struct control_call {
 	const json_t *args; /* an object */
-	/* Came with the command. A command takes one over by setting it to -1; the rest is closed afterwards. */
+	/*
+	 * Came with the command. A command takes one over by setting it to -1; the rest is closed
+	 * afterwards.
+	 */
 	int fds[CONTROL_FDS_MAX];
 	unsigned int fd_count;
 	json_t *ret; /* the command's: what it returns, a new reference; NULL: an empty object */
-	/* The command's: descriptors to send with the reply, duplicates that are closed when it has left. */
+	/*
+	 * The command's: descriptors to send with the reply, duplicates that are closed when it has
+	 * left.
+	 */
 	int reply_fds[CONTROL_FDS_MAX];
 	unsigned int reply_fd_count;
 };
@@ -77,21 +89,31 @@ struct control_command {
 	const char *help;
 	const char *returns; /* what the reply holds, for people; NULL: nothing */
 	const struct control_arg *args; /* ends with a NULL name; NULL: none */
-	/* In the control thread. 0 or a negative errno with err filled in. May call control_event(). */
+	/*
+	 * In the control thread. 0 or a negative errno with err filled in. May call
+	 * control_event().
+	 */
 	int (*run)(void *opaque, struct control_call *call, struct control_error *err);
 };
 
 /*
- * Claim name in the runtime directory and make the socket; clients can connect, but nothing is answered before control_start(). -EINVAL:
- * not a name; -EADDRINUSE: a VM of this name runs; or what the runtime directory says. err has the sentence.
+ * Claim name in the runtime directory and make the socket; clients can connect, but nothing is
+ * answered before control_start(). -EINVAL: not a name; -EADDRINUSE: a VM of this name runs; or
+ * what the runtime directory says. err has the sentence.
  */
 int control_create(struct control **control, const char *name, struct control_error *err);
 
-/* Register a table, which ends with a NULL name. Before control_start(). 0, -EEXIST (a name is taken) or -ENOMEM. */
+/*
+ * Register a table, which ends with a NULL name. Before control_start(). 0, -EEXIST (a name is
+ * taken) or -ENOMEM.
+ */
 int control_add_commands(struct control *control, const struct control_command *commands,
 			 void *opaque);
 
-/* Say which events there are, for introspection: name and what it means, alternating, ends with NULL. The array must stay. */
+/*
+ * Say which events there are, for introspection: name and what it means, alternating, ends with
+ * NULL. The array must stay.
+ */
 void control_set_events(struct control *control, const char *const *names_and_help);
 
 /* Serve. 0 or a negative errno. */
@@ -100,7 +122,10 @@ int control_start(struct control *control);
 /* Tell all clients. Takes data over (an object or NULL). Any thread; never waits. */
 void control_event(struct control *control, const char *event, json_t *data);
 
-/* Give replies half a second to leave, close everything, give the name back. NULL is allowed. Not from a command. */
+/*
+ * Give replies half a second to leave, close everything, give the name back. NULL is allowed. Not
+ * from a command.
+ */
 void control_destroy(struct control *control);
 
 /* Add a duplicate of fd to the reply. 0, -EMFILE (too many) or what dup says. */

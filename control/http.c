@@ -44,7 +44,9 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* The word up to the next blank of the line: its length, or -1 when it is empty or nothing follows. */
+/*
+ * The word up to the next blank of the line: its length, or -1 when it is empty or nothing follows.
+ */
 static int word(const char *text, size_t len)
 {
 	const char *end = memchr(text, ' ', len);
@@ -186,7 +188,9 @@ static bool give_output(struct client *client)
 	client->out_sent += (size_t)n;
 	if (client->out_sent < client->out_len)
 		return true;
-	/* What came behind the request would make close() a reset, which can overtake the answer. */
+	/*
+	 * What came behind the request would make close() a reset, which can overtake the answer.
+	 */
 	shutdown(client->fd, SHUT_WR);
 	while (recv(client->fd, client->in, sizeof(client->in), MSG_DONTWAIT) > 0)
 		;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The smallest HTTP/1.1 server (RFC 9112) that Prometheus can ask: GET and HEAD of one path, an answer, the connection's end. It has a
- * thread of its own. Whoever can reach the address may ask; there is no authentication, so the address is one of this host's own
- * or of a network of its operators.
+ * The smallest HTTP/1.1 server (RFC 9112) that Prometheus can ask: GET and HEAD of one path, an
+ * answer, the connection's end. It has a thread of its own. Whoever can reach the address may ask;
+ * there is no authentication, so the address is one of this host's own or of a network of its
+ * operators.
  *
- * Limits: 8 connections at a time (others wait in the kernel's queue), 4 KiB a request, 10 seconds from accept to the last byte.
+ * Limits: 8 connections at a time (others wait in the kernel's queue), 4 KiB a request, 10 seconds
+ * from accept to the last byte.
  */
 #ifndef CONTROL_HTTP_H
 #define CONTROL_HTTP_H
@@ -20,15 +22,19 @@
 struct http;
 
 struct http_ops {
-	/* The body (text/plain, Prometheus format 0.0.4), which the server frees; NULL: out of memory. In the server's thread. */
+	/*
+	 * The body (text/plain, Prometheus format 0.0.4), which the server frees; NULL: out of
+	 * memory. In the server's thread.
+	 */
 	char *(*page)(void *opaque);
 	/* First of all in the server's thread; NULL: nothing. */
 	void (*thread)(void);
 };
 
 /*
- * Serve at listen_fd, a listening stream socket, which it takes over on success. The thread waits, accepts, receives and sends, and
- * does nothing else beside ops->page(). ops must stay. 0 or a negative errno.
+ * Serve at listen_fd, a listening stream socket, which it takes over on success. The thread waits,
+ * accepts, receives and sends, and does nothing else beside ops->page(). ops must stay. 0 or a
+ * negative errno.
  */
 int http_create(struct http **http, int listen_fd, const struct http_ops *ops, void *opaque);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Numbers about a VM at one moment, for machines: families of counters and gauges with labels, as Prometheus has them
- * (https://prometheus.io/docs/concepts/data_model/, https://prometheus.io/docs/practices/naming/). They are JSON from the beginning, which
- * the control socket sends as it is; metrics_text() makes the Prometheus text of it.
+ * Numbers about a VM at one moment, for machines: families of counters and gauges with labels, as
+ * Prometheus has them (https://prometheus.io/docs/concepts/data_model/,
+ * https://prometheus.io/docs/practices/naming/). They are JSON from the beginning, which the
+ * control socket sends as it is; metrics_text() makes the Prometheus text of it.
  */
 #ifndef CONTROL_METRICS_H
 #define CONTROL_METRICS_H
@@ -25,8 +26,8 @@ struct metrics;
 struct metrics *metrics_create(void);
 
 /*
- * A family, to which the samples after it belong. What goes wrong (memory) is remembered and said by metrics_finish(), so that a collector
- * is a plain list of calls.
+ * A family, to which the samples after it belong. What goes wrong (memory) is remembered and said
+ * by metrics_finish(), so that a collector is a plain list of calls.
  */
 void metrics_family(struct metrics *metrics, enum metric_type type, const char *name,
 		    const char *help);
@@ -40,7 +41,8 @@ void metrics_count2(struct metrics *metrics, const char *label1, const char *val
 		    const char *label2, const char *value2, uint64_t count);
 
 /*
- * The end: {version, metrics: [{name, type, help, samples: [{labels, value}]}]}, a new reference, or NULL: out of memory. Releases metrics.
+ * The end: {version, metrics: [{name, type, help, samples: [{labels, value}]}]}, a new reference,
+ * or NULL: out of memory. Releases metrics.
  */
 json_t *metrics_finish(struct metrics *metrics);
 

@@ -74,8 +74,8 @@ static int socket_path(char out[PATH_MAX], const char *dir, const char *name)
 }
 
 /*
- * Lock the file at path, made if need be. Whoever holds the lock may unlink the file, so a lock on a file that is not (or no longer) the
- * one at this path is worth nothing: try again.
+ * Lock the file at path, made if need be. Whoever holds the lock may unlink the file, so a lock on
+ * a file that is not (or no longer) the one at this path is worth nothing: try again.
  */
 static int lock_file(const char *path)
 {
@@ -134,7 +134,10 @@ void runtime_release(struct runtime_claim *claim)
 	claim->lock_fd = -1;
 }
 
-/* Whether a living process holds the name. Only asks: a lock taken here could be in the way of one who claims the name. */
+/*
+ * Whether a living process holds the name. Only asks: a lock taken here could be in the way of one
+ * who claims the name.
+ */
 static bool name_is_held(const char *dir, const char *name)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };

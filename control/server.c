@@ -65,7 +65,10 @@ static void accept_client(struct control *control)
 	}
 }
 
-/* One line. The lock is not held while the command runs: it may send events, and others may meanwhile. */
+/*
+ * One line. The lock is not held while the command runs: it may send events, and others may
+ * meanwhile.
+ */
 static void serve_line(struct control *control, struct conn *conn, const char *line, size_t len)
 {
 	struct control_call call = { .fd_count = conn->in_fd_count };
@@ -114,7 +117,10 @@ static void serve_client(struct control *control, struct conn *conn)
 	}
 }
 
-/* With the lock held: forget who is gone. Only the thread takes clients away, so its own pointers stay good until it comes here. */
+/*
+ * With the lock held: forget who is gone. Only the thread takes clients away, so its own pointers
+ * stay good until it comes here.
+ */
 static void reap_clients(struct control *control)
 {
 	unsigned int kept = 0;
@@ -130,7 +136,10 @@ static void reap_clients(struct control *control)
 	control->client_count = kept;
 }
 
-/* With the lock held. Lines that are here already come first: they are looked at without new input, and before its end. */
+/*
+ * With the lock held. Lines that are here already come first: they are looked at without new input,
+ * and before its end.
+ */
 static short wanted_events(const struct conn *conn, bool *waiting)
 {
 	short events = conn->out_first ? POLLOUT : 0;

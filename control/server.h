@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the control server share: server.c (thread, clients), conn.c (one client's bytes), command.c (what a line means). */
+/*
+ * What the parts of the control server share: server.c (thread, clients), conn.c (one client's
+ * bytes), command.c (what a line means).
+ */
 #ifndef CONTROL_SERVER_H
 #define CONTROL_SERVER_H
 
@@ -40,24 +43,31 @@ struct conn *conn_create(int fd);
 void conn_destroy(struct conn *conn);
 
 /*
- * Queue a line. Takes text (from json_dumps, without newline) and the descriptors over. A client whose queue is full because it does not
- * read is marked broken.
+ * Queue a line. Takes text (from json_dumps, without newline) and the descriptors over. A client
+ * whose queue is full because it does not read is marked broken.
  */
 void conn_queue(struct conn *conn, char *text, const int *fds, unsigned int fd_count);
 
 /* Write what the socket takes. */
 void conn_flush(struct conn *conn);
 
-/* Whether the client has read enough of what it was told for the next command to be looked at; and whether a whole one is here. */
+/*
+ * Whether the client has read enough of what it was told for the next command to be looked at; and
+ * whether a whole one is here.
+ */
 bool conn_wants_input(const struct conn *conn);
 bool conn_has_line(const struct conn *conn);
 
-/* Read once. At the end of the input the connection is ending: what was asked before is still answered. */
+/*
+ * Read once. At the end of the input the connection is ending: what was asked before is still
+ * answered.
+ */
 void conn_receive(struct conn *conn);
 
 /*
- * The next complete line, without its newline, or NULL; it stays valid until conn_line_done(). A line that is too long ends the connection
- * after an error; so that is for the caller to say: *too_long.
+ * The next complete line, without its newline, or NULL; it stays valid until conn_line_done(). A
+ * line that is too long ends the connection after an error; so that is for the caller to say:
+ * *too_long.
  */
 char *conn_line(struct conn *conn, size_t *len, bool *too_long);
 void conn_line_done(struct conn *conn, size_t len);
@@ -87,7 +97,10 @@ struct control {
 	bool stop;
 };
 
-/* Run the command in a line; returns the reply as text (json_dumps) and its descriptors in call. NULL: out of memory. */
+/*
+ * Run the command in a line; returns the reply as text (json_dumps) and its descriptors in call.
+ * NULL: out of memory.
+ */
 char *control_execute(struct control *control, const char *line, size_t len,
 		      struct control_call *call);
 

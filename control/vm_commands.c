@@ -102,7 +102,10 @@ static int run_measurement(void *opaque, struct control_call *call, struct contr
 	ret = c->vm_ops->measurement(c->vm, &m, err);
 	if (ret)
 		return ret;
-	/* Measurement and nonce in one string, as QEMU's query-sev-launch-measure gives it and owners' tools take it. */
+	/*
+	 * Measurement and nonce in one string, as QEMU's query-sev-launch-measure gives it and
+	 * owners' tools take it.
+	 */
 	memcpy(both, m.measure, sizeof(m.measure));
 	memcpy(both + sizeof(m.measure), m.nonce, sizeof(m.nonce));
 	call->ret = json_pack("{s:s, s:i, s:i, s:i, s:I}", "data",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The commands that every VM has, as a table of functions that the VMM fills in. Each gets the opaque of control_add_vm_commands(), runs
- * in the control thread and returns 0 or a negative errno with err filled in by control_fail().
+ * The commands that every VM has, as a table of functions that the VMM fills in. Each gets the
+ * opaque of control_add_vm_commands(), runs in the control thread and returns 0 or a negative errno
+ * with err filled in by control_fail().
  */
 #ifndef CONTROL_VM_COMMANDS_H
 #define CONTROL_VM_COMMANDS_H
@@ -68,7 +69,10 @@ struct control_vm_ops {
 	int (*status)(void *vm, struct control_vm_status *status, struct control_error *err);
 	int (*pause)(void *vm, struct control_error *err);
 	int (*resume)(void *vm, struct control_error *err);
-	/* force: at once, as if the power went; otherwise ask the guest. The reply leaves before the VM does. */
+	/*
+	 * force: at once, as if the power went; otherwise ask the guest. The reply leaves before
+	 * the VM does.
+	 */
 	int (*stop)(void *vm, bool force, struct control_error *err);
 	/* Call add() for each range, in rising order. */
 	int (*memory_map)(void *vm,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* usage: demo-disk make|check FILE   The disk that the guest works on: an empty one; are all its blocks whole, after the guest has ended? */
+/*
+ * usage: demo-disk make|check FILE   The disk that the guest works on: an empty one; are all its
+ * blocks whole, after the guest has ended?
+ */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's conversation with the outside: numbered messages on one TCP connection, each sent back as it came. */
+/*
+ * The guest's conversation with the outside: numbered messages on one TCP connection, each sent
+ * back as it came.
+ */
 #ifndef DEMO_MESSAGE_H
 #define DEMO_MESSAGE_H
 

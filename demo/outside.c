@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * usage: demo-outside   The other end of the guest's conversation (demo/message.h), outside of the hosts that it moves between. It answers
+ * usage: demo-outside   The other end of the guest's conversation (demo/message.h), outside of the
+ *                       hosts that it moves between. It answers
  * each message, and says of each connection how far it counted without a gap.
  */
 #include <arpa/inet.h>

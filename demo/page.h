@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pages and disk blocks that tell what should be in them: the version in the first word, and all else follows from number and version. */
+/*
+ * Pages and disk blocks that tell what should be in them: the version in the first word, and all
+ * else follows from number and version.
+ */
 #ifndef DEMO_PAGE_H
 #define DEMO_PAGE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The helper's cryptography. The GCM kernels, the AES key schedule and the SHA-256 block function are intel-ipsec-mb's; what is here
- * puts them together as the standards say.
+ * The helper's cryptography. The GCM kernels, the AES key schedule and the SHA-256 block function
+ * are intel-ipsec-mb's; what is here puts them together as the standards say.
  */
 #ifndef HELPER_CRYPTO_H
 #define HELPER_CRYPTO_H
@@ -14,7 +14,10 @@
 #define GCM_TAG_BYTES	 16
 #define GCM_IV_BYTES	 12
 
-/* Room for struct gcm_key_data of any intel-ipsec-mb since 1.0 (gcm.c checks); it wants 64-byte alignment. */
+/*
+ * Room for struct gcm_key_data of any intel-ipsec-mb since 1.0 (gcm.c checks); it wants 64-byte
+ * alignment.
+ */
 struct gcm_key {
 	uint8_t opaque[1024];
 } __attribute__((aligned(64)));
@@ -24,8 +27,8 @@ struct gcm_kernel {
 	uint32_t id; /* 1 SSE, 2 AVX2, 3 VAES/AVX-512 */
 	const char *name;
 	/*
-	 * Zero the vector registers. Without SEV-ES the host finds them in its own memory after an exit; the kernels leave keys and
-	 * plaintext in them.
+	 * Zero the vector registers. Without SEV-ES the host finds them in its own memory after an
+	 * exit; the kernels leave keys and plaintext in them.
 	 */
 	void (*scrub)(void);
 	void (*schedule)(struct gcm_key *gcm, const uint8_t key[32]);
@@ -61,15 +64,21 @@ void cmac_update(struct cmac *cmac, const void *data, size_t bytes);
 void cmac_final(struct cmac *cmac, uint8_t tag[16]);
 
 /*
- * The key of XAES-256-GCM (C2SP, XAES-256-GCM) for a nonce: derived by CMAC from its first 12 bytes; its last 12 bytes are then the
- * IV of AES-256-GCM under that key.
+ * The key of XAES-256-GCM (C2SP, XAES-256-GCM) for a nonce: derived by CMAC from its first 12
+ * bytes; its last 12 bytes are then the IV of AES-256-GCM under that key.
  */
 void xaes_derive(const struct cmac_key *key, const uint8_t nonce[XAES_NONCE_BYTES],
 		 uint8_t derived[32]);
-/* The IV for one of the messages that share a nonce's derived key: the nonce with index XORed into its last 4 bytes. */
+/*
+ * The IV for one of the messages that share a nonce's derived key: the nonce with index XORed into
+ * its last 4 bytes.
+ */
 void xaes_iv(uint8_t iv[GCM_IV_BYTES], const uint8_t nonce[XAES_NONCE_BYTES], uint32_t index);
 
-/* sha256.c: SHA-256 (FIPS 180-4); input is read once, final wipes. HKDF-SHA-256 (RFC 5869), outputs of one hash at most. */
+/*
+ * sha256.c: SHA-256 (FIPS 180-4); input is read once, final wipes. HKDF-SHA-256 (RFC 5869), outputs
+ * of one hash at most.
+ */
 struct sha256 {
 	uint32_t digest[8] __attribute__((aligned(16)));
 	uint8_t block[64] __attribute__((aligned(16)));

@@ -45,7 +45,10 @@ enum helper_status page_check(const struct helper *h, const struct helper_vcpu *
 	return HELPER_OK;
 }
 
-/* Make KVM map the pages before they are needed. A write changes nothing: the guest may be writing the byte at the same time. */
+/*
+ * Make KVM map the pages before they are needed. A write changes nothing: the guest may be writing
+ * the byte at the same time.
+ */
 enum helper_status touch(struct helper *h, struct helper_vcpu *v, uint64_t gpa, uint32_t npages,
 			 bool write, uint32_t *done)
 {

@@ -7,13 +7,19 @@
 _Static_assert(sizeof(struct gcm_key_data) <= sizeof(struct gcm_key), "grow struct gcm_key");
 _Static_assert(_Alignof(struct gcm_key_data) <= _Alignof(struct gcm_key), "align struct gcm_key");
 
-/* The kernels check their pointers and note errors here; nobody reads it. Its table of error numbers is in the library's error.c. */
+/*
+ * The kernels check their pointers and note errors here; nobody reads it. Its table of error
+ * numbers is in the library's error.c.
+ */
 extern int imb_errno_value __asm__("imb_errno");
 extern const int imb_errno_types[64];
 int imb_errno_value;
 const int imb_errno_types[64];
 
-/* Not all of them are in the public header, though the library's dispatcher calls them: same prototype for each architecture. */
+/*
+ * Not all of them are in the public header, though the library's dispatcher calls them: same
+ * prototype for each architecture.
+ */
 #define DECLARE(arch)                                                                             \
 	void aes_gcm_precomp_256_##arch(struct gcm_key_data *key);                                \
 	void aes_gcm_enc_256_##arch(const struct gcm_key_data *key, struct gcm_context_data *ctx, \
@@ -108,8 +114,8 @@ static uint64_t xcr0(void)
 }
 
 /*
- * What the CPU says and what XCR0 enables: the registers must be usable too. A host that lies here gets a #UD in its own mirror, which
- * ends the mirror.
+ * What the CPU says and what XCR0 enables: the registers must be usable too. A host that lies here
+ * gets a #UD in its own mirror, which ends the mirror.
  */
 static uint32_t level(void)
 {

@@ -50,7 +50,10 @@ static void *at(uint64_t va)
 		va; /* NOLINT(performance-no-int-to-ptr): the address space is ours to lay out */
 }
 
-/* The layout is measured; this finds a core built for another helper, or pages that the host put elsewhere. */
+/*
+ * The layout is measured; this finds a core built for another helper, or pages that the host put
+ * elsewhere.
+ */
 static bool layout_ok(const struct helper_layout *layout)
 {
 	return layout->magic == HELPER_LAYOUT_MAGIC && layout->abi == HELPER_ABI_VERSION &&
@@ -59,7 +62,10 @@ static bool layout_ok(const struct helper_layout *layout)
 	       layout->npages * sizeof(uint32_t) <= layout->epoch_bytes;
 }
 
-/* Runs on vCPU 0 with the bootstrap tables. Everything that is not in the core may hold anything: it is zeroed here. */
+/*
+ * Runs on vCPU 0 with the bootstrap tables. Everything that is not in the core may hold anything:
+ * it is zeroed here.
+ */
 void guest_boot(uint64_t window_gpa, uint64_t window_bytes, uint32_t nvcpus)
 {
 	struct helper *h = &helper;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Migration Helper from inside: its state and its parts. It is freestanding and runs in ring 3 of a mirror VM; the unit tests
- * compile the same files for the host (HELPER_HOSTED), with memory of their own behind the pointers of struct helper.
+ * The Migration Helper from inside: its state and its parts. It is freestanding and runs in ring 3
+ * of a mirror VM; the unit tests compile the same files for the host (HELPER_HOSTED), with memory
+ * of their own behind the pointers of struct helper.
  */
 #ifndef HELPER_HELPER_H
 #define HELPER_HELPER_H
@@ -48,7 +49,9 @@ struct helper {
 	struct helper_vcpu *vcpus[HELPER_VCPUS_MAX];
 };
 
-/* What a batch starts with: a key derived from v->salt, scheduled in v->gcm; batch_end() wipes it. */
+/*
+ * What a batch starts with: a key derived from v->salt, scheduled in v->gcm; batch_end() wipes it.
+ */
 void batch_begin(struct helper *h, struct helper_vcpu *v, const struct cmac_key *key);
 void batch_end(struct helper_vcpu *v);
 

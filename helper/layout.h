@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How the helper region is laid out and what the helper sees of memory: agreed between the helper and lib/mirror/region.c, which
- * writes the core.
+ * How the helper region is laid out and what the helper sees of memory: agreed between the helper
+ * and lib/mirror/region.c, which writes the core.
  *
- * Region, from its first byte (offsets in pages). The core is launched, measured and later carried to the target:
+ * Region, from its first byte (offsets in pages). The core is launched, measured and later carried
+ * to the target:
  *   0        layout: what follows and where guest RAM is        read only
  *   1        keys: the session                                  read, write
  *   2        TSS: lets ring 3 write the helper's ports          read only
@@ -24,7 +25,10 @@
 #define HELPER_PAGE_BYTES 4096
 #define HELPER_RAM_MAX	  4
 
-/* Addresses: the same whatever the region's gpa is, so that the image is the same for every guest. One 512 GiB slot each. */
+/*
+ * Addresses: the same whatever the region's gpa is, so that the image is the same for every guest.
+ * One 512 GiB slot each.
+ */
 #define HELPER_RAM_VA	 0x100000000000ULL /* gpa 0; RAM is mapped with C=1 */
 #define HELPER_REGION_VA 0x7e0000000000ULL
 #define HELPER_WINDOW_VA 0x7f0000000000ULL /* C=0 */
@@ -45,7 +49,10 @@ enum helper_core_page {
 #define HELPER_TSS_BITMAP 0x68
 #define HELPER_TSS_LIMIT  (HELPER_TSS_BITMAP + 0x20)
 
-/* Page-table entries (APM volume 2, 5.3). A and D are preset, so that the measured tables never change. */
+/*
+ * Page-table entries (APM volume 2, 5.3). A and D are preset, so that the measured tables never
+ * change.
+ */
 #define HELPER_PTE_TABLE 0x27ULL /* present, writable, user, accessed */
 #define HELPER_PTE_READ	 0x65ULL /* present, user, accessed, dirty */
 #define HELPER_PTE_WRITE 0x02ULL
@@ -75,18 +82,22 @@ struct helper_layout {
 	struct helper_ram ram[HELPER_RAM_MAX];
 };
 
-/* First bytes of the image. Offsets from its first byte; text and rodata are whole pages, bss follows them. */
+/*
+ * First bytes of the image. Offsets from its first byte; text and rodata are whole pages, bss
+ * follows them.
+ */
 struct helper_image {
 	uint64_t magic;
 	uint32_t boot, serve; /* entries: vCPU 0 once, then each vCPU */
 	uint32_t text_bytes, rodata_bytes, bss_bytes;
-	uint32_t vcpus,
-		vcpu_bytes; /* bss begins with the vCPUs' areas; the first page of each is a guard and stays unmapped */
+	/* bss begins with the vCPUs' areas; the first page of each is a guard and stays unmapped */
+	uint32_t vcpus, vcpu_bytes;
 	uint32_t reserved;
 };
 
 /*
- * The key page. mac is over the whole core: for each page {HELPER_STAMP_MAGIC, gpa, session, the page}, of this one all but mac.
+ * The key page. mac is over the whole core: for each page {HELPER_STAMP_MAGIC, gpa, session, the
+ * page}, of this one all but mac.
  */
 struct helper_keys {
 	uint8_t session[16]; /* public name */
@@ -97,7 +108,10 @@ struct helper_keys {
 	uint8_t mac[16];
 };
 
-/* Run-time tables: PML4, RAM's and the window's page-directory-pointer tables, the window's directory, one a GiB of RAM. */
+/*
+ * Run-time tables: PML4, RAM's and the window's page-directory-pointer tables, the window's
+ * directory, one a GiB of RAM.
+ */
 #define HELPER_RUN_PML4	       0
 #define HELPER_RUN_RAM_PDPT    1
 #define HELPER_RUN_WINDOW_PDPT 2

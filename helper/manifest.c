@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The manifest: tags over the epoch table. Source and target agree on a span's tag when every page of it was opened in the very version
- * that was sealed last. A page still missing in post-copy carries EPOCH_MISSING and makes its span differ.
+ * The manifest: tags over the epoch table. Source and target agree on a span's tag when every page
+ * of it was opened in the very version that was sealed last. A page still missing in post-copy
+ * carries EPOCH_MISSING and makes its span differ.
  */
 #include "helper/helper.h"
 

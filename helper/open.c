@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening: the record is decrypted into a private scratch page, its tag compared, and only then the guest's page written. Nothing is
- * ever decrypted into the window.
+ * Opening: the record is decrypted into a private scratch page, its tag compared, and only then the
+ * guest's page written. Nothing is ever decrypted into the window.
  */
 #include "helper/helper.h"
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every message between the host and the in-guest Migration Helper. They meet in the window: memory that both see (C=0, the host
- * reads and writes it at any time), so each side copies what it takes from it once and checks the copy.
+ * Every message between the host and the in-guest Migration Helper. They meet in the window: memory
+ * that both see (C=0, the host reads and writes it at any time), so each side copies what it takes
+ * from it once and checks the copy.
  *
  *   window page 0 .. 4*n-1    rings, four pages a vCPU: control, requests, completions, spare
- *   all other window pages    batches, records' bodies, bitmaps, tags: the host says which is what in each request
+ *   all other window pages    batches, records' bodies, bitmaps, tags: the host says which is what
+ *                             in each request
  *
- * One request gives one completion, in order. Little-endian, natural alignment, reserved fields zero.
+ * One request gives one completion, in order. Little-endian, natural alignment, reserved fields
+ * zero.
  */
 #ifndef HELPER_PROTOCOL_H
 #define HELPER_PROTOCOL_H
@@ -25,24 +28,32 @@
 #define HELPER_MANIFEST_SPAN 32768 /* pages under one manifest tag (128 MiB of RAM) */
 #define HELPER_MANIFEST_TAGS 128 /* tags in one manifest page */
 
-/* The ring that serves a page: a page is never in two vCPUs' hands, and its records stay in order. */
+/*
+ * The ring that serves a page: a page is never in two vCPUs' hands, and its records stay in order.
+ */
 static inline uint32_t helper_ring_of(uint64_t gfn, uint32_t nrings)
 {
 	return (uint32_t)((gfn >> HELPER_CHUNK_SHIFT) % nrings);
 }
 
-/* Ports the helper writes (32 bits wide). Each is an exit: the doorbell can be an ioeventfd, so that KVM does not leave the kernel. */
+/*
+ * Ports the helper writes (32 bits wide). Each is an exit: the doorbell can be an ioeventfd, so
+ * that KVM does not leave the kernel.
+ */
 #define HELPER_PORT_EVENT    0xe0 /* value: enum helper_event | detail << 8: to the VMM */
 #define HELPER_PORT_DOORBELL 0xe4 /* value: the ring with completions that the host sleeps for */
 
 enum helper_event {
-	HELPER_EVENT_BOOTED =
-		1, /* vCPU 0: go on at the serve entry, with the run-time page tables */
+	/* vCPU 0: go on at the serve entry, with the run-time page tables */
+	HELPER_EVENT_BOOTED = 1,
 	HELPER_EVENT_SLEEP = 2, /* nothing to do: run again once submitted differs from completed */
 	HELPER_EVENT_FATAL = 3, /* detail: enum helper_status; do not run again */
 };
 
-/* A ring's control page: a cache line has one writer. Indices count up and wrap at 2^32; entry = index % HELPER_RING_ENTRIES. */
+/*
+ * A ring's control page: a cache line has one writer. Indices count up and wrap at 2^32; entry =
+ * index % HELPER_RING_ENTRIES.
+ */
 struct helper_ring_control {
 	uint32_t submitted; /* host: requests written so far */
 	uint32_t taken; /* host: completions read so far */
@@ -59,13 +70,13 @@ enum helper_op {
 	HELPER_OP_TOUCH = 2, /* warm [gpa, gpa + count pages), for writing if flags & 1 */
 	HELPER_OP_SEAL = 3, /* source: seal the pages named in the batch at page */
 	HELPER_OP_OPEN = 4, /* target: open the records of the batch at page */
-	HELPER_OP_SESSION_MAKE =
-		5, /* ring 0, empty: draw a session secret, seal the core; flags: HELPER_SESSION_* */
+	/* ring 0, empty: draw a session secret, seal the core; flags: HELPER_SESSION_* */
+	HELPER_OP_SESSION_MAKE = 5,
 	HELPER_OP_SESSION_WIPE = 6, /* ring 0: forget the session, zero keys and epochs */
 	HELPER_OP_MANIFEST_MAKE = 7, /* source: count tags from span first, to page */
 	HELPER_OP_MANIFEST_CHECK = 8, /* target: compare count tags from span first, at page */
-	HELPER_OP_MISSING =
-		9, /* target, ring of the chunk: bitmap at page: these of the 512 pages from gpa are missing */
+	/* target, ring of the chunk: bitmap at page: these of the 512 pages from gpa are missing */
+	HELPER_OP_MISSING = 9,
 	HELPER_OP_POSTCOPY = 10, /* target, ring 0: from now on only missing pages may be opened */
 	HELPER_OP_STATISTICS = 11, /* this vCPU's counters, to page */
 };
@@ -100,8 +111,8 @@ enum helper_status {
 	HELPER_NO_RANDOM = 11, /* RDRAND failed: fatal */
 	HELPER_BAD_CORE = 12, /* the core's layout or MAC is wrong: fatal */
 	HELPER_EPOCH_FULL = 13, /* 2^31 seals of one page: end the session */
-	HELPER_MISMATCH =
-		14, /* some record, page or tag was refused: see the batch or the bitmap */
+	/* some record, page or tag was refused: see the batch or the bitmap */
+	HELPER_MISMATCH = 14,
 };
 
 struct helper_completion {
@@ -129,13 +140,14 @@ enum helper_kind {
 };
 
 /*
- * A page record. It is XAES-256-GCM with the session's record key, nonce = salt with index XORed into its last 4 bytes (big-endian),
- * AAD = {gpa, epoch, kind}, and travels as {batch salt, this, body}.
+ * A page record. It is XAES-256-GCM with the session's record key, nonce = salt with index XORed
+ * into its last 4 bytes (big-endian), AAD = {gpa, epoch, kind}, and travels as {batch salt, this,
+ * body}.
  */
 struct helper_record {
 	uint64_t gpa; /* SEAL: in; OPEN: in */
-	uint32_t
-		epoch; /* SEAL: out; OPEN: in. Counts the seals of this page in this session, from 1 */
+	/* SEAL: out; OPEN: in. Counts the seals of this page in this session, from 1 */
+	uint32_t epoch;
 	uint16_t kind; /* SEAL: out; OPEN: in. enum helper_kind */
 	uint16_t index; /* SEAL: out; OPEN: in. Place in the batch it was sealed in */
 	uint8_t tag[16]; /* SEAL: out; OPEN: in */

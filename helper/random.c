@@ -3,7 +3,10 @@
 
 #include <immintrin.h>
 
-/* Intel's guide (Digital Random Number Generator, 5.2.1) asks for ten tries before one calls it broken. */
+/*
+ * Intel's guide (Digital Random Number Generator, 5.2.1) asks for ten tries before one calls it
+ * broken.
+ */
 #define TRIES 10
 
 static bool word(unsigned long long *out)
@@ -24,7 +27,10 @@ bool random_bytes(void *out, size_t bytes)
 	if (!word(&before))
 		goto broken;
 	for (done = 0; done < bytes; done += n) {
-		/* Some parts return the same value, all ones, after a resume, and say that all is well (AMD erratum 1021 and kin). */
+		/*
+		 * Some parts return the same value, all ones, after a resume, and say that all is
+		 * well (AMD erratum 1021 and kin).
+		 */
 		if (!word(&value) || value == before)
 			goto broken;
 		before = value;

@@ -22,7 +22,10 @@ void *window_page(const struct helper *h, uint32_t page)
 	return h->window + (uint64_t)page * HELPER_PAGE_BYTES;
 }
 
-/* A request is there, and room for its completion. Indices that make no sense count as an empty ring. */
+/*
+ * A request is there, and room for its completion. Indices that make no sense count as an empty
+ * ring.
+ */
 static bool ready(const struct helper_ring_control *control, const struct helper_vcpu *v)
 {
 	uint32_t submitted = __atomic_load_n(&control->submitted, __ATOMIC_ACQUIRE) - v->taken;
@@ -53,7 +56,9 @@ void ring_complete(struct helper *h, struct helper_vcpu *v,
 	copy_once(entry, completion, sizeof(*entry));
 	v->taken++;
 	__atomic_store_n(&control->completed, v->taken, __ATOMIC_SEQ_CST);
-	/* The host sets host_sleeps, then looks at completed again: one of the two sees the other. */
+	/*
+	 * The host sets host_sleeps, then looks at completed again: one of the two sees the other.
+	 */
 	if (__atomic_load_n(&control->host_sleeps, __ATOMIC_SEQ_CST) &&
 	    (int32_t)(v->taken - __atomic_load_n(&control->wake_at, __ATOMIC_RELAXED)) >= 0) {
 		v->statistics.doorbells++;
@@ -72,7 +77,10 @@ void ring_idle(struct helper *h, struct helper_vcpu *v)
 		__builtin_ia32_pause();
 		return;
 	}
-	/* No race: while this vCPU does not run, the host compares submitted with completed before it leaves it at that. */
+	/*
+	 * No race: while this vCPU does not run, the host compares submitted with completed before
+	 * it leaves it at that.
+	 */
 	v->idle = 0;
 	v->statistics.sleeps++;
 	hw_event(v, HELPER_EVENT_SLEEP);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sealing: from the guest's page straight into the window, without a copy in between. The guest may be writing the page meanwhile; then
- * the record holds a mixture, properly sealed, and the dirty log sends the page again.
+ * Sealing: from the guest's page straight into the window, without a copy in between. The guest may
+ * be writing the page meanwhile; then the record holds a mixture, properly sealed, and the dirty
+ * log sends the page again.
  */
 #include "helper/helper.h"
 
@@ -46,7 +47,10 @@ static enum helper_status seal_page(struct helper *h, struct helper_vcpu *v,
 	return HELPER_OK;
 }
 
-/* The key lives until the end of the batch only, so that old memory put back by the host between batches repeats no nonce. */
+/*
+ * The key lives until the end of the batch only, so that old memory put back by the host between
+ * batches repeats no nonce.
+ */
 void batch_begin(struct helper *h, struct helper_vcpu *v, const struct cmac_key *key)
 {
 	uint8_t derived[32];

@@ -5,7 +5,8 @@
  *   EMPTY --make--> SOURCE --wipe--> EMPTY
  *   (core carried by the PSP, checked at boot) TARGET --postcopy--> POSTCOPY --wipe--> EMPTY
  *
- * The secret lies in the key page of the core, and goes with it. Changes of state wait until no vCPU uses the session.
+ * The secret lies in the key page of the core, and goes with it. Changes of state wait until no
+ * vCPU uses the session.
  */
 #include "helper/helper.h"
 
@@ -28,7 +29,9 @@ static void derive(struct helper *h, struct cmac_key *core_key)
 	wipe(key, sizeof(key));
 }
 
-/* PSP packets carry no address: this is what says that each page of the core is where it belongs. */
+/*
+ * PSP packets carry no address: this is what says that each page of the core is where it belongs.
+ */
 static void core_mac(struct helper *h, const struct cmac_key *core_key, uint8_t mac[16])
 {
 	uint64_t npages = h->layout->core_bytes / HELPER_PAGE_BYTES;
@@ -96,7 +99,10 @@ enum helper_status session_broken(struct helper *h)
 	return HELPER_NO_RANDOM;
 }
 
-/* Say that this vCPU uses the session from now on; false when there is none. session_leave() in any case. */
+/*
+ * Say that this vCPU uses the session from now on; false when there is none. session_leave() in any
+ * case.
+ */
 bool session_enter(struct helper *h, struct helper_vcpu *v, uint32_t *state)
 {
 	/* A change of state sets CHANGING, then looks at busy: one of the two sees the other. */

@@ -170,7 +170,8 @@ static uint8_t checksum(const void *data, size_t len)
 }
 
 /*
- * The header is ours for every table: iasl puts its own version into the DSDT's, and the measurement is not to depend on it.
+ * The header is ours for every table: iasl puts its own version into the DSDT's, and the
+ * measurement is not to depend on it.
  */
 static void finish(struct acpi_header *header, const char *signature, size_t len, uint8_t revision)
 {

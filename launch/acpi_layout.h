@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The numbers that the DSDT shares with C. Plain literals: this is read by the preprocessor for dsdt.asl, too. acpi.c checks them
- * against the devices' own headers.
+ * The numbers that the DSDT shares with C. Plain literals: this is read by the preprocessor for
+ * dsdt.asl, too. acpi.c checks them against the devices' own headers.
  */
 #ifndef LAUNCH_ACPI_LAYOUT_H
 #define LAUNCH_ACPI_LAYOUT_H
@@ -9,7 +9,10 @@
 #define DSDT_SERIAL_PORT 0x3f8
 #define DSDT_SERIAL_GSI	 4
 
-/* Slot by slot: iasl 20200925 writes broken lengths where a resource is an expression that it folds. */
+/*
+ * Slot by slot: iasl 20200925 writes broken lengths where a resource is an expression that it
+ * folds.
+ */
 #define DSDT_VIRTIO_SLOTS 8
 #define DSDT_VIRTIO_GPA_0 0xd0000000
 #define DSDT_VIRTIO_GPA_1 0xd0001000

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A Linux guest, entered at the bzImage's 64-bit entry point without firmware (Linux Documentation/arch/x86/boot.rst, "64-bit boot
- * protocol"). Under SEV the kernel reads everything here through private mappings, so all of it is in the launch image.
+ * A Linux guest, entered at the bzImage's 64-bit entry point without firmware (Linux
+ * Documentation/arch/x86/boot.rst, "64-bit boot protocol"). Under SEV the kernel reads everything
+ * here through private mappings, so all of it is in the launch image.
  */
 #include <asm/bootparam.h>
 #include <errno.h>
@@ -21,9 +22,13 @@
 #define E820_ACPI	  3
 #define LOADER_UNDEFINED  0xff
 #define VGA_MODE_NORMAL	  0xffff
-#define PAGE_TABLES_BYTES (6 * LAUNCH_PAGE_BYTES) /* PML4, PDPT, and one PD for each GiB below 4 */
+#define PAGE_TABLES_BYTES (6 * LAUNCH_PAGE_BYTES) /* PML4, PDPT, and one PD for each GiB below 4 \
+						   */
 
-/* __BOOT_CS and __BOOT_DS of the boot protocol are the third and fourth descriptor: flat 64-bit code, flat data. */
+/*
+ * __BOOT_CS and __BOOT_DS of the boot protocol are the third and fourth descriptor: flat 64-bit
+ * code, flat data.
+ */
 static const uint64_t boot_gdt[] = { 0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
 
 static void e820_add(struct boot_params *params, uint64_t from, uint64_t to, uint32_t type)
@@ -37,8 +42,8 @@ static void e820_add(struct boot_params *params, uint64_t from, uint64_t to, uin
 }
 
 /*
- * The ACPI tables have type ACPI and not reserved, because a SEV guest maps reserved memory as shared when a driver asks for it
- * (Linux arch/x86/mm/ioremap.c, __ioremap_check_encrypted()).
+ * The ACPI tables have type ACPI and not reserved, because a SEV guest maps reserved memory as
+ * shared when a driver asks for it (Linux arch/x86/mm/ioremap.c, __ioremap_check_encrypted()).
  */
 static void fill_e820(struct boot_params *params, const struct launch_config *config)
 {
@@ -161,8 +166,9 @@ static int add_acpi(struct launch_image *image, const struct launch_config *conf
 }
 
 /*
- * What is at the PC's reset vector: Linux with hardware-reduced ACPI and no EFI does not try ACPI's reset register but jumps there, in
- * real mode (arch/x86/kernel/reboot.c, reboot_init() and MRR_BIOS). So that is where the register is written.
+ * What is at the PC's reset vector: Linux with hardware-reduced ACPI and no EFI does not try ACPI's
+ * reset register but jumps there, in real mode (arch/x86/kernel/reboot.c, reboot_init() and
+ * MRR_BIOS). So that is where the register is written.
  */
 static int add_reset_vector(struct launch_image *image, struct why *why)
 {
@@ -220,7 +226,8 @@ int launch_linux(struct launch_image *image, const struct launch_config *config,
 		.mode = LAUNCH_LINUX,
 		.rip = kernel.load_gpa + BZIMAGE_ENTRY64,
 		.rsi = LAYOUT_BOOT_PARAMS_GPA,
-		.rsp = LAYOUT_GDT_GPA, /* grows down into conventional memory; the kernel takes its own at once */
+		/* grows down into conventional memory; the kernel takes its own at once */
+		.rsp = LAYOUT_GDT_GPA,
 		.cr3 = LAYOUT_PAGE_TABLES_GPA | config->c_mask,
 		.gdt_gpa = LAYOUT_GDT_GPA,
 		.gdt_limit = sizeof(boot_gdt) - 1,

@@ -10,13 +10,15 @@
 #define SECTOR_BYTES	   512
 #define BOOT_FLAG	   0xaa55
 #define HEADER_MAGIC	   0x53726448 /* "HdrS" */
-#define VERSION_XLOADFLAGS 0x020c /* Linux 3.8: the first that says whether it has a 64-bit entry */
-#define HEADER_END_BASE	   0x202 /* the header ends here plus the jump's operand, the byte at 0x201 */
-#define HEADER_END_MAX	   0x290 /* boot_params.edd_mbr_sig_buffer follows */
-#define LOAD_GPA_MIN	   0x100000ULL
-#define LOAD_GPA_MAX	   0x40000000ULL
-#define INIT_BYTES_MAX	   0x40000000ULL
-#define ALIGNMENT_MAX	   0x1000000U
+#define VERSION_XLOADFLAGS 0x020c /* Linux 3.8: the first that says whether it has a 64-bit entry \
+				   */
+#define HEADER_END_BASE 0x202 /* the header ends here plus the jump's operand, the byte at 0x201 \
+			       */
+#define HEADER_END_MAX 0x290 /* boot_params.edd_mbr_sig_buffer follows */
+#define LOAD_GPA_MIN   0x100000ULL
+#define LOAD_GPA_MAX   0x40000000ULL
+#define INIT_BYTES_MAX 0x40000000ULL
+#define ALIGNMENT_MAX  0x1000000U
 
 static bool starts_with(const uint8_t *image, size_t bytes, const char *magic, size_t len)
 {
@@ -108,7 +110,10 @@ int bzimage_parse(struct bzimage *bzimage, const void *data, size_t bytes, struc
 	err = check_flags(&header, why);
 	if (err)
 		return err;
-	/* The fields read below end with init_size; a header of this version that is shorter contradicts itself. */
+	/*
+	 * The fields read below end with init_size; a header of this version that is shorter
+	 * contradicts itself.
+	 */
 	if (header_end < BZIMAGE_HEADER_OFFSET + offsetof(struct setup_header, handover_offset) ||
 	    header_end > HEADER_END_MAX)
 		return why_set(why, -ENOEXEC, "the kernel's setup header has a bad length");

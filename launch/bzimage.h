@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is inside a Linux bzImage (Linux Documentation/arch/x86/boot.rst), checked so that it can be entered directly in 64-bit mode.
+ * What is inside a Linux bzImage (Linux Documentation/arch/x86/boot.rst), checked so that it can be
+ * entered directly in 64-bit mode.
  */
 #ifndef LAUNCH_BZIMAGE_H
 #define LAUNCH_BZIMAGE_H
@@ -20,8 +21,8 @@ struct bzimage {
 	const uint8_t *code; /* protected-mode code and the compressed kernel */
 	size_t code_bytes;
 	uint64_t load_gpa; /* where the kernel prefers to be, a multiple of its alignment */
-	uint64_t
-		init_bytes; /* what it needs from load_gpa on until it has set up its own memory map */
+	/* what it needs from load_gpa on until it has set up its own memory map */
+	uint64_t init_bytes;
 	uint64_t initrd_gpa_max; /* the highest address a byte of the initrd may have */
 	size_t cmdline_max; /* without NUL */
 };
@@ -29,8 +30,8 @@ struct bzimage {
 #define BZIMAGE_HEADER_OFFSET 0x1f1 /* of the setup header in the file and in boot_params */
 
 /*
- * Take image apart; what bzimage points to lies in it. 0, or -ENOEXEC with the reason in why: not a bzImage, truncated, too old for
- * 64-bit entry, not relocatable, sizes that contradict each other.
+ * Take image apart; what bzimage points to lies in it. 0, or -ENOEXEC with the reason in why: not a
+ * bzImage, truncated, too old for 64-bit entry, not relocatable, sizes that contradict each other.
  */
 int bzimage_parse(struct bzimage *bzimage, const void *image, size_t bytes, struct why *why);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bytes a guest starts from. A pure function of the configuration: the VMM writes them into guest RAM (and has the firmware encrypt
- * and measure them, segment by segment, in this order), and the guest owner computes the same bytes, so the same launch digest, on a
- * machine of his own. What the guest reads before it has written it must be in here; all other memory reads as noise under SEV.
+ * The bytes a guest starts from. A pure function of the configuration: the VMM writes them into
+ * guest RAM (and has the firmware encrypt and measure them, segment by segment, in this order), and
+ * the guest owner computes the same bytes, so the same launch digest, on a machine of his own. What
+ * the guest reads before it has written it must be in here; all other memory reads as noise under
+ * SEV.
  */
 #ifndef LAUNCH_IMAGE_H
 #define LAUNCH_IMAGE_H
@@ -40,11 +42,17 @@ struct launch_config {
 	uint64_t payload_tsc_khz; /* 0: the payload is not told */
 	uint64_t payload_args[LAUNCH_PAYLOAD_ARGS];
 
-	/* The Migration Helper's region and the bytes of its core (lib/mirror/region.h), or NULL: a guest that cannot have one. */
+	/*
+	 * The Migration Helper's region and the bytes of its core (lib/mirror/region.h), or NULL: a
+	 * guest that cannot have one.
+	 */
 	const struct region_plan *helper;
 	const void *helper_core; /* helper->core_bytes */
 
-	/* Run in the guest's mirrors: an ELF program with a note (payloads/sdk/payload.h), for launch_workload_make() (workload.h). */
+	/*
+	 * Run in the guest's mirrors: an ELF program with a note (payloads/sdk/payload.h), for
+	 * launch_workload_make() (workload.h).
+	 */
 	struct launch_blob mirror_payload; /* empty: none */
 	const struct launch_workload *workload; /* what that made of it, or NULL */
 };
@@ -83,8 +91,10 @@ struct launch_image {
 };
 
 /*
- * Build the image. 0, or a negative errno with the reason in why: -EINVAL (the configuration), -ENOEXEC (the kernel or payload),
- * -ENOSPC (it does not fit into the memory), -ENOMEM. launch_image_destroy() frees it; NULL is allowed.
+ * Build the image. 0, or a negative errno with the reason in why: -EINVAL (the configuration),
+ * -ENOEXEC (the kernel or payload),
+ * -ENOSPC (it does not fit into the memory), -ENOMEM. launch_image_destroy() frees it; NULL is
+ *   allowed.
  */
 int launch_image_create(struct launch_image **image, const struct launch_config *config,
 			struct why *why);

@@ -19,8 +19,8 @@ struct launch_ram {
 void launch_ram(struct launch_ram *ram, const struct launch_config *config);
 
 /*
- * Add a zeroed segment of len bytes, rounded up to whole pages, and return its bytes to be filled; NULL with err and why set. The
- * image's order is made at the end.
+ * Add a zeroed segment of len bytes, rounded up to whole pages, and return its bytes to be filled;
+ * NULL with err and why set. The image's order is made at the end.
  */
 uint8_t *launch_segment_add(struct launch_image *image, const char *what, uint64_t gpa,
 			    uint64_t len, int *err, struct why *why);

@@ -39,7 +39,10 @@ static size_t new_table(struct page_tables *tables)
 	return offset;
 }
 
-/* The table behind an entry, made when there is none and create is set. SIZE_MAX: not there, or no room. */
+/*
+ * The table behind an entry, made when there is none and create is set. SIZE_MAX: not there, or no
+ * room.
+ */
 static size_t next_table(struct page_tables *tables, uint64_t *entry, bool create)
 {
 	uint64_t value = le64toh(*entry);

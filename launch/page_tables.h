@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The page tables of guests and of what runs in their mirrors: four levels (AMD64 APM volume 2, 5.3).
+ * The page tables of guests and of what runs in their mirrors: four levels (AMD64 APM volume 2,
+ * 5.3).
  */
 #ifndef LAUNCH_PAGE_TABLES_H
 #define LAUNCH_PAGE_TABLES_H
@@ -16,15 +17,18 @@ struct page_tables {
 	size_t max;
 	size_t used;
 	uint64_t gpa; /* of bytes[0] */
-	uint64_t
-		c_mask; /* set in every entry: tables and pages are private; 0 without encryption */
+	/* set in every entry: tables and pages are private; 0 without encryption */
+	uint64_t c_mask;
 	bool user; /* pages and tables are open to ring 3 */
 };
 
 /* Begin with an empty PML4. -ENOSPC when max is too small even for that. */
 int page_tables_init(struct page_tables *tables);
 
-/* Map [gpa, gpa + len), both multiples of 2 MiB, to itself, for everything. 0, or -ENOSPC when the tables do not fit. */
+/*
+ * Map [gpa, gpa + len), both multiples of 2 MiB, to itself, for everything. 0, or -ENOSPC when the
+ * tables do not fit.
+ */
 int page_tables_map(struct page_tables *tables, uint64_t gpa, uint64_t len);
 
 /* What may be done with a page beside reading it. */
@@ -35,8 +39,8 @@ enum page_access {
 };
 
 /*
- * Map the addresses [va, va + len) to [gpa, gpa + len), in pages of 2 MiB or of 4 KiB: all three are multiples of it, and nothing is
- * mapped there in pages of the other size. 0 or -ENOSPC.
+ * Map the addresses [va, va + len) to [gpa, gpa + len), in pages of 2 MiB or of 4 KiB: all three
+ * are multiples of it, and nothing is mapped there in pages of the other size. 0 or -ENOSPC.
  */
 int page_tables_map_large(struct page_tables *tables, uint64_t va, uint64_t gpa, uint64_t len,
 			  unsigned int access);
@@ -44,8 +48,8 @@ int page_tables_map_small(struct page_tables *tables, uint64_t va, uint64_t gpa,
 			  unsigned int access);
 
 /*
- * Map the 4 KiB page at gpa to itself as a shared one (without C-bit), splitting the 2 MiB page around it. 0, -ENOENT when that is not
- * mapped, -ENOSPC.
+ * Map the 4 KiB page at gpa to itself as a shared one (without C-bit), splitting the 2 MiB page
+ * around it. 0, -ENOENT when that is not mapped, -ENOSPC.
  */
 int page_tables_share(struct page_tables *tables, uint64_t gpa);
 

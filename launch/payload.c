@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A payload guest: an ELF program that runs in ring 3 with nothing under it (payloads/sdk/payload.h has the contract). Ring 3, because
- * that is how the Migration Helper runs, and because it runs at native speed even where KVM has neither VMX nor SVM.
+ * A payload guest: an ELF program that runs in ring 3 with nothing under it (payloads/sdk/payload.h
+ * has the contract). Ring 3, because that is how the Migration Helper runs, and because it runs at
+ * native speed even where KVM has neither VMX nor SVM.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +19,8 @@ _Static_assert(LAYOUT_PAYLOAD_SHARED_GPA + LAYOUT_PAYLOAD_SHARED_BYTES <= PAYLOA
 _Static_assert(LAUNCH_PAYLOAD_ARGS == PAYLOAD_ARGS, "arguments");
 
 /*
- * One launch segment for the whole program: ELF segments may share a page, launch segments may not. The bytes between them are zeros.
+ * One launch segment for the whole program: ELF segments may share a page, launch segments may not.
+ * The bytes between them are zeros.
  */
 static int add_program(struct launch_image *image, const struct launch_blob *file, uint64_t *entry,
 		       struct why *why)
@@ -95,7 +97,10 @@ static int add_page_tables(struct launch_image *image, const struct launch_confi
 	return err ? why_set(why, err, "the page tables do not fit") : 0;
 }
 
-/* AMD64 APM volume 2, 12.2.5: the I/O map base, and behind it a bitmap of zeros (every port allowed) that ends with ones. */
+/*
+ * AMD64 APM volume 2, 12.2.5: the I/O map base, and behind it a bitmap of zeros (every port
+ * allowed) that ends with ones.
+ */
 void payload_tss_build(uint8_t tss[PAYLOAD_TSS_BYTES])
 {
 	const unsigned int base_offset = 0x66, base = 0x100, bitmap_bytes = 0x2000;
@@ -118,8 +123,8 @@ static int add_tss(struct launch_image *image, struct why *why)
 }
 
 /*
- * A payload finds its work area zeroed. Without encryption fresh memory is; private memory that was never launched reads as noise, so
- * then the zeros are part of the image.
+ * A payload finds its work area zeroed. Without encryption fresh memory is; private memory that was
+ * never launched reads as noise, so then the zeros are part of the image.
  */
 static int add_work_area(struct launch_image *image, const struct launch_config *config,
 			 struct why *why)

@@ -76,7 +76,10 @@ static uint64_t padded(uint64_t bytes)
 	return (bytes + NOTE_ALIGN - 1) & ~(NOTE_ALIGN - 1);
 }
 
-/* Take the workload's note from [at, end) of the file, if it is there; others (compilers write some) are passed over. */
+/*
+ * Take the workload's note from [at, end) of the file, if it is there; others (compilers write
+ * some) are passed over.
+ */
 static int read_notes(struct payload_elf *elf, uint64_t at, uint64_t end, struct why *why)
 {
 	const uint8_t *file = elf->file->bytes;

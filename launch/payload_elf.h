@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ELF file of a payload (payloads/sdk/payload.h), checked: what it loads, where, and what it says of itself.
+ * The ELF file of a payload (payloads/sdk/payload.h), checked: what it loads, where, and what it
+ * says of itself.
  */
 #ifndef LAUNCH_PAYLOAD_ELF_H
 #define LAUNCH_PAYLOAD_ELF_H
@@ -29,10 +30,15 @@ struct payload_elf {
 /* 0, or -ENOEXEC with the reason in why. */
 int payload_elf_parse(struct payload_elf *elf, const struct launch_blob *file, struct why *why);
 
-/* Copy what comes from the file to bytes, which are zeros and stand for the addresses from elf->first to elf->file_end. */
+/*
+ * Copy what comes from the file to bytes, which are zeros and stand for the addresses from
+ * elf->first to elf->file_end.
+ */
 void payload_elf_load(const struct payload_elf *elf, uint8_t *bytes);
 
-/* What may be done with the page at va beside reading it: PAGE_WRITE, PAGE_EXECUTE (page_tables.h). */
+/*
+ * What may be done with the page at va beside reading it: PAGE_WRITE, PAGE_EXECUTE (page_tables.h).
+ */
 unsigned int payload_elf_access(const struct payload_elf *elf, uint64_t va);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The region, from its first page: page tables, parameters, TSS, the program's pages, and the work area to the end. All but the work area
- * and the program's zeroed part is launched.
+ * The region, from its first page: page tables, parameters, TSS, the program's pages, and the work
+ * area to the end. All but the work area and the program's zeroed part is launched.
  */
 #include "launch/workload.h"
 
@@ -17,7 +17,10 @@
 #define LARGE_BYTES (2ULL << 20)
 #define GIB	    (1ULL << 30)
 
-/* Below 1 GiB: PML4, PDPT, PD; a table each for parameters and TSS, for the work area, for each 2 MiB of the program. */
+/*
+ * Below 1 GiB: PML4, PDPT, PD; a table each for parameters and TSS, for the work area, for each 2
+ * MiB of the program.
+ */
 #define OWN_TABLES (3 + 2 + PAYLOAD_IMAGE_MAX / LARGE_BYTES)
 
 _Static_assert(WORKLOAD_TSS_BYTES == PAYLOAD_TSS_BYTES, "TSS");

@@ -12,8 +12,9 @@ static struct {
 } in_memory[PAYLOAD_MAX_VCPUS] __attribute__((aligned(4096)));
 
 /*
- * Fill the registers from value, wait, and compare: returns 0 if all held. RAX, RCX, RBX and RBP are the loop's, the compiler's and the
- * frame's; each other general register holds value plus its number, each SSE register value in both halves, rotated by its number.
+ * Fill the registers from value, wait, and compare: returns 0 if all held. RAX, RCX, RBX and RBP
+ * are the loop's, the compiler's and the frame's; each other general register holds value plus its
+ * number, each SSE register value in both halves, rotated by its number.
  */
 static uint64_t hold_registers(uint64_t value)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The counter: ticks at a given rate and shows each tick to the host, so that its heartbeat and max_gap_tsc tell how long the guest stood
- * still. Between ticks it keeps known values in all general and SSE registers and checks them, because a migration has to carry those.
+ * The counter: ticks at a given rate and shows each tick to the host, so that its heartbeat and
+ * max_gap_tsc tell how long the guest stood still. Between ticks it keeps known values in all
+ * general and SSE registers and checks them, because a migration has to carry those.
  */
 #ifndef PAYLOADS_COUNTER_H
 #define PAYLOADS_COUNTER_H
@@ -20,8 +21,8 @@ enum counter_counter {
 enum counter_error {
 	COUNTER_ERROR_NONE = 0,
 	COUNTER_ERROR_REGISTERS = 1, /* a register changed under the payload; info: tick, 0, 0, 0 */
-	COUNTER_ERROR_TICKS =
-		2, /* the count in memory is not the one in the register; info: tick, found, 0, 0 */
+	/* the count in memory is not the one in the register; info: tick, found, 0, 0 */
+	COUNTER_ERROR_TICKS = 2,
 };
 
 #endif

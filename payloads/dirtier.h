@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The memory dirtier: writes pages of its work area with numbers that it can compute again, at a given rate, and checks that each page
- * holds what it wrote there last. What a migration loses, doubles or delays, it finds.
+ * The memory dirtier: writes pages of its work area with numbers that it can compute again, at a
+ * given rate, and checks that each page holds what it wrote there last. What a migration loses,
+ * doubles or delays, it finds.
  *
- * Each vCPU has an equal part of the work area: a table of generations (how often it wrote each page), then the pages. The contents of
- * a page follow from seed, address and generation. In generation 0 a page is as launched: zeros.
+ * Each vCPU has an equal part of the work area: a table of generations (how often it wrote each
+ * page), then the pages. The contents of a page follow from seed, address and generation. In
+ * generation 0 a page is as launched: zeros.
  */
 #ifndef PAYLOADS_DIRTIER_H
 #define PAYLOADS_DIRTIER_H
@@ -16,14 +18,22 @@ enum dirtier_arg {
 	/* bytes that are written again and again, all vCPUs together; 0: the whole work area */
 	DIRTIER_ARG_WORKING_SET,
 	DIRTIER_ARG_PATTERN, /* enum dirtier_pattern */
-	/* 8-byte words written to a page in a later generation, 1 to 512; 0: all. The first writes all. */
+	/*
+	 * 8-byte words written to a page in a later generation, 1 to 512; 0: all. The first writes
+	 * all.
+	 */
 	DIRTIER_ARG_WORDS,
 	DIRTIER_ARG_VERIFY, /* enum dirtier_verify */
-	/* 1: begin by writing the whole work area once, so that no page is zero (nor compressible) */
+	/*
+	 * 1: begin by writing the whole work area once, so that no page is zero (nor compressible)
+	 */
 	DIRTIER_ARG_FILL,
 	/* finish after so many writes, all vCPUs together; 0: when told to */
 	DIRTIER_ARG_WRITES,
-	/* 1: vCPU 0 dirties and verifies the shared area behind struct payload_shared too, one page for each of its private ones */
+	/*
+	 * 1: vCPU 0 dirties and verifies the shared area behind struct payload_shared too, one page
+	 * for each of its private ones
+	 */
 	DIRTIER_ARG_SHARED,
 };
 
@@ -36,8 +46,8 @@ enum dirtier_pattern {
 enum dirtier_verify {
 	DIRTIER_VERIFY_WRITE = 0, /* each page before it is written again, and all at the end */
 	DIRTIER_VERIFY_END = 1, /* all at the end only: for the rate alone */
-	DIRTIER_VERIFY_SWEEP =
-		2, /* as VERIFY_WRITE, and the vCPU's whole part over and over, a page for each page written */
+	/* as VERIFY_WRITE, and the vCPU's whole part over and over, a page for each page written */
+	DIRTIER_VERIFY_SWEEP = 2,
 };
 
 /* Of each vCPU. */
@@ -53,8 +63,8 @@ enum dirtier_counter {
 enum dirtier_error {
 	DIRTIER_ERROR_NONE = 0,
 	DIRTIER_ERROR_PAGE = 1, /* info: address of the word, expected, found, generation */
-	DIRTIER_ERROR_TABLE =
-		2, /* the generations do not add up to the writes; info: part, sum, writes, 0 */
+	/* the generations do not add up to the writes; info: part, sum, writes, 0 */
+	DIRTIER_ERROR_TABLE = 2,
 	DIRTIER_ERROR_ARGS = 3, /* no sense in the parameters; info: 0 */
 };
 

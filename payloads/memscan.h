@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The memory scanner: a workload for mirrors that hashes ranges of the guest's private memory from inside, so that the host learns the
- * SHA-256 of a range and not a byte of it. What the host asks for and what it is told lie in the shared area behind its first page.
+ * The memory scanner: a workload for mirrors that hashes ranges of the guest's private memory from
+ * inside, so that the host learns the SHA-256 of a range and not a byte of it. What the host asks
+ * for and what it is told lie in the shared area behind its first page.
  *
- * Ranges are whole pages: the hash of fewer bytes could be reversed by trying them all. Also of a page it tells whoever can guess all
- * the rest of it; an owner who does not want that does not launch the scanner.
+ * Ranges are whole pages: the hash of fewer bytes could be reversed by trying them all. Also of a
+ * page it tells whoever can guess all the rest of it; an owner who does not want that does not
+ * launch the scanner.
  */
 #ifndef PAYLOADS_MEMSCAN_H
 #define PAYLOADS_MEMSCAN_H
@@ -18,8 +20,8 @@
 enum memscan_status {
 	MEMSCAN_NOT_YET = 0,
 	MEMSCAN_GOOD = 1,
-	MEMSCAN_REFUSED =
-		2, /* not whole pages, or not all of it guest memory outside of the reserved regions */
+	/* not whole pages, or not all of it guest memory outside of the reserved regions */
+	MEMSCAN_REFUSED = 2,
 };
 
 struct memscan_range {
@@ -39,8 +41,8 @@ struct memscan_mailbox {
 
 enum memscan_error {
 	MEMSCAN_ERROR_NONE = 0,
-	MEMSCAN_ERROR_REQUEST =
-		1, /* not in a mirror, or more ranges than there are; info: their number */
+	/* not in a mirror, or more ranges than there are; info: their number */
+	MEMSCAN_ERROR_REQUEST = 1,
 };
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The SDK's example of a workload for mirrors: it counts the pages of the guest's private memory that hold nothing but zeros, says so in
- * the log, and ends.
+ * The SDK's example of a workload for mirrors: it counts the pages of the guest's private memory
+ * that hold nothing but zeros, says so in the log, and ends.
  *
  *     sevmirror run --mirror-payload payload-zeropages --name web ...
  *     sevmirror mirror attach web

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Landlock (Documentation/userspace-api/landlock.rst): what may be written, executed, made and removed in the file system. Reading is left to
- * the user's permissions: a migration's certificates and keys are named only when it begins. The numbers below are the kernel's ABI; the
- * headers of Debian 12 stop at version 2 of it.
+ * Landlock (Documentation/userspace-api/landlock.rst): what may be written, executed, made and
+ * removed in the file system. Reading is left to the user's permissions: a migration's certificates
+ * and keys are named only when it begins. The numbers below are the kernel's ABI; the headers of
+ * Debian 12 stop at version 2 of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +71,9 @@ static int allow(int ruleset, const char *path, uint64_t access, struct why *why
 static int allow_all(int ruleset, uint64_t handled, const struct sandbox_config *config,
 		     struct why *why)
 {
-	/* The terminal or file that the console is connected to is opened once more (serial_io.c). */
+	/*
+	 * The terminal or file that the console is connected to is opened once more (serial_io.c).
+	 */
 	static const char *const console[] = { "/proc/self/fd/1", "/proc/self/fd/2", "/dev/null" };
 	const uint64_t write = (FS_WRITE_FILE | FS_IOCTL_DEV) & handled;
 	unsigned int i;

@@ -57,7 +57,10 @@ static int become(const char *user, struct why *why)
 	return 0;
 }
 
-/* capabilities(7): takes CAP_SETPCAP, so it comes first; who does not have it cannot gain from the set, either (no new privileges). */
+/*
+ * capabilities(7): takes CAP_SETPCAP, so it comes first; who does not have it cannot gain from the
+ * set, either (no new privileges).
+ */
 static void drop_bounding_set(void)
 {
 	int cap;

@@ -17,7 +17,10 @@ int sandbox_begin(int argc, char *const *argv, struct why *why)
 	return descriptors_close(argc, argv, why);
 }
 
-/* The guest's memory is pinned by the kernel, and counts. Who may not raise the limit has it set by somebody who may. */
+/*
+ * The guest's memory is pinned by the kernel, and counts. Who may not raise the limit has it set by
+ * somebody who may.
+ */
 static void raise_memlock(void)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
@@ -35,7 +38,10 @@ int sandbox_enter(const struct sandbox_config *config, struct why *why)
 
 	raise_memlock();
 	err = privileges_drop(config->user, why);
-	/* A change of user makes the process dumpable by fs.suid_dumpable's rule; 0 is what it is to be. */
+	/*
+	 * A change of user makes the process dumpable by fs.suid_dumpable's rule; 0 is what it is
+	 * to be.
+	 */
 	if (!err && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 		err = why_errno(why, "forbidding core dumps");
 	if (!err)

@@ -22,7 +22,10 @@ struct program {
 	unsigned short len; /* 0: the process is not in the sandbox */
 };
 
-/* Filters are the process's by nature, and so is this: written once, by seccomp_enter(), before there is a second thread. */
+/*
+ * Filters are the process's by nature, and so is this: written once, by seccomp_enter(), before
+ * there is a second thread.
+ */
 static struct program roles[SANDBOX_ROLES];
 
 static int allow(scmp_filter_ctx ctx, const int *calls, size_t n)
@@ -147,8 +150,8 @@ static int compile(struct program *program, enum sandbox_role role)
 }
 
 /*
- * SPEC_ALLOW: kernels before 5.16 slow a filtered thread down by speculation controls that protect a process from code in its own address
- * space; a VMM runs none that it does not trust.
+ * SPEC_ALLOW: kernels before 5.16 slow a filtered thread down by speculation controls that protect
+ * a process from code in its own address space; a VMM runs none that it does not trust.
  */
 static int install(const struct program *program)
 {
@@ -183,7 +186,10 @@ void sandbox_thread(enum sandbox_role role, const char *name)
 		return;
 	err = install(&roles[role]);
 	if (err) {
-		/* The process has a filter, so the kernel knows them: no memory. A thread with more rights than it should have does not run. */
+		/*
+		 * The process has a filter, so the kernel knows them: no memory. A thread with more
+		 * rights than it should have does not run.
+		 */
 		fprintf(stderr, "sevmirror: the thread %s cannot be confined: %s\n", name,
 			strerror(-err));
 		abort();

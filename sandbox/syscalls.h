@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which system calls a VMM makes, by who makes them; seccomp.c makes filters of it. A call that is in no list fails with ENOSYS, as on an
- * older kernel, so that a C library that tries something new falls back to what it did before. Those of lethal[] kill the process.
+ * Which system calls a VMM makes, by who makes them; seccomp.c makes filters of it. A call that is
+ * in no list fails with ENOSYS, as on an older kernel, so that a C library that tries something new
+ * falls back to what it did before. Those of lethal[] kill the process.
  */
 #ifndef SANDBOX_SYSCALLS_H
 #define SANDBOX_SYSCALLS_H
@@ -78,7 +79,10 @@ static const int calls_connected[] = {
 /* A socket that listens. */
 static const int calls_server[] = { SCMP_SYS(accept4) };
 
-/* The main thread, the control socket's and a migration's: they build VMs, open files and connections, and tear down. */
+/*
+ * The main thread, the control socket's and a migration's: they build VMs, open files and
+ * connections, and tear down.
+ */
 static const int calls_process[] = {
 	SCMP_SYS(open),
 	SCMP_SYS(openat),
@@ -161,7 +165,10 @@ static const int calls_process[] = {
 #endif
 
 #ifdef SANITIZED
-/* The leak checker stops the process from a clone of it; reports go to files and through a symbolizer. Nobody runs VMs with these. */
+/*
+ * The leak checker stops the process from a clone of it; reports go to files and through a
+ * symbolizer. Nobody runs VMs with these.
+ */
 static const int calls_sanitizer[] = {
 	SCMP_SYS(ptrace),
 	SCMP_SYS(clone),
@@ -302,7 +309,10 @@ static const struct argument_rule arguments_process[] = {
 	IOCTL(FIONBIO),
 	PRCTL(PR_GET_DUMPABLE),
 	PRCTL(PR_SET_DUMPABLE),
-	/* threads, not processes; clone3(), whose flags a filter cannot see, is refused and its callers know clone() */
+	/*
+	 * threads, not processes; clone3(), whose flags a filter cannot see, is refused and its
+	 * callers know clone()
+	 */
 	{ SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD },
 	SOCKET(AF_UNIX),
 	SOCKET(AF_INET),

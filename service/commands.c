@@ -126,7 +126,10 @@ static int decide(struct service *s, struct control_error *err)
 	if (ret)
 		return control_fail(err, ret, CONTROL_FAILED,
 				    "%s: does the other host have the guest?", why.text);
-	/* The firmware's context was left sending. It says so if not, and either way the guest can run. */
+	/*
+	 * The firmware's context was left sending. It says so if not, and either way the guest can
+	 * run.
+	 */
 	if (sev)
 		(void)sev_guest_send_cancel(sev, NULL);
 	s->undecided = false;
@@ -207,7 +210,10 @@ static int op_stop(void *opaque, bool force, struct control_error *err)
 		pthread_mutex_unlock(&s->lock);
 		return ret;
 	}
-	/* A guest that shuts down by itself may do so at either host; one whose power goes does not move any more. */
+	/*
+	 * A guest that shuts down by itself may do so at either host; one whose power goes does not
+	 * move any more.
+	 */
 	if (force || (s->incoming && !s->arrived))
 		migrate_cancel(s);
 	if (s->machine && (force || service_vm_state(s) == CONTROL_VM_STARTING))

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is counted and measured of a VM (docs/control.md lists it), on the control socket and by HTTP. */
+/*
+ * What is counted and measured of a VM (docs/control.md lists it), on the control socket and by
+ * HTTP.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,7 +187,10 @@ static void add_progress(struct metrics *m, const struct service *s)
 		  p->throttle / 100.0);
 }
 
-/* With what the migration under way has done so far; one that is recovered goes on where it was, so the counter does not fall. */
+/*
+ * With what the migration under way has done so far; one that is recovered goes on where it was, so
+ * the counter does not fall.
+ */
 static uint64_t so_far(const struct service *s, uint64_t total, uint64_t before, uint64_t now)
 {
 	return s->migrating && before + now > total ? before + now : total;

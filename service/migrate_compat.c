@@ -17,8 +17,9 @@
 enum cpuid_register { EAX, EBX, ECX, EDX };
 
 /*
- * Registers whose bits are features, each of which the host must have (AMD64 APM volume 3, appendix E; Intel SDM, CPUID; Linux
- * Documentation/virt/kvm/x86/cpuid.rst). not_features: bits that follow the guest's own control registers, or that KVM emulates anyway.
+ * Registers whose bits are features, each of which the host must have (AMD64 APM volume 3, appendix
+ * E; Intel SDM, CPUID; Linux Documentation/virt/kvm/x86/cpuid.rst). not_features: bits that follow
+ * the guest's own control registers, or that KVM emulates anyway.
  */
 struct feature_word {
 	uint32_t function, index;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a guest has seen of its CPUs: CPUID and the TSC's frequency. A host that takes the guest over gives its vCPUs the same CPUID, and
- * refuses, by name, what it cannot.
+ * What a guest has seen of its CPUs: CPUID and the TSC's frequency. A host that takes the guest
+ * over gives its vCPUs the same CPUID, and refuses, by name, what it cannot.
  */
 #ifndef SERVICE_MIGRATE_COMPAT_H
 #define SERVICE_MIGRATE_COMPAT_H
@@ -26,7 +26,10 @@ ssize_t migrate_compat_save(const struct vm *vm, bool sev, void *buf, size_t max
 int migrate_compat_load(struct migrate_guest_cpu *cpu, const void *buf, size_t len,
 			struct why *why);
 
-/* Compare with what this host's KVM offers to such a guest. 0; -ENOTSUP and the first difference that matters; KVM's error. */
+/*
+ * Compare with what this host's KVM offers to such a guest. 0; -ENOTSUP and the first difference
+ * that matters; KVM's error.
+ */
 int migrate_compat_check(const struct migrate_guest_cpu *cpu, const struct host_devices *devices,
 			 struct why *why);
 

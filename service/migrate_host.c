@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What libsevmirror asks of the VMM that embeds it (include/sevmirror/host.h), answered by this one. */
+/*
+ * What libsevmirror asks of the VMM that embeds it (include/sevmirror/host.h), answered by this
+ * one.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +75,10 @@ static int use_devices(struct service *s, struct why *why)
 	if (in->ntaps && in->ntaps != machine->nnets)
 		return why_set(why, -EINVAL, "the VM has %u network cards, and %u were given here",
 			       machine->nnets, in->ntaps);
-	/* Somebody who has not proved who he is does not say which of this host's files and interfaces a VM gets. */
+	/*
+	 * Somebody who has not proved who he is does not say which of this host's files and
+	 * interfaces a VM gets.
+	 */
 	if (in->security.insecure &&
 	    ((machine->ndisks && !in->ndisks) || (machine->nnets && !in->ntaps)))
 		return why_set(why, -EPERM,

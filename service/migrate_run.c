@@ -35,8 +35,8 @@ static uint64_t larger(uint64_t a, uint64_t b)
 }
 
 /*
- * With the lock. Never less than what was said while it went on: a counter does not fall. A summary is of the whole migration, also after a
- * recovery, so it goes on top of what was before it.
+ * With the lock. Never less than what was said while it went on: a counter does not fall. A summary
+ * is of the whole migration, also after a recovery, so it goes on top of what was before it.
  */
 static void add_totals(struct service *s, const struct sevmirror_summary *sum)
 {
@@ -128,7 +128,10 @@ void migrate_end(struct service *s)
 	bool wait;
 
 	pthread_mutex_lock(&s->lock);
-	/* What waits for a page that will not come goes on when the job is destroyed, with whatever stands in that page. */
+	/*
+	 * What waits for a page that will not come goes on when the job is destroyed, with whatever
+	 * stands in that page.
+	 */
 	if (s->lost || service_fills(s))
 		vm_stop(machine_vm(s->machine));
 	migrate_cancel(s);

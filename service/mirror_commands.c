@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Mirrors that other processes make of this VM: what they get for it, and what a migration must know of them. */
+/*
+ * Mirrors that other processes make of this VM: what they get for it, and what a migration must
+ * know of them.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +12,10 @@
 #include "service/service_private.h"
 #include "vmm/vm/memory.h"
 
-/* How long a migration waits for the other process. Generous: it answers at once unless somebody has stopped it. */
+/*
+ * How long a migration waits for the other process. Generous: it answers at once unless somebody
+ * has stopped it.
+ */
 #define ANSWER_MS 5000
 
 bool service_mirror_attached(const struct service *s)

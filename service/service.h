@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM as others meet it: a machine behind its control socket (control), and the migrations by which it leaves this process or comes
- * to it. service_create(); then either service_launched() with a machine that was made here, or service_receive(); wait until
- * service_wait_fd() or the VM's end is readable; service_finish(); service_destroy().
+ * A VM as others meet it: a machine behind its control socket (control), and the migrations by
+ * which it leaves this process or comes to it. service_create(); then either service_launched()
+ * with a machine that was made here, or service_receive(); wait until service_wait_fd() or the VM's
+ * end is readable; service_finish(); service_destroy().
  *
- * Functions return 0 or a negative errno with the sentence in why, and are for the process's main thread.
+ * Functions return 0 or a negative errno with the sentence in why, and are for the process's main
+ * thread.
  */
 #ifndef SERVICE_SERVICE_H
 #define SERVICE_SERVICE_H
@@ -20,8 +22,9 @@ struct service;
 int service_create(struct service **service, const char *name, struct why *why);
 
 /*
- * Listen for GET /metrics at address, "PORT" (of the loopback interface), "HOST:PORT" or "[IPv6]:PORT", before the process gives its rights
- * away; answered from service_launched() or service_receive() on. service_metrics_address() has the port that was picked; "" without.
+ * Listen for GET /metrics at address, "PORT" (of the loopback interface), "HOST:PORT" or
+ * "[IPv6]:PORT", before the process gives its rights away; answered from service_launched() or
+ * service_receive() on. service_metrics_address() has the port that was picked; "" without.
  */
 int service_listen_metrics(struct service *service, const char *address, struct why *why);
 const char *service_metrics_address(const struct service *service);
@@ -30,8 +33,9 @@ const char *service_metrics_address(const struct service *service);
 void service_destroy(struct service *service);
 
 /*
- * The machine was launched here (machine_boot()) and is the service's from now on, also after an error. Lets the guest run and answers on
- * the control socket; hold: the other way round, `resume` lets it run, so that its owner can check the measurement and give it a secret.
+ * The machine was launched here (machine_boot()) and is the service's from now on, also after an
+ * error. Lets the guest run and answers on the control socket; hold: the other way round, `resume`
+ * lets it run, so that its owner can check the measurement and give it a secret.
  */
 int service_launched(struct service *service, struct machine *machine, bool hold, struct why *why);
 
@@ -40,12 +44,15 @@ struct service_incoming {
 	const char *address; /* to listen at */
 	struct sevmirror_security security;
 	uint64_t timeout; /* nanoseconds, 0: the default */
-	const void *
-		vendor_chain; /* of this host's chip (ASK, ARK), or NULL: only plain guests can come */
+	/* of this host's chip (ASK, ARK), or NULL: only plain guests can come */
+	const void *vendor_chain;
 	size_t vendor_chain_bytes;
 	int console_in, console_out;
 	bool hugepages;
-	/* Instead of what the source names, in its order; none: the same paths and interfaces as there. */
+	/*
+	 * Instead of what the source names, in its order; none: the same paths and interfaces as
+	 * there.
+	 */
 	const char *disks[MACHINE_MAX_DISKS];
 	unsigned int ndisks;
 	const char *taps[MACHINE_MAX_NETS];
@@ -54,8 +61,9 @@ struct service_incoming {
 };
 
 /*
- * Take what waiting for a VM needs of the host and may need privileges for: this platform's certificates, the listening socket. *incoming
- * is borrowed for the service's life. Then service_receive() begins to wait, and answers on the control socket.
+ * Take what waiting for a VM needs of the host and may need privileges for: this platform's
+ * certificates, the listening socket. *incoming is borrowed for the service's life. Then
+ * service_receive() begins to wait, and answers on the control socket.
  */
 int service_listen(struct service *service, const struct service_incoming *incoming,
 		   struct why *why);
@@ -65,23 +73,30 @@ int service_receive(struct service *service, struct why *why);
 const char *service_address(const struct service *service);
 
 /*
- * While the source is waited for: who came in its place and was sent away since this was asked last, as text. How many there have been, 0 if there is no
- * new one; text is the last one's.
+ * While the source is waited for: who came in its place and was sent away since this was asked
+ * last, as text. How many there have been, 0 if there is no new one; text is the last one's.
  */
 unsigned int service_stranger(struct service *service, char *text, size_t max);
 
-/* An eventfd that becomes readable when the state changes: a stranger came, a VM has come, a migration has ended or is at another phase. service_attend() clears it. */
+/*
+ * An eventfd that becomes readable when the state changes: a stranger came, a VM has come, a
+ * migration has ended or is at another phase. service_attend() clears it.
+ */
 int service_wait_fd(const struct service *service);
 
 enum service_state {
 	SERVICE_EMPTY, /* no machine yet */
 	SERVICE_RUNS, /* there is one; vm_end() says whether it goes on */
 	SERVICE_FAILED, /* none came, service_summary() says why */
-	SERVICE_FILLS, /* as RUNS, but pages of its memory are still to come: nobody here may touch it */
-	SERVICE_CUT, /* as FILLS, but the connection is broken: what needs a page that is missing waits */
+	/* as RUNS, but pages of its memory are still to come: nobody here may touch it */
+	SERVICE_FILLS,
+	/* as FILLS, but the connection is broken: what needs a page that is missing waits */
+	SERVICE_CUT,
 	SERVICE_UNDECIDED, /* as RUNS, but paused, and another host may run the guest */
-	SERVICE_BROKEN, /* as RUNS, but paused: another host runs the guest and lacks pages that are here */
-	SERVICE_LOST, /* as RUNS, but paused for good: post-copy will never end. service_summary() says why */
+	/* as RUNS, but paused: another host runs the guest and lacks pages that are here */
+	SERVICE_BROKEN,
+	/* as RUNS, but paused for good: post-copy will never end. service_summary() says why */
+	SERVICE_LOST,
 };
 
 enum service_state service_attend(struct service *service);
@@ -92,7 +107,10 @@ struct machine *service_machine(const struct service *service);
 /* End the guest as if its power went, or the waiting for one. */
 void service_stop(struct service *service);
 
-/* End a migration that goes on: it is cancelled unless it has passed its hand-over. Any number of times. */
+/*
+ * End a migration that goes on: it is cancelled unless it has passed its hand-over. Any number of
+ * times.
+ */
 void service_finish(struct service *service);
 
 /* Of the last migration that has ended. */

@@ -20,8 +20,8 @@ struct migrate_job {
 	int listen_fd;
 	uint8_t pdh[SEV_CERT_BYTES], chain[SEV_CERT_CHAIN_BYTES];
 	bool recover; /* the thread is to go on where the last one broke off ... */
-	char recover_address
-		[256]; /* ... and there; "": where it was. The migration points to it. */
+	/* ... and there; "": where it was. The migration points to it. */
+	char recover_address[256];
 	pthread_t thread;
 	bool thread_made;
 };
@@ -41,7 +41,10 @@ struct service {
 	struct http *http; /* NULL: no metrics by HTTP */
 	char metrics_address[256];
 
-	/* Guards what follows, and every call that stops or starts the guest. Never held while a migration is waited for. */
+	/*
+	 * Guards what follows, and every call that stops or starts the guest. Never held while a
+	 * migration is waited for.
+	 */
 	pthread_mutex_t lock;
 	struct machine *machine;
 	uint32_t policy; /* of an encrypted guest */
@@ -49,7 +52,8 @@ struct service {
 	bool held_by_user; /* `pause`: also after a migration */
 	bool held_by_migration;
 	bool undecided; /* its hand-over broke off */
-	bool broken; /* post-copy: the guest runs at the other host, and pages that it lacks are here */
+	/* post-copy: the guest runs at the other host, and pages that it lacks are here */
+	bool broken;
 	bool lost; /* post-copy: and will never have them */
 	bool end_asked; /* of a payload, while the page by which it is asked was missing */
 
@@ -77,15 +81,20 @@ struct service {
 extern const struct control_vm_ops service_vm_ops;
 enum control_vm_state service_vm_state(struct service *service); /* with the lock */
 void service_say_state(struct service *service, const char *reason); /* without */
-/* With the lock: is there a guest that runs or is paused here, and has it started? 0, or -EBUSY with the sentence in err. */
+/*
+ * With the lock: is there a guest that runs or is paused here, and has it started? 0, or -EBUSY
+ * with the sentence in err.
+ */
 int service_need_vm(struct service *service, struct control_error *err);
 /* Likewise, and it may run here: it has not gone by post-copy, nor come by one that failed. */
 int service_need_runnable(struct service *service, struct control_error *err);
 int service_need_started(struct service *service, struct control_error *err);
 
 /*
- * mirror_commands.c: a mirror in another process. forget: what mirrors that have ended wrote is of no interest. fetch ORs what it wrote into bitmap, stop ends it; 0 or a negative errno. Both on the
- * migration's thread, which alone touches the link then: no mirror is attached while a migration is under way.
+ * mirror_commands.c: a mirror in another process. forget: what mirrors that have ended wrote is of
+ * no interest. fetch ORs what it wrote into bitmap, stop ends it; 0 or a negative errno. Both on
+ * the migration's thread, which alone touches the link then: no mirror is attached while a
+ * migration is under way.
  */
 extern const struct control_command mirror_commands[];
 bool service_mirror_attached(const struct service *service); /* with the lock */
@@ -95,8 +104,8 @@ int service_mirror_stop(struct service *service);
 void service_mirror_close(struct service *service);
 
 /*
- * With the lock. The guest has come and runs, and pages of it may still be missing (post-copy): nothing that holds the lock may wait for a
- * vCPU or touch guest memory.
+ * With the lock. The guest has come and runs, and pages of it may still be missing (post-copy):
+ * nothing that holds the lock may wait for a vCPU or touch guest memory.
  */
 bool service_fills(const struct service *service);
 
@@ -111,8 +120,9 @@ json_t *migrate_result_json(enum sevmirror_outcome outcome,
 			    const struct sevmirror_summary *summary);
 
 /*
- * migrate_run.c. outgoing, recover: with the lock; outgoing takes args (of the command) over whatever happens. listen: before incoming.
- * end: cancels what has not passed its hand-over and waits for the thread; without the lock.
+ * migrate_run.c. outgoing, recover: with the lock; outgoing takes args (of the command) over
+ * whatever happens. listen: before incoming. end: cancels what has not passed its hand-over and
+ * waits for the thread; without the lock.
  */
 int migrate_outgoing(struct service *service, json_t *args, struct control_error *err);
 int migrate_recover(struct service *service, const char *address, struct control_error *err);

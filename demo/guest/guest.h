@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the guest does to show that it was moved whole. Each kind of work has its file and its threads; it counts what it did and tells every
- * error on the console.
+ * What the guest does to show that it was moved whole. Each kind of work has its file and its
+ * threads; it counts what it did and tells every error on the console.
  */
 #ifndef DEMO_GUEST_GUEST_H
 #define DEMO_GUEST_GUEST_H
@@ -18,7 +18,10 @@ bool guest_ends(void);
 
 void guest_sleep_ms(unsigned int ms);
 
-/* Memory: each thread has its part, verifies every page of it again and again and, unless it is idle, writes new versions. */
+/*
+ * Memory: each thread has its part, verifies every page of it again and again and, unless it is
+ * idle, writes new versions.
+ */
 struct memory_options {
 	unsigned int mib, threads;
 	unsigned int rest_ms; /* after each 64 pages, while it writes */

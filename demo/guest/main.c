@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /init of the guest that is migrated, in the demo and in the tests. It counts aloud twice a second and does, all at the same time, what
- * stands behind "--" on the kernel's command line:
+ * /init of the guest that is migrated, in the demo and in the tests. It counts aloud twice a second
+ * and does, all at the same time, what stands behind "--" on the kernel's command line:
  *
  *   memory=MIB      so much memory that verifies itself (default: 32)
  *   threads=N       on so many CPUs (default: 1)
@@ -9,10 +9,12 @@
  *   rest=MS         a rest after each 64 pages (default: 0)
  *   canary          a word that nobody may find, in 64 private pages
  *   file            a file is hashed at every tick
- *   talk=GUEST,PEER numbered messages to PEER, which answers (demo/message.h), with another canary, which is no secret
+ *   talk=GUEST,PEER numbered messages to PEER, which answers (demo/message.h), with another
+ *     canary, which is no secret
  *   disk            blocks of /dev/vda are written, flushed and read back
  *
- * A line `w` on the console has it write memory, `i` not; `q` ends it: then all is verified once more, and the guest powers off.
+ * A line `w` on the console has it write memory, `i` not; `q` ends it: then all is verified once
+ * more, and the guest powers off.
  */
 #include <inttypes.h>
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sev-host-agent PORT: process 1 of an emulated host. Runs commands for the clients outside, over the virtio-serial port PORT, and does
- * what process 1 has to do: collect orphans, power off.
+ * sev-host-agent PORT: process 1 of an emulated host. Runs commands for the clients outside, over
+ * the virtio-serial port PORT, and does what process 1 has to do: collect orphans, power off.
  */
 #include <errno.h>
 #include <fcntl.h>

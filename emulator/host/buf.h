@@ -32,12 +32,15 @@ int buf_append(struct buf *b, const void *data, size_t len);
 void buf_consume(struct buf *b, size_t len);
 
 /*
- * Reads once from @fd, at most @max bytes, to the end of the queue. Returns the bytes read, 0 at the end of the file, -EAGAIN when a
- * non-blocking @fd has nothing, or another negative errno.
+ * Reads once from @fd, at most @max bytes, to the end of the queue. Returns the bytes read, 0 at
+ * the end of the file, -EAGAIN when a non-blocking @fd has nothing, or another negative errno.
  */
 ssize_t buf_read(struct buf *b, int fd, size_t max);
 
-/* Writes once to @fd, at most @max bytes, and drops what was written. Returns the bytes written or a negative errno. */
+/*
+ * Writes once to @fd, at most @max bytes, and drops what was written. Returns the bytes written or
+ * a negative errno.
+ */
 ssize_t buf_write(struct buf *b, int fd, size_t max);
 
 #endif

@@ -3,8 +3,9 @@
  * sev-host-client SOCKET [--timeout S] [--then-stop] exec COMMAND...
  * sev-host-client SOCKET stop | console
  *
- * The front of an emulated host's daemon. exec passes streams and the exit status through: 128 + N for signal N, 124 for a timeout,
- * 126 and 127 for a command that cannot be run, 125 for a failure of the host itself.
+ * The front of an emulated host's daemon. exec passes streams and the exit status through: 128 + N
+ * for signal N, 124 for a timeout, 126 and 127 for a command that cannot be run, 125 for a failure
+ * of the host itself.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,9 +33,15 @@ enum {
 	STATUS_NOT_FOUND = 127
 };
 
-/* The agent ends a command within its grace of 2 s; a host that has not answered after this long hangs. */
+/*
+ * The agent ends a command within its grace of 2 s; a host that has not answered after this long
+ * hangs.
+ */
 #define HANG_MS 15000
-/* A signalled command gets this long to end by itself; then the client goes and the daemon has the command killed. */
+/*
+ * A signalled command gets this long to end by itself; then the client goes and the daemon has the
+ * command killed.
+ */
 #define SIGNAL_MS 5000
 /* Ctrl-] leaves the console, as in telnet. */
 #define CONSOLE_ESCAPE 0x1d
@@ -206,7 +213,10 @@ static void on_signal(struct client *c)
 		end(c, 128 + info.ssi_signo);
 		return;
 	}
-	/* the second one does not wait for the command any longer: its end is the daemon's business then */
+	/*
+	 * the second one does not wait for the command any longer: its end is the daemon's business
+	 * then
+	 */
 	if (c->signal)
 		end(c, 128 + info.ssi_signo);
 	c->signal = info.ssi_signo;

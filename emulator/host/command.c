@@ -249,7 +249,10 @@ static void run_input(struct command *c, struct buf *out)
 	}
 }
 
-/* What the readers of the pipes do once nobody listens: a process left in the background shall not die of SIGPIPE. */
+/*
+ * What the readers of the pipes do once nobody listens: a process left in the background shall not
+ * die of SIGPIPE.
+ */
 static void discard(struct stream *s)
 {
 	uint8_t waste[4096];
@@ -320,7 +323,10 @@ static void run_clock(struct command *c, uint64_t now_ms)
 		c->term_at = NEVER;
 		c->kill_at = now_ms + COMMAND_GRACE_MS;
 	}
-	/* The group outlives its leader as long as it has members: after a timeout none of them may stay. */
+	/*
+	 * The group outlives its leader as long as it has members: after a timeout none of them may
+	 * stay.
+	 */
 	if (now_ms >= c->kill_at || (c->kill_at != NEVER && c->reaped)) {
 		kill(-c->pid, SIGKILL);
 		c->kill_at = NEVER;
@@ -335,7 +341,10 @@ bool command_run(struct command *c, struct buf *out, bool may_send, uint64_t now
 		if (c->silent)
 			discard(&c->out[i]);
 		else if (may_send)
-			/* poll does not tell of a pipe that is empty for good while a background process keeps it open */
+			/*
+			 * poll does not tell of a pipe that is empty for good while a background
+			 * process keeps it open
+			 */
 			while (run_output(c, &c->out[i], out) && c->reaped)
 				;
 	}

@@ -17,8 +17,9 @@
 struct command;
 
 /*
- * Starts argv[0] (looked up in PATH) as leader of a new session in $HOME. @timeout_ms of 0 is no limit. Returns NULL with errno when it
- * could not be started at all; a failing execve is reported by the command's FRAME_EXIT.
+ * Starts argv[0] (looked up in PATH) as leader of a new session in $HOME. @timeout_ms of 0 is no
+ * limit. Returns NULL with errno when it could not be started at all; a failing execve is reported
+ * by the command's FRAME_EXIT.
  */
 struct command *command_start(uint32_t channel, char **argv, uint32_t timeout_ms, uint64_t now_ms);
 /* Kills what is left of a command that has not ended. */
@@ -40,8 +41,8 @@ bool command_reaped(struct command *c, pid_t pid, int wait_status);
 unsigned int command_poll(const struct command *c, struct pollfd *fds, bool may_send);
 
 /*
- * Moves what can be moved without blocking, enforces the timeout and puts frames into @out. Returns true when the command is over
- * and forgotten by everybody; destroy it then.
+ * Moves what can be moved without blocking, enforces the timeout and puts frames into @out. Returns
+ * true when the command is over and forgotten by everybody; destroy it then.
  */
 bool command_run(struct command *c, struct buf *out, bool may_send, uint64_t now_ms);
 

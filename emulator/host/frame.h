@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the three programs around an emulated host say to each other: the client (`sev-host exec`), the daemon that owns the host's
- * QEMU, and the agent inside the host. Client and daemon speak over a unix socket, daemon and agent over a virtio-serial port; both
- * carry these frames. The daemon gives each client a channel number and passes its frames on; the numbers are never reused.
+ * What the three programs around an emulated host say to each other: the client (`sev-host exec`),
+ * the daemon that owns the host's QEMU, and the agent inside the host. Client and daemon speak over
+ * a unix socket, daemon and agent over a virtio-serial port; both carry these frames. The daemon
+ * gives each client a channel number and passes its frames on; the numbers are never reused.
  *
  *	bytes 0-3	channel, little-endian; 0 on the unix socket
  *	bytes 4-7	type
  *	bytes 8-11	length of the payload, at most FRAME_PAYLOAD_MAX
  *
- * Each of a command's three streams flows by credit: the reader grants FRAME_WINDOW bytes at the start and more as it hands data on,
- * the writer never has more than that under way. So a slow reader holds up its own command only, and queues are bounded.
+ * Each of a command's three streams flows by credit: the reader grants FRAME_WINDOW bytes at the
+ * start and more as it hands data on, the writer never has more than that under way. So a slow
+ * reader holds up its own command only, and queues are bounded.
  */
 #ifndef EMULATOR_HOST_FRAME_H
 #define EMULATOR_HOST_FRAME_H
@@ -32,7 +34,10 @@
 enum frame_type {
 	/* agent to daemon, on channel 0, once it can run commands: u32 FRAME_VERSION */
 	FRAME_HELLO = 1,
-	/* client to agent: u32 timeout in ms (0: none), u32 argc, then argc strings, each with its NUL */
+	/*
+	 * client to agent: u32 timeout in ms (0: none), u32 argc, then argc strings, each with its
+	 * NUL
+	 */
 	FRAME_EXEC = 2,
 	/* client to agent; an empty one is the end of the input */
 	FRAME_STDIN = 3,
@@ -52,8 +57,8 @@ enum frame_type {
 	/* client to daemon: end the host; the connection closes when all is gone */
 	FRAME_STOP = 11,
 	/*
-	 * daemon to agent, its answer to HELLO: FRAME_SYNC_TEXT. What came before it was meant for a system that a reset has ended,
-	 * and may begin in the middle of a frame.
+	 * daemon to agent, its answer to HELLO: FRAME_SYNC_TEXT. What came before it was meant for
+	 * a system that a reset has ended, and may begin in the middle of a frame.
 	 */
 	FRAME_SYNC = 13,
 	/* client to daemon: from now on STDIN and STDOUT are the host's serial console */
@@ -84,15 +89,15 @@ int frame_put_u32x2(struct buf *b, uint32_t channel, uint32_t type, uint32_t fir
 		    uint32_t second);
 
 /*
- * Looks at the first frame in @b. Returns 1 (@f points into @b until the next change of it; drop it by frame_drop), 0 when more
- * bytes are needed, or -EPROTO when what is there cannot be a frame.
+ * Looks at the first frame in @b. Returns 1 (@f points into @b until the next change of it; drop it
+ * by frame_drop), 0 when more bytes are needed, or -EPROTO when what is there cannot be a frame.
  */
 int frame_peek(const struct buf *b, struct frame *f);
 void frame_drop(struct buf *b, const struct frame *f);
 
 /*
- * Unpacks the payload of FRAME_EXEC. Returns the NULL-terminated argv (one allocation, the caller frees it; the strings point into the
- * payload) or NULL with errno EPROTO or ENOMEM.
+ * Unpacks the payload of FRAME_EXEC. Returns the NULL-terminated argv (one allocation, the caller
+ * frees it; the strings point into the payload) or NULL with errno EPROTO or ENOMEM.
  */
 char **frame_parse_exec(const uint8_t *payload, size_t length, uint32_t *timeout_ms);
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sev-host-daemon --dir DIR --log FILE [--lock FD] [--owner PID] [--boot-timeout S] -- QEMU ARGUMENT...
+ * sev-host-daemon --dir DIR --log FILE [--lock FD] [--owner PID] [--boot-timeout S] -- QEMU
+ * ARGUMENT...
  *
- * Owns one emulated host: starts its QEMU (which finds the agent's port at descriptor 3 and the serial console at 4), serves clients at
- * DIR/sock, and removes DIR when the host has ended. Returns when the agent is ready or the start has failed; a daemon stays. There is no
- * way for QEMU to outlive the daemon (the kernel kills it), nor for the daemon to outlive process PID, if that is given.
+ * Owns one emulated host: starts its QEMU (which finds the agent's port at descriptor 3 and the
+ * serial console at 4), serves clients at DIR/sock, and removes DIR when the host has ended.
+ * Returns when the agent is ready or the start has failed; a daemon stays. There is no way for QEMU
+ * to outlive the daemon (the kernel kills it), nor for the daemon to outlive process PID, if that
+ * is given.
  */
 #include <errno.h>
 #include <fcntl.h>

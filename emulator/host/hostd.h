@@ -43,8 +43,8 @@ struct mux {
 };
 
 /*
- * The multiplexer between the clients and the agent. It owns the three descriptors (non-blocking; @console_fd and @log_fd may be -1). Nothing
- * that comes from the agent is trusted.
+ * The multiplexer between the clients and the agent. It owns the three descriptors (non-blocking;
+ * @console_fd and @log_fd may be -1). Nothing that comes from the agent is trusted.
  */
 void mux_init(struct mux *m, int agent_fd, int console_fd, int log_fd);
 void mux_fini(struct mux *m);
@@ -52,7 +52,10 @@ void mux_fini(struct mux *m);
 /* A new client; takes @fd. */
 void mux_accept(struct mux *m, int fd);
 
-/* mux_poll fills at most this many entries and returns how many; mux_run looks at what poll said of them. */
+/*
+ * mux_poll fills at most this many entries and returns how many; mux_run looks at what poll said of
+ * them.
+ */
 #define MUX_POLL_MAX (2 + CLIENTS_MAX)
 unsigned int mux_poll(const struct mux *m, struct pollfd *fds);
 void mux_run(struct mux *m, const struct pollfd *fds, unsigned int nfds);

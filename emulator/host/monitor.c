@@ -3,7 +3,8 @@
  * sev-host-monitor QMP-SOCKET hmp COMMAND
  * sev-host-monitor QMP-SOCKET dump FILE RAM-BYTES
  *
- * Talks to the QEMU of an emulated host from outside: one command of its human monitor, or all RAM as it lies on the memory bus.
+ * Talks to the QEMU of an emulated host from outside: one command of its human monitor, or all RAM
+ * as it lies on the memory bus.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Where q35 puts RAM (hw/i386/pc_q35.c): all of it from 0, or, from 2816 MiB on, 2 GiB there and the rest at 4 GiB. */
+/*
+ * Where q35 puts RAM (hw/i386/pc_q35.c): all of it from 0, or, from 2816 MiB on, 2 GiB there and
+ * the rest at 4 GiB.
+ */
 #define Q35_SPLIT_FROM 0xb0000000ull
 #define Q35_LOW	       0x80000000ull
 #define Q35_HIGH       0x100000000ull
@@ -53,7 +57,10 @@ static json_t *answer(int fd)
 	return NULL;
 }
 
-/* Executes @name; takes @arguments. Returns the result (release it) or NULL after saying what was wrong. */
+/*
+ * Executes @name; takes @arguments. Returns the result (release it) or NULL after saying what was
+ * wrong.
+ */
 static json_t *execute(int fd, const char *name, json_t *arguments)
 {
 	json_t *ask = json_pack("{s:s, s:o*}", "execute", name, "arguments", arguments);
@@ -123,7 +130,10 @@ static bool append(const char *file, const char *part)
 	return !n;
 }
 
-/* The host stands still meanwhile, so that the picture is of one moment. QEMU reads RAM as a device would: private pages as ciphertext. */
+/*
+ * The host stands still meanwhile, so that the picture is of one moment. QEMU reads RAM as a device
+ * would: private pages as ciphertext.
+ */
 static bool dump(int fd, const char *file, uint64_t bytes)
 {
 	uint64_t low = bytes < Q35_SPLIT_FROM ? bytes : Q35_LOW;

@@ -11,8 +11,8 @@
 /* Clients wait while this much has not gone to the agent yet. */
 #define AGENT_HIGH (1u << 20)
 /*
- * With the windows kept, a client's queue holds two of them and small change (a frame's header may come with each byte of data); more
- * means that the agent does not keep to its windows.
+ * With the windows kept, a client's queue holds two of them and small change (a frame's header may
+ * come with each byte of data); more means that the agent does not keep to its windows.
  */
 #define CLIENT_MAX (16u << 20)
 /* A console that prints for ever shall not fill the disk. */

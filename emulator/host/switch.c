@@ -2,9 +2,10 @@
 /*
  * sev-host-switch --daemon DIR | --ping CTL | --control CTL COMMAND [ARGUMENT]
  *
- * A link between emulated hosts: a hub that gives each Ethernet frame of one port to all others. Ports are QEMU's stream netdevs at
- * DIR/sock (each frame behind its length, 32 bits, big-endian). DIR/ctl takes the commands of `sev-host link`, a line each. The
- * process ends when its last port has gone.
+ * A link between emulated hosts: a hub that gives each Ethernet frame of one port to all others.
+ * Ports are QEMU's stream netdevs at DIR/sock (each frame behind its length, 32 bits, big-endian).
+ * DIR/ctl takes the commands of `sev-host link`, a line each. The process ends when its last port
+ * has gone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -74,7 +75,10 @@ static int unix_socket(const char *path, bool server)
 	return fd;
 }
 
-/* The classic format of libpcap, link type Ethernet: https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-03.html */
+/*
+ * The classic format of libpcap, link type Ethernet:
+ * https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-03.html
+ */
 static void capture_header(FILE *f)
 {
 	const uint32_t header[6] = { 0xa1b2c3d4, 2 | 4 << 16, 0, 0, FRAME_MAX, 1 };

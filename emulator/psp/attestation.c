@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The attestation report of a launched guest (publication 55766, section 6.8), which needs no session with the owner. */
+/*
+ * The attestation report of a launched guest (publication 55766, section 6.8), which needs no
+ * session with the owner.
+ */
 #include "state.h"
 
 #include <string.h>

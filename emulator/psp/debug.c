@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's view into a guest whose policy allows it (publication 55766, sections 6.19 and 6.20). */
+/*
+ * The host's view into a guest whose policy allows it (publication 55766, sections 6.19 and 6.20).
+ */
 #include "state.h"
 
 #include <string.h>

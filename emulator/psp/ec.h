@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* P-384 keys in the certificates' format (little-endian): generation, ECDSA, ECDH. The only curve of the SEV API in use. */
+/*
+ * P-384 keys in the certificates' format (little-endian): generation, ECDSA, ECDH. The only curve
+ * of the SEV API in use.
+ */
 #ifndef EMULATOR_PSP_EC_H
 #define EMULATOR_PSP_EC_H
 
@@ -36,7 +39,10 @@ void psp_ec_sign(const struct ec_key *key, const struct rng *rng, uint32_t algo,
 bool psp_ec_verify(const struct ec_pubkey *pub, uint32_t algo, const void *data, size_t len,
 		   const struct ec_signature *sig);
 
-/* Z: the x coordinate of d times the peer's point, big-endian as SP 800-56A has it. False when the peer's point is none. */
+/*
+ * Z: the x coordinate of d times the peer's point, big-endian as SP 800-56A has it. False when the
+ * peer's point is none.
+ */
 bool psp_ec_shared_secret(const struct ec_key *key, const struct ec_pubkey *peer,
 			  uint8_t z[EC_BYTES]);
 

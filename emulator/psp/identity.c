@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The platform's keys and certificates and the commands on them (publication 55766, sections 5.6 to 5.10). */
+/*
+ * The platform's keys and certificates and the commands on them (publication 55766, sections 5.6 to
+ * 5.10).
+ */
 #include "state.h"
 
 #include <string.h>
@@ -38,7 +41,9 @@ static bool same_key(const struct ec_pubkey *a, const struct ec_pubkey *b)
 	return !memcmp(a, b, sizeof(*a));
 }
 
-/* What came from storage: complete the keys and check that the certificates are theirs and a chain. */
+/*
+ * What came from storage: complete the keys and check that the certificates are theirs and a chain.
+ */
 bool psp_identity_consistent(const struct psp *psp, struct identity *id)
 {
 	if (!id->external && !psp_ec_key_complete(&id->oca))
@@ -85,7 +90,10 @@ enum psp_status psp_cmd_pdh_gen(struct call *call)
 	return adopt(call->psp, &id);
 }
 
-/* The PEK's certificate without signatures, which the owner signs and hands back to PEK_CERT_IMPORT. */
+/*
+ * The PEK's certificate without signatures, which the owner signs and hands back to
+ * PEK_CERT_IMPORT.
+ */
 static struct sev_cert pek_request(const struct psp *psp)
 {
 	struct sev_cert csr;

@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 /*
- * NIST SP 800-108 in counter mode with HMAC-SHA-256: each block's input is the 32-bit counter from 1, the label without its NUL, a
- * zero byte, the context and the 32-bit number of output bits, integers little-endian.
+ * NIST SP 800-108 in counter mode with HMAC-SHA-256: each block's input is the 32-bit counter from
+ * 1, the label without its NUL, a zero byte, the context and the 32-bit number of output bits,
+ * integers little-endian.
  */
 void psp_kdf(const void *key, size_t key_len, const char *label, const void *context,
 	     size_t context_len, void *out, size_t out_len);

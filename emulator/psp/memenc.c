@@ -14,7 +14,10 @@ struct memenc_key {
 	struct aes128_ctx tweak; /* key 2 */
 };
 
-/* A block's tweak, as an element of GF(2^128) with the least significant coefficient in bit 0 of lo. */
+/*
+ * A block's tweak, as an element of GF(2^128) with the least significant coefficient in bit 0 of
+ * lo.
+ */
 struct tweak {
 	uint64_t lo, hi;
 };
@@ -61,7 +64,10 @@ static struct tweak tweak_next(struct tweak t)
 	return t;
 }
 
-/* The tweak of the block at spa: AES of the frame number, doubled once for each block before it in the page. */
+/*
+ * The tweak of the block at spa: AES of the frame number, doubled once for each block before it in
+ * the page.
+ */
 static struct tweak tweak_at(const struct memenc_key *key, uint64_t spa)
 {
 	uint64_t pfn = spa / PAGE;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands on the platform as a whole (publication 55766, chapter 5), but for its keys (identity.c). */
+/*
+ * The commands on the platform as a whole (publication 55766, chapter 5), but for its keys
+ * (identity.c).
+ */
 #include "state.h"
 
 #include <string.h>
@@ -8,7 +11,9 @@
 #define NV_REGION_BYTES	   (32u << 10)
 #define FIRMWARE_MAX_BYTES (1u << 20)
 
-/* The identity from storage, or a new one where there is none or the damaged one was refused once. */
+/*
+ * The identity from storage, or a new one where there is none or the damaged one was refused once.
+ */
 static enum psp_status load_identity(struct psp *psp)
 {
 	struct identity id;
@@ -94,7 +99,10 @@ enum psp_status psp_cmd_init_ex(struct call *call)
 	return status;
 }
 
-/* After INIT_EX and SHUTDOWN this is its region of memory: Linux keeps it, and saves it to its file after this command. */
+/*
+ * After INIT_EX and SHUTDOWN this is its region of memory: Linux keeps it, and saves it to its file
+ * after this command.
+ */
 enum psp_status psp_cmd_factory_reset(struct call *call)
 {
 	return psp_nv_erase(call->psp) ? PSP_OK : PSP_HWERROR_PLATFORM;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Power-up, and which command is allowed when (publication 55766, chapters 5 and 6: the platform's and the guests' state machines). */
+/*
+ * Power-up, and which command is allowed when (publication 55766, chapters 5 and 6: the platform's
+ * and the guests' state machines).
+ */
 #include "psp.h"
 
 #include <stdlib.h>
@@ -102,7 +105,10 @@ enum psp_status psp_cmd_shutdown(struct call *call)
 #define WORKING (1u << PLATFORM_WORKING)
 #define ANY	(UNINIT | INIT | WORKING)
 
-/* In which states its guest may be; 0: it is not about an existing guest. Such a command's buffer begins with the handle. */
+/*
+ * In which states its guest may be; 0: it is not about an existing guest. Such a command's buffer
+ * begins with the handle.
+ */
 #define G(state) (1u << GUEST_##state)
 #define G_ANY	 (G(LUPDATE) | G(LSECRET) | G(RUNNING) | G(SUPDATE) | G(RUPDATE) | G(SENT))
 

@@ -4,7 +4,10 @@
 
 #include <string.h>
 
-/* The sender's certificate is not verified: only who holds its key could wrap the session, and the owner trusts the sender already. */
+/*
+ * The sender's certificate is not verified: only who holds its key could wrap the session, and the
+ * owner trusts the sender already.
+ */
 enum psp_status psp_cmd_receive_start(struct call *call)
 {
 	const struct cmd_start *cmd = &call->cmd.start;

@@ -37,8 +37,9 @@ static bool is_same_domain(const struct psp *psp, const struct sev_cert *oca)
 }
 
 /*
- * Whether the guest may go there. The PDH is always its PEK's and the PEK its OCA's; the policy's SEV bit asks for a PEK of a genuine
- * chip too, up to the vendor's root; DOMAIN for this platform's OCA; the API fields for firmware that is new enough.
+ * Whether the guest may go there. The PDH is always its PEK's and the PEK its OCA's; the policy's
+ * SEV bit asks for a PEK of a genuine chip too, up to the vendor's root; DOMAIN for this platform's
+ * OCA; the API fields for firmware that is new enough.
  */
 static enum psp_status check_target(const struct psp *psp, uint32_t policy,
 				    const struct target *target)
@@ -128,7 +129,10 @@ enum psp_status psp_cmd_send_start(struct call *call)
 	return status;
 }
 
-/* The lengths that a packet of this much guest memory needs; KVM asks with everything zero and sends a page at most. */
+/*
+ * The lengths that a packet of this much guest memory needs; KVM asks with everything zero and
+ * sends a page at most.
+ */
 static enum psp_status reply_lengths(struct call *call)
 {
 	struct cmd_packet *cmd = &call->cmd.packet;

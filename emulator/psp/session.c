@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The transport keys of a guest, agreed upon with its owner or with another platform (publication 55766, section 2.2 and appendix A). */
+/*
+ * The transport keys of a guest, agreed upon with its owner or with another platform (publication
+ * 55766, section 2.2 and appendix A).
+ */
 #include "state.h"
 
 #include <string.h>

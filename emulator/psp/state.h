@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The firmware's state, and what its files offer each other. Not for users of the library: they include psp.h. */
+/*
+ * The firmware's state, and what its files offer each other. Not for users of the library: they
+ * include psp.h.
+ */
 #ifndef EMULATOR_PSP_STATE_H
 #define EMULATOR_PSP_STATE_H
 
@@ -102,7 +105,10 @@ struct call {
 
 typedef enum psp_status command_fn(struct call *call);
 
-/* memory.c: system physical memory, addresses as they come in command buffers (0 is none). PSP_OK or PSP_INVALID_ADDRESS. */
+/*
+ * memory.c: system physical memory, addresses as they come in command buffers (0 is none). PSP_OK
+ * or PSP_INVALID_ADDRESS.
+ */
 uint64_t psp_spa(const struct psp *psp, uint64_t addr);
 enum psp_status psp_read(struct psp *psp, uint64_t addr, void *buf, size_t len);
 enum psp_status psp_write(struct psp *psp, uint64_t addr, const void *buf, size_t len);
@@ -113,12 +119,18 @@ enum psp_status psp_guest_read(struct psp *psp, const struct guest *guest, uint6
 			       size_t len);
 enum psp_status psp_guest_write(struct psp *psp, const struct guest *guest, uint64_t addr,
 				void *buf, size_t len);
-/* Copy the next chunk of [addr, addr + len) of plaintext into buf, which has room for a page, and encrypt it in place. */
+/*
+ * Copy the next chunk of [addr, addr + len) of plaintext into buf, which has room for a page, and
+ * encrypt it in place.
+ */
 enum psp_status psp_guest_encrypt_page(struct psp *psp, const struct guest *guest, uint64_t addr,
 				       void *buf, size_t len);
 /* The bytes from addr on that lie in its page, at most len. */
 size_t psp_page_chunk(uint64_t addr, size_t len);
-/* Whether all of a range that is worked on in several steps is RAM, so that the command fails before the first of them or not at all. */
+/*
+ * Whether all of a range that is worked on in several steps is RAM, so that the command fails
+ * before the first of them or not at all.
+ */
 enum psp_status psp_probe(struct psp *psp, uint64_t addr, size_t len);
 
 /* psp.c */
@@ -135,8 +147,9 @@ void psp_identity_new_pdh(const struct psp *psp, struct identity *id);
 bool psp_identity_consistent(const struct psp *psp, struct identity *id);
 
 /*
- * nv.c: the identity in non-volatile storage. psp_nv_load(): 1 when *id is filled, 0 when there is none, -1 when there is one that is
- * damaged or another chip's, -2 when the storage fails. psp_nv_store(), psp_nv_erase(): false when the storage fails.
+ * nv.c: the identity in non-volatile storage. psp_nv_load(): 1 when *id is filled, 0 when there is
+ * none, -1 when there is one that is damaged or another chip's, -2 when the storage fails.
+ * psp_nv_store(), psp_nv_erase(): false when the storage fails.
  */
 int psp_nv_load(struct psp *psp, struct identity *id);
 bool psp_nv_store(struct psp *psp, const struct identity *id);
@@ -146,10 +159,16 @@ bool psp_nv_erase(struct psp *psp);
 uint32_t psp_guest_handle(const struct psp *psp, const struct guest *guest);
 struct guest *psp_guest_find(struct psp *psp, uint32_t handle);
 unsigned int psp_guest_count(const struct psp *psp);
-/* A new guest context, not yet entered in psp->guests, with a fresh VEK or, when share is not 0, that guest's. */
+/*
+ * A new guest context, not yet entered in psp->guests, with a fresh VEK or, when share is not 0,
+ * that guest's.
+ */
 enum psp_status psp_guest_prepare(struct psp *psp, uint32_t share, uint32_t policy,
 				  struct guest *guest);
-/* Enter it and tell the host its handle: the end of LAUNCH_START and RECEIVE_START. Takes *guest over, or wipes it on failure. */
+/*
+ * Enter it and tell the host its handle: the end of LAUNCH_START and RECEIVE_START. Takes *guest
+ * over, or wipes it on failure.
+ */
 enum psp_status psp_guest_enter(struct call *call, struct guest *guest);
 void psp_guest_wipe(struct guest *guest);
 /* All guests gone and all ASIDs stale. With remove_keys the machine's key slots are emptied too. */
@@ -160,10 +179,16 @@ void psp_session_wrap(const uint8_t z[EC_BYTES], const struct rng *rng, uint32_t
 		      const uint8_t tek[16], const uint8_t tik[16], struct session *session);
 bool psp_session_unwrap(const uint8_t z[EC_BYTES], const struct session *session, uint32_t policy,
 			uint8_t tek[16], uint8_t tik[16]);
-/* LAUNCH_START's and RECEIVE_START's side: read the peer's certificate and session, and fill in the guest's transport keys. */
+/*
+ * LAUNCH_START's and RECEIVE_START's side: read the peer's certificate and session, and fill in the
+ * guest's transport keys.
+ */
 enum psp_status psp_session_accept(struct call *call, struct guest *guest);
 
-/* packet.c: buf is plaintext before, payload after psp_packet_seal(); the other way round for psp_packet_open(). */
+/*
+ * packet.c: buf is plaintext before, payload after psp_packet_seal(); the other way round for
+ * psp_packet_open().
+ */
 void psp_packet_seal(const struct guest *guest, const struct rng *rng, enum mac_tag tag,
 		     struct packet_header *hdr, void *buf, uint32_t len);
 enum psp_status psp_packet_open(const struct guest *guest, enum mac_tag tag,
@@ -173,7 +198,10 @@ enum psp_status psp_packet_open(const struct guest *guest, enum mac_tag tag,
 enum psp_status psp_packet_to_guest(struct call *call, enum mac_tag tag, const uint8_t *extra,
 				    size_t extra_len);
 
-/* The commands: platform.c, identity.c, guest.c, launch.c, attestation.c, send.c, receive.c, debug.c. */
+/*
+ * The commands: platform.c, identity.c, guest.c, launch.c, attestation.c, send.c, receive.c,
+ * debug.c.
+ */
 command_fn psp_cmd_init, psp_cmd_init_ex, psp_cmd_shutdown, psp_cmd_factory_reset;
 command_fn psp_cmd_platform_status, psp_cmd_df_flush, psp_cmd_download_firmware, psp_cmd_get_id;
 command_fn psp_cmd_pek_gen, psp_cmd_pek_csr, psp_cmd_pek_cert_import;

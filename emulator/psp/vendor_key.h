@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ASK's private key, which signs each chip's CEK. EMULATION ONLY. Little-endian numbers, named as in RFC 8017, appendix A.1.2. */
+/*
+ * The ASK's private key, which signs each chip's CEK. EMULATION ONLY. Little-endian numbers, named
+ * as in RFC 8017, appendix A.1.2.
+ */
 #ifndef EMULATOR_PSP_VENDOR_KEY_H
 #define EMULATOR_PSP_VENDOR_KEY_H
 

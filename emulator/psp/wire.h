@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything of the SEV API that has a layout: command numbers, status codes, command buffers, certificates, sessions, packets.
- * Little-endian, packed. Sources: AMD publication 55766 (chapters 4 to 6, appendices B and C); command buffers as Linux has them in
- * include/linux/psp-sev.h, status codes as in include/uapi/linux/psp-sev.h. Names are the specification's.
+ * Everything of the SEV API that has a layout: command numbers, status codes, command buffers,
+ * certificates, sessions, packets. Little-endian, packed. Sources: AMD publication 55766 (chapters
+ * 4 to 6, appendices B and C); command buffers as Linux has them in include/linux/psp-sev.h, status
+ * codes as in include/uapi/linux/psp-sev.h. Names are the specification's.
  */
 #ifndef EMULATOR_PSP_WIRE_H
 #define EMULATOR_PSP_WIRE_H

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Accesses to DRAM by physical address: device DMA, VMCB and page-table loads of the CPU, the firmware, the monitor. They see raw bytes.
+ * Accesses to DRAM by physical address: device DMA, VMCB and page-table loads of the CPU, the
+ * firmware, the monitor. They see raw bytes.
  *
- * QEMU has a kind of RAM that is never accessed by host pointer except through TLBs, "RAM device" (made for passed-through BARs): DRAM
- * becomes one. Then address_space_map() bounces, ring caches fall back to single accesses, and each access comes to the functions
- * below, which take what they need from sev_forms_read() and _write(). So no device holds a pointer into a page whose form may change.
+ * QEMU has a kind of RAM that is never accessed by host pointer except through TLBs, "RAM device"
+ * (made for passed-through BARs): DRAM becomes one. Then address_space_map() bounces, ring caches
+ * fall back to single accesses, and each access comes to the functions below, which take what they
+ * need from sev_forms_read() and _write(). So no device holds a pointer into a page whose form may
+ * change.
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -14,7 +17,10 @@
 #include "hw/pci/pci_device.h"
 #include "internal.h"
 
-/* What one device may have mapped at a time. Linux' virtio disks stay below 256 requests of 1.25 MiB. */
+/*
+ * What one device may have mapped at a time. Linux' virtio disks stay below 256 requests of 1.25
+ * MiB.
+ */
 #define BOUNCE_BYTES (1ULL << 30)
 
 static MemTxResult dram_op_read(void *opaque, hwaddr offset, uint64_t *data, unsigned size,
@@ -86,7 +92,10 @@ static void raise_limits_below(PCIBus *bus, void *opaque)
 	pci_for_each_device_under_bus(bus, raise_limit, NULL);
 }
 
-/* QEMU lets a device bounce 4 KiB, as bouncing is its exception. Here it is the rule. After all devices exist. */
+/*
+ * QEMU lets a device bounce 4 KiB, as bouncing is its exception. Here it is the rule. After all
+ * devices exist.
+ */
 void sev_bus_raise_bounce_limits(void)
 {
 	PCIBus *root = PCI_BUS(object_resolve_path_type("", TYPE_PCIE_BUS, NULL));

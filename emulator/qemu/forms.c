@@ -2,13 +2,17 @@
 /*
  * The memory-encryption model: page forms.
  *
- * Encrypting at each access would make TCG useless, so a page's host memory holds what its present user wants: raw bytes (form 0), or
- * the plaintext under ASID k's key (form k). Two rules make that equal to an inline cipher:
+ * Encrypting at each access would make TCG useless, so a page's host memory holds what its present
+ * user wants: raw bytes (form 0), or the plaintext under ASID k's key (form k). Two rules make that
+ * equal to an inline cipher:
  *
- * 1. A TLB entry of any vCPU for a page of DRAM exists only while the page is in the form that the entry was filled for. A change of
+ * 1. A TLB entry of any vCPU for a page of DRAM exists only while the page is in the form that the
+ * entry was filled for. A change of
  *    form therefore drops the page's translated code and flushes the TLBs of all vCPUs.
- * 2. Only the vCPU thread changes forms (all vCPUs share one thread; MTTCG is refused), in a TLB fill or between instructions, or the
- *    main thread while the vCPUs are stopped. Everybody else (device DMA, VMCB loads, the monitor) takes copies of raw bytes, which
+ * 2. Only the vCPU thread changes forms (all vCPUs share one thread; MTTCG is refused), in a TLB
+ * fill or between instructions, or the
+ *    main thread while the vCPUs are stopped. Everybody else (device DMA, VMCB loads, the monitor)
+ *      takes copies of raw bytes, which
  *    are transformed outside of the page, under the lock that a change of form takes too.
  */
 #include "qemu/osdep.h"
@@ -96,7 +100,10 @@ void sev_emu_tlb_fill_slow(CPUState *cs, hwaddr spa, MemTxAttrs attrs, uint32_t 
 		change_form(offset >> TARGET_PAGE_BITS, asid);
 }
 
-/* One access inside a page of raw form: of natural sizes in one piece, as vCPUs and devices share rings in memory. */
+/*
+ * One access inside a page of raw form: of natural sizes in one piece, as vCPUs and devices share
+ * rings in memory.
+ */
 static void copy_whole(void *to, const void *from, size_t bytes)
 {
 	switch (bytes) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The emulated EPYC around its memory: CPUID leaf 0x8000001F, the MSRs that the kernel reads before it believes it, WBINVD, and what is
- * refused at start-up because the model would be wrong there.
+ * The emulated EPYC around its memory: CPUID leaf 0x8000001F, the MSRs that the kernel reads before
+ * it believes it, WBINVD, and what is refused at start-up because the model would be wrong there.
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -26,7 +26,9 @@
 #define HWCR_SMMLOCK	       (1 << 0)
 #define SEV_STATUS_SEV	       (1 << 0)
 
-/* CPU index by bit: has executed WBINVD since the last sev_platform_wbinvd_arm(). vCPU thread only. */
+/*
+ * CPU index by bit: has executed WBINVD since the last sev_platform_wbinvd_arm(). vCPU thread only.
+ */
 static unsigned long *wbinvd_seen;
 static Error *migration_blocker;
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The secure processor as Linux' ccp driver finds it: a PCI device with a mailbox (include/linux/psp.h, drivers/crypto/ccp/sp-pci.c:
- * the registers of "pspv1") in front of emulator/psp.
+ * The secure processor as Linux' ccp driver finds it: a PCI device with a mailbox
+ * (include/linux/psp.h, drivers/crypto/ccp/sp-pci.c: the registers of "pspv1") in front of
+ * emulator/psp.
  *
- * A command does not run inside the register write but a moment later, on the vCPU thread between instructions (RESP stays clear as
- * long): there pages may change their forms, whoever wrote the register, a vCPU or another device's DMA.
+ * A command does not run inside the register write but a moment later, on the vCPU thread between
+ * instructions (RESP stays clear as long): there pages may change their forms, whoever wrote the
+ * register, a vCPU or another device's DMA.
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
@@ -260,8 +262,8 @@ static const MemoryRegionOps psp_mmio_ops = {
 };
 
 /*
- * System reset only, with the vCPUs stopped. Not the PCI device's own reset, which a guest can cause at any moment through a bridge: the
- * real firmware does not care for that either.
+ * System reset only, with the vCPUs stopped. Not the PCI device's own reset, which a guest can
+ * cause at any moment through a bridge: the real firmware does not care for that either.
  */
 static void psp_system_reset(void *opaque)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SEV emulation for TCG: what the hooks in QEMU's own files call. Everything else is in this folder.
+ * SEV emulation for TCG: what the hooks in QEMU's own files call. Everything else is in this
+ * folder.
  *
- * Words: "raw" bytes are those on the memory bus, what a device or a host mapping sees; a page's "form" says what its host memory holds
- * now: the raw bytes, or the plaintext under one ASID's key.
+ * Words: "raw" bytes are those on the memory bus, what a device or a host mapping sees; a page's
+ * "form" says what its host memory holds now: the raw bytes, or the plaintext under one ASID's key.
  */
 #ifndef HW_I386_SEV_EMU_H
 #define HW_I386_SEV_EMU_H
@@ -29,8 +30,9 @@ extern uint64_t sev_emu_nr_encrypted;
 void sev_emu_tlb_fill_slow(CPUState *cs, hwaddr spa, MemTxAttrs attrs, uint32_t asid);
 
 /*
- * A TLB entry for system physical address spa is about to be made, for the view of asid (0: raw). Gives the page that form. Must be
- * called before the entry is set, as a change of form flushes the TLBs.
+ * A TLB entry for system physical address spa is about to be made, for the view of asid (0: raw).
+ * Gives the page that form. Must be called before the entry is set, as a change of form flushes the
+ * TLBs.
  */
 static inline void sev_emu_tlb_fill(CPUState *cs, hwaddr spa, MemTxAttrs attrs, uint32_t asid)
 {
@@ -38,11 +40,17 @@ static inline void sev_emu_tlb_fill(CPUState *cs, hwaddr spa, MemTxAttrs attrs, 
 		sev_emu_tlb_fill_slow(cs, spa, attrs, asid);
 }
 
-/* VMRUN: false where the VMCB's SEV settings are illegal (VMEXIT_INVALID). Sets env->sev_asid. #VMEXIT: clears it. */
+/*
+ * VMRUN: false where the VMCB's SEV settings are illegal (VMEXIT_INVALID). Sets env->sev_asid.
+ * #VMEXIT: clears it.
+ */
 bool sev_emu_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid);
 void sev_emu_vmexit(CPUX86State *env);
 
-/* NRIPS and DecodeAssists on #VMEXIT, after the guest's RIP was restored: fills the VMCB, returns EXITINFO1. */
+/*
+ * NRIPS and DecodeAssists on #VMEXIT, after the guest's RIP was restored: fills the VMCB, returns
+ * EXITINFO1.
+ */
 uint64_t sev_emu_exit_assist(CPUX86State *env, uint64_t exit_code, uint64_t exit_info_1);
 /* The return address of a soft interrupt, INT3 or INTO that VMRUN injects. */
 uint64_t sev_emu_inject_next_rip(CPUX86State *env);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What KVM's SEV code needs of SVM beyond QEMU's: NRIPS and DecodeAssists (APM volume 2, 15.7.1 and 15.10) and VMRUN of an SEV guest.
- * The ASID's private pages and the C-bit are in target/i386/tcg/system/excp_helper.c (hooks.patch) and forms.c.
+ * What KVM's SEV code needs of SVM beyond QEMU's: NRIPS and DecodeAssists (APM volume 2, 15.7.1 and
+ * 15.10) and VMRUN of an SEV guest. The ASID's private pages and the C-bit are in
+ * target/i386/tcg/system/excp_helper.c (hooks.patch) and forms.c.
  */
 #include "qemu/osdep.h"
 #include "cpu.h"
@@ -12,7 +13,10 @@
 #include "tcg/helper-tcg.h"
 #include "internal.h"
 
-/* Fields of the VMCB's control area that QEMU's struct vmcb leaves reserved (APM volume 2, table B-1). */
+/*
+ * Fields of the VMCB's control area that QEMU's struct vmcb leaves reserved (APM volume 2, table
+ * B-1).
+ */
 #define VMCB_NEXT_RIP	0xc8
 #define VMCB_INSN_BYTES 0xd0 /* a length byte, 15 bytes */
 
@@ -81,7 +85,10 @@ static bool is_legacy_prefix(uint8_t byte)
 	return false;
 }
 
-/* The general register of a MOV from or to CRn or DRn at CS:RIP; -1 for another instruction (LMSW, SMSW, CLTS). */
+/*
+ * The general register of a MOV from or to CRn or DRn at CS:RIP; -1 for another instruction (LMSW,
+ * SMSW, CLTS).
+ */
 static int mov_crdr_register(CPUX86State *env)
 {
 	uint8_t insn[MAX_INSN_BYTES], rex = 0;
@@ -118,7 +125,10 @@ static void store_insn_bytes(CPUX86State *env)
 			    MEMTXATTRS_UNSPECIFIED, &insn, sizeof(insn));
 }
 
-/* Exits that hold the next RIP: intercepts of instructions, and the exceptions that INT3, INTO and BOUND raise. */
+/*
+ * Exits that hold the next RIP: intercepts of instructions, and the exceptions that INT3, INTO and
+ * BOUND raise.
+ */
 static bool has_next_rip(uint64_t exit_code)
 {
 	switch (exit_code) {

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a VMM embeds libsevmirror: a guest that counts moves from one process of this program to another.
+ * How a VMM embeds libsevmirror: a guest that counts moves from one process of this program to
+ * another.
  *
  *	cc -o embed *.c $(pkg-config --cflags --libs sevmirror)
- *	./embed target			says the address that it listens at, and what came of the guest
+ *	./embed target			says the address that it listens at, and what came of the
+ *	guest
  *	./embed source 127.0.0.1:PORT
  *
- * Exit status: source: 0 the guest has moved; target: 0 it came, counts on, and every page is as the guest wrote it last.
+ * Exit status: source: 0 the guest has moved; target: 0 it came, counts on, and every page is as
+ * the guest wrote it last.
  */
 #include <netinet/in.h>
 #include <stdio.h>

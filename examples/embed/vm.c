@@ -17,7 +17,10 @@
 
 #include <sevmirror/helper.h>
 
-/* Guest memory: code, then the counter, then the page tables that map all of it one to one, then the working area. */
+/*
+ * Guest memory: code, then the counter, then the page tables that map all of it one to one, then
+ * the working area.
+ */
 #define CODE_GPA   0x10000ULL
 #define COUNT_GPA  0x11000ULL
 #define PML4_GPA   0x12000ULL
@@ -53,7 +56,10 @@ struct state {
 	struct kvm_sregs sregs;
 };
 
-/* rbx counts; rdi: the counter in memory; rsi: the working area; rdx: its size less one. Some 50 us between two stamps. */
+/*
+ * rbx counts; rdi: the counter in memory; rsi: the working area; rdx: its size less one. Some 50 us
+ * between two stamps.
+ */
 extern const uint8_t guest_code[];
 extern const uint64_t guest_code_bytes;
 __asm__(".pushsection .rodata\n"
@@ -243,7 +249,10 @@ bool vm_gone(const struct vm *vm)
 	return vm->gone;
 }
 
-/* The page that count n stamps is n modulo the number of pages; a stamp comes before the count in memory. */
+/*
+ * The page that count n stamps is n modulo the number of pages; a stamp comes before the count in
+ * memory.
+ */
 bool vm_check(struct vm *vm)
 {
 	uint64_t npages = WORK_BYTES / SEVMIRROR_PAGE_BYTES, count;
@@ -415,7 +424,10 @@ static void op_throttle(void *opaque, unsigned int percent)
 	(void)percent;
 }
 
-/* All that this guest uses of its vCPU; a VMM for real guests has XSAVE, MSRs, the local APIC, events, the clock to add. */
+/*
+ * All that this guest uses of its vCPU; a VMM for real guests has XSAVE, MSRs, the local APIC,
+ * events, the clock to add.
+ */
 static ssize_t op_state_save(void *opaque, void *buf, size_t max)
 {
 	struct vm *vm = opaque;

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What libsevmirror asks of the VMM that embeds it: one table of callbacks, so that the library never sees a VMM's own types. The
- * reference VMM fills it in service/migrate_host.c; a test embeds the library in a host program of a few hundred lines.
+ * What libsevmirror asks of the VMM that embeds it: one table of callbacks, so that the library
+ * never sees a VMM's own types. The reference VMM fills it in service/migrate_host.c; a test embeds
+ * the library in a host program of a few hundred lines.
  *
- * Unless said otherwise a callback returns 0 or a negative errno, is called from the migration's control thread, and may block.
+ * Unless said otherwise a callback returns 0 or a negative errno, is called from the migration's
+ * control thread, and may block.
  *
- * At the target of a post-copy state_load() and resume() may touch pages that are missing, and then wait for them. They are called from a thread
- * of their own there, and progress() and request_pause() from the control thread meanwhile: these must not need a lock that those two hold while
- * they wait.
+ * At the target of a post-copy state_load() and resume() may touch pages that are missing, and then
+ * wait for them. They are called from a thread of their own there, and progress() and
+ * request_pause() from the control thread meanwhile: these must not need a lock that those two hold
+ * while they wait.
  */
 #ifndef SEVMIRROR_HOST_H
 #define SEVMIRROR_HOST_H
@@ -23,7 +26,10 @@ struct sev_pagemap; /* <sevmirror/pagemap.h> */
 #define SEVMIRROR_PAGE_BYTES	 4096ULL
 #define SEVMIRROR_MAX_RAM_RANGES 4
 
-/* A part of guest RAM: [gpa, gpa + bytes) is [offset, offset + bytes) of the memfd, mapped for the primary at hva. */
+/*
+ * A part of guest RAM: [gpa, gpa + bytes) is [offset, offset + bytes) of the memfd, mapped for the
+ * primary at hva.
+ */
 struct sevmirror_ram_range {
 	uint64_t gpa;
 	uint64_t bytes;
@@ -32,29 +38,35 @@ struct sevmirror_ram_range {
 	void *hva;
 };
 
-/* What the library must know of a VM. The VMM owns everything that is pointed to, for as long as the migration lives. */
+/*
+ * What the library must know of a VM. The VMM owns everything that is pointed to, for as long as
+ * the migration lives.
+ */
 struct sevmirror_vm {
 	const char *name;
 	int kvm_fd;
 	int vm_fd;
 	int sev_fd; /* /dev/sev, or -1 with --sev=off */
 	struct sev_guest *sev; /* NULL with --sev=off */
-	struct sev_pagemap *
-		pagemap; /* which pages are private; NULL with --sev=off: then all count as private */
+	/* which pages are private; NULL with --sev=off: then all count as private */
+	struct sev_pagemap *pagemap;
 	uint64_t cbit_mask; /* 0 with --sev=off */
 	uint64_t helper_gpa; /* of the helper region: <sevmirror/helper.h> */
 	unsigned int nranges;
-	struct sevmirror_ram_range
-		ranges[SEVMIRROR_MAX_RAM_RANGES]; /* by gpa, ascending, no overlap */
+	/* by gpa, ascending, no overlap */
+	struct sevmirror_ram_range ranges[SEVMIRROR_MAX_RAM_RANGES];
 };
 
 /*
- * The progress of a migration, for people and for the control socket: at each step, and some ten times a second while pages move. Rates are
- * bytes per second, times nanoseconds.
+ * The progress of a migration, for people and for the control socket: at each step, and some ten
+ * times a second while pages move. Rates are bytes per second, times nanoseconds.
  */
 struct sevmirror_progress {
-	const char *
-		phase; /* "connect", "setup", "precopy", "stop", "commit", "postcopy", "broken" (post-copy, waiting for recovery), "done", "failed" */
+	/*
+	 * "connect", "setup", "precopy", "stop", "commit", "postcopy", "broken" (post-copy, waiting
+	 * for recovery), "done", "failed"
+	 */
+	const char *phase;
 	unsigned int round;
 	uint64_t pages_total;
 	uint64_t pages_left;
@@ -63,8 +75,8 @@ struct sevmirror_progress {
 	uint64_t bytes_sent;
 	uint64_t rate; /* on the wire, now */
 	uint64_t dirty_rate; /* in the last full round; 0 in the first one */
-	uint64_t
-		expected_downtime; /* had the guest been stopped after the last full round; likewise */
+	/* had the guest been stopped after the last full round; likewise */
+	uint64_t expected_downtime;
 	unsigned int throttle; /* per cent of the time taken from the vCPUs */
 	uint64_t elapsed;
 	uint64_t faults; /* post-copy, target: accesses that had to wait for a page */
@@ -73,29 +85,30 @@ struct sevmirror_progress {
 };
 
 /*
- * Classes of waiting times, two to each power of two: class i has those of at least sevmirror_fault_class_from(i) nanoseconds that are not in the
- * next one. The first ends at 1.5 us, the last begins at 55 min and has all that is longer. i: below SEVMIRROR_FAULT_CLASSES.
+ * Classes of waiting times, two to each power of two: class i has those of at least
+ * sevmirror_fault_class_from(i) nanoseconds that are not in the next one. The first ends at 1.5 us,
+ * the last begins at 55 min and has all that is longer. i: below SEVMIRROR_FAULT_CLASSES.
  */
 #define SEVMIRROR_FAULT_CLASSES 64
 
 uint64_t sevmirror_fault_class_from(unsigned int i);
 
 /*
- * Post-copy in numbers, the same on both sides: the target counts, and tells the source with the last page. Times in nanoseconds. All zero
- * when the guest went over with its memory complete.
+ * Post-copy in numbers, the same on both sides: the target counts, and tells the source with the
+ * last page. Times in nanoseconds. All zero when the guest went over with its memory complete.
  */
 struct sevmirror_postcopy {
 	uint64_t pages; /* that were missing when the guest stopped at the source */
 	uint64_t faults; /* accesses of vCPUs, devices or the VMM that had to wait for a page */
 	uint64_t fault_p50, fault_p95, fault_p99,
 		fault_max; /* how long: percentiles, the longest */
-	uint64_t
-		prefetched; /* pages that came ahead of the rest because one near them was waited for */
+	/* pages that came ahead of the rest because one near them was waited for */
+	uint64_t prefetched;
 	uint64_t prefetch_samples; /* every eighth of those is watched ... */
-	uint64_t
-		prefetch_used; /* ... and so many of these were touched before the last page came */
-	uint64_t
-		last_page; /* time from the guest's start at the target until no page was missing */
+	/* ... and so many of these were touched before the last page came */
+	uint64_t prefetch_used;
+	/* time from the guest's start at the target until no page was missing */
+	uint64_t last_page;
 	uint32_t recoveries; /* connections after the first */
 	uint32_t reserved;
 	uint64_t fault_class[SEVMIRROR_FAULT_CLASSES]; /* how many waited how long */
@@ -104,8 +117,11 @@ struct sevmirror_postcopy {
 /* The outcome, complete once the call that migrates has returned. */
 struct sevmirror_summary {
 	uint64_t total_time;
-	uint64_t
-		downtime; /* from the last vCPU's stop at the source to the first one's start at the target, 0 if never stopped */
+	/*
+	 * from the last vCPU's stop at the source to the first one's start at the target, 0 if
+	 * never stopped
+	 */
+	uint64_t downtime;
 	uint64_t expected_downtime; /* as estimated when the decision to stop was made */
 	uint64_t max_downtime; /* what was allowed */
 	uint64_t bytes;
@@ -116,13 +132,14 @@ struct sevmirror_summary {
 	uint64_t helper_exits;
 	struct sevmirror_postcopy postcopy;
 	char error[512]; /* empty when it went well */
-	char warning
-		[512]; /* what did not go well although the guest has moved; empty when nothing */
+	/* what did not go well although the guest has moved; empty when nothing */
+	char warning[512];
 };
 
 /* Threads that the library makes, by all that such a thread does. */
 enum sevmirror_thread {
-	SEVMIRROR_THREAD_STREAM, /* one data connection, a ring of the helper, page faults of post-copy */
+	/* one data connection, a ring of the helper, page faults of post-copy */
+	SEVMIRROR_THREAD_STREAM,
 	SEVMIRROR_THREAD_HELPER, /* a vCPU of the helper: KVM_RUN */
 };
 
@@ -131,66 +148,82 @@ struct sevmirror_host_ops {
 	int (*describe)(void *opaque, struct sevmirror_vm *vm);
 
 	/*
-	 * The VM's configuration, as much as the target needs to build the same one (memory, vCPUs, devices; not the disks' content).
-	 * save: bytes written or -ENOSPC. load creates a VM without running it, refuses what this host cannot offer, and puts the reason
-	 * into why (max bytes, always terminated).
+	 * The VM's configuration, as much as the target needs to build the same one (memory, vCPUs,
+	 * devices; not the disks' content). save: bytes written or -ENOSPC. load creates a VM
+	 * without running it, refuses what this host cannot offer, and puts the reason into why
+	 * (max bytes, always terminated).
 	 */
 	ssize_t (*config_save)(void *opaque, void *buf, size_t max);
 	int (*config_load)(void *opaque, const void *buf, size_t len, char *why, size_t max);
 
 	/*
-	 * What the guest has seen of its CPUs and clocks: CPUID, XSAVE features, TSC frequency, device models' versions. check compares
-	 * the source's bytes with what this host can offer and names the first difference that matters.
+	 * What the guest has seen of its CPUs and clocks: CPUID, XSAVE features, TSC frequency,
+	 * device models' versions. check compares the source's bytes with what this host can offer
+	 * and names the first difference that matters.
 	 */
 	ssize_t (*compat_save)(void *opaque, void *buf, size_t max);
 	int (*compat_check)(void *opaque, const void *buf, size_t len, char *why, size_t max);
 
 	/*
-	 * Dirty pages. One bit a page, numbered through ranges[] in order. start arms the log with all clear; fetch ORs in what was
-	 * written since the last fetch (KVM's log, the VMM's own writes, pages that changed their kind, writable mirrors) and re-arms;
-	 * stop disarms. The last fetch comes after state_save(), whose vcpu_put writes steal time.
+	 * Dirty pages. One bit a page, numbered through ranges[] in order. start arms the log with
+	 * all clear; fetch ORs in what was written since the last fetch (KVM's log, the VMM's own
+	 * writes, pages that changed their kind, writable mirrors) and re-arms; stop disarms. The
+	 * last fetch comes after state_save(), whose vcpu_put writes steal time.
 	 */
 	int (*dirty_start)(void *opaque);
 	int (*dirty_fetch)(void *opaque, uint64_t *bitmap, size_t npages);
 	void (*dirty_stop)(void *opaque);
 
 	/*
-	 * Stop and start all vCPUs and device models; pause returns when none touches guest memory any more. Idempotent. A resume that fails has let
-	 * no vCPU run: the source may get the guest back.
+	 * Stop and start all vCPUs and device models; pause returns when none touches guest memory
+	 * any more. Idempotent. A resume that fails has let no vCPU run: the source may get the
+	 * guest back.
 	 */
 	int (*pause)(void *opaque);
 	int (*resume)(void *opaque);
 
 	/*
-	 * Ask all vCPUs to stop and do not wait for them: in post-copy they may be waiting for pages that never come. NULL for a VMM without
-	 * post-copy.
+	 * Ask all vCPUs to stop and do not wait for them: in post-copy they may be waiting for
+	 * pages that never come. NULL for a VMM without post-copy.
 	 */
 	void (*request_pause)(void *opaque);
 
 	/* Let vCPUs run only this part of the time: 0 (no throttle) to 99 per cent taken away. */
 	void (*throttle)(void *opaque, unsigned int percent);
 
-	/* vCPUs, interrupt controllers, clock and devices as bytes; while paused. save: bytes written or -ENOSPC. */
+	/*
+	 * vCPUs, interrupt controllers, clock and devices as bytes; while paused. save: bytes
+	 * written or -ENOSPC.
+	 */
 	ssize_t (*state_save)(void *opaque, void *buf, size_t max);
 	int (*state_load)(void *opaque, const void *buf, size_t len, char *why, size_t max);
 
 	/*
-	 * Disks at the hand-over: release flushes and unlocks them at the source (paused), acquire locks and opens them at the target.
-	 * A source that gets its guest back calls acquire again.
+	 * Disks at the hand-over: release flushes and unlocks them at the source (paused), acquire
+	 * locks and opens them at the target. A source that gets its guest back calls acquire
+	 * again.
 	 */
 	int (*disks_release)(void *opaque);
 	int (*disks_acquire)(void *opaque, char *why, size_t max);
 
-	/* The guest now runs at the other host: the VM here is to end without touching its disks. */
+	/*
+	 * The guest now runs at the other host: the VM here is to end without touching its disks.
+	 */
 	void (*handed_over)(void *opaque);
 
 	/* May be NULL. */
 	void (*progress)(void *opaque, const struct sevmirror_progress *progress);
 
-	/* Target, while the source is waited for: somebody else came from address and was sent away. May be NULL. */
+	/*
+	 * Target, while the source is waited for: somebody else came from address and was sent
+	 * away. May be NULL.
+	 */
 	void (*stranger)(void *opaque, const char *address, const char *why);
 
-	/* On each of these threads (not on those that callbacks are called from), first of all, to name, pin or confine it; it must not fail. May be NULL. */
+	/*
+	 * On each of these threads (not on those that callbacks are called from), first of all, to
+	 * name, pin or confine it; it must not fail. May be NULL.
+	 */
 	void (*thread_begins)(void *opaque, enum sevmirror_thread kind);
 };
 

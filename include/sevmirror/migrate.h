@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Live migration of a VM between two hosts. A migration is an object: create it for one side, run it (blocks until the outcome is
- * known), cancel it from any thread, destroy it. The VM is reached through struct sevmirror_host_ops.
+ * Live migration of a VM between two hosts. A migration is an object: create it for one side, run
+ * it (blocks until the outcome is known), cancel it from any thread, destroy it. The VM is reached
+ * through struct sevmirror_host_ops.
  *
- * Whatever fails before the hand-over, the source's guest runs on and the target keeps nothing; after it only the target may run it.
+ * Whatever fails before the hand-over, the source's guest runs on and the target keeps nothing;
+ * after it only the target may run it.
  *
- * With post-copy the guest may go over while pages are missing; they follow as they are touched, and the rest in the background. If the
- * connection breaks then, neither side loses anything: the source keeps the guest's memory and its run ends with SEVMIRROR_BROKEN, the
- * target goes on waiting for a source that proves to be the same one (phase "broken"), vCPUs that touch a missing page with it.
- * sevmirror_migration_recover() on the source goes on from there, as often as it takes.
+ * With post-copy the guest may go over while pages are missing; they follow as they are touched,
+ * and the rest in the background. If the connection breaks then, neither side loses anything: the
+ * source keeps the guest's memory and its run ends with SEVMIRROR_BROKEN, the target goes on
+ * waiting for a source that proves to be the same one (phase "broken"), vCPUs that touch a missing
+ * page with it. sevmirror_migration_recover() on the source goes on from there, as often as it
+ * takes.
  */
 #ifndef SEVMIRROR_MIGRATE_H
 #define SEVMIRROR_MIGRATE_H
@@ -20,20 +24,23 @@
 
 struct sevmirror_migration;
 
-/* How the hosts know each other: exactly one of the three. Files are PEM; the strings are borrowed until the migration is destroyed. */
+/*
+ * How the hosts know each other: exactly one of the three. Files are PEM; the strings are borrowed
+ * until the migration is destroyed.
+ */
 struct sevmirror_security {
 	const char *certificate; /* with key and ca: mutual TLS */
 	const char *key;
 	const char *ca;
-	const char *
-		peer_name; /* the name the peer's certificate must bear; NULL: any that ca signed */
+	/* the name the peer's certificate must bear; NULL: any that ca signed */
+	const char *peer_name;
 	const char *psk_file; /* 32 to 64 bytes in hexadecimal, owner-only */
 	bool insecure; /* bare sockets: for tests */
 };
 
 enum sevmirror_postcopy_mode {
-	SEVMIRROR_POSTCOPY_NEVER =
-		0, /* default: the guest goes with its memory complete or not at all */
+	/* default: the guest goes with its memory complete or not at all */
+	SEVMIRROR_POSTCOPY_NEVER = 0,
 	SEVMIRROR_POSTCOPY_AUTO = 1, /* when pre-copy would not converge */
 	SEVMIRROR_POSTCOPY_ALWAYS = 2,
 };
@@ -48,11 +55,17 @@ struct sevmirror_source_options {
 	bool throttle; /* slow the guest down if it would not converge */
 	unsigned int max_rounds; /* default 30 */
 	enum sevmirror_postcopy_mode postcopy; /* not NEVER: a target that cannot do it refuses */
-	unsigned int
-		postcopy_after; /* rounds of pre-copy after which post-copy begins: ALWAYS then (0: at once), AUTO then if it has not converged (0: when it makes no progress) */
+	/*
+	 * rounds of pre-copy after which post-copy begins: ALWAYS then (0: at once), AUTO then if
+	 * it has not converged (0: when it makes no progress)
+	 */
+	unsigned int postcopy_after;
 	uint64_t timeout; /* how long the connection may stand still: default 10 s */
-	const void *
-		vendor_chain; /* ASK and ARK of the target's chip, as the operator got them from the vendor; NULL with --sev=off */
+	/*
+	 * ASK and ARK of the target's chip, as the operator got them from the vendor; NULL with
+	 * --sev=off
+	 */
+	const void *vendor_chain;
 	uint64_t vendor_chain_bytes;
 };
 
@@ -61,14 +74,20 @@ struct sevmirror_target_options {
 	struct sevmirror_security security;
 	unsigned int max_streams; /* default 16 */
 	uint64_t timeout;
-	const void *
-		pdh; /* this platform's, as KVM's and the firmware's user got them from /dev/sev; NULL with --sev=off */
+	/*
+	 * this platform's, as KVM's and the firmware's user got them from /dev/sev; NULL with
+	 * --sev=off
+	 */
+	const void *pdh;
 	uint64_t pdh_bytes;
 	const void *chain;
 	uint64_t chain_bytes;
 	const void *vendor_chain;
 	uint64_t vendor_chain_bytes;
-	/* /dev/userfaultfd, borrowed, for post-copy in a process that may not open it itself any more; 0 or -1: none */
+	/*
+	 * /dev/userfaultfd, borrowed, for post-copy in a process that may not open it itself any
+	 * more; 0 or -1: none
+	 */
 	int uffd_device;
 };
 
@@ -77,22 +96,31 @@ enum sevmirror_outcome {
 	SEVMIRROR_MIGRATED = 0, /* the guest runs at the target */
 	SEVMIRROR_FAILED = 1, /* the guest runs on at the source (target: nothing is left of it) */
 	SEVMIRROR_CANCELLED = 2, /* the same, because somebody asked */
-	SEVMIRROR_UNKNOWN =
-		3, /* the connection broke in the hand-over: the guest is paused here and may run there */
-	SEVMIRROR_BROKEN =
-		4, /* source, post-copy: the guest runs there, pages that it lacks are here: sevmirror_migration_recover() */
-	SEVMIRROR_LOST =
-		5, /* post-copy: the guest was started at the target and its memory will never be whole there; the target has asked it to pause */
+	/* the connection broke in the hand-over: the guest is paused here and may run there */
+	SEVMIRROR_UNKNOWN = 3,
+	/*
+	 * source, post-copy: the guest runs there, pages that it lacks are here:
+	 * sevmirror_migration_recover()
+	 */
+	SEVMIRROR_BROKEN = 4,
+	/*
+	 * post-copy: the guest was started at the target and its memory will never be whole there;
+	 * the target has asked it to pause
+	 */
+	SEVMIRROR_LOST = 5,
 };
 
 /*
- * From now on OpenSSL's memory is wiped when it is freed, in this process. Without it TLS's exporter secret, and with it the keys of the data
- * streams, stays in the heap after a migration: OpenSSL wipes most of its secrets, and not this one. For the first line of main(), before
+ * From now on OpenSSL's memory is wiped when it is freed, in this process. Without it TLS's
+ * exporter secret, and with it the keys of the data streams, stays in the heap after a migration:
+ * OpenSSL wipes most of its secrets, and not this one. For the first line of main(), before
  * anything uses OpenSSL; -EBUSY when it is too late.
  */
 int sevmirror_wipe_openssl_memory(void);
 
-/* 0, -ENOMEM, or -EINVAL for options that make no sense (the reason in why, max bytes, terminated). */
+/*
+ * 0, -ENOMEM, or -EINVAL for options that make no sense (the reason in why, max bytes, terminated).
+ */
 int sevmirror_source_create(struct sevmirror_migration **migration,
 			    const struct sevmirror_host_ops *ops, void *opaque,
 			    const struct sevmirror_source_options *options, char *why, size_t max);
@@ -100,29 +128,35 @@ int sevmirror_target_create(struct sevmirror_migration **migration,
 			    const struct sevmirror_host_ops *ops, void *opaque,
 			    const struct sevmirror_target_options *options, char *why, size_t max);
 
-/* Do it. *summary is always filled; on failure its error says why in words. Once for each object. */
+/*
+ * Do it. *summary is always filled; on failure its error says why in words. Once for each object.
+ */
 enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *migration,
 					       struct sevmirror_summary *summary);
 
 /*
- * Source, after BROKEN, or UNKNOWN of a run that had begun post-copy: connect anew, to address (NULL: where it was before), prove to be the
- * same source, and go on with what the target still lacks. Blocks and fills *summary as the run does; the outcomes are the run's, from
- * the hand-over on. A target that does not know this migration any more, or cannot be reached: the outcome is what it was before.
+ * Source, after BROKEN, or UNKNOWN of a run that had begun post-copy: connect anew, to address
+ * (NULL: where it was before), prove to be the same source, and go on with what the target still
+ * lacks. Blocks and fills *summary as the run does; the outcomes are the run's, from the hand-over
+ * on. A target that does not know this migration any more, or cannot be reached: the outcome is
+ * what it was before.
  */
 enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *migration,
 						   const char *address,
 						   struct sevmirror_summary *summary);
 
 /*
- * Any thread, any time, idempotent. Before the hand-over the run ends with CANCELLED. In post-copy a source drops its connection (BROKEN), a
- * target gives up the pages that are missing (LOST). Otherwise this does nothing.
+ * Any thread, any time, idempotent. Before the hand-over the run ends with CANCELLED. In post-copy
+ * a source drops its connection (BROKEN), a target gives up the pages that are missing (LOST).
+ * Otherwise this does nothing.
  */
 void sevmirror_migration_cancel(struct sevmirror_migration *migration);
 
 /*
- * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been told to stop for good (they need not have
- * stopped). What waits for a page that never came goes on from here, with whatever stands in that page: that may be a resume(), which returns
- * before this does, and must not let a vCPU run any more.
+ * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been
+ * told to stop for good (they need not have stopped). What waits for a page that never came goes on
+ * from here, with whatever stands in that page: that may be a resume(), which returns before this
+ * does, and must not let a vCPU run any more.
  */
 void sevmirror_migration_destroy(struct sevmirror_migration *migration);
 

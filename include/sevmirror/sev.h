@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SEV as a VMM needs it: launch and attestation of a guest, the platform's certificates. A thin layer over KVM_MEMORY_ENCRYPT_OP (Linux
- * Documentation/virt/kvm/x86/amd-memory-encryption.rst) and /dev/sev that knows sizes, keeps the order of calls and turns failures into
- * sentences.
+ * SEV as a VMM needs it: launch and attestation of a guest, the platform's certificates. A thin
+ * layer over KVM_MEMORY_ENCRYPT_OP (Linux Documentation/virt/kvm/x86/amd-memory-encryption.rst) and
+ * /dev/sev that knows sizes, keeps the order of calls and turns failures into sentences.
  *
- * All functions return 0 or a negative errno and, on failure, fill *error (may be NULL). A firmware refusal is -EIO
- * with the code in error->fw. Calls on one guest are not to overlap. No vCPU may exist before sev_guest_create().
+ * All functions return 0 or a negative errno and, on failure, fill *error (may be NULL). A firmware
+ * refusal is -EIO with the code in error->fw. Calls on one guest are not to overlap. No vCPU may
+ * exist before sev_guest_create().
  */
 #ifndef SEVMIRROR_SEV_H
 #define SEVMIRROR_SEV_H
@@ -15,14 +16,16 @@
 #include <stdint.h>
 
 /*
- * Sizes and constants of the structures that the SEV firmware, the guest owner and migration hand to each other: AMD publication
- * 55766 "Secure Encrypted Virtualization API", version 0.24. All integers in them are little-endian.
+ * Sizes and constants of the structures that the SEV firmware, the guest owner and migration hand
+ * to each other: AMD publication 55766 "Secure Encrypted Virtualization API", version 0.24. All
+ * integers in them are little-endian.
  */
 #define SEV_CERT_BYTES	     2084 /* PDH, PEK, OCA, CEK and the guest owner's DH certificate */
-#define SEV_CERT_CHAIN_BYTES (3 * SEV_CERT_BYTES) /* PEK, OCA, CEK as PDH_CERT_EXPORT gives them */
-#define SEV_KEY_BYTES	     16 /* TEK, TIK, KEK, KIK */
-#define SEV_NONCE_BYTES	     16
-#define SEV_DIGEST_BYTES     32
+#define SEV_CERT_CHAIN_BYTES (3 * SEV_CERT_BYTES) /* PEK, OCA, CEK as PDH_CERT_EXPORT gives them \
+						   */
+#define SEV_KEY_BYTES	 16 /* TEK, TIK, KEK, KIK */
+#define SEV_NONCE_BYTES	 16
+#define SEV_DIGEST_BYTES 32
 #define SEV_MEASUREMENT_BYTES \
 	48 /* LAUNCH_MEASURE: the measurement's HMAC, 32 bytes, and the firmware's nonce, 16 */
 #define SEV_SECRET_BYTES_MAX (16 * 1024) /* LAUNCH_SECRET: the largest payload of one packet */
@@ -36,7 +39,9 @@ struct sev_session_blob {
 	uint8_t policy_mac[32];
 };
 
-/* API 0.24, header of a packet of LAUNCH_UPDATE_SECRET, SEND_UPDATE_DATA and RECEIVE_UPDATE_DATA. */
+/*
+ * API 0.24, header of a packet of LAUNCH_UPDATE_SECRET, SEND_UPDATE_DATA and RECEIVE_UPDATE_DATA.
+ */
 struct sev_packet_header {
 	uint8_t flags[4]; /* little-endian; bit 0: payload is compressed */
 	uint8_t iv[16];
@@ -57,7 +62,9 @@ enum sev_guest_state {
 	SEV_GUEST_SENT = 6,
 };
 
-/* The firmware was not asked, or its answer is unknown (SEV_RET_NO_FW_CALL of <linux/psp-sev.h>). */
+/*
+ * The firmware was not asked, or its answer is unknown (SEV_RET_NO_FW_CALL of <linux/psp-sev.h>).
+ */
 #define SEV_FW_NO_CALL UINT32_MAX
 
 #define SEV_ERROR_MESSAGE_BYTES 512
@@ -69,8 +76,8 @@ struct sev_error {
 };
 
 /*
- * The specification's name of a firmware status ("POLICY_FAILURE"), and one sentence on what it usually means and what to do.
- * Never NULL: unknown codes have a name and hint that say so.
+ * The specification's name of a firmware status ("POLICY_FAILURE"), and one sentence on what it
+ * usually means and what to do. Never NULL: unknown codes have a name and hint that say so.
  */
 const char *sev_fw_error_name(uint32_t fw);
 const char *sev_fw_error_hint(uint32_t fw);
@@ -90,23 +97,28 @@ struct sev_guest_status {
 };
 
 /*
- * KVM_SEV_INIT: make the VM an SEV guest. Both fds are borrowed and must stay open, at the same numbers, until
- * sev_guest_destroy(): KVM looks sev_fd (/dev/sev, sev_device_open()) up in the calling process by number.
- * sev_guest_destroy() unregisters nothing: memory stays pinned and the context alive until the VM fd (and any mirror's) closes.
+ * KVM_SEV_INIT: make the VM an SEV guest. Both fds are borrowed and must stay open, at the same
+ * numbers, until sev_guest_destroy(): KVM looks sev_fd (/dev/sev, sev_device_open()) up in the
+ * calling process by number. sev_guest_destroy() unregisters nothing: memory stays pinned and the
+ * context alive until the VM fd (and any mirror's) closes.
  */
 int sev_guest_create(struct sev_guest **guest, int vm_fd, int sev_fd, struct sev_error *error);
 void sev_guest_destroy(struct sev_guest *guest);
 
 /*
- * KVM_MEMORY_ENCRYPT_REG_REGION: populate and pin host memory that holds private pages. Before any LAUNCH_UPDATE_DATA on it and
- * before guest code runs; hva and bytes page-aligned. A too small RLIMIT_MEMLOCK is explained in the error.
+ * KVM_MEMORY_ENCRYPT_REG_REGION: populate and pin host memory that holds private pages. Before any
+ * LAUNCH_UPDATE_DATA on it and before guest code runs; hva and bytes page-aligned. A too small
+ * RLIMIT_MEMLOCK is explained in the error.
  */
 int sev_guest_register_memory(struct sev_guest *guest, void *hva, uint64_t bytes,
 			      struct sev_error *error);
 int sev_guest_unregister_memory(struct sev_guest *guest, void *hva, uint64_t bytes,
 				struct sev_error *error);
 
-/* owner may be NULL: the firmware then makes its own transport keys and nobody but it can check the measurement. */
+/*
+ * owner may be NULL: the firmware then makes its own transport keys and nobody but it can check the
+ * measurement.
+ */
 int sev_guest_launch_start(struct sev_guest *guest, uint32_t policy,
 			   const struct sev_owner_start *owner, struct sev_error *error);
 
@@ -118,8 +130,8 @@ int sev_guest_launch_measure(struct sev_guest *guest, uint8_t measurement[SEV_ME
 			     struct sev_error *error);
 
 /*
- * Decrypt the owner's packet into private guest memory at hva (16-byte aligned, within one page for bytes; bytes a
- * multiple of 16). Between LAUNCH_MEASURE and LAUNCH_FINISH.
+ * Decrypt the owner's packet into private guest memory at hva (16-byte aligned, within one page for
+ * bytes; bytes a multiple of 16). Between LAUNCH_MEASURE and LAUNCH_FINISH.
  */
 int sev_guest_launch_secret(struct sev_guest *guest, const struct sev_packet_header *header,
 			    const void *payload, uint32_t bytes, void *hva,
@@ -131,7 +143,8 @@ int sev_guest_status(struct sev_guest *guest, struct sev_guest_status *status,
 		     struct sev_error *error);
 
 /*
- * GET_ATTESTATION_REPORT: signed by the PEK. *bytes is the size of report on entry, of what was written on return;
+ * GET_ATTESTATION_REPORT: signed by the PEK. *bytes is the size of report on entry, of what was
+ * written on return;
  * -ENOSPC when it is too small, with *bytes what is needed.
  */
 int sev_guest_attestation_report(struct sev_guest *guest, const uint8_t nonce[SEV_NONCE_BYTES],
@@ -161,12 +174,14 @@ int sev_device_open(struct sev_error *error);
 int sev_platform_status(int sev_fd, struct sev_platform_status *status, struct sev_error *error);
 
 /*
- * GET_ID: the chip's identity, what AMD's key server is asked for the CEK with. *bytes is room on entry, length on
- * return. -ENOSPC when the room is too small.
+ * GET_ID: the chip's identity, what AMD's key server is asked for the CEK with. *bytes is room on
+ * entry, length on return. -ENOSPC when the room is too small.
  */
 int sev_platform_get_id(int sev_fd, uint8_t *id, uint32_t *bytes, struct sev_error *error);
 
-/* PDH_CERT_EXPORT: the PDH certificate, and PEK, OCA, CEK. Initialises the platform when it is not. */
+/*
+ * PDH_CERT_EXPORT: the PDH certificate, and PEK, OCA, CEK. Initialises the platform when it is not.
+ */
 int sev_platform_export_certs(int sev_fd, uint8_t pdh[SEV_CERT_BYTES],
 			      uint8_t chain[SEV_CERT_CHAIN_BYTES], struct sev_error *error);
 

@@ -75,7 +75,10 @@ static int try_connect(const struct sockaddr *sa, socklen_t len, int family, int
 	return fd;
 }
 
-/* True when somebody still listens at the unix socket; a socket file that nobody listens at is left behind by a dead process. */
+/*
+ * True when somebody still listens at the unix socket; a socket file that nobody listens at is left
+ * behind by a dead process.
+ */
 static bool unix_is_live(const struct sockaddr_un *un)
 {
 	int fd = try_connect((const struct sockaddr *)un, sizeof(*un), AF_UNIX, 1000);
@@ -125,7 +128,8 @@ static int split_host_port(const char *text, char *host, char *port, size_t max)
 		begin++;
 		len -= 2;
 	} else if (memchr(begin, ':', len)) {
-		return -EINVAL; /* an IPv6 address without brackets: which colon ends it is a guess */
+		/* an IPv6 address without brackets: which colon ends it is a guess */
+		return -EINVAL;
 	}
 	if (len >= max)
 		return -EINVAL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a migration listens and connects to: "HOST:PORT", "[IPv6]:PORT", "tcp:HOST:PORT" or "unix:PATH". Names resolve to every
- * address they have, tried in order.
+ * Where a migration listens and connects to: "HOST:PORT", "[IPv6]:PORT", "tcp:HOST:PORT" or
+ * "unix:PATH". Names resolve to every address they have, tried in order.
  */
 #ifndef LIB_MIGRATE_ADDRESS_H
 #define LIB_MIGRATE_ADDRESS_H
@@ -10,20 +10,26 @@
 #include <stddef.h>
 
 /*
- * Both return a close-on-exec socket that the caller closes, or a negative errno with the reason in why (max bytes, terminated).
- * listen: a stale unix socket at PATH is replaced, a live one is -EADDRINUSE; port 0 picks a free one. connect gives up after
- * timeout_ms (-ETIMEDOUT).
+ * Both return a close-on-exec socket that the caller closes, or a negative errno with the reason in
+ * why (max bytes, terminated). listen: a stale unix socket at PATH is replaced, a live one is
+ * -EADDRINUSE; port 0 picks a free one. connect gives up after timeout_ms (-ETIMEDOUT).
  */
 int address_listen(const char *address, char *why, size_t max);
 int address_connect(const char *address, int timeout_ms, char *why, size_t max);
 
-/* The address that a socket listens at, in the form that address_connect() takes. 0 or a negative errno. */
+/*
+ * The address that a socket listens at, in the form that address_connect() takes. 0 or a negative
+ * errno.
+ */
 int address_of(int fd, char *out, size_t max);
 
 /* Likewise who is connected there, for people: "HOST:PORT", or "a local socket". Never fails. */
 void address_of_peer(int fd, char *out, size_t max);
 
-/* Take one connection from a listening socket. A socket the caller closes, -ETIMEDOUT after timeout_ms (-1: never), or -errno. */
+/*
+ * Take one connection from a listening socket. A socket the caller closes, -ETIMEDOUT after
+ * timeout_ms (-1: never), or -errno.
+ */
 int address_accept(int listen_fd, int timeout_ms);
 
 #endif

@@ -51,8 +51,8 @@ static int wait_for(struct channel *channel, short events, int timeout_ms)
 }
 
 /*
- * What an SSL call that did not succeed wants: 0 after waiting for it, or a negative errno. Called without the lock, reason taken
- * with it.
+ * What an SSL call that did not succeed wants: 0 after waiting for it, or a negative errno. Called
+ * without the lock, reason taken with it.
  */
 static int tls_wait(struct channel *channel, int reason, int saved_errno, int timeout_ms)
 {
@@ -72,7 +72,10 @@ static int tls_wait(struct channel *channel, int reason, int saved_errno, int ti
 
 enum direction { SEND, SEND_REST, RECV };
 
-/* One attempt to move bytes. How many (> 0), 0 to try again after a wait that went well, or a negative errno. */
+/*
+ * One attempt to move bytes. How many (> 0), 0 to try again after a wait that went well, or a
+ * negative errno.
+ */
 static ssize_t move_some(struct channel *channel, enum direction way, void *buf, size_t len,
 			 int timeout_ms)
 {
@@ -276,7 +279,10 @@ bool channel_is_tls(const struct channel *channel)
 	return channel->ssl != NULL;
 }
 
-/* By the deadline, however much comes until then: somebody who has proved nothing yet must not hold the door for longer. */
+/*
+ * By the deadline, however much comes until then: somebody who has proved nothing yet must not hold
+ * the door for longer.
+ */
 static int shake_hands(struct channel *channel, bool server, uint64_t deadline)
 {
 	while (clock_ms_until(deadline)) {
@@ -297,8 +303,9 @@ static int shake_hands(struct channel *channel, bool server, uint64_t deadline)
 }
 
 /*
- * In TLS 1.3 the client has done its part before the server has looked at the client's certificate. One byte from the server says
- * that it is content, so that a refusal shows up here and not somewhere in the middle of the migration.
+ * In TLS 1.3 the client has done its part before the server has looked at the client's certificate.
+ * One byte from the server says that it is content, so that a refusal shows up here and not
+ * somewhere in the middle of the migration.
  */
 static int exchange_welcome(struct channel *channel, bool server, int timeout_ms)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection between the two hosts: TLS 1.3 over a stream socket (mutual certificates or a pre-shared key), or the bare socket
- * where the operator said --insecure. One reader and one writer thread at a time; channel_cancel() from any thread.
+ * A connection between the two hosts: TLS 1.3 over a stream socket (mutual certificates or a
+ * pre-shared key), or the bare socket where the operator said --insecure. One reader and one writer
+ * thread at a time; channel_cancel() from any thread.
  */
 #ifndef LIB_MIGRATE_CHANNEL_H
 #define LIB_MIGRATE_CHANNEL_H
@@ -13,8 +14,9 @@
 #include <sys/uio.h>
 
 /*
- * How the peer is authenticated. Exactly one of: certificate + key + ca (PEM files; the peer's certificate must be signed by ca, and
- * name peer_name where one is given), psk_file (32 to 64 bytes in hexadecimal, of owner-only mode), insecure.
+ * How the peer is authenticated. Exactly one of: certificate + key + ca (PEM files; the peer's
+ * certificate must be signed by ca, and name peer_name where one is given), psk_file (32 to 64
+ * bytes in hexadecimal, of owner-only mode), insecure.
  */
 struct channel_security {
 	const char *certificate;
@@ -25,15 +27,18 @@ struct channel_security {
 	bool insecure;
 };
 
-/* 0 if *security is one of the three in full and its files can be read; else -EINVAL or -errno, with the reason in why. */
+/*
+ * 0 if *security is one of the three in full and its files can be read; else -EINVAL or -errno,
+ * with the reason in why.
+ */
 int channel_security_check(const struct channel_security *security, char *why, size_t max);
 
 struct channel;
 
 /*
- * Make a channel of a connected socket and shake hands within timeout_ms. The channel owns the socket, also when this fails. server:
- * the side that accepted. 0, or a negative errno with the reason in why (max bytes, terminated): -EPERM when the peer could not
- * prove who it is.
+ * Make a channel of a connected socket and shake hands within timeout_ms. The channel owns the
+ * socket, also when this fails. server: the side that accepted. 0, or a negative errno with the
+ * reason in why (max bytes, terminated): -EPERM when the peer could not prove who it is.
  */
 int channel_open(struct channel **channel, int fd, bool server,
 		 const struct channel_security *security, int timeout_ms, char *why, size_t max);
@@ -42,13 +47,17 @@ int channel_open(struct channel **channel, int fd, bool server,
 void channel_close(struct channel *channel);
 
 /*
- * Move exactly len bytes. timeout_ms is how long the connection may stand still (-1: for ever). 0, -ECONNRESET when the peer has
- * gone, -ETIMEDOUT, -ECANCELED after channel_cancel(), or another negative errno.
+ * Move exactly len bytes. timeout_ms is how long the connection may stand still (-1: for ever). 0,
+ * -ECONNRESET when the peer has gone, -ETIMEDOUT, -ECANCELED after channel_cancel(), or another
+ * negative errno.
  */
 int channel_send(struct channel *channel, const void *buf, size_t len, int timeout_ms);
 int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms);
 
-/* As channel_send(), for what must follow what was sent: channel_cancel() ends it only where it would wait for the peer. */
+/*
+ * As channel_send(), for what must follow what was sent: channel_cancel() ends it only where it
+ * would wait for the peer.
+ */
 int channel_send_rest(struct channel *channel, const void *buf, size_t len, int timeout_ms);
 
 /* Nothing more can be sent, and the peer will see that. */
@@ -57,11 +66,14 @@ void channel_end_sending(struct channel *channel);
 /* All of it in that time, also from somebody who sends a byte now and then. */
 int channel_recv_within(struct channel *channel, void *buf, size_t len, int timeout_ms);
 
-/* channel_send() of several buffers in turn, in as few system calls as they fit in. iov is changed. */
+/*
+ * channel_send() of several buffers in turn, in as few system calls as they fit in. iov is changed.
+ */
 int channel_sendv(struct channel *channel, struct iovec *iov, unsigned int n, int timeout_ms);
 
 /*
- * Wait until channel_recv() would find something (timeout_ms -1: for ever). 0, -ETIMEDOUT, -ECANCELED, or another negative errno.
+ * Wait until channel_recv() would find something (timeout_ms -1: for ever). 0, -ETIMEDOUT,
+ * -ECANCELED, or another negative errno.
  */
 int channel_wait(struct channel *channel, int timeout_ms);
 
@@ -69,26 +81,36 @@ int channel_wait(struct channel *channel, int timeout_ms);
 bool channel_readable(struct channel *channel);
 
 /*
- * Wait for the channel or one of n other descriptors (at most CHANNEL_WAIT_MAX; negative ones are passed over) to become readable: 0 for the
- * channel, which goes first, 1 + i for fds[i], -ETIMEDOUT, -ECANCELED.
+ * Wait for the channel or one of n other descriptors (at most CHANNEL_WAIT_MAX; negative ones are
+ * passed over) to become readable: 0 for the channel, which goes first, 1 + i for fds[i],
+ * -ETIMEDOUT, -ECANCELED.
  */
 #define CHANNEL_WAIT_MAX 4
 int channel_wait_any(struct channel *channel, const int *fds, unsigned int n, int timeout_ms);
 
-/* What poll() has to wait for to see that the peer has hung up; what came before that can still be received. */
+/*
+ * What poll() has to wait for to see that the peer has hung up; what came before that can still be
+ * received.
+ */
 void channel_watch_hang_up(const struct channel *channel, struct pollfd *p);
 
-/* Wakes whoever is in channel_send() or channel_recv(); they and all later calls return -ECANCELED. */
+/*
+ * Wakes whoever is in channel_send() or channel_recv(); they and all later calls return -ECANCELED.
+ */
 void channel_cancel(struct channel *channel);
 
-/* Undo channel_cancel(), to say last words to the peer. Nobody else may be using the channel any more. */
+/*
+ * Undo channel_cancel(), to say last words to the peer. Nobody else may be using the channel any
+ * more.
+ */
 void channel_uncancel(struct channel *channel);
 
 bool channel_is_tls(const struct channel *channel);
 
 /*
- * Key material that both ends have and nobody else (RFC 8446, section 7.5). On a bare socket the bytes depend only on label and
- * context and so protect nothing. 0 or a negative errno. The caller wipes out.
+ * Key material that both ends have and nobody else (RFC 8446, section 7.5). On a bare socket the
+ * bytes depend only on label and context and so protect nothing. 0 or a negative errno. The caller
+ * wipes out.
  */
 int channel_export_key(struct channel *channel, const char *label, const uint8_t *context,
 		       size_t context_len, uint8_t *out, size_t len);

@@ -18,7 +18,10 @@ static inline uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-/* From now to deadline (clock_ns(); UINT64_MAX: never) as poll() takes it: milliseconds, 0 when it has come, -1 for never. */
+/*
+ * From now to deadline (clock_ns(); UINT64_MAX: never) as poll() takes it: milliseconds, 0 when it
+ * has come, -1 for never.
+ */
 static inline int clock_ms_until(uint64_t deadline)
 {
 	uint64_t now = clock_ns(), ms;

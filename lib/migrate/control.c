@@ -54,7 +54,10 @@ static int explain(int err, const char *waiting_for, char *why, size_t max)
 	return err;
 }
 
-/* The peer's words, with everything but printable ASCII replaced: they go to a terminal, and some take U+009B for an escape. */
+/*
+ * The peer's words, with everything but printable ASCII replaced: they go to a terminal, and some
+ * take U+009B for an escape.
+ */
 static int read_abort(struct channel *channel, uint32_t len, int timeout_ms, char *why, size_t max)
 {
 	char reason[WIRE_MAX_REASON + 1];
@@ -116,8 +119,8 @@ int control_recv(struct channel *channel, enum wire_type type, void *body, size_
 }
 
 /*
- * The body arrives in parts and memory grows with what has really come, so that a header that announces a quarter of a gigabyte costs
- * the sender that much, too.
+ * The body arrives in parts and memory grows with what has really come, so that a header that
+ * announces a quarter of a gigabyte costs the sender that much, too.
  */
 static int recv_growing(struct channel *channel, const struct wire_header *header, void **body,
 			int timeout_ms, char *why, size_t max)

@@ -30,7 +30,10 @@ static void measure(struct converge *c, const struct converge_round *round)
 	uint64_t left = round->pages_left * SEVMIRROR_PAGE_BYTES;
 	uint64_t rate = per_second(round->bytes, round->time);
 
-	/* Late rounds are short and say more about latency than about bandwidth: smoothed, they cannot overthrow what the first ones showed. */
+	/*
+	 * Late rounds are short and say more about latency than about bandwidth: smoothed, they
+	 * cannot overthrow what the first ones showed.
+	 */
 	c->rate = c->rate ? (3 * c->rate + rate) / 4 : rate;
 	c->dirty_rate = per_second(left, round->time);
 	c->expected_downtime = c->limits.fixed_downtime;

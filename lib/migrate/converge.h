@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When to stop the guest: a pure judgement from what was measured, round by round. The last round, with the guest stopped, must move
- * what is dirty then; its time is estimated by the bandwidth of the rounds so far.
+ * When to stop the guest: a pure judgement from what was measured, round by round. The last round,
+ * with the guest stopped, must move what is dirty then; its time is estimated by the bandwidth of
+ * the rounds so far.
  */
 #ifndef LIB_MIGRATE_CONVERGE_H
 #define LIB_MIGRATE_CONVERGE_H
@@ -11,18 +12,24 @@
 
 struct converge_limits {
 	uint64_t max_downtime; /* ns */
-	uint64_t
-		fixed_downtime; /* ns: what a stop costs without any page: state, manifest, commit */
+	/* ns: what a stop costs without any page: state, manifest, commit */
+	uint64_t fixed_downtime;
 	bool throttle; /* vCPUs may be slowed down */
 	bool postcopy; /* the guest may go over with pages missing */
-	unsigned int
-		postcopy_after; /* at the latest after so many rounds; 0: when there is no progress */
-	unsigned int
-		patience; /* rounds without progress before throttling or post-copy; the last resort, giving up, comes later */
+	/* at the latest after so many rounds; 0: when there is no progress */
+	unsigned int postcopy_after;
+	/*
+	 * rounds without progress before throttling or post-copy; the last resort, giving up, comes
+	 * later
+	 */
+	unsigned int patience;
 	unsigned int max_rounds;
 };
 
-/* One round as it was: all pages that were dirty at its beginning were sent, meanwhile others became dirty. */
+/*
+ * One round as it was: all pages that were dirty at its beginning were sent, meanwhile others
+ * became dirty.
+ */
 struct converge_round {
 	uint64_t bytes; /* sent */
 	uint64_t time; /* ns */

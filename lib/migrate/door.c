@@ -27,7 +27,10 @@ static int take_out(struct door *door, unsigned int i)
 	return fd;
 }
 
-/* The host has no descriptor or memory for one more: whoever is silent makes room, or it is tried again later. */
+/*
+ * The host has no descriptor or memory for one more: whoever is silent makes room, or it is tried
+ * again later.
+ */
 static int make_room(struct door *door)
 {
 	struct pollfd p = { .fd = door->cancel_fd, .events = POLLIN };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Before any page moves: both hosts say who they are, and whatever would make the guest fail later is a refusal now that names it.
+ * Before any page moves: both hosts say who they are, and whatever would make the guest fail later
+ * is a refusal now that names it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -124,7 +125,9 @@ static int compare(struct sevmirror_migration *m, const struct wire_hello *sourc
 				    source->streams, WIRE_MAX_STREAMS);
 	if (source->ram_bytes == 0)
 		return session_fail(m, -EPROTO, "a guest without memory");
-	/* The target refuses by itself, and says why; this is for one that has never heard of it. */
+	/*
+	 * The target refuses by itself, and says why; this is for one that has never heard of it.
+	 */
 	if ((source->flags & WIRE_F_POSTCOPY) && !(target->flags & WIRE_F_POSTCOPY))
 		return session_fail(m, -ENOTSUP, "the target does not do post-copy");
 	return 0;

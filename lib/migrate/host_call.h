@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One of the embedder's callbacks on a thread of its own, as it may wait for a page of the guest that is missing: the control thread has to go on
- * meanwhile, or nobody notices that the connection breaks, and nobody takes the next one.
+ * One of the embedder's callbacks on a thread of its own, as it may wait for a page of the guest
+ * that is missing: the control thread has to go on meanwhile, or nobody notices that the connection
+ * breaks, and nobody takes the next one.
  */
 #ifndef LIB_MIGRATE_HOST_CALL_H
 #define LIB_MIGRATE_HOST_CALL_H

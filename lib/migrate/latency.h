@@ -17,7 +17,10 @@ struct latency {
 
 void latency_add(struct latency *latency, uint64_t ns);
 
-/* What so many per cent of the times did not exceed: the upper end of their bucket, at most the longest. 0 without any. */
+/*
+ * What so many per cent of the times did not exceed: the upper end of their bucket, at most the
+ * longest. 0 without any.
+ */
 uint64_t latency_percentile(const struct latency *latency, unsigned int percent);
 
 /* The same in coarser classes, for people: sevmirror_fault_class_from(). */

@@ -3,8 +3,9 @@
 
 #include "lib/migrate/clock.h"
 
-#define APART \
-	(20 * NS_PER_MS) /* readings closer together tell more of the scheduler than of the wire */
+#define APART                                                                                    \
+	(20 * NS_PER_MS) /* readings closer together tell more of the scheduler than of the wire \
+			  */
 
 uint64_t meter_read(struct meter *meter, uint64_t time, uint64_t amount)
 {

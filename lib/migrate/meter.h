@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The speed of something that is counted: how fast it goes now, for people, smoothed over about a second. */
+/*
+ * The speed of something that is counted: how fast it goes now, for people, smoothed over about a
+ * second.
+ */
 #ifndef LIB_MIGRATE_METER_H
 #define LIB_MIGRATE_METER_H
 
@@ -12,7 +15,10 @@ struct meter {
 	uint64_t rate; /* a second */
 };
 
-/* The amount has grown so far at this time (ns, not 0). Returns the rate a second; 0 until two readings lie apart. */
+/*
+ * The amount has grown so far at this time (ns, not 0). Returns the rate a second; 0 until two
+ * readings lie apart.
+ */
 uint64_t meter_read(struct meter *meter, uint64_t time, uint64_t amount);
 
 #endif

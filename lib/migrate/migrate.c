@@ -54,7 +54,10 @@ static int create(struct sevmirror_migration **out, const struct sevmirror_host_
 	return 0;
 }
 
-/* A stream that sleeps off the limit between two frames must not look to the target as if the source had gone. */
+/*
+ * A stream that sleeps off the limit between two frames must not look to the target as if the
+ * source had gone.
+ */
 static int check_bandwidth(const struct sevmirror_source_options *o, char *why, size_t max)
 {
 	uint64_t frame = WIRE_MAX_PAYLOAD_BYTES + WIRE_MAX_DIRECTORY_BYTES;

@@ -13,8 +13,9 @@
 #include "lib/mirror/rings.h"
 
 /*
- * Some microseconds each: batches wait for one another in both directions, and when CPUs are fewer than streams and vCPUs, whoever polls
- * takes the time from whom it waits for. With four batches on the way an exit to sleep comes once in hundreds of pages.
+ * Some microseconds each: batches wait for one another in both directions, and when CPUs are fewer
+ * than streams and vCPUs, whoever polls takes the time from whom it waits for. With four batches on
+ * the way an exit to sleep comes once in hundreds of pages.
  */
 #define HELPER_POLLS 200
 #define HOST_POLLS   100
@@ -105,8 +106,9 @@ uint64_t migration_helper_exits(const struct sevmirror_migration *m)
 }
 
 /*
- * A helper that is dead, or does not answer, has not wiped its keys. Without SEV the host can: the key page, and what the helper makes anew at
- * its start. With SEV nobody but the helper can read them, and the next session begins by wiping.
+ * A helper that is dead, or does not answer, has not wiped its keys. Without SEV the host can: the
+ * key page, and what the helper makes anew at its start. With SEV nobody but the helper can read
+ * them, and the next session begins by wiping.
  */
 static void wipe_for_helper(struct sevmirror_migration *m)
 {

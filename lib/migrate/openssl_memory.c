@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OpenSSL frees an SSL object with TLS's exporter secret, from which all stream keys follow, still in it (3.0: ssl_lib.c, SSL_free()).
- * The only way to get at it is the allocator.
+ * OpenSSL frees an SSL object with TLS's exporter secret, from which all stream keys follow, still
+ * in it (3.0: ssl_lib.c, SSL_free()). The only way to get at it is the allocator.
  */
 #include <sevmirror/migrate.h>
 

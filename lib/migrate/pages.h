@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which pages are still to go. Pages are numbered through the RAM ranges in order (the holes between them have no number); chunks of
- * 2 MiB of guest-physical addresses are bound to a stream, as they are to a ring of the helper (helper/protocol.h), so that the records
- * of a page stay in order.
+ * Which pages are still to go. Pages are numbered through the RAM ranges in order (the holes
+ * between them have no number); chunks of 2 MiB of guest-physical addresses are bound to a stream,
+ * as they are to a ring of the helper (helper/protocol.h), so that the records of a page stay in
+ * order.
  */
 #ifndef LIB_MIGRATE_PAGES_H
 #define LIB_MIGRATE_PAGES_H
@@ -25,8 +26,8 @@ struct page_numbering {
 };
 
 /*
- * Number the pages of a VM. -EINVAL if there is no range, or one is empty, not a multiple of 2 MiB in place or size, out of order or
- * overlapping.
+ * Number the pages of a VM. -EINVAL if there is no range, or one is empty, not a multiple of 2 MiB
+ * in place or size, out of order or overlapping.
  */
 int page_numbering_init(struct page_numbering *numbering, const struct sevmirror_vm *vm);
 
@@ -49,7 +50,10 @@ void page_set_fill(struct page_set *set);
 
 void page_set_clear(struct page_set *set);
 
-/* Any thread, also while others take from the set. remove: true for the one caller that got the page. */
+/*
+ * Any thread, also while others take from the set. remove: true for the one caller that got the
+ * page.
+ */
 void page_set_add(struct page_set *set, uint64_t number);
 bool page_set_remove(struct page_set *set, uint64_t number);
 bool page_set_has(const struct page_set *set, uint64_t number);
@@ -62,8 +66,9 @@ uint64_t page_set_add_bitmap(struct page_set *set, const uint64_t *bitmap);
 void page_set_copy(const struct page_set *set, uint64_t *bitmap);
 
 /*
- * Take up to max pages of one stream's chunks out of the set, looking from *cursor on and leaving off there; wraps around once. Returns
- * how many page numbers were written. Each stream has its own cursor, starting at 0. One thread for each stream.
+ * Take up to max pages of one stream's chunks out of the set, looking from *cursor on and leaving
+ * off there; wraps around once. Returns how many page numbers were written. Each stream has its own
+ * cursor, starting at 0. One thread for each stream.
  */
 unsigned int page_set_take(struct page_set *set, unsigned int stream, unsigned int nstreams,
 			   uint64_t *cursor, uint64_t *numbers, unsigned int max);

@@ -48,7 +48,8 @@ struct postcopy_in {
 	uint64_t guest_start;
 
 	pthread_mutex_t
-		send_lock; /* one writer at a time on the control connection, and none while it changes */
+		/* one writer at a time on the control connection, and none while it changes */
+		send_lock;
 	bool connected;
 };
 
@@ -77,7 +78,10 @@ static void signal_fd(int fd)
 	(void)!write(fd, &one, sizeof(one));
 }
 
-/* Map pages that are there. One that is not even in the file (nobody ever wrote it) is put there first, as zeros. */
+/*
+ * Map pages that are there. One that is not even in the file (nobody ever wrote it) is put there
+ * first, as zeros.
+ */
 static int map_run(struct postcopy_in *p, uint64_t number, uint64_t n)
 {
 	uint64_t bytes = n * SEVMIRROR_PAGE_BYTES;
@@ -107,7 +111,10 @@ static uint64_t run_length(const struct postcopy_in *p, uint64_t number, uint64_
 	return n;
 }
 
-/* Pages that were there before are mapped chunk by chunk while nothing else is to do. False when that is through. */
+/*
+ * Pages that were there before are mapped chunk by chunk while nothing else is to do. False when
+ * that is through.
+ */
 static bool map_some(struct postcopy_in *p)
 {
 	uint64_t end = (p->mapped / CHUNK_PAGES + 1) * CHUNK_PAGES;
@@ -136,7 +143,10 @@ int postcopy_in_send(struct postcopy_in *p, enum wire_type type, const void *bod
 	return err;
 }
 
-/* Ask the source for pages, if there is one. What cannot be sent is asked for again after the recovery. */
+/*
+ * Ask the source for pages, if there is one. What cannot be sent is asked for again after the
+ * recovery.
+ */
 static void ask(struct postcopy_in *p, const uint64_t *numbers, unsigned int n)
 {
 	uint64_t gfns[WIRE_MAX_REQUESTS];
@@ -207,7 +217,10 @@ static bool take_fault(struct postcopy_in *p, uint64_t number)
 
 	if (page_set_has(p->missing, number)) {
 		is_new = note_waiting(p, number);
-		/* Either the installer sees that the page was asked for, or this sees that it has come: postcopy_in_installed(). */
+		/*
+		 * Either the installer sees that the page was asked for, or this sees that it has
+		 * come: postcopy_in_installed().
+		 */
 		atomic_thread_fence(memory_order_seq_cst);
 		if (page_set_has(p->missing, number))
 			return is_new;
@@ -345,7 +358,9 @@ bool postcopy_in_lacks_shared(const struct postcopy_in *p, uint64_t number)
 	return page_set_has(p->missing, number) && page_set_has(p->shared, number);
 }
 
-/* A page that came ahead of the rest: true if it is to stay unmapped, to see whether it is touched. */
+/*
+ * A page that came ahead of the rest: true if it is to stay unmapped, to see whether it is touched.
+ */
 static bool watch(struct postcopy_in *p, uint64_t number)
 {
 	bool sample;

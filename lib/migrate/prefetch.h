@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which pages to send ahead when one is waited for. As in a file's read-ahead: a walk through memory is recognised by asking for the page
- * behind the ones that were just sent, and doubles the window; a lone access halves it. Some walks are remembered, as each vCPU may be on
- * its own.
+ * Which pages to send ahead when one is waited for. As in a file's read-ahead: a walk through
+ * memory is recognised by asking for the page behind the ones that were just sent, and doubles the
+ * window; a lone access halves it. Some walks are remembered, as each vCPU may be on its own.
  */
 #ifndef LIB_MIGRATE_PREFETCH_H
 #define LIB_MIGRATE_PREFETCH_H
@@ -14,8 +14,8 @@
 #define PREFETCH_MAX   64
 
 struct prefetch_walk {
-	uint64_t first,
-		end; /* page numbers that were sent ahead: the next fault of a walk is there or just behind */
+	/* page numbers that were sent ahead: the next fault of a walk is there or just behind */
+	uint64_t first, end;
 	uint64_t used; /* when it was last continued */
 	unsigned int window;
 };
@@ -28,7 +28,10 @@ struct prefetch {
 
 void prefetch_init(struct prefetch *prefetch);
 
-/* Page `number` is waited for: send [return value, return value + *n) ahead, as far as it is still to be sent. */
+/*
+ * Page `number` is waited for: send [return value, return value + *n) ahead, as far as it is still
+ * to be sent.
+ */
 uint64_t prefetch_fault(struct prefetch *prefetch, uint64_t number, unsigned int *n);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a source that comes back on a new connection proves to be the one that left, and the target to be the one it left. */
+/*
+ * How a source that comes back on a new connection proves to be the one that left, and the target
+ * to be the one it left.
+ */
 #ifndef LIB_MIGRATE_RECOVER_H
 #define LIB_MIGRATE_RECOVER_H
 
@@ -9,8 +12,8 @@
 int recover_prepare(struct sevmirror_migration *m);
 
 /*
- * Make the message for one side of a new connection (not yet m->control). The source's nonce is fresh; the target repeats the source's, which
- * stands in message->nonce. 0 or a negative errno.
+ * Make the message for one side of a new connection (not yet m->control). The source's nonce is
+ * fresh; the target repeats the source's, which stands in message->nonce. 0 or a negative errno.
  */
 int recover_make(const struct sevmirror_migration *m, struct channel *channel,
 		 struct wire_recover *message);
@@ -19,7 +22,10 @@ int recover_make(const struct sevmirror_migration *m, struct channel *channel,
 int recover_check(const struct sevmirror_migration *m, struct channel *channel,
 		  const struct wire_recover *message);
 
-/* Give the data streams of the new connection a name of their own, m->stream_session. 0 or a negative errno. */
+/*
+ * Give the data streams of the new connection a name of their own, m->stream_session. 0 or a
+ * negative errno.
+ */
 int recover_name_streams(struct sevmirror_migration *m, const struct wire_recover *message);
 
 #endif

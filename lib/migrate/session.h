@@ -35,16 +35,23 @@ struct sevmirror_migration {
 	struct page_numbering numbering;
 	struct wire_hello hello; /* as agreed: streams, flags, session */
 	struct channel *control;
-	/* how the data streams of the present connection name the session; what a recovery is authenticated with */
+	/*
+	 * how the data streams of the present connection name the session; what a recovery is
+	 * authenticated with
+	 */
 	uint8_t stream_session[16];
 	uint8_t recovery_key[32];
 	/* the helper, in its mirror, and its public name of the session */
 	struct rings *rings;
 	uint8_t helper_session[16];
-	/* bytes of the helper region from vm.helper_gpa on: what the launch measured, and all of it */
+	/*
+	 * bytes of the helper region from vm.helper_gpa on: what the launch measured, and all of it
+	 */
 	uint64_t core_bytes;
 	uint64_t helper_bytes;
-	/* target: what post-copy is armed with, -1 without; and post-copy from then on, NULL before */
+	/*
+	 * target: what post-copy is armed with, -1 without; and post-copy from then on, NULL before
+	 */
 	int uffd;
 	_Atomic(struct postcopy_in *) postcopy;
 	/* target, post-copy: ops->resume(), which may wait for a page */
@@ -52,7 +59,10 @@ struct sevmirror_migration {
 	/* source: in post-copy what a later connection can go on with, NULL before and after */
 	struct source *kept;
 
-	/* Guards control and past_handover against sevmirror_migration_cancel(), which another thread may call at any time. */
+	/*
+	 * Guards control and past_handover against sevmirror_migration_cancel(), which another
+	 * thread may call at any time.
+	 */
 	pthread_mutex_t cancel_lock;
 	/* readable once cancelled */
 	int cancel_fd;
@@ -79,8 +89,8 @@ void session_set_control(struct sevmirror_migration *m, struct channel *channel)
 struct door;
 
 /*
- * Wait for a connection that speaks, however long, until cancelled, or until the door is woken: -EINTR then. A socket, or a negative errno with
- * m->why set.
+ * Wait for a connection that speaks, however long, until cancelled, or until the door is woken:
+ * -EINTR then. A socket, or a negative errno with m->why set.
  */
 int session_accept(struct sevmirror_migration *m, struct door *door);
 
@@ -90,18 +100,24 @@ void session_notice(struct sevmirror_migration *m);
 /* Likewise, of somebody who is not the source: tell it. */
 void session_stranger(struct sevmirror_migration *m, const char *address);
 
-/* Wake the control thread out of its wait at the control connection: something else has failed. Any thread. */
+/*
+ * Wake the control thread out of its wait at the control connection: something else has failed. Any
+ * thread.
+ */
 void session_interrupt(struct sevmirror_migration *m);
 
 /* First of all on a thread that m's user makes. */
 void session_thread_begins(struct sevmirror_migration *m, enum sevmirror_thread kind);
 
-/* Take the last step that cannot be taken back. False if somebody cancelled before; afterwards nobody can, but a target in post-copy. */
+/*
+ * Take the last step that cannot be taken back. False if somebody cancelled before; afterwards
+ * nobody can, but a target in post-copy.
+ */
 bool session_pass_handover(struct sevmirror_migration *m);
 
 /*
- * Past the hand-over: until it ends, cancelling drops the connection (source) or gives the missing pages up (target, where it begins with
- * session_pass_handover()).
+ * Past the hand-over: until it ends, cancelling drops the connection (source) or gives the missing
+ * pages up (target, where it begins with session_pass_handover()).
  */
 void session_postcopy(struct sevmirror_migration *m, bool begins);
 
@@ -117,9 +133,10 @@ void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTE
 bool session_is_helper_page(const struct sevmirror_migration *m, uint64_t gpa);
 
 /*
- * Say hello, agree on version, streams and session, compare what the guest depends on, send or receive configuration (handshake.c). On
- * return 0 the target has built the VM and *m->vm describes it on both sides. peer_certs (source, SEV): the target's PDH, chain and
- * vendor chain, allocated, the caller's to free.
+ * Say hello, agree on version, streams and session, compare what the guest depends on, send or
+ * receive configuration (handshake.c). On return 0 the target has built the VM and *m->vm describes
+ * it on both sides. peer_certs (source, SEV): the target's PDH, chain and vendor chain, allocated,
+ * the caller's to free.
  */
 struct peer_certs {
 	void *bytes;
@@ -129,11 +146,12 @@ int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs);
 int handshake_target(struct sevmirror_migration *m);
 
 /*
- * Move the helper's core (trust.c): by the firmware's SEND_* and RECEIVE_* under SEV, which check the target's chain and the guest's
- * policy; as it is without. The source's helper must be at rest and have made its session. On the target RECEIVE_FINISH is done on
- * return. A failed send leaves the guest's context in SUPDATE: trust_cancel(). trust_finish(): after the target has said that it runs;
- * its failure is a warning in the summary. trust_forget(): without SEV the host can wipe a session from the key page that no helper will; the
- * helper must not run.
+ * Move the helper's core (trust.c): by the firmware's SEND_* and RECEIVE_* under SEV, which check
+ * the target's chain and the guest's policy; as it is without. The source's helper must be at rest
+ * and have made its session. On the target RECEIVE_FINISH is done on return. A failed send leaves
+ * the guest's context in SUPDATE: trust_cancel(). trust_finish(): after the target has said that it
+ * runs; its failure is a warning in the summary. trust_forget(): without SEV the host can wipe a
+ * session from the key page that no helper will; the helper must not run.
  */
 int trust_send(struct sevmirror_migration *m, uint64_t core_bytes, const struct peer_certs *certs);
 int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes);

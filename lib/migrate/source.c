@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The source's side of a migration, from the first connection to the hand-over. Top to bottom is the order in which it happens. */
+/*
+ * The source's side of a migration, from the first connection to the hand-over. Top to bottom is
+ * the order in which it happens.
+ */
 #include "lib/migrate/source_private.h"
 
 #include <errno.h>
@@ -13,7 +16,10 @@
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/migration_helper.h"
 
-/* What a stop costs without any page (state, manifest, hand-over), before it was ever measured here. */
+/*
+ * What a stop costs without any page (state, manifest, hand-over), before it was ever measured
+ * here.
+ */
 #define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
 #define PATIENCE_ROUNDS	  3
 #define LAST_WORDS_MS	  2000
@@ -108,7 +114,10 @@ static int establish(struct source *s)
 	return err;
 }
 
-/* A stream that breaks is often the echo of what went wrong at the target, which says so on the control connection. */
+/*
+ * A stream that breaks is often the echo of what went wrong at the target, which says so on the
+ * control connection.
+ */
 static int find_reason(struct source *s, int err)
 {
 	struct sevmirror_migration *m = s->m;
@@ -286,8 +295,8 @@ static int stop_and_copy(struct source *s)
 }
 
 /*
- * A target that has hung up or given up while the disks were flushed has not heard COMMIT and never will, so nothing is in doubt: that is
- * the reason to look before COMMIT is said.
+ * A target that has hung up or given up while the disks were flushed has not heard COMMIT and never
+ * will, so nothing is in doubt: that is the reason to look before COMMIT is said.
  */
 static int still_there(struct sevmirror_migration *m)
 {
@@ -322,8 +331,8 @@ bool source_let_go(struct source *s)
 }
 
 /*
- * The hand-over. Before COMMIT any failure leaves the guest here; a target that refuses after it says so, and only silence leaves the
- * outcome unknown.
+ * The hand-over. Before COMMIT any failure leaves the guest here; a target that refuses after it
+ * says so, and only silence leaves the outcome unknown.
  */
 static enum sevmirror_outcome hand_over(struct source *s)
 {
@@ -342,7 +351,8 @@ static enum sevmirror_outcome hand_over(struct source *s)
 	if (err == 0)
 		return SEVMIRROR_MIGRATED;
 	if (err == CONTROL_GAVE_UP)
-		return SEVMIRROR_FAILED; /* the target's own word: it does not run the guest and will not */
+		/* the target's own word: it does not run the guest and will not */
+		return SEVMIRROR_FAILED;
 	session_fail(m, err, "the connection broke in the hand-over: %s", strerror(-err));
 	return SEVMIRROR_UNKNOWN;
 }

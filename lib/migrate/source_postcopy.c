@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source's side of post-copy: the guest goes over with pages missing, which follow as they are asked for, the rest behind. Until COMMIT
- * everything fails back to this host; from RUNNING on a failure is a break that can be mended, as nothing here is thrown away.
+ * The source's side of post-copy: the guest goes over with pages missing, which follow as they are
+ * asked for, the rest behind. Until COMMIT everything fails back to this host; from RUNNING on a
+ * failure is a break that can be mended, as nothing here is thrown away.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -46,7 +47,10 @@ static int take_requests(struct source *s, const void *body, size_t len)
 	return 0;
 }
 
-/* One message: 0 for requests, which are served, 1 for one of this type (its body is copied into at most max bytes), or an error. */
+/*
+ * One message: 0 for requests, which are served, 1 for one of this type (its body is copied into at
+ * most max bytes), or an error.
+ */
 static int take_message(struct source *s, enum wire_type type, void *buf, size_t max)
 {
 	struct sevmirror_migration *m = s->m;
@@ -153,7 +157,10 @@ static int stop_and_go(struct source *s)
 	return err;
 }
 
-/* What broke may be the echo of the target's giving up, which it says on the control connection, behind what it still asked for. */
+/*
+ * What broke may be the echo of the target's giving up, which it says on the control connection,
+ * behind what it still asked for.
+ */
 static bool has_given_up(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
@@ -230,7 +237,8 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 	if (!err)
 		err = await(s, WIRE_RUNNING, NULL, 0);
 	if (err == CONTROL_GAVE_UP)
-		return SEVMIRROR_FAILED; /* the target's own word: it does not run the guest and will not */
+		/* the target's own word: it does not run the guest and will not */
+		return SEVMIRROR_FAILED;
 	s->postcopy = true;
 	m->kept = s;
 	if (err)
@@ -284,8 +292,9 @@ static int take_missing(struct source *s)
 }
 
 /*
- * The target has said what it lacks, and says that it runs the guest as soon as it does: with the connection that broke, its start may have waited
- * for a page. Its own word that it does not and will not gives the guest back, if the other has never been heard.
+ * The target has said what it lacks, and says that it runs the guest as soon as it does: with the
+ * connection that broke, its start may have waited for a page. Its own word that it does not and
+ * will not gives the guest back, if the other has never been heard.
  */
 static enum sevmirror_outcome await_running(struct source *s)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the source's side share: source.c up to the hand-over, source_postcopy.c with pages missing. */
+/*
+ * What the parts of the source's side share: source.c up to the hand-over, source_postcopy.c with
+ * pages missing.
+ */
 #ifndef LIB_MIGRATE_SOURCE_PRIVATE_H
 #define LIB_MIGRATE_SOURCE_PRIVATE_H
 
@@ -35,7 +38,10 @@ struct source {
 void source_report(struct source *s, const char *phase);
 int source_connect(struct sevmirror_migration *m);
 
-/* The guest stops: *state (WIRE_MAX_SECTION bytes, the caller's to wipe and free) gets its state, *len its length; s->dirty is complete. */
+/*
+ * The guest stops: *state (WIRE_MAX_SECTION bytes, the caller's to wipe and free) gets its state,
+ * *len its length; s->dirty is complete.
+ */
 int source_stop(struct source *s, void **state, size_t *len);
 int source_send_state(struct source *s, const void *state, size_t len);
 

@@ -27,7 +27,10 @@ static void set_at_rest(struct stream *s)
 	pthread_mutex_unlock(&s->all->lock);
 }
 
-/* With a frame in hand: wait while frames are held. Whoever holds them waits for what the stream has in the helper. */
+/*
+ * With a frame in hand: wait while frames are held. Whoever holds them waits for what the stream
+ * has in the helper.
+ */
 static int pass_gate(struct stream *s)
 {
 	struct streams_in *all = s->all;
@@ -133,7 +136,10 @@ static int match_hello(struct streams_in *all, const struct wire_stream_hello *h
 	return (int)hello->stream;
 }
 
-/* One connection: whose it is, -EPERM for a stranger's, which is closed, -EINTR if the source has left. */
+/*
+ * One connection: whose it is, -EPERM for a stranger's, which is closed, -EINTR if the source has
+ * left.
+ */
 static int take_connection(struct streams_in *all, struct door *door, uint64_t deadline)
 {
 	static const struct channel_security bare = { .insecure = true };
@@ -176,7 +182,10 @@ static int prepare(struct streams_in *all, unsigned int number)
 	return 0;
 }
 
-/* The source has closed the control connection. It may have said why, behind what else it had to say. */
+/*
+ * The source has closed the control connection. It may have said why, behind what else it had to
+ * say.
+ */
 static int hear_why_it_left(struct sevmirror_migration *m)
 {
 	int err;
@@ -288,7 +297,10 @@ int streams_in_failed_fd(const struct streams_in *all)
 	return all->failed_fd;
 }
 
-/* Under all->lock: until something has changed. An error once the stream has stood still for as long as it may. */
+/*
+ * Under all->lock: until something has changed. An error once the stream has stood still for as
+ * long as it may.
+ */
 static int wait_change(struct stream *s)
 {
 	struct streams_in *all = s->all;

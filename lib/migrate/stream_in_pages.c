@@ -20,8 +20,9 @@ int stream_in_fail(struct stream *s, int err, const char *what)
 }
 
 /*
- * What became of a batch: every record must have been written, or be older than what is there. In post-copy the pages written are the primary's
- * from here on; also those of a batch in which others were refused.
+ * What became of a batch: every record must have been written, or be older than what is there. In
+ * post-copy the pages written are the primary's from here on; also those of a batch in which others
+ * were refused.
  */
 static int judge_batch(struct stream *s, const struct helper_batch *batch, const struct batch *mine)
 {
@@ -57,7 +58,9 @@ static int judge_batch(struct stream *s, const struct helper_batch *batch, const
 	return err;
 }
 
-/* In one's turn at the ring: take the oldest batch back from the helper. blame: whose error it is. */
+/*
+ * In one's turn at the ring: take the oldest batch back from the helper. blame: whose error it is.
+ */
 static int finish_batch(struct stream *s, struct stream *blame)
 {
 	struct sevmirror_migration *m = s->all->m;
@@ -75,7 +78,10 @@ static int finish_batch(struct stream *s, struct stream *blame)
 	return judge_batch(blame, batch, mine);
 }
 
-/* In one's turn. Goes on after a refused record, whose error it returns: what the helper has opened must not be forgotten. */
+/*
+ * In one's turn. Goes on after a refused record, whose error it returns: what the helper has opened
+ * must not be forgotten.
+ */
 static int drain_locked(struct stream *s, struct stream *blame)
 {
 	int err = 0;
@@ -113,8 +119,8 @@ static bool has_pending(struct stream *s)
 }
 
 /*
- * The bodies of a batch, from the socket into the window, where their pages follow one another. In post-copy pages that are open do not
- * wait for the network, so they are taken one by one.
+ * The bodies of a batch, from the socket into the window, where their pages follow one another. In
+ * post-copy pages that are open do not wait for the network, so they are taken one by one.
  */
 static int recv_bodies(struct stream *s, const struct wire_frame *header, uint32_t page)
 {
@@ -196,7 +202,9 @@ static int open_private(struct stream *s, const struct wire_frame *header, size_
 	return err ? stream_in_fail(s, err, "asking the helper to open pages") : 0;
 }
 
-/* A batch of the priority stream goes through the ring of its pages, which the helper insists on. */
+/*
+ * A batch of the priority stream goes through the ring of its pages, which the helper insists on.
+ */
 static int open_priority(struct stream *s, const struct wire_frame *header, size_t len)
 {
 	struct sevmirror_migration *m = s->all->m;
@@ -227,8 +235,8 @@ static int open_priority(struct stream *s, const struct wire_frame *header, size
 }
 
 /*
- * The page at gpa, in the mirror's mapping, if the host may write it: RAM, whole, of this stream, not the helper's; in post-copy missing, and
- * shared.
+ * The page at gpa, in the mirror's mapping, if the host may write it: RAM, whole, of this stream,
+ * not the helper's; in post-copy missing, and shared.
  */
 static void *shared_page(struct stream *s, uint64_t gpa, uint64_t *number)
 {
@@ -254,7 +262,10 @@ static int write_shared(struct stream *s, const struct wire_frame *header, size_
 	if (header->payload_bytes ||
 	    len != header->records * (sizeof(uint64_t) + SEVMIRROR_PAGE_BYTES))
 		return stream_in_fail(s, -EPROTO, "a frame of shared pages of a wrong size");
-	/* An earlier, private record of the same page must not come after. In post-copy there is none. */
+	/*
+	 * An earlier, private record of the same page must not come after. In post-copy there is
+	 * none.
+	 */
 	if (s->number != WIRE_PRIORITY_STREAM)
 		err = stream_in_drain(s);
 	for (unsigned int i = 0; i < header->records && !err; i++) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the target's data streams share: stream_in.c has the connections and threads, stream_in_pages.c what comes by them. */
+/*
+ * What the parts of the target's data streams share: stream_in.c has the connections and threads,
+ * stream_in_pages.c what comes by them.
+ */
 #ifndef LIB_MIGRATE_STREAM_IN_PRIVATE_H
 #define LIB_MIGRATE_STREAM_IN_PRIVATE_H
 
@@ -24,7 +27,10 @@ struct stream {
 	bool started;
 	struct channel *channel;
 	struct frame_cipher *cipher;
-	/* The priority stream opens its batches in the ring that is theirs, after everything that is in it. */
+	/*
+	 * The priority stream opens its batches in the ring that is theirs, after everything that
+	 * is in it.
+	 */
 	struct turn turn;
 	uint32_t window; /* its batches' first window page */
 	unsigned int head, tail; /* batches handed to the helper, and done: they count up */
@@ -55,10 +61,16 @@ struct streams_in {
 /* Remembers the first reason of the stream's failure. Returns err. */
 int stream_in_fail(struct stream *s, int err, const char *what);
 
-/* Wait until the helper has opened all that it was given of the stream. 0 or a negative errno: what it refused, or that it is dead. */
+/*
+ * Wait until the helper has opened all that it was given of the stream. 0 or a negative errno: what
+ * it refused, or that it is dead.
+ */
 int stream_in_drain(struct stream *s);
 
-/* A frame whose directory, of len bytes in s->directory, is authentic: its pages go to the helper, or into shared memory. */
+/*
+ * A frame whose directory, of len bytes in s->directory, is authentic: its pages go to the helper,
+ * or into shared memory.
+ */
 int stream_in_take_frame(struct stream *s, const struct wire_frame *header, size_t len);
 
 #endif

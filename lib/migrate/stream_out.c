@@ -17,8 +17,9 @@
 #include <sevmirror/pagemap.h>
 
 #define PACE_WINDOW (NS_PER_S / 10)
-#define PACE_SHARE \
-	20 /* in post-copy a batch takes at most this part of a second, so that the end of the line is never far */
+#define PACE_SHARE                                                                             \
+	20 /* in post-copy a batch takes at most this part of a second, so that the end of the \
+	      line is never far */
 
 int stream_out_fail(struct stream *s, int err, const char *what)
 {
@@ -45,7 +46,10 @@ void stream_out_give_up(struct stream *s, int err)
 	(void)!write(all->done_fd, &one, sizeof(one));
 }
 
-/* Keep this stream's share of the limit: sleep off what was sent too early, in a window short enough not to burst. */
+/*
+ * Keep this stream's share of the limit: sleep off what was sent too early, in a window short
+ * enough not to burst.
+ */
 static void pace(struct stream *s, uint64_t bytes)
 {
 	uint64_t limit = atomic_load(&s->all->limit) / s->all->n;
@@ -80,7 +84,9 @@ static void count(struct stream *s, uint64_t pages, uint64_t bytes)
 		pace(s, bytes);
 }
 
-/* Seal and send the shared pages collected so far: all their gpas first, then the pages (record.h). */
+/*
+ * Seal and send the shared pages collected so far: all their gpas first, then the pages (record.h).
+ */
 int stream_out_flush_shared(struct stream *s)
 {
 	struct wire_frame header = { .type = WIRE_FRAME_SHARED, .records = (uint16_t)s->nshared };
@@ -148,7 +154,10 @@ static unsigned int batch_max(const struct stream *s)
 	return pages ? (unsigned int)pages : 1;
 }
 
-/* Take pages out of the set and hand the private ones to the helper. *took is false when nothing was left for this stream. */
+/*
+ * Take pages out of the set and hand the private ones to the helper. *took is false when nothing
+ * was left for this stream.
+ */
 static int submit_batch(struct stream *s, bool *took)
 {
 	struct sevmirror_migration *m = s->all->m;
@@ -185,7 +194,10 @@ static void add_body(struct iovec *iov, unsigned int *niov, void *page)
 		iov[(*niov)++] = (struct iovec){ page, SEVMIRROR_PAGE_BYTES };
 }
 
-/* Make the frame of a batch that the helper has sealed: header, directory, and the bodies as they stand in the window. */
+/*
+ * Make the frame of a batch that the helper has sealed: header, directory, and the bodies as they
+ * stand in the window.
+ */
 int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, unsigned int n,
 			  uint32_t page)
 {
@@ -427,7 +439,10 @@ void streams_out_destroy(struct streams_out *all)
 	pthread_cond_broadcast(&all->changed);
 	pthread_cond_broadcast(&all->priority.changed);
 	pthread_mutex_unlock(&all->lock);
-	/* All threads first: one that fails cancels the others' channels, the priority stream's uses their rings. */
+	/*
+	 * All threads first: one that fails cancels the others' channels, the priority stream's
+	 * uses their rings.
+	 */
 	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++)
 		if (all->stream[i].started)
 			pthread_join(all->stream[i].thread, NULL);

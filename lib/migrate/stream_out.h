@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source's data streams. Each has a thread, a connection and a ring of the helper, and serves the 2 MiB chunks that are bound to
- * it: it takes pages out of the set of what is to go, has private ones sealed in the guest by the helper and sends the ciphertext as it
- * stands in the window; shared ones it reads and seals itself. While one batch is on its way the next ones are being sealed.
+ * The source's data streams. Each has a thread, a connection and a ring of the helper, and serves
+ * the 2 MiB chunks that are bound to it: it takes pages out of the set of what is to go, has
+ * private ones sealed in the guest by the helper and sends the ciphertext as it stands in the
+ * window; shared ones it reads and seals itself. While one batch is on its way the next ones are
+ * being sealed.
  *
- * In post-copy one more stream with a connection of its own has the pages that something waits for, so that these never stand behind others.
+ * In post-copy one more stream with a connection of its own has the pages that something waits for,
+ * so that these never stand behind others.
  */
 #ifndef LIB_MIGRATE_STREAM_OUT_H
 #define LIB_MIGRATE_STREAM_OUT_H
@@ -22,8 +25,8 @@ struct streams_out_count {
 };
 
 /*
- * Connect m->hello.streams data connections and prove to the target that they belong to the session. The pages of `set` are served;
- * it is borrowed. 0 or a negative errno with m->why set.
+ * Connect m->hello.streams data connections and prove to the target that they belong to the
+ * session. The pages of `set` are served; it is borrowed. 0 or a negative errno with m->why set.
  */
 int streams_out_create(struct streams_out **streams, struct sevmirror_migration *m,
 		       struct page_set *set);
@@ -32,14 +35,15 @@ int streams_out_create(struct streams_out **streams, struct sevmirror_migration 
 void streams_out_destroy(struct streams_out *streams);
 
 /*
- * Begin to send until the set is empty (pages that are added meanwhile may or may not go). postcopy: nothing is added any more, and pages are
- * asked for by streams_out_request().
+ * Begin to send until the set is empty (pages that are added meanwhile may or may not go).
+ * postcopy: nothing is added any more, and pages are asked for by streams_out_request().
  */
 void streams_out_begin(struct streams_out *streams, bool postcopy);
 
 /*
- * Wait for that at most timeout_ms: -EINPROGRESS if it goes on. When everything is in the sockets, frames gets the count of frames that
- * each stream has sent since the beginning, and 0 is returned; or the first stream's error, with m->why set.
+ * Wait for that at most timeout_ms: -EINPROGRESS if it goes on. When everything is in the sockets,
+ * frames gets the count of frames that each stream has sent since the beginning, and 0 is returned;
+ * or the first stream's error, with m->why set.
  */
 int streams_out_wait(struct streams_out *streams, int timeout_ms,
 		     uint64_t frames[WIRE_MAX_STREAMS]);
@@ -48,8 +52,8 @@ int streams_out_wait(struct streams_out *streams, int timeout_ms,
 int streams_out_fd(const struct streams_out *streams);
 
 /*
- * Something waits for these pages at the target: if they are still in the set they go now, on the priority stream, with some around them. Each
- * page of the set goes once. Any thread.
+ * Something waits for these pages at the target: if they are still in the set they go now, on the
+ * priority stream, with some around them. Each page of the set goes once. Any thread.
  */
 void streams_out_request(struct streams_out *streams, const uint64_t *numbers, unsigned int n);
 

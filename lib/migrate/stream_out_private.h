@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the source's background streams (stream_out.c) and its priority stream (priority_out.c) share. */
+/*
+ * What the source's background streams (stream_out.c) and its priority stream (priority_out.c)
+ * share.
+ */
 #ifndef LIB_MIGRATE_STREAM_OUT_PRIVATE_H
 #define LIB_MIGRATE_STREAM_OUT_PRIVATE_H
 
@@ -33,8 +36,9 @@ struct stream {
 	char why[SESSION_WHY_BYTES];
 
 	/*
-	 * The stream's ring: its own batches, from `head` (the next one) back to `sealed` (with the helper) and `tail` (waiting to be sent). The
-	 * priority stream uses the ring, too, always to the end of what it asks, so whoever has the turn finds only this stream's batches.
+	 * The stream's ring: its own batches, from `head` (the next one) back to `sealed` (with the
+	 * helper) and `tail` (waiting to be sent). The priority stream uses the ring, too, always
+	 * to the end of what it asks, so whoever has the turn finds only this stream's batches.
 	 */
 	struct turn turn;
 	uint32_t window; /* first window page of its batches */
@@ -73,15 +77,24 @@ int stream_out_fail(struct stream *s, int err, const char *what);
 /* The stream has failed: what it failed with is the reason of all, if it is the first. */
 void stream_out_give_up(struct stream *s, int err);
 
-/* With the lock: a stream has nothing to do any more; if it was the last one, whoever waits for that is told. */
+/*
+ * With the lock: a stream has nothing to do any more; if it was the last one, whoever waits for
+ * that is told.
+ */
 void stream_out_rests(struct streams_out *all);
 
-/* Page `number` goes on stream s: into *batch (first window page `page`), or if it is shared into s's own frame, which may be sent. */
+/*
+ * Page `number` goes on stream s: into *batch (first window page `page`), or if it is shared into
+ * s's own frame, which may be sent.
+ */
 int stream_out_add(struct stream *s, uint64_t number, struct helper_batch *batch, uint32_t page,
 		   uint32_t *count);
 int stream_out_flush_shared(struct stream *s);
 
-/* In one's turn at the ring: take the oldest batch back that the helper has. blame: whose error it is. */
+/*
+ * In one's turn at the ring: take the oldest batch back that the helper has. blame: whose error it
+ * is.
+ */
 int stream_out_reap(struct stream *s, struct stream *blame);
 
 /* Send a sealed batch of n records on s. */

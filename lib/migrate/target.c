@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The target's side of a migration, from the first connection until the guest runs. Top to bottom is the order in which it happens. */
+/*
+ * The target's side of a migration, from the first connection until the guest runs. Top to bottom
+ * is the order in which it happens.
+ */
 #include "lib/migrate/target_private.h"
 
 #include <errno.h>
@@ -61,7 +64,9 @@ void target_report(struct target *t, const char *phase)
 	m->ops->progress(m->opaque, &p);
 }
 
-/* A source that gives up closes its streams first, then says why. Into why; false if it does not. */
+/*
+ * A source that gives up closes its streams first, then says why. Into why; false if it does not.
+ */
 static bool hear_last_words(struct sevmirror_migration *m, char *why, size_t max)
 {
 	uint64_t until = clock_ns() + LAST_WORDS_MS * NS_PER_MS;
@@ -84,7 +89,10 @@ static bool hear_last_words(struct sevmirror_migration *m, char *why, size_t max
 	return false;
 }
 
-/* A failure at the control connection may only be the echo of a stream's: that one is the reason, or what the source says about it. */
+/*
+ * A failure at the control connection may only be the echo of a stream's: that one is the reason,
+ * or what the source says about it.
+ */
 static void find_reason(struct target *t, int err)
 {
 	struct sevmirror_migration *m = t->m;
@@ -172,7 +180,10 @@ static int take_round(struct target *t, const void *body, size_t len)
 	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
 }
 
-/* Until there is a message. A source from which nothing comes any more, on no connection, is gone, whether it hung up or not. */
+/*
+ * Until there is a message. A source from which nothing comes any more, on no connection, is gone,
+ * whether it hung up or not.
+ */
 static int await_message(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;

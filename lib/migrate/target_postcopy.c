@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The target's side of post-copy: the guest runs here, and pages that it lacks come as it touches them, the rest behind. When a connection breaks
- * the guest goes on with what it has, and the same source may come back.
+ * The target's side of post-copy: the guest runs here, and pages that it lacks come as it touches
+ * them, the rest behind. When a connection breaks the guest goes on with what it has, and the same
+ * source may come back.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -223,8 +224,9 @@ static void let_go(struct target *t)
 }
 
 /*
- * Until the source is back, for as long as that takes. newcomer: one that is here already, or NULL. 0, or an error if it is waited for no more:
- * somebody cancelled, or the guest could not be started.
+ * Until the source is back, for as long as that takes. newcomer: one that is here already, or NULL.
+ * 0, or an error if it is waited for no more: somebody cancelled, or the guest could not be
+ * started.
  */
 static int await_source(struct target *t, struct channel *newcomer, struct wire_recover *proof)
 {
@@ -289,7 +291,9 @@ static int take_message(struct target *t)
 	return session_fail(m, -EPROTO, "%s came in the middle of post-copy", wire_type_name(type));
 }
 
-/* Why the connection is of no use any more, if a stream knows better than the control connection. */
+/*
+ * Why the connection is of no use any more, if a stream knows better than the control connection.
+ */
 static int break_reason(struct target *t, int err)
 {
 	struct sevmirror_migration *m = t->m;
@@ -302,8 +306,8 @@ static int break_reason(struct target *t, int err)
 }
 
 /*
- * One connection, to its end: 0 when the last page is there and the source has said that it was the last. *newcomer: the source came by another
- * before this one was seen to be broken.
+ * One connection, to its end: 0 when the last page is there and the source has said that it was the
+ * last. *newcomer: the source came by another before this one was seen to be broken.
  */
 static int serve_connection(struct target *t, struct channel **newcomer, struct wire_recover *proof)
 {
@@ -353,8 +357,8 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 }
 
 /*
- * The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never come; its start may, too, and then ends only with
- * the migration.
+ * The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never
+ * come; its start may, too, and then ends only with the migration.
  */
 static enum sevmirror_outcome give_up(struct target *t)
 {
@@ -430,7 +434,9 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 			 "%llu pages of the guest never came, and the source is given up: %s",
 			 (unsigned long long)postcopy_in_left(m->postcopy), why);
 		outcome = give_up(t);
-		/* A source that still listens is told, or it waits for a recovery that cannot be. */
+		/*
+		 * A source that still listens is told, or it waits for a recovery that cannot be.
+		 */
 		if (m->control && session_cancelled(m)) {
 			postcopy_in_disconnect(m->postcopy);
 			control_abort(m->control, m->why);

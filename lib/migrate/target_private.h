@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the target's side share: target.c until the guest runs, target_postcopy.c while pages are missing. */
+/*
+ * What the parts of the target's side share: target.c until the guest runs, target_postcopy.c while
+ * pages are missing.
+ */
 #ifndef LIB_MIGRATE_TARGET_PRIVATE_H
 #define LIB_MIGRATE_TARGET_PRIVATE_H
 
@@ -24,7 +27,10 @@ struct target {
 	bool stillborn; /* post-copy: resume() has failed, so the guest has not run and will not */
 };
 
-/* How long to wait at a time: what people are told stays fresh, and a shorter timeout than that is kept, too. */
+/*
+ * How long to wait at a time: what people are told stays fresh, and a shorter timeout than that is
+ * kept, too.
+ */
 static inline int target_tick(const struct sevmirror_migration *m)
 {
 	return m->timeout_ms < TARGET_REPORT_MS ? m->timeout_ms : TARGET_REPORT_MS;
@@ -35,16 +41,23 @@ void target_report(struct target *t, const char *phase);
 /* End the data streams; everything that they brought is in its place. */
 void target_disconnect(struct target *t);
 
-/* The source will stop the guest with pages missing: arm its memory, hear which ones, and serve faults from then on. */
+/*
+ * The source will stop the guest with pages missing: arm its memory, hear which ones, and serve
+ * faults from then on.
+ */
 int target_postcopy_begin(struct target *t);
 
 /*
- * Load the state, by a call that may wait for pages: what it returned, or, if the connection broke or somebody cancelled first, a negative errno
- * with m->why set. The call has returned in either case.
+ * Load the state, by a call that may wait for pages: what it returned, or, if the connection broke
+ * or somebody cancelled first, a negative errno with m->why set. The call has returned in either
+ * case.
  */
 int target_postcopy_load(struct target *t, int (*load)(void *arg), void *arg);
 
-/* Past the hand-over: have the guest started, and do not wait for it. 0, or a negative errno with m->why set; then it was not started. */
+/*
+ * Past the hand-over: have the guest started, and do not wait for it. 0, or a negative errno with
+ * m->why set; then it was not started.
+ */
 int target_postcopy_start(struct target *t);
 
 /* Until the guest runs and the last page is there, over as many connections as it takes. */

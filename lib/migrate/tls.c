@@ -23,7 +23,10 @@
 #define PSK_MAX_BYTES 64
 #define CIPHERSUITE   "TLS_AES_256_GCM_SHA384"
 
-/* IANA's number of TLS_AES_256_GCM_SHA384, which an external PSK must be bound to (RFC 8446, section 4.2.11). */
+/*
+ * IANA's number of TLS_AES_256_GCM_SHA384, which an external PSK must be bound to (RFC 8446,
+ * section 4.2.11).
+ */
 static const unsigned char ciphersuite_id[2] = { 0x13, 0x02 };
 
 struct psk {
@@ -160,7 +163,10 @@ static int use_certificates(SSL_CTX *ctx, const struct channel_security *securit
 	return 0;
 }
 
-/* A server with a PSK has no certificate, so a client without the key finds no way in; no other check is needed. */
+/*
+ * A server with a PSK has no certificate, so a client without the key finds no way in; no other
+ * check is needed.
+ */
 int tls_context_create(SSL_CTX **out, bool server, const struct channel_security *security,
 		       char *why, size_t max)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenSSL set up for migrations: TLS 1.3 only, AES-256-GCM only, both ends authenticated, no resumption, no early data. */
+/*
+ * OpenSSL set up for migrations: TLS 1.3 only, AES-256-GCM only, both ends authenticated, no
+ * resumption, no early data.
+ */
 #ifndef LIB_MIGRATE_TLS_H
 #define LIB_MIGRATE_TLS_H
 
@@ -18,12 +21,16 @@ int tls_context_create(SSL_CTX **ctx, bool server, const struct channel_security
 void tls_context_destroy(SSL_CTX *ctx);
 
 /*
- * Let ssl work on a non-blocking socket. OpenSSL's own socket BIO raises SIGPIPE when the peer has gone, and a library may not decide
- * what its host does with signals. *method belongs to the caller, who frees it with BIO_meth_free() after the SSL. 0 or -ENOMEM.
+ * Let ssl work on a non-blocking socket. OpenSSL's own socket BIO raises SIGPIPE when the peer has
+ * gone, and a library may not decide what its host does with signals. *method belongs to the
+ * caller, who frees it with BIO_meth_free() after the SSL. 0 or -ENOMEM.
  */
 int tls_use_socket(SSL *ssl, int fd, BIO_METHOD **method);
 
-/* Why the last handshake or call on ssl failed, in words: the certificate's fault, an alert of the peer, or OpenSSL's own text. */
+/*
+ * Why the last handshake or call on ssl failed, in words: the certificate's fault, an alert of the
+ * peer, or OpenSSL's own text.
+ */
 void tls_explain(SSL *ssl, char *why, size_t max);
 
 #endif

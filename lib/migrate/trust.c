@@ -10,7 +10,10 @@
 #include "lib/sev/guest.h"
 #include "lib/sev/platform.h"
 
-/* Host address of a page of the helper's core. The region lies within one range: region_plan() saw to that. */
+/*
+ * Host address of a page of the helper's core. The region lies within one range: region_plan() saw
+ * to that.
+ */
 static void *core_page(const struct sevmirror_migration *m, uint32_t index)
 {
 	return page_hva(&m->vm, m->vm.helper_gpa + index * SEVMIRROR_PAGE_BYTES);
@@ -198,7 +201,9 @@ int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 		err = control_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
 				   m->why, sizeof(m->why));
 	if (!err && m->vm.sev) {
-		/* At once, so that the mirror never runs under a context that is still receiving. */
+		/*
+		 * At once, so that the mirror never runs under a context that is still receiving.
+		 */
 		err = sev_guest_receive_finish(m->vm.sev, &error);
 		m->summary->psp_commands++;
 		if (err)
@@ -215,7 +220,10 @@ void trust_cancel(struct sevmirror_migration *m)
 	if (!m->vm.sev)
 		return;
 	m->summary->psp_commands++;
-	/* Also when SEND_START failed: then the firmware says INVALID_GUEST_STATE, and the guest is where it should be. */
+	/*
+	 * Also when SEND_START failed: then the firmware says INVALID_GUEST_STATE, and the guest is
+	 * where it should be.
+	 */
 	(void)sev_guest_send_cancel(m->vm.sev, &error);
 }
 
@@ -228,7 +236,10 @@ void trust_finish(struct sevmirror_migration *m)
 	m->summary->psp_commands++;
 	if (sev_guest_send_finish(m->vm.sev, &error) == 0)
 		return;
-	/* The guest has left, so this is no failure; destroying the VM ends the firmware's context as well. */
+	/*
+	 * The guest has left, so this is no failure; destroying the VM ends the firmware's context
+	 * as well.
+	 */
 	snprintf(
 		m->summary->warning, sizeof(m->summary->warning),
 		"the guest has left, but this host's secure processor did not finish sending it: %.300s",

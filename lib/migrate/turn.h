@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who may use a ring of the helper: its stream, or the priority stream, which goes first. A mutex would not do: who holds it most of the time, as
- * a background stream does while it waits for the helper, takes it again before the other has woken up.
+ * Who may use a ring of the helper: its stream, or the priority stream, which goes first. A mutex
+ * would not do: who holds it most of the time, as a background stream does while it waits for the
+ * helper, takes it again before the other has woken up.
  */
 #ifndef LIB_MIGRATE_TURN_H
 #define LIB_MIGRATE_TURN_H

@@ -61,7 +61,10 @@ int uffd_arm(int fd, void *addr, uint64_t bytes)
 		.mode = UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_MISSING,
 	};
 
-	/* Once over all of it: each such call on the memory of a SEV guest is a WBINVD on every CPU (kvm_arch_guest_memory_reclaimed). */
+	/*
+	 * Once over all of it: each such call on the memory of a SEV guest is a WBINVD on every CPU
+	 * (kvm_arch_guest_memory_reclaimed).
+	 */
 	if (madvise(addr, bytes, MADV_DONTNEED) || ioctl(fd, UFFDIO_REGISTER, &reg))
 		return -errno;
 	return 0;
@@ -94,7 +97,10 @@ int uffd_continue(int fd, void *addr, uint64_t bytes)
 		if (c.mapped > 0) {
 			at += (uint64_t)c.mapped;
 		} else if (err == -EEXIST) {
-			/* Whoever mapped it may have done so before the fault was there to be woken. */
+			/*
+			 * Whoever mapped it may have done so before the fault was there to be
+			 * woken.
+			 */
 			err = wake(fd, at);
 			if (err)
 				return err;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The whole protocol between the two hosts of a migration, on one page. Prose, state machine and key schedule: docs/protocol.md.
+ * The whole protocol between the two hosts of a migration, on one page. Prose, state machine and
+ * key schedule: docs/protocol.md.
  *
- * One control connection carries messages: a struct wire_header and a body of at most the bytes that wire_limit() allows for the
- * type. N data connections carry frames of page records (struct wire_frame). All integers are little-endian and all structures have
- * no padding. A peer that breaks a rule is told so with WIRE_ABORT, and the connection is closed.
+ * One control connection carries messages: a struct wire_header and a body of at most the bytes
+ * that wire_limit() allows for the type. N data connections carry frames of page records (struct
+ * wire_frame). All integers are little-endian and all structures have no padding. A peer that
+ * breaks a rule is told so with WIRE_ABORT, and the connection is closed.
  */
 #ifndef LIB_MIGRATE_WIRE_H
 #define LIB_MIGRATE_WIRE_H
@@ -26,23 +28,40 @@ enum wire_type {
 	WIRE_HELLO = 1, /* both: struct wire_hello */
 	WIRE_CONFIG, /* S->T: the VM's configuration, opaque to the library */
 	WIRE_COMPAT, /* S->T: what the guest has seen of its CPUs, opaque */
-	WIRE_ACCEPT, /* T->S: struct wire_accept and the target's certificates: PDH | chain | vendor */
+	/* T->S: struct wire_accept and the target's certificates: PDH | chain | vendor */
+	WIRE_ACCEPT,
 	WIRE_PSP_START, /* S->T: struct wire_psp_start, the source's PDH and the session */
-	WIRE_PSP_PACKET, /* S->T: struct wire_psp_packet: a page of the helper's core under the transport key */
+	/* S->T: struct wire_psp_packet: a page of the helper's core under the transport key */
+	WIRE_PSP_PACKET,
 	WIRE_CORE_SECRET, /* S->T: --sev=off only: a page of the helper's core as it is */
 	WIRE_CORE_DONE, /* S->T: the core is complete; T->S: the helper runs and has checked it */
-	WIRE_ROUND, /* S->T: struct wire_round; T->S: the same, when every frame of the round is in place */
-	WIRE_STATE, /* S->T: vCPUs, interrupt controllers, clock, devices, opaque; the last round went before */
+	/* S->T: struct wire_round; T->S: the same, when every frame of the round is in place */
+	WIRE_ROUND,
+	/* S->T: vCPUs, interrupt controllers, clock, devices, opaque; the last round went before */
+	WIRE_STATE,
 	WIRE_MANIFEST, /* S->T: struct wire_manifest */
 	WIRE_READY, /* T->S: state loaded, manifest verified; the guest could run */
 	WIRE_COMMIT, /* S->T: the hand-over: from here on only the target may run the guest */
-	WIRE_RUNNING, /* T->S: it runs; also after MISSING on a connection that begins with RECOVER, now or once it does */
-	WIRE_MISSING, /* S->T: post-copy: two bitmaps of the pages to come: the private ones, the shared ones; T->S: the same, after RECOVER */
+	/*
+	 * T->S: it runs; also after MISSING on a connection that begins with RECOVER, now or once
+	 * it does
+	 */
+	WIRE_RUNNING,
+	/*
+	 * S->T: post-copy: two bitmaps of the pages to come: the private ones, the shared ones;
+	 * T->S: the same, after RECOVER
+	 */
+	WIRE_MISSING,
 	WIRE_PAGE_REQUEST, /* T->S: post-copy: gfns that something waits for, u64 each */
-	WIRE_LAST_PAGE, /* S->T: post-copy: nothing is left to send; T->S: struct sevmirror_postcopy: all is in place and the manifest holds */
+	/*
+	 * S->T: post-copy: nothing is left to send; T->S: struct sevmirror_postcopy: all is in
+	 * place and the manifest holds
+	 */
+	WIRE_LAST_PAGE,
 	WIRE_RECOVER, /* both, on a new connection: struct wire_recover; T->S: then MISSING */
 	WIRE_ABORT, /* both: a reason in words (UTF-8, no NUL), the migration is off */
-	WIRE_POSTCOPY, /* S->T: the guest will stop with pages missing; T->S: the primary's mapping is armed */
+	/* S->T: the guest will stop with pages missing; T->S: the primary's mapping is armed */
+	WIRE_POSTCOPY,
 	WIRE_TYPES
 };
 
@@ -98,15 +117,19 @@ struct wire_round {
 	uint64_t frames[WIRE_MAX_STREAMS]; /* sent on each stream since the beginning */
 };
 
-/* The source helper's tag of each HELPER_MANIFEST_SPAN pages of RAM (lib/mirror/calls.h); a manifest is an array of them. */
+/*
+ * The source helper's tag of each HELPER_MANIFEST_SPAN pages of RAM (lib/mirror/calls.h); a
+ * manifest is an array of them.
+ */
 struct wire_manifest {
 	uint8_t salt[24];
 	uint8_t tag[16];
 };
 
 /*
- * mac: HMAC-SHA-256 under the recovery key (of the first connection's exporter) over 'S' or 'T', everything before it, and 32 bytes of the new
- * connection's own exporter, so that it is good for this connection only. The target repeats session and nonce.
+ * mac: HMAC-SHA-256 under the recovery key (of the first connection's exporter) over 'S' or 'T',
+ * everything before it, and 32 bytes of the new connection's own exporter, so that it is good for
+ * this connection only. The target repeats session and nonce.
  */
 struct wire_recover {
 	uint8_t session[16];
@@ -115,14 +138,15 @@ struct wire_recover {
 };
 
 /*
- * Number of the stream for pages that something waits for; there is one if WIRE_F_POSTCOPY was agreed on. It has no chunks of its own: any
- * page may come by it, those of one frame from one chunk's ring.
+ * Number of the stream for pages that something waits for; there is one if WIRE_F_POSTCOPY was
+ * agreed on. It has no chunks of its own: any page may come by it, those of one frame from one
+ * chunk's ring.
  */
 #define WIRE_PRIORITY_STREAM WIRE_MAX_STREAMS
 
 /*
- * A data connection begins with this, so that nobody else can slip a stream into the session. mac: HMAC-SHA-256 under the stream's
- * hello key over everything before it. The target sends none back.
+ * A data connection begins with this, so that nobody else can slip a stream into the session. mac:
+ * HMAC-SHA-256 under the stream's hello key over everything before it. The target sends none back.
  */
 struct wire_stream_hello {
 	uint32_t magic;
@@ -132,10 +156,11 @@ struct wire_stream_hello {
 };
 
 /*
- * A frame of records: this header, the directory (sealed), the payloads. The directory holds what the host adds about a batch (gfns,
- * epochs, kinds, salts); it is AES-256-GCM under the stream's key with the frame's sequence number as nonce and the header as AAD, so
- * frames can be neither dropped, replayed, reordered nor swapped between streams unnoticed. Private payloads are the helper's
- * ciphertext as it stands in the ring; shared pages are sealed with the directory.
+ * A frame of records: this header, the directory (sealed), the payloads. The directory holds what
+ * the host adds about a batch (gfns, epochs, kinds, salts); it is AES-256-GCM under the stream's
+ * key with the frame's sequence number as nonce and the header as AAD, so frames can be neither
+ * dropped, replayed, reordered nor swapped between streams unnoticed. Private payloads are the
+ * helper's ciphertext as it stands in the ring; shared pages are sealed with the directory.
  */
 struct wire_frame {
 	uint32_t magic;
@@ -156,15 +181,18 @@ enum wire_frame_type {
 #define WIRE_MAX_DIRECTORY_BYTES 8192u
 #define WIRE_MAX_PAYLOAD_BYTES	 (WIRE_MAX_RECORDS * 4096u)
 
-/* The largest body that a message of this type may have; 0 for an unknown type (then *known is false). */
+/*
+ * The largest body that a message of this type may have; 0 for an unknown type (then *known is
+ * false).
+ */
 uint32_t wire_limit(uint16_t type, bool *known);
 
 /* "HELLO", "CONFIG", ... for messages to people; never NULL. */
 const char *wire_type_name(uint16_t type);
 
 /*
- * Check a header that came from the peer: magic, known type, length within wire_limit(), reserved bytes zero. 0 or -EPROTO, with the
- * reason in why (max bytes, terminated).
+ * Check a header that came from the peer: magic, known type, length within wire_limit(), reserved
+ * bytes zero. 0 or -EPROTO, with the reason in why (max bytes, terminated).
  */
 int wire_check_header(const struct wire_header *header, char *why, size_t max);
 int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence, char *why,

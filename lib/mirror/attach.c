@@ -11,8 +11,8 @@
 #define FDS_MAX	    (2 + REGION_RAM_MAX)
 
 /*
- * On the wire. RAM files come first among the descriptors, in order, then the VM's if there is one, then the dirty bitmap's if there is a
- * workload.
+ * On the wire. RAM files come first among the descriptors, in order, then the VM's if there is one,
+ * then the dirty bitmap's if there is a workload.
  */
 struct message {
 	uint64_t magic;

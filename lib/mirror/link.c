@@ -112,8 +112,8 @@ static uint64_t now_ms(void)
 }
 
 /*
- * One that is silent and may write to the guest's memory stands in a migration's way. Another one is given up, and sees that when it comes
- * to itself.
+ * One that is silent and may write to the guest's memory stands in a migration's way. Another one
+ * is given up, and sees that when it comes to itself.
  */
 static int silent(struct mirror_link *l)
 {

@@ -138,7 +138,10 @@ static int map_ram(struct mirror *m, const struct mirror_config *config, const c
 
 uint64_t mirror_window_place(uint64_t ram_end)
 {
-	/* Above RAM and the hole below 4 GiB: nothing of the guest is there, and it is well below a C-bit. */
+	/*
+	 * Above RAM and the hole below 4 GiB: nothing of the guest is there, and it is well below a
+	 * C-bit.
+	 */
 	return ((ram_end < 4 * GIB ? 4 * GIB : ram_end) + GIB - 1) / GIB * GIB;
 }
 

@@ -43,7 +43,10 @@ static bool ram_ok(const struct mirror_ram *ram, unsigned int nram)
 	return true;
 }
 
-/* One page directory for each GiB that holds RAM, after the fixed ones (helper/tables.c fills them in this order). */
+/*
+ * One page directory for each GiB that holds RAM, after the fixed ones (helper/tables.c fills them
+ * in this order).
+ */
 static uint64_t run_tables(const struct mirror_ram *ram, unsigned int nram)
 {
 	uint64_t tables = HELPER_RUN_RAM_PD;
@@ -150,8 +153,8 @@ static void build_layout(const struct region_plan *plan, struct helper_layout *l
 }
 
 /*
- * A 64-bit TSS (APM volume 2, 12.2.5) that is there for its I/O permission bitmap only: ring 3 may write the helper's ports. A port
- * whose bits lie beyond the limit is refused by the CPU.
+ * A 64-bit TSS (APM volume 2, 12.2.5) that is there for its I/O permission bitmap only: ring 3 may
+ * write the helper's ports. A port whose bits lie beyond the limit is refused by the CPU.
  */
 static void build_tss(uint8_t *tss)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host's end of one ring: indices, and what was asked. It knows nothing of VMs, so tests and fuzzers drive it with a helper of their
- * own. Used by one thread, except for ring_has_work().
+ * The host's end of one ring: indices, and what was asked. It knows nothing of VMs, so tests and
+ * fuzzers drive it with a helper of their own. Used by one thread, except for ring_has_work().
  */
 #ifndef LIB_MIRROR_RING_H
 #define LIB_MIRROR_RING_H
@@ -39,11 +39,17 @@ int ring_error(const struct host_ring *ring);
 unsigned int ring_pending(const struct host_ring *ring);
 /* 0, -EAGAIN when full, or the dead ring's error. */
 int ring_submit(struct host_ring *ring, const struct helper_request *request, uint32_t *id);
-/* 1 and a checked copy of the next completion, 0, or the dead ring's error; a completion that answers nothing kills the ring. */
+/*
+ * 1 and a checked copy of the next completion, 0, or the dead ring's error; a completion that
+ * answers nothing kills the ring.
+ */
 int ring_poll(struct host_ring *ring, struct helper_completion *completion);
 /* Requests are waiting for the helper. For its vCPU's thread while it does not run. */
 bool ring_has_work(const struct host_ring *ring);
-/* Ask for the doorbell when count more completions (at most what is pending) are there; true when there is no need to wait for it. */
+/*
+ * Ask for the doorbell when count more completions (at most what is pending) are there; true when
+ * there is no need to wait for it.
+ */
 bool ring_arm(struct host_ring *ring, unsigned int count);
 void ring_disarm(struct host_ring *ring);
 

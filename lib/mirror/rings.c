@@ -214,8 +214,9 @@ static int serve(struct rings *rings, const struct rings_config *config)
 }
 
 /*
- * Two helpers over one region would ruin each other: a lock on the region's bytes of the memory file, in a file description of its own, so
- * that it holds between any two users of the file. Where /proc is not to be had it is left out.
+ * Two helpers over one region would ruin each other: a lock on the region's bytes of the memory
+ * file, in a file description of its own, so that it holds between any two users of the file. Where
+ * /proc is not to be had it is left out.
  */
 static int lock_region(struct rings *rings, const struct rings_config *config)
 {

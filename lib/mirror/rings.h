@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host side of the helper: a mirror VM with the helper running in it, and its rings, one a vCPU. A ring is used by one thread at a
- * time; different rings by different threads at will. The helper is not trusted either: what it writes is copied, checked against
- * what was asked, and a ring that answers nonsense is dead from then on (-EPROTO).
+ * The host side of the helper: a mirror VM with the helper running in it, and its rings, one a
+ * vCPU. A ring is used by one thread at a time; different rings by different threads at will. The
+ * helper is not trusted either: what it writes is copied, checked against what was asked, and a
+ * ring that answers nonsense is dead from then on (-EPROTO).
  *
- * Pages of the window are named by number; rings_data() says which belong to a ring, and the user shares them out.
+ * Pages of the window are named by number; rings_data() says which belong to a ring, and the user
+ * shares them out.
  */
 #ifndef LIB_MIRROR_RINGS_H
 #define LIB_MIRROR_RINGS_H
@@ -24,8 +26,8 @@ struct rings_config {
 	const struct region_plan *plan; /* of the region whose core lies in guest memory */
 	const struct mirror_ram *ram; /* guest RAM with its files */
 	unsigned int nram;
-	unsigned int
-		nrings; /* 1 .. HELPER_VCPUS_MAX; both hosts of a migration use the same number */
+	/* 1 .. HELPER_VCPUS_MAX; both hosts of a migration use the same number */
+	unsigned int nrings;
 	uint32_t data_pages; /* window pages for each ring beside its control pages */
 	uint64_t boot_timeout; /* nanoseconds, 0: 30 s */
 	void (*thread_begins)(void *opaque); /* as in mirror_config */
@@ -33,13 +35,17 @@ struct rings_config {
 };
 
 /*
- * Create the mirror and start the helper in it. Errors: mirror_create()'s; -EBUSY (another helper runs over this region); -EBADMSG (the core is not what the session sealed, or
- * another build's); -EPROTO (the helper crashed or answered nonsense); -ETIMEDOUT. why, if not NULL, gets what failed, as text of at
- * most why_bytes bytes. The primary is not touched.
+ * Create the mirror and start the helper in it. Errors: mirror_create()'s; -EBUSY (another helper
+ * runs over this region); -EBADMSG (the core is not what the session sealed, or another build's);
+ * -EPROTO (the helper crashed or answered nonsense); -ETIMEDOUT. why, if not NULL, gets what
+ * failed, as text of at most why_bytes bytes. The primary is not touched.
  */
 int rings_create(struct rings **rings, const struct rings_config *config, char *why,
 		 size_t why_bytes);
-/* Stops the helper wherever it is. Does not wipe the session: rings_wipe() before that does. NULL is allowed. */
+/*
+ * Stops the helper wherever it is. Does not wipe the session: rings_wipe() before that does. NULL
+ * is allowed.
+ */
 void rings_destroy(struct rings *rings);
 
 struct mirror *rings_mirror(const struct rings *rings);
@@ -56,34 +62,44 @@ uint32_t rings_data(const struct rings *rings, unsigned int ring, uint32_t *npag
 void *rings_page(const struct rings *rings, uint32_t page);
 
 /*
- * Hand a request to the helper; its id is chosen here and put into *id if not NULL. -EAGAIN when HELPER_RING_ENTRIES are under way, or
- * the error of a dead ring. Wakes a sleeping helper.
+ * Hand a request to the helper; its id is chosen here and put into *id if not NULL. -EAGAIN when
+ * HELPER_RING_ENTRIES are under way, or the error of a dead ring. Wakes a sleeping helper.
  */
 int rings_submit(struct rings *rings, unsigned int ring, const struct helper_request *request,
 		 uint32_t *id);
 /* Requests submitted whose completion was not taken yet. */
 unsigned int rings_pending(const struct rings *rings, unsigned int ring);
-/* Take a completion: 1, 0 when there is none yet, or the error of a dead ring. In the order of the requests. */
+/*
+ * Take a completion: 1, 0 when there is none yet, or the error of a dead ring. In the order of the
+ * requests.
+ */
 int rings_poll(struct rings *rings, unsigned int ring, struct helper_completion *completion);
 /*
- * Take a completion, waiting up to timeout nanoseconds: polls for a while, then sleeps until the helper's doorbell. That rings when half
- * of what is pending is done, so a deep queue costs few exits. 0, -ETIMEDOUT, -ENOENT (nothing pending), or the error of a dead ring.
+ * Take a completion, waiting up to timeout nanoseconds: polls for a while, then sleeps until the
+ * helper's doorbell. That rings when half of what is pending is done, so a deep queue costs few
+ * exits. 0, -ETIMEDOUT, -ENOENT (nothing pending), or the error of a dead ring.
  */
 int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion *completion,
 	       uint64_t timeout);
-/* Submit one request and wait for its completion, on a ring with nothing pending (-EBUSY). 0 says nothing of completion->status. */
+/*
+ * Submit one request and wait for its completion, on a ring with nothing pending (-EBUSY). 0 says
+ * nothing of completion->status.
+ */
 int rings_call(struct rings *rings, unsigned int ring, const struct helper_request *request,
 	       struct helper_completion *completion, uint64_t timeout);
 
 /*
- * For event loops: readable once count completions are there after rings_arm() returned 0; it returns 1 when they are already.
- * rings_disarm() before the next rings_poll().
+ * For event loops: readable once count completions are there after rings_arm() returned 0; it
+ * returns 1 when they are already. rings_disarm() before the next rings_poll().
  */
 int rings_fd(const struct rings *rings, unsigned int ring);
 int rings_arm(struct rings *rings, unsigned int ring, unsigned int count);
 void rings_disarm(struct rings *rings, unsigned int ring);
 
-/* How long the helper polls before it sleeps, in polls; 0: its default. Polls of the host's rings_wait() likewise. */
+/*
+ * How long the helper polls before it sleeps, in polls; 0: its default. Polls of the host's
+ * rings_wait() likewise.
+ */
 void rings_spin(struct rings *rings, uint32_t helper_polls, uint32_t host_polls);
 
 /* For a dead ring: what happened, as text. */

@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 /*
- * Takes a vCPU out of KVM_RUN. It is blocked in the vCPU threads except inside KVM_RUN (KVM_SET_SIGNAL_MASK), so it is never delivered:
- * the embedding program needs no handler and loses no signal of its own.
+ * Takes a vCPU out of KVM_RUN. It is blocked in the vCPU threads except inside KVM_RUN
+ * (KVM_SET_SIGNAL_MASK), so it is never delivered: the embedding program needs no handler and loses
+ * no signal of its own.
  */
 #define KICK_SIGNAL SIGRTMAX
 
@@ -57,8 +58,8 @@ struct mirror_vcpu {
 };
 
 /*
- * What KVM offers, as it is: on a SEV host that includes leaf 0x8000001F, from which KVM learns that the C-bit in CR3 is no reserved
- * bit. So this comes before KVM_SET_SREGS.
+ * What KVM offers, as it is: on a SEV host that includes leaf 0x8000001F, from which KVM learns
+ * that the C-bit in CR3 is no reserved bit. So this comes before KVM_SET_SREGS.
  */
 static int set_cpuid(struct mirror_vcpu *v, int kvm_fd)
 {
@@ -142,8 +143,9 @@ void mirror_vcpu_destroy(struct mirror_vcpu *v)
 }
 
 /*
- * VMX enters with a busy TSS only (SDM volume 3, 27.3.1.2). AMD's hidden TR is not busy (KVM's svm_get_segment adds the bit on reading),
- * and QEMU's model of it finds the I/O bitmap of no other.
+ * VMX enters with a busy TSS only (SDM volume 3, 27.3.1.2). AMD's hidden TR is not busy (KVM's
+ * svm_get_segment adds the bit on reading), and QEMU's model of it finds the I/O bitmap of no
+ * other.
  */
 static uint8_t tss_type(void)
 {
@@ -188,7 +190,10 @@ static int set_sregs(struct mirror_vcpu *v, const struct mirror_entry *entry)
 	sregs.cr0 = CR0_BITS;
 	sregs.cr3 = entry->cr3 | v->cbit_mask;
 	sregs.efer = EFER_BITS;
-	/* Paravirtual KVMs leave XSAVE out of their CPUID and have it all the same: try, and do without where it is refused. */
+	/*
+	 * Paravirtual KVMs leave XSAVE out of their CPUID and have it all the same: try, and do
+	 * without where it is refused.
+	 */
 	sregs.cr4 = CR4_BITS | CR4_OSXSAVE;
 	if (ioctl(v->fd, KVM_SET_SREGS, &sregs) == 0)
 		return 0;
@@ -196,7 +201,10 @@ static int set_sregs(struct mirror_vcpu *v, const struct mirror_entry *entry)
 	return ioctl(v->fd, KVM_SET_SREGS, &sregs) ? -errno : 0;
 }
 
-/* The helper looks at XCR0 and takes the kernels that it allows, so less than asked for is no error. */
+/*
+ * The helper looks at XCR0 and takes the kernels that it allows, so less than asked for is no
+ * error.
+ */
 static void set_xcr0(struct mirror_vcpu *v)
 {
 	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };

@@ -20,7 +20,10 @@ void mirror_vcpu_wake(struct mirror_vcpu *vcpu);
 uint64_t mirror_vcpu_exits(const struct mirror_vcpu *vcpu);
 int mirror_vcpu_fd(const struct mirror_vcpu *vcpu);
 
-/* One of KVM's counters of a vCPU ("exits"). -ENOENT if it has none of this name, or what KVM_GET_STATS_FD says. */
+/*
+ * One of KVM's counters of a vCPU ("exits"). -ENOENT if it has none of this name, or what
+ * KVM_GET_STATS_FD says.
+ */
 int mirror_vcpu_counter(int vcpu_fd, const char *name, uint64_t *value);
 
 #endif

@@ -13,7 +13,10 @@
 #define PAGE	  4096ULL
 #define WORD_BITS 64
 
-/* A payload that has nothing to do for a while says for how long; this is short enough to be wrong by. */
+/*
+ * A payload that has nothing to do for a while says for how long; this is short enough to be wrong
+ * by.
+ */
 #define NAP_NS 100000
 
 struct workload {

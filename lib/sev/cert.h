@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One certificate of the SEV API: a platform's own (PDH, PEK, OCA, CEK; 2084 bytes, publication 55766 appendix C) or
- * the vendor's (ASK, ARK; appendix B). They have no dates: what replaces expiry is that PEK and PDH are made anew and
- * old ones no longer match.
+ * One certificate of the SEV API: a platform's own (PDH, PEK, OCA, CEK; 2084 bytes, publication
+ * 55766 appendix C) or the vendor's (ASK, ARK; appendix B). They have no dates: what replaces
+ * expiry is that PEK and PDH are made anew and old ones no longer match.
  */
 #ifndef LIB_SEV_CERT_H
 #define LIB_SEV_CERT_H
@@ -46,8 +46,8 @@ struct sev_cert_ec_key {
 struct sev_cert_signature {
 	uint32_t usage; /* who signed: enum sev_cert_usage */
 	uint32_t algo;
-	uint8_t data
-		[512]; /* ECDSA: r 72, s 72; RSA: as long as the signer's modulus; little-endian */
+	/* ECDSA: r 72, s 72; RSA: as long as the signer's modulus; little-endian */
+	uint8_t data[512];
 } __attribute__((packed));
 
 struct sev_cert {
@@ -87,12 +87,16 @@ const char *sev_cert_usage_name(uint32_t usage);
 /* SHA-256 of a certificate's bytes, what people compare. 0 or a negative errno. */
 int sev_cert_fingerprint(const void *cert, size_t bytes, uint8_t digest[SEV_DIGEST_BYTES]);
 
-/* Well-formed, for this usage, with a public key on P-384? Signatures are not looked at. 0 or -EBADMSG with the reason. */
+/*
+ * Well-formed, for this usage, with a public key on P-384? Signatures are not looked at. 0 or
+ * -EBADMSG with the reason.
+ */
 int sev_cert_check(const struct sev_cert *cert, uint32_t usage, struct sev_error *error);
 
 /*
- * Is cert signed by the key of signer (one of cert's two signatures names the signer's usage and verifies)? 0, -EBADMSG with
- * the reason, or another negative errno. Both must have passed their check.
+ * Is cert signed by the key of signer (one of cert's two signatures names the signer's usage and
+ * verifies)? 0, -EBADMSG with the reason, or another negative errno. Both must have passed their
+ * check.
  */
 int sev_cert_verify(const struct sev_cert *cert, const struct sev_cert *signer,
 		    struct sev_error *error);
@@ -100,8 +104,8 @@ int sev_cert_verify_by_vendor(const struct sev_cert *cert, const struct sev_vend
 			      struct sev_error *error);
 
 /*
- * Take the vendor certificate at the beginning of buf apart; it has cert->bytes bytes, more may follow. cert points into itself:
- * do not copy it. 0 or -EBADMSG with the reason.
+ * Take the vendor certificate at the beginning of buf apart; it has cert->bytes bytes, more may
+ * follow. cert points into itself: do not copy it. 0 or -EBADMSG with the reason.
  */
 int sev_vendor_cert_parse(struct sev_vendor_cert *cert, const void *buf, size_t len,
 			  struct sev_error *error);

@@ -15,14 +15,22 @@ struct sev_cpuid {
 	bool sev;
 	bool sev_es;
 	bool sev_snp;
-	bool coherent; /* the hardware keeps caches coherent across encryption domains: no flush when a page changes its kind */
+	/*
+	 * the hardware keeps caches coherent across encryption domains: no flush when a page
+	 * changes its kind
+	 */
+	bool coherent;
 	uint8_t c_bit; /* position of the C-bit in a page-table entry */
-	uint8_t phys_addr_reduction; /* by how many bits MAXPHYADDR shrinks with memory encryption on */
+	/* by how many bits MAXPHYADDR shrinks with memory encryption on */
+	uint8_t phys_addr_reduction;
 	uint32_t asids; /* guests with encryption at once; ASIDs 1..asids */
 	uint32_t min_sev_asid; /* first ASID for plain SEV; below it they are for SEV-ES */
 };
 
-/* Take the registers of leaf 0x8000001F apart: the host's own, or what KVM_GET_SUPPORTED_CPUID gives a guest. */
+/*
+ * Take the registers of leaf 0x8000001F apart: the host's own, or what KVM_GET_SUPPORTED_CPUID
+ * gives a guest.
+ */
 void sev_cpuid_parse(struct sev_cpuid *cpuid, uint32_t eax, uint32_t ebx, uint32_t ecx,
 		     uint32_t edx);
 

@@ -112,7 +112,10 @@ EVP_PKEY *sev_crypto_rsa_public(const uint8_t *modulus, size_t bytes, const uint
 	OSSL_PARAM *params = NULL;
 	EVP_PKEY *key = NULL;
 
-	/* An exponent of thousands of bits, or a modulus with leading zeros, is nobody's key: refuse before OpenSSL computes with it. */
+	/*
+	 * An exponent of thousands of bits, or a modulus with leading zeros, is nobody's key:
+	 * refuse before OpenSSL computes with it.
+	 */
 	if (!n || !e || !build || !BN_is_odd(n) || !BN_is_odd(e) || BN_is_one(e) ||
 	    BN_num_bits(e) > 64 || (size_t)BN_num_bits(n) != 8 * bytes)
 		goto out;

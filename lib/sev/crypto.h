@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The primitives of the SEV API over OpenSSL: private to lib/sev. Each returns 0, or -ENOMEM or -EIO when OpenSSL fails.
+ * The primitives of the SEV API over OpenSSL: private to lib/sev. Each returns 0, or -ENOMEM or
+ * -EIO when OpenSSL fails.
  */
 #ifndef LIB_SEV_CRYPTO_H
 #define LIB_SEV_CRYPTO_H
@@ -25,8 +26,8 @@ int sev_crypto_hmac(const void *key, size_t key_len, const struct sev_part *part
 		    uint8_t mac[SEV_DIGEST_BYTES]);
 
 /*
- * NIST SP 800-108 in counter mode with HMAC-SHA-256, 128 bits out: HMAC(key, u32 1 | label | 0x00 | context | u32 128), integers
- * little-endian (SEV API 0.24, "Key derivation").
+ * NIST SP 800-108 in counter mode with HMAC-SHA-256, 128 bits out: HMAC(key, u32 1 | label | 0x00 |
+ * context | u32 128), integers little-endian (SEV API 0.24, "Key derivation").
  */
 int sev_crypto_kdf(const void *key, size_t key_len, const char *label, const void *context,
 		   size_t context_len, uint8_t out[SEV_KEY_BYTES]);
@@ -36,16 +37,17 @@ int sev_crypto_ctr(const uint8_t key[SEV_KEY_BYTES], const uint8_t iv[16], const
 		   void *out, size_t len);
 
 /*
- * Public keys from the little-endian numbers of certificates. NULL when they are none (a point that is not on P-384, an
- * even modulus, an exponent below 3) or OpenSSL fails. Free with EVP_PKEY_free().
+ * Public keys from the little-endian numbers of certificates. NULL when they are none (a point that
+ * is not on P-384, an even modulus, an exponent below 3) or OpenSSL fails. Free with
+ * EVP_PKEY_free().
  */
 EVP_PKEY *sev_crypto_ec_public(const uint8_t x[SEV_EC_BYTES], const uint8_t y[SEV_EC_BYTES]);
 EVP_PKEY *sev_crypto_rsa_public(const uint8_t *modulus, size_t bytes, const uint8_t *exponent,
 				size_t exponent_bytes);
 
 /*
- * Verify signatures with little-endian numbers over data: ECDSA (r and s of SEV_EC_BYTES each) and RSA-PSS (as long as the key).
- * 0: good; -EBADMSG: not.
+ * Verify signatures with little-endian numbers over data: ECDSA (r and s of SEV_EC_BYTES each) and
+ * RSA-PSS (as long as the key). 0: good; -EBADMSG: not.
  */
 int sev_crypto_ecdsa_verify(EVP_PKEY *key, const EVP_MD *md, const uint8_t r[SEV_EC_BYTES],
 			    const uint8_t s[SEV_EC_BYTES], const void *data, size_t len);

@@ -12,7 +12,10 @@ struct fw_code {
 	const char *hint;
 };
 
-/* Names as in the SEV API specification (table "Status codes"), where <linux/psp-sev.h> misspells or prefixes them. */
+/*
+ * Names as in the SEV API specification (table "Status codes"), where <linux/psp-sev.h> misspells
+ * or prefixes them.
+ */
 static const struct fw_code codes[] = {
 	[SEV_RET_SUCCESS] = { "SUCCESS", "the firmware did what it was asked" },
 	[SEV_RET_INVALID_PLATFORM_STATE] = { "INVALID_PLATFORM_STATE",

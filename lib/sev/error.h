@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Why an SEV operation failed: errno of the kernel, code of the firmware, and a sentence for people that says what was
- * tried, what was wrong and what to do.
+ * Why an SEV operation failed: errno of the kernel, code of the firmware, and a sentence for people
+ * that says what was tried, what was wrong and what to do.
  */
 #ifndef LIB_SEV_ERROR_H
 #define LIB_SEV_ERROR_H
@@ -9,9 +9,9 @@
 #include <sevmirror/sev.h>
 
 /*
- * Record a failure: err is a negative errno, fw the firmware's code or SEV_FW_NO_CALL, the format says what was tried
- * ("LAUNCH_START"). The message becomes "WHAT: firmware error NAME (0xNN): HINT" or "WHAT: STRERROR". error may be
- * NULL. Returns err.
+ * Record a failure: err is a negative errno, fw the firmware's code or SEV_FW_NO_CALL, the format
+ * says what was tried ("LAUNCH_START"). The message becomes "WHAT: firmware error NAME (0xNN):
+ * HINT" or "WHAT: STRERROR". error may be NULL. Returns err.
  */
 int sev_error_firmware(struct sev_error *error, int err, uint32_t fw, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sizes and constants of the structures that the SEV firmware, the guest owner and migration hand to each other: AMD publication
- * 55766 "Secure Encrypted Virtualization API", version 0.24. All integers in them are little-endian.
+ * Sizes and constants of the structures that the SEV firmware, the guest owner and migration hand
+ * to each other: AMD publication 55766 "Secure Encrypted Virtualization API", version 0.24. All
+ * integers in them are little-endian.
  */
 #ifndef LIB_SEV_FORMAT_H
 #define LIB_SEV_FORMAT_H

@@ -21,7 +21,9 @@ static uint64_t addr(const void *p)
 	return (uint64_t)(uintptr_t)p;
 }
 
-/* One KVM_MEMORY_ENCRYPT_OP. Failures are recorded under the command's name in the specification. */
+/*
+ * One KVM_MEMORY_ENCRYPT_OP. Failures are recorded under the command's name in the specification.
+ */
 static int sev_op(struct sev_guest *guest, uint32_t id, const char *name, void *data,
 		  struct sev_error *error)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The encryption context of one KVM VM: what <sevmirror/sev.h> leaves to the library, mirrors and migration through the firmware. Errors
- * and limits are as there.
+ * The encryption context of one KVM VM: what <sevmirror/sev.h> leaves to the library, mirrors and
+ * migration through the firmware. Errors and limits are as there.
  */
 #ifndef LIB_SEV_GUEST_H
 #define LIB_SEV_GUEST_H
@@ -20,17 +20,19 @@ struct sev_send_target {
 };
 
 /*
- * KVM_CAP_VM_COPY_ENC_CONTEXT_FROM: make the VM a mirror of the SEV VM behind source_vm_fd (which may belong to another process;
- * it is not kept). Of the functions below a mirror may use status, dbg_decrypt and dbg_encrypt. Create it after LAUNCH_START or
- * RECEIVE_START, and when the source has run RECEIVE_FINISH if it is a migration target.
+ * KVM_CAP_VM_COPY_ENC_CONTEXT_FROM: make the VM a mirror of the SEV VM behind source_vm_fd (which
+ * may belong to another process; it is not kept). Of the functions below a mirror may use status,
+ * dbg_decrypt and dbg_encrypt. Create it after LAUNCH_START or RECEIVE_START, and when the source
+ * has run RECEIVE_FINISH if it is a migration target.
  */
 int sev_guest_create_mirror(struct sev_guest **guest, int vm_fd, int source_vm_fd, int sev_fd,
 			    struct sev_error *error);
 
 /*
- * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may go on running) verifies the target and enforces the policy;
- * SEND_UPDATE_DATA makes a packet of at most one page of private memory (hva and bytes multiples of 16, not across a
- * page; transport has room for bytes); SEND_FINISH (to SENT) or SEND_CANCEL (back to RUNNING).
+ * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may go on running) verifies the target and
+ * enforces the policy; SEND_UPDATE_DATA makes a packet of at most one page of private memory (hva
+ * and bytes multiples of 16, not across a page; transport has room for bytes); SEND_FINISH (to
+ * SENT) or SEND_CANCEL (back to RUNNING).
  */
 int sev_guest_send_start(struct sev_guest *guest, const struct sev_send_target *target,
 			 uint32_t *policy, struct sev_session_blob *session,
@@ -42,9 +44,9 @@ int sev_guest_send_finish(struct sev_guest *guest, struct sev_error *error);
 int sev_guest_send_cancel(struct sev_guest *guest, struct sev_error *error);
 
 /*
- * Receiving, on a fresh sev_guest_create(): RECEIVE_START takes the sender's PDH certificate and session;
- * RECEIVE_UPDATE_DATA opens a packet into private memory at hva, faulting it in (never through a mapping armed with
- * userfaultfd); RECEIVE_FINISH (to RUNNING).
+ * Receiving, on a fresh sev_guest_create(): RECEIVE_START takes the sender's PDH certificate and
+ * session; RECEIVE_UPDATE_DATA opens a packet into private memory at hva, faulting it in (never
+ * through a mapping armed with userfaultfd); RECEIVE_FINISH (to RUNNING).
  */
 int sev_guest_receive_start(struct sev_guest *guest, uint32_t policy,
 			    const uint8_t sender_pdh[SEV_CERT_BYTES],
@@ -55,8 +57,8 @@ int sev_guest_receive_update_data(struct sev_guest *guest, const struct sev_pack
 int sev_guest_receive_finish(struct sev_guest *guest, struct sev_error *error);
 
 /*
- * DBG_DECRYPT, DBG_ENCRYPT: private guest memory (hva) to plaintext and back, under the guest's key; refused by the firmware
- * (POLICY_FAILURE) when the policy has NODBG.
+ * DBG_DECRYPT, DBG_ENCRYPT: private guest memory (hva) to plaintext and back, under the guest's
+ * key; refused by the firmware (POLICY_FAILURE) when the policy has NODBG.
  */
 int sev_guest_dbg_decrypt(struct sev_guest *guest, const void *hva, void *plain, uint32_t bytes,
 			  struct sev_error *error);

@@ -24,7 +24,10 @@ struct sev_pagemap {
 	void *opaque;
 };
 
-/* The saved state: this header, then nruns times {u64 gfn, u64 npages}, ascending, not touching. All little-endian. */
+/*
+ * The saved state: this header, then nruns times {u64 gfn, u64 npages}, ascending, not touching.
+ * All little-endian.
+ */
 struct saved_header {
 	uint64_t magic;
 	uint64_t npages;
@@ -168,7 +171,10 @@ uint64_t sev_pagemap_run(const struct sev_pagemap *map, uint64_t gfn, bool *priv
 
 	if (gfn >= map->npages)
 		return 0;
-	/* One load for the first page's kind and its word: else a page that changes between two would make a run of none. */
+	/*
+	 * One load for the first page's kind and its word: else a page that changes between two
+	 * would make a run of none.
+	 */
 	word = atomic_load(&map->shared[gfn / WORD_BITS]);
 	shared = word >> gfn % WORD_BITS & 1;
 	for (;;) {

@@ -9,7 +9,10 @@
 
 #include <linux/psp-sev.h>
 
-/* sev_user_data_status.flags: bit 0 is set when an external owner owns the platform (SEV API, PLATFORM_STATUS). */
+/*
+ * sev_user_data_status.flags: bit 0 is set when an external owner owns the platform (SEV API,
+ * PLATFORM_STATUS).
+ */
 #define STATUS_FLAG_OWNED 0x1
 
 static uint64_t addr(const void *p)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest's policy: what the firmware lets a host do with it (SEV API 0.24, chapter "Guest policy"). Fixed at launch,
- * measured, and carried along by migration.
+ * A guest's policy: what the firmware lets a host do with it (SEV API 0.24, chapter "Guest
+ * policy"). Fixed at launch, measured, and carried along by migration.
  */
 #ifndef LIB_SEV_POLICY_H
 #define LIB_SEV_POLICY_H
@@ -25,8 +25,9 @@
 #define SEV_POLICY_TEXT_BYTES 96
 
 /*
- * Read "NODBG|NOKS|SEV" (any of the flag names, separated by '|' or ',', in any case), "API=0.24" as one more item,
- * "default", or a number as strtoul() takes it. 0; -EINVAL when text is none of these or sets reserved bits.
+ * Read "NODBG|NOKS|SEV" (any of the flag names, separated by '|' or ',', in any case), "API=0.24"
+ * as one more item, "default", or a number as strtoul() takes it. 0; -EINVAL when text is none of
+ * these or sets reserved bits.
  */
 int sev_policy_parse(const char *text, uint32_t *policy);
 
@@ -34,14 +35,14 @@ int sev_policy_parse(const char *text, uint32_t *policy);
 int sev_api_version_parse(const char *text, uint8_t *major, uint8_t *minor);
 
 /*
- * A policy as sev_policy_parse() reads it, then its number: "NODBG|NOKS|SEV (0x23)", truncated to max bytes with its
- * NUL. Returns text.
+ * A policy as sev_policy_parse() reads it, then its number: "NODBG|NOKS|SEV (0x23)", truncated to
+ * max bytes with its NUL. Returns text.
  */
 char *sev_policy_format(uint32_t policy, char *text, size_t max);
 
 /*
- * What is looser in policy than in the default one, as a sentence for people that says what it lets a host do; NULL
- * when nothing is. nth counts from 0: call until NULL.
+ * What is looser in policy than in the default one, as a sentence for people that says what it lets
+ * a host do; NULL when nothing is. nth counts from 0: call until NULL.
  */
 const char *sev_policy_warning(uint32_t policy, unsigned int nth);
 

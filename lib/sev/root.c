@@ -58,7 +58,10 @@ static int root_from_x509(struct sev_root *root, X509 *cert)
 	return err;
 }
 
-/* Of all certificates of a chain only an X.509 root says how long it is valid: AMD's own format has no dates. */
+/*
+ * Of all certificates of a chain only an X.509 root says how long it is valid: AMD's own format has
+ * no dates.
+ */
 static int check_validity(const X509 *cert, struct sev_error *error)
 {
 	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The roots of AMD's processors as AMD's key distribution server gives them out (X.509, PEM; the last certificate of
- * .../cert_chain for the product). Each is self-signed. Fingerprints (SHA-256 of the DER) to compare with other
- * sources:
+ * The roots of AMD's processors as AMD's key distribution server gives them out (X.509, PEM; the
+ * last certificate of .../cert_chain for the product). Each is self-signed. Fingerprints (SHA-256
+ * of the DER) to compare with other sources:
  *
  *   ARK-Milan  69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd
  *   ARK-Genoa  4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1

@@ -13,7 +13,10 @@
 
 #include "lib/sev/crypto.h"
 
-/* The owner's half of the exchange: P-384's x coordinate, big-endian as OpenSSL gives it and the firmware feeds it to its KDF. */
+/*
+ * The owner's half of the exchange: P-384's x coordinate, big-endian as OpenSSL gives it and the
+ * firmware feeds it to its KDF.
+ */
 static int shared_secret(EVP_PKEY *own, const struct sev_cert *pdh, uint8_t z[SEV_EC_BYTES])
 {
 	EVP_PKEY *peer = sev_crypto_ec_public(pdh->key.x, pdh->key.y);

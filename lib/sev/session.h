@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest owner's secure channel to a platform's firmware: an ephemeral DH key, transport keys (TEK, TIK) and the
- * session buffer that carries them, readable only by the platform whose PDH certificate was given (SEV API 0.24,
- * chapter "Transport keys").
+ * The guest owner's secure channel to a platform's firmware: an ephemeral DH key, transport keys
+ * (TEK, TIK) and the session buffer that carries them, readable only by the platform whose PDH
+ * certificate was given (SEV API 0.24, chapter "Transport keys").
  */
 #ifndef LIB_SEV_SESSION_H
 #define LIB_SEV_SESSION_H
@@ -19,9 +19,9 @@ struct sev_owner_session {
 };
 
 /*
- * Make a session for the platform with this PDH certificate and for this policy. Verify the PDH's chain first: a session is
- * worth what the PDH is. The DH private key is not kept. 0, -EBADMSG (the PDH certificate is unusable), -EIO. The caller wipes
- * *session (sev_owner_session_wipe()).
+ * Make a session for the platform with this PDH certificate and for this policy. Verify the PDH's
+ * chain first: a session is worth what the PDH is. The DH private key is not kept. 0, -EBADMSG (the
+ * PDH certificate is unusable), -EIO. The caller wipes *session (sev_owner_session_wipe()).
  */
 int sev_owner_session_create(struct sev_owner_session *session, const struct sev_cert *pdh,
 			     uint32_t policy, struct sev_error *error);

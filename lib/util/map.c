@@ -11,7 +11,10 @@
 #define PAGE_BYTES  4096
 #define THREADS_MAX 8
 
-/* Linux 6.1. Works on shared memory without any set-up by the administrator, which MADV_HUGEPAGE does not. */
+/*
+ * Linux 6.1. Works on shared memory without any set-up by the administrator, which MADV_HUGEPAGE
+ * does not.
+ */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif

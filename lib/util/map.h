@@ -9,16 +9,18 @@
 #define UTIL_MAP_ALIGN (2UL << 20)
 
 /*
- * Map [offset, offset + bytes) of fd (whole pages), shared, readable and writable, at an address that is the same as offset modulo 2 MiB,
- * so that KVM can map by 2 MiB what the file holds in such pages. Left out of core dumps: it is a guest's data and, without SEV, the
- * helper's keys. munmap() ends it. 0 or a negative errno.
+ * Map [offset, offset + bytes) of fd (whole pages), shared, readable and writable, at an address
+ * that is the same as offset modulo 2 MiB, so that KVM can map by 2 MiB what the file holds in such
+ * pages. Left out of core dumps: it is a guest's data and, without SEV, the helper's keys. munmap()
+ * ends it. 0 or a negative errno.
  */
 int util_map_aligned(void **at, int fd, off_t offset, size_t bytes);
 
 /*
- * Give a shared mapping all its memory now, in pages of 2 MiB where the kernel has them: a tenth of the page faults' cost and more, whoever
- * touches it later. Best effort: what is not there yet comes when it is touched. Uses as many threads as there are CPUs, up to a
- * few. at and bytes are multiples of 2 MiB.
+ * Give a shared mapping all its memory now, in pages of 2 MiB where the kernel has them: a tenth of
+ * the page faults' cost and more, whoever touches it later. Best effort: what is not there yet
+ * comes when it is touched. Uses as many threads as there are CPUs, up to a few. at and bytes are
+ * multiples of 2 MiB.
  */
 void util_map_commit(void *at, size_t bytes);
 

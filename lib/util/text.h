@@ -17,8 +17,9 @@ int util_hex_decode(const char *text, void *buf, size_t len);
 char *util_base64_encode(const void *buf, size_t len, char *text);
 
 /*
- * Padded base64 of text_len characters; spaces and line ends anywhere are skipped. Writes at most max bytes, *len of
- * them. 0, -EINVAL (any other character, wrong padding, bits set that encode nothing), or -EFBIG.
+ * Padded base64 of text_len characters; spaces and line ends anywhere are skipped. Writes at most
+ * max bytes, *len of them. 0, -EINVAL (any other character, wrong padding, bits set that encode
+ * nothing), or -EFBIG.
  */
 int util_base64_decode(const char *text, size_t text_len, void *buf, size_t max, size_t *len);
 

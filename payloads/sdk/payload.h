@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a payload and the program that runs it agree on. A payload is a small freestanding program that runs in ring 3 of a guest,
- * with no kernel under it: as a guest of its own, or as a workload in a mirror of another guest. Included by both sides.
+ * What a payload and the program that runs it agree on. A payload is a small freestanding program
+ * that runs in ring 3 of a guest, with no kernel under it: as a guest of its own, or as a workload
+ * in a mirror of another guest. Included by both sides.
  *
- * Image: ELF64, ET_EXEC, x86-64, static, no interpreter, no relocations, linked at PAYLOAD_BASE. The loader copies the PT_LOAD
- * segments to p_paddr (equal to p_vaddr) and zeroes p_memsz - p_filesz. All segments lie in [PAYLOAD_BASE, PAYLOAD_BASE +
- * PAYLOAD_IMAGE_MAX).
+ * Image: ELF64, ET_EXEC, x86-64, static, no interpreter, no relocations, linked at PAYLOAD_BASE.
+ * The loader copies the PT_LOAD segments to p_paddr (equal to p_vaddr) and zeroes p_memsz -
+ * p_filesz. All segments lie in [PAYLOAD_BASE, PAYLOAD_BASE + PAYLOAD_IMAGE_MAX).
  *
- * Entry, on each vCPU: 64-bit ring 3, RIP = e_entry, RDI = address of struct payload_params, RSI = the vCPU's index, RFLAGS = 2, SSE
- * usable (CR4.OSFXSR), the TSS's I/O bitmap allows every port. RSP is undefined: the SDK's start-up code has a stack for each vCPU.
+ * Entry, on each vCPU: 64-bit ring 3, RIP = e_entry, RDI = address of struct payload_params, RSI =
+ * the vCPU's index, RFLAGS = 2, SSE usable (CR4.OSFXSR), the TSS's I/O bitmap allows every port.
+ * RSP is undefined: the SDK's start-up code has a stack for each vCPU.
  *
- * In a guest of its own a payload has all of memory at its guest-physical address, open for everything, under SEV with C=1; the shared
- * area with C=0.
+ * In a guest of its own a payload has all of memory at its guest-physical address, open for
+ * everything, under SEV with C=1; the shared area with C=0.
  *
- * In a mirror (PAYLOAD_IN_MIRROR) the addresses are the same, but of pages in a region that the guest's memory map reserves: the
- * program, its parameters and its work area, written as the ELF file's flags say; the shared area is the mirror's window. The guest's
- * memory is at params.ram_va, C=1 under SEV, to be read only, unless the payload's note (PAYLOAD_NOTE in runtime.h, which makes it a
- * workload for mirrors) asks for writing. A workload is entered anew each time that a mirror is made, over the memory that the last
- * run left: so it has no variables with initial values other than zero, and the SDK's start-up code zeroes the others.
+ * In a mirror (PAYLOAD_IN_MIRROR) the addresses are the same, but of pages in a region that the
+ * guest's memory map reserves: the program, its parameters and its work area, written as the ELF
+ * file's flags say; the shared area is the mirror's window. The guest's memory is at params.ram_va,
+ * C=1 under SEV, to be read only, unless the payload's note (PAYLOAD_NOTE in runtime.h, which makes
+ * it a workload for mirrors) asks for writing. A workload is entered anew each time that a mirror
+ * is made, over the memory that the last run left: so it has no variables with initial values other
+ * than zero, and the SDK's start-up code zeroes the others.
  *
- * Talking: the payload and its host read and write struct payload_shared; a payload rings by a 32-bit `out` to
- * PAYLOAD_DOORBELL_PORT with an enum payload_bell. Whatever is in the shared area is the host's word and the host's to read: a
- * payload must not depend on it for its own correctness, nor put a secret there.
+ * Talking: the payload and its host read and write struct payload_shared; a payload rings by a
+ * 32-bit `out` to PAYLOAD_DOORBELL_PORT with an enum payload_bell. Whatever is in the shared area
+ * is the host's word and the host's to read: a payload must not depend on it for its own
+ * correctness, nor put a secret there.
  */
 #ifndef PAYLOADS_SDK_PAYLOAD_H
 #define PAYLOADS_SDK_PAYLOAD_H
@@ -59,32 +64,43 @@ struct payload_ram {
 };
 
 /*
- * Written by the host before the first vCPU runs; in a page of the guest's private memory (part of the launch image, so measured). The
- * payload only reads it. Addresses are the payload's; in a guest of its own they are guest-physical, too.
+ * Written by the host before the first vCPU runs; in a page of the guest's private memory (part of
+ * the launch image, so measured). The payload only reads it. Addresses are the payload's; in a
+ * guest of its own they are guest-physical, too.
  */
 struct payload_params {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t vcpus; /* how many enter the payload, 1 to PAYLOAD_MAX_VCPUS */
 	uint64_t shared_va; /* struct payload_shared; page-aligned */
-	/* of the shared area, at least sizeof(struct payload_shared); what is behind it is the payload's */
+	/*
+	 * of the shared area, at least sizeof(struct payload_shared); what is behind it is the
+	 * payload's
+	 */
 	uint64_t shared_bytes;
 	/*
-	 * RAM that the payload may use as it likes: page-aligned, disjoint from all else. Zeroed at launch; in a mirror it is what there
-	 * is to the region's end, maybe nothing, and as the last run left it.
+	 * RAM that the payload may use as it likes: page-aligned, disjoint from all else. Zeroed at
+	 * launch; in a mirror it is what there is to the region's end, maybe nothing, and as the
+	 * last run left it.
 	 */
 	uint64_t work_va;
 	uint64_t work_bytes;
 	uint64_t tsc_khz; /* of the guest's TSC; 0: unknown, then a payload does not pace itself */
 	uint64_t flags; /* PAYLOAD_IN_MIRROR */
 	uint64_t args[PAYLOAD_ARGS]; /* the payload's own: dirtier.h, counter.h */
-	/* In a mirror: where gpa 0 of the guest's memory is, and the parts of it that are mapped (all but the reserved regions). */
+	/*
+	 * In a mirror: where gpa 0 of the guest's memory is, and the parts of it that are mapped
+	 * (all but the reserved regions).
+	 */
 	uint64_t ram_va;
 	uint64_t nram;
 	struct payload_ram ram[PAYLOAD_RAM_MAX];
 };
 
-/* What a workload for mirrors says of itself: an ELF note (owner PAYLOAD_NOTE_OWNER, type PAYLOAD_NOTE_TYPE) with this in it. */
+/*
+ * What a workload for mirrors says of itself: an ELF note (owner PAYLOAD_NOTE_OWNER, type
+ * PAYLOAD_NOTE_TYPE) with this in it.
+ */
 #define PAYLOAD_NOTE_OWNER "sevmirror"
 #define PAYLOAD_NOTE_TYPE  1
 #define PAYLOAD_NAME_BYTES 16
@@ -113,33 +129,47 @@ enum payload_command {
 	PAYLOAD_CMD_STOP = 1,
 };
 
-/* The value of the `out`, in EAX; RDI carries an argument (the host reads it from the vCPU's registers). */
+/*
+ * The value of the `out`, in EAX; RDI carries an argument (the host reads it from the vCPU's
+ * registers).
+ */
 enum payload_bell {
 	PAYLOAD_BELL_LOG = 1, /* there is new text in the log; go on at once */
 	PAYLOAD_BELL_STATE = 2, /* state changed; go on at once */
-	/* nothing to do for RDI microseconds: go on after that or earlier, and a pause must not wait for it */
+	/*
+	 * nothing to do for RDI microseconds: go on after that or earlier, and a pause must not
+	 * wait for it
+	 */
 	PAYLOAD_BELL_SLEEP = 3,
-	PAYLOAD_BELL_EXIT =
-		PAYLOAD_BELL_EXIT_VALUE, /* this vCPU is finished and must not be run again */
+	/* this vCPU is finished and must not be run again */
+	PAYLOAD_BELL_EXIT = PAYLOAD_BELL_EXIT_VALUE,
 };
 
 /* One writer each: vCPU i writes vcpu[i]. A cache line pair, so that no two vCPUs share a line. */
 struct payload_vcpu {
 	uint64_t heartbeat; /* goes up all the time */
 	uint64_t errors;
-	/* the longest time that passed between two heartbeats: what a pause looks like from inside */
+	/*
+	 * the longest time that passed between two heartbeats: what a pause looks like from inside
+	 */
 	uint64_t max_gap_tsc;
 	uint64_t last_tsc;
 	uint64_t counters[PAYLOAD_COUNTERS]; /* the payload's own */
 };
 
-/* The shared area (C=0 under SEV). Zeroed by the host, which then sets magic and version; the rest is as commented. */
+/*
+ * The shared area (C=0 under SEV). Zeroed by the host, which then sets magic and version; the rest
+ * is as commented.
+ */
 struct payload_shared {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t command; /* enum payload_command: host writes */
-	uint32_t
-		state; /* enum payload_state: DONE when all vCPUs are, FAILED as soon as one found an error, and it stays */
+	/*
+	 * enum payload_state: DONE when all vCPUs are, FAILED as soon as one found an error, and it
+	 * stays
+	 */
+	uint32_t state;
 	uint32_t error; /* the payload's own number of the first error, 0: none */
 	uint64_t error_info[4]; /* what goes with it, for instance address, expected, found */
 	/* total bytes ever logged; the log holds the last PAYLOAD_LOG_BYTES of them, a ring */

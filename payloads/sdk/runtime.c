@@ -6,7 +6,10 @@
 	1000 /* longer sleeps would hide in max_gap_tsc what it is there to show */
 #define PACE_BEHIND_US 1000
 
-/* Private memory, so not the host's: the same on each vCPU, all but the flags fixed before a vCPU gets to use them. */
+/*
+ * Private memory, so not the host's: the same on each vCPU, all but the flags fixed before a vCPU
+ * gets to use them.
+ */
 static struct payload_shared *shared_area;
 static uint32_t vcpu_total;
 static uint32_t vcpus_done;
@@ -138,7 +141,10 @@ void payload_pacer_init(struct payload_pacer *pacer, const struct payload_params
 	pacer->due_fp = payload_tsc() << 16;
 }
 
-/* The TSC with 16 binary places loses its upper bits, so points in time are compared by their difference. */
+/*
+ * The TSC with 16 binary places loses its upper bits, so points in time are compared by their
+ * difference.
+ */
 void payload_pace(struct payload_pacer *pacer, unsigned int vcpu)
 {
 	int64_t ahead;
@@ -171,7 +177,10 @@ void payload_pace(struct payload_pacer *pacer, unsigned int vcpu)
 	}
 }
 
-/* Called by start.S. A parameter block that is not one gives nothing to report to: the vCPU just exits. */
+/*
+ * Called by start.S. A parameter block that is not one gives nothing to report to: the vCPU just
+ * exits.
+ */
 void payload_start(const struct payload_params *params, uint64_t vcpu)
 {
 	if (params->magic != PAYLOAD_PARAMS_MAGIC || params->version != PAYLOAD_VERSION ||

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The run-time support of payloads: what the SDK does for the code in ring 3 of a guest. A payload is one function, payload_main(), which
- * each vCPU runs; everything else here it may call. Freestanding: no libc, no allocation, no exceptions handled.
+ * The run-time support of payloads: what the SDK does for the code in ring 3 of a guest. A payload
+ * is one function, payload_main(), which each vCPU runs; everything else here it may call.
+ * Freestanding: no libc, no allocation, no exceptions handled.
  */
 #ifndef PAYLOADS_SDK_RUNTIME_H
 #define PAYLOADS_SDK_RUNTIME_H
@@ -12,12 +13,15 @@
 
 #include "payloads/sdk/payload.h"
 
-/* The payload's own. When it returns, this vCPU is finished; when the last one is, the state becomes PAYLOAD_DONE. */
+/*
+ * The payload's own. When it returns, this vCPU is finished; when the last one is, the state
+ * becomes PAYLOAD_DONE.
+ */
 void payload_main(const struct payload_params *params, unsigned int vcpu);
 
 /*
- * Makes a payload a workload for mirrors: its name (at most PAYLOAD_NAME_BYTES - 1 characters), and 0 or PAYLOAD_WRITES_MEMORY. Once, at
- * file scope.
+ * Makes a payload a workload for mirrors: its name (at most PAYLOAD_NAME_BYTES - 1 characters), and
+ * 0 or PAYLOAD_WRITES_MEMORY. Once, at file scope.
  */
 #define PAYLOAD_NOTE(name, flags)                                                                  \
 	static const struct {                                                                      \
@@ -30,8 +34,9 @@ void payload_main(const struct payload_params *params, unsigned int vcpu);
 	}
 
 /*
- * In a mirror: the guest's memory [gpa, gpa + bytes), or NULL when it is not all of one part of params->ram. Under SEV what the guest
- * has encrypted; what it shares with the host reads as noise. The guest may change it at any time.
+ * In a mirror: the guest's memory [gpa, gpa + bytes), or NULL when it is not all of one part of
+ * params->ram. Under SEV what the guest has encrypted; what it shares with the host reads as noise.
+ * The guest may change it at any time.
  */
 void *payload_memory(const struct payload_params *params, uint64_t gpa, uint64_t bytes);
 
@@ -47,7 +52,10 @@ bool payload_stopping(void);
 /* Publish a counter of this vCPU. */
 void payload_count(unsigned int vcpu, unsigned int counter, uint64_t value);
 
-/* An error: counted, the first one described in the shared area; the state becomes PAYLOAD_FAILED. Returns: the payload may go on. */
+/*
+ * An error: counted, the first one described in the shared area; the state becomes PAYLOAD_FAILED.
+ * Returns: the payload may go on.
+ */
 void payload_fail(unsigned int vcpu, uint32_t error, const uint64_t info[4]);
 
 /* A line of text and a number for the host to print, "text 0x2a\n". Any vCPU. */
@@ -71,8 +79,9 @@ static inline uint64_t payload_tsc(void)
 }
 
 /*
- * Keeps a loop at a rate: payload_pace() waits until the next turn is due, beating meanwhile. Time lost (to a pause, a migration, a
- * slow turn) is not made up for. A rate of 0, or an unknown TSC frequency, means as fast as it goes.
+ * Keeps a loop at a rate: payload_pace() waits until the next turn is due, beating meanwhile. Time
+ * lost (to a pause, a migration, a slow turn) is not made up for. A rate of 0, or an unknown TSC
+ * frequency, means as fast as it goes.
  */
 struct payload_pacer {
 	uint64_t period_fp; /* TSC ticks a turn, 16 binary places */

@@ -2,9 +2,9 @@
 /*
  * Canaries: 64-bit words a test guest writes into its memory and the host's memory is searched for.
  *
- * So that a search finds only the guest's own copies, no program holds a canary: a guest makes it in its memory from two halves
- * (guest_fill, canary_make), and a search multiplies each word it sees by an odd constant and compares the product, which the compiler
- * computed.
+ * So that a search finds only the guest's own copies, no program holds a canary: a guest makes it
+ * in its memory from two halves (guest_fill, canary_make), and a search multiplies each word it
+ * sees by an odd constant and compares the product, which the compiler computed.
  */
 #ifndef TESTS_EMULATED_CANARY_H
 #define TESTS_EMULATED_CANARY_H

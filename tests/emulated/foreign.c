@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * usage: foreign PID   A foreign VM on the same host: an SEV guest with a key of its own, whose memory slot is the RAM of the VM that the
- * sevmirror process PID runs, read-only. It reads all of that, as private and as shared memory, and shows the host what it has read.
- * Looked for are a canary of the guest's private pages and one of its shared pages (canary.h).
+ * usage: foreign PID   A foreign VM on the same host: an SEV guest with a key of its own, whose
+ *                      memory slot is the RAM of the VM that the
+ * sevmirror process PID runs, read-only. It reads all of that, as private and as shared memory, and
+ * shows the host what it has read. Looked for are a canary of the guest's private pages and one of
+ * its shared pages (canary.h).
  *
- * Exit status 0: the private one is nowhere, the shared one is where it can be read without a key, and the foreign VM reads its own memory.
+ * Exit status 0: the private one is nowhere, the shared one is where it can be read without a key,
+ * and the foreign VM reads its own memory.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -48,7 +51,10 @@ static int open_ram(const char *pid)
 	return fd;
 }
 
-/* Through the foreign VM's view of the window, into its own shared pages, where the host reads them as they came. */
+/*
+ * Through the foreign VM's view of the window, into its own shared pages, where the host reads them
+ * as they came.
+ */
 static bool look(struct vm *vm, uint64_t view, struct found *found)
 {
 	struct outcome out;
@@ -84,7 +90,10 @@ static bool reads_its_own(struct vm *vm)
 					  .rcx = WORDS }) == WORDS;
 }
 
-/* From the top, where Linux has the bounce buffers, so that the shared canary need not be looked for in all the rest. */
+/*
+ * From the top, where Linux has the bounce buffers, so that the shared canary need not be looked
+ * for in all the rest.
+ */
 static bool look_at_all(struct vm *vm, uint8_t *ram, uint64_t bytes, struct found *with_key,
 			struct found *without_key)
 {

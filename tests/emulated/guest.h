@@ -9,8 +9,8 @@
 #define GUEST_PORT_WORD 0x3fa
 
 /*
- * Guest-physical layout of the first 2 MiB. The launch image is GPA_CODE up to GPA_LAUNCH_END: code, page tables and the secret.
- * Pages above belong to the test.
+ * Guest-physical layout of the first 2 MiB. The launch image is GPA_CODE up to GPA_LAUNCH_END:
+ * code, page tables and the secret. Pages above belong to the test.
  */
 #define PAGE_BYTES	 4096ull
 #define GPA_CODE	 0x1000ull

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Migration Helper in SEV guests, on a real kernel: its core launched and measured, the mirror made of the running guest, the session
- * carried by the secure processor, pages sealed in one guest and opened in another. usage: lib_mirror [--hold FILE]: with the option
- * it makes FILE when sealed and opened pages are everywhere, and waits until somebody removes it (to search the host's RAM).
+ * The Migration Helper in SEV guests, on a real kernel: its core launched and measured, the mirror
+ * made of the running guest, the session carried by the secure processor, pages sealed in one guest
+ * and opened in another. usage: lib_mirror [--hold FILE]: with the option it makes FILE when sealed
+ * and opened pages are everywhere, and waits until somebody removes it (to search the host's RAM).
  *
  * The guests run nothing but the helper: what matters here is whose key their pages are under.
  */
@@ -73,7 +74,10 @@ static uint64_t word_of(uint64_t page, uint64_t word)
 	return (page * 512 + word + 1) * 0x9e3779b97f4a7c15ULL ^ 0x5bd1e995u;
 }
 
-/* The canary is put together in the guest's memory: no register, stack or constant of this process ever has it. */
+/*
+ * The canary is put together in the guest's memory: no register, stack or constant of this process
+ * ever has it.
+ */
 static void put(volatile uint64_t *at, uint64_t page, uint64_t i)
 {
 	if (i % 2) {
@@ -172,7 +176,10 @@ static void guest_down(struct guest *g)
 	close(g->ram.fd);
 }
 
-/* The core goes page by page through the firmware, SEND on one guest, RECEIVE on the other; one host is both ends here. */
+/*
+ * The core goes page by page through the firmware, SEND on one guest, RECEIVE on the other; one
+ * host is both ends here.
+ */
 static bool carry_core(struct host *host, struct guest *from, struct guest *to)
 {
 	struct sev_send_target target = { (uint8_t *)&host->pdh, (uint8_t *)host->chain,
@@ -249,7 +256,10 @@ static bool guest_holds_it(struct guest *g)
 		if (sev_guest_dbg_decrypt(g->sev, g->memory + (FIRST + page) * PAGE, plain, PAGE,
 					  &error))
 			return false;
-		/* Not canary_is(): inlined, gcc compares with the canary itself, which is then in this program's code. */
+		/*
+		 * Not canary_is(): inlined, gcc compares with the canary itself, which is then in
+		 * this program's code.
+		 */
 		if (canary_count(&canary_private, plain, PAGE) != 256)
 			return false;
 		for (i = 1; i < 512; i += 2)
@@ -312,7 +322,10 @@ static void refusals(struct guest *source, struct guest *target, struct guest *f
 	free(before);
 }
 
-/* The other process gets descriptors and nothing else: it makes the mirror and asks the helper of the guest for its name. */
+/*
+ * The other process gets descriptors and nothing else: it makes the mirror and asks the helper of
+ * the guest for its name.
+ */
 static void attached(struct host *host, struct guest *g)
 {
 	struct mirror_offer offer = {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lib/sev on a real kernel: every call of guest.h and platform.h on /dev/sev and KVM, the guest's owner in the same
- * program. Runs in the emulated host. What guests do when they run is tested elsewhere; none runs here.
+ * lib/sev on a real kernel: every call of guest.h and platform.h on /dev/sev and KVM, the guest's
+ * owner in the same program. Runs in the emulated host. What guests do when they run is tested
+ * elsewhere; none runs here.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +63,10 @@ static int vm_fd(struct host *host, void *memory)
 	return fd;
 }
 
-/* A VM of its own memory with its context initialised and its memory pinned; false when any of that fails. */
+/*
+ * A VM of its own memory with its context initialised and its memory pinned; false when any of that
+ * fails.
+ */
 static bool vm_up(struct host *host, struct vm *vm, struct sev_error *error)
 {
 	memset(error, 0, sizeof(*error));

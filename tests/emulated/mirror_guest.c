@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * In a Linux guest: fills pages of its own with random words and a canary, says where in guest-physical memory each is, writes a copy of
- * each to DIR/N for others to hash, and keeps them. usage: mirror-guest DIR CANARY
+ * In a Linux guest: fills pages of its own with random words and a canary, says where in
+ * guest-physical memory each is, writes a copy of each to DIR/N for others to hash, and keeps them.
+ * usage: mirror-guest DIR CANARY
  */
 #include <fcntl.h>
 #include <stdint.h>

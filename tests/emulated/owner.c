@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest owner and the platform owner, outside the emulated host: makes sessions, secrets and certificates and checks what the
- * host hands out. Exit status 0 if all is well, 1 with a message if not. See usage() for the commands.
+ * The guest owner and the platform owner, outside the emulated host: makes sessions, secrets and
+ * certificates and checks what the host hands out. Exit status 0 if all is well, 1 with a message
+ * if not. See usage() for the commands.
  */
 #include <stdio.h>
 #include <stdlib.h>

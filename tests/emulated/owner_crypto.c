@@ -233,7 +233,10 @@ bool cert_signed_by(const uint8_t cert[CERT_BYTES], const uint8_t issuer[CERT_BY
 	return good;
 }
 
-/* A vendor certificate: 64 bytes of header (usage at 36, sizes in bits at 56 and 60), then exponent, modulus, signature. */
+/*
+ * A vendor certificate: 64 bytes of header (usage at 36, sizes in bits at 56 and 60), then
+ * exponent, modulus, signature.
+ */
 struct vendor_cert {
 	const uint8_t *raw;
 	size_t signed_bytes, bytes, modulus_bytes;
@@ -326,7 +329,9 @@ bool vendor_chain_good(const uint8_t *vendor, size_t len, const uint8_t cek[CERT
 	return cek_good;
 }
 
-/* NIST SP 800-108 in counter mode; one round of HMAC-SHA-256 gives the 128 bits that are asked for. */
+/*
+ * NIST SP 800-108 in counter mode; one round of HMAC-SHA-256 gives the 128 bits that are asked for.
+ */
 static void kdf(const void *key, size_t key_len, const char *label, const void *context,
 		size_t context_len, uint8_t out[KEY_BYTES])
 {

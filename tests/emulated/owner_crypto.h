@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A guest owner's and a certificate authority's cryptography, by OpenSSL: independent of the firmware's and of lib/sev. */
+/*
+ * A guest owner's and a certificate authority's cryptography, by OpenSSL: independent of the
+ * firmware's and of lib/sev.
+ */
 #ifndef TESTS_EMULATED_OWNER_CRYPTO_H
 #define TESTS_EMULATED_OWNER_CRYPTO_H
 
@@ -62,11 +65,17 @@ bool cert_signed_by(const uint8_t cert[CERT_BYTES], const uint8_t issuer[CERT_BY
 /* An ECDSA signature (r, s of 72 bytes each, little-endian) over the bytes. */
 bool ec_verify(EVP_PKEY *key, uint32_t algo, const void *data, size_t len, const uint8_t sig[144]);
 
-/* The vendor's RSA certificates, ASK followed by ARK: is the CEK signed by ASK, ASK by ARK, ARK by itself? */
+/*
+ * The vendor's RSA certificates, ASK followed by ARK: is the CEK signed by ASK, ASK by ARK, ARK by
+ * itself?
+ */
 bool vendor_chain_good(const uint8_t *vendor, size_t len, const uint8_t cek[CERT_BYTES],
 		       const char **why);
 
-/* The session's keys for a platform: KEK and KIK from our DH key, its PDH certificate and the nonce. */
+/*
+ * The session's keys for a platform: KEK and KIK from our DH key, its PDH certificate and the
+ * nonce.
+ */
 void session_keys(EVP_PKEY *dh, EVP_PKEY *pdh, const uint8_t nonce[16], uint8_t kek[KEY_BYTES],
 		  uint8_t kik[KEY_BYTES]);
 

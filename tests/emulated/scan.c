@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Outside the host: search a dump of its RAM for the canaries of t_memory, at any alignment. usage: scan FILE BYTES. Exit status 0 if
- * the file has that many bytes, shared canaries are in it and private ones are not.
+ * Outside the host: search a dump of its RAM for the canaries of t_memory, at any alignment. usage:
+ * scan FILE BYTES. Exit status 0 if the file has that many bytes, shared canaries are in it and
+ * private ones are not.
  */
 #include <fcntl.h>
 #include <stdio.h>

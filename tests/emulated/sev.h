@@ -35,7 +35,10 @@ enum guest_state {
 #define SEV_HEADER_BYTES  52u
 #define SEV_MEASURE_BYTES 48u
 
-/* What came of a command: errnum is 0 or errno of the ioctl, fw the firmware's status (SEV_RET_*; ~0 if it was not asked). */
+/*
+ * What came of a command: errnum is 0 or errno of the ioctl, fw the firmware's status (SEV_RET_*;
+ * ~0 if it was not asked).
+ */
 struct sev_result {
 	int errnum;
 	uint32_t fw;
@@ -50,7 +53,10 @@ struct sev_result sev_platform_cmd(int sev_fd, uint32_t cmd, void *data);
 /* The firmware status by the name the specification gives it. */
 const char *sev_status_name(uint32_t fw);
 
-/* The result is success; or it is the failure EIO (as the driver reports every firmware error) with this status. */
+/*
+ * The result is success; or it is the failure EIO (as the driver reports every firmware error) with
+ * this status.
+ */
 bool tap_sev_good(struct tap *tap, struct sev_result result, const char *what);
 bool tap_sev_status(struct tap *tap, struct sev_result result, uint32_t fw, const char *what);
 /* Refused by the kernel with this errno, without asking the firmware. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /dev/sev for the drivers: 'export DIR' writes pdh.cert, chain.cert, id.bin and version; 'csr FILE'; 'import PEK OCA'; 'reset';
- * 'state' prints the platform's state, owner flag and number of guests. Exit status 0, or 1 with the firmware's status by name on
- * stdout.
+ * /dev/sev for the drivers: 'export DIR' writes pdh.cert, chain.cert, id.bin and version; 'csr
+ * FILE'; 'import PEK OCA'; 'reset'; 'state' prints the platform's state, owner flag and number of
+ * guests. Exit status 0, or 1 with the firmware's status by name on stdout.
  */
 #include <stdio.h>
 #include <string.h>

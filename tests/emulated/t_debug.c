@@ -43,7 +43,10 @@ static void test_allowed(struct tap *tap, struct vm *vm)
 			!memcmp(got, plain + ranges[i].offset, ranges[i].len);
 	}
 	tap_ok(tap, good == n, "DBG_DECRYPT of odd ranges: %d of %d", good, n);
-	/* not {15, 2}: KVM (6.1 to 6.12) rounds the length up without the offset and encrypts the first block only */
+	/*
+	 * not {15, 2}: KVM (6.1 to 6.12) rounds the length up without the offset and encrypts the
+	 * first block only
+	 */
 	good = 0;
 	for (int i = 0; i < n; i++) {
 		if (ranges[i].offset == 15)

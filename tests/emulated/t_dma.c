@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A device of the host reads and writes a guest's private pages by DMA: virtio-blk with O_DIRECT, straight from and to the memory of
- * the guest. The disk sees ciphertext; ciphertext read back to its page is the guest's plaintext again. usage: dma DEVICE
+ * A device of the host reads and writes a guest's private pages by DMA: virtio-blk with O_DIRECT,
+ * straight from and to the memory of the guest. The disk sees ciphertext; ciphertext read back to
+ * its page is the guest's plaintext again. usage: dma DEVICE
  */
 #include <fcntl.h>
 #include <pthread.h>

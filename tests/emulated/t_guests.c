@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Many guests at once, the end of the ASIDs, their reuse; and a guest of several vCPUs on a host of several CPUs. */
+/*
+ * Many guests at once, the end of the ASIDs, their reuse; and a guest of several vCPUs on a host of
+ * several CPUs.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -59,7 +62,10 @@ static void test_full(struct tap *tap, struct host *host, struct vm *vms)
 	vm_destroy(&mirror);
 }
 
-/* Each ASID comes round again, with another key: the memory of its last guest is garbage to the next. */
+/*
+ * Each ASID comes round again, with another key: the memory of its last guest is garbage to the
+ * next.
+ */
 static void test_reuse(struct tap *tap, struct host *host, struct vm *vms)
 {
 	static uint8_t *old[ASIDS];

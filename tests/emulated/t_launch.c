@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Launch a guest and run it: what it sees of itself, what exits KVM needs, and every command in the wrong state. */
+/*
+ * Launch a guest and run it: what it sees of itself, what exits KVM needs, and every command in the
+ * wrong state.
+ */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,7 +93,10 @@ static void test_run(struct tap *tap, struct vm *vm, bool sev)
 	       "%s: 256 KiB unaligned across small and large pages", kind);
 }
 
-/* Instructions are always fetched as private: code in a page that is mapped shared is what the key makes of it. */
+/*
+ * Instructions are always fetched as private: code in a page that is mapped shared is what the key
+ * makes of it.
+ */
 static void test_shared_code(struct tap *tap, struct host *host)
 {
 	struct outcome out;
@@ -135,7 +141,10 @@ static void test_wrong_states(struct tap *tap, struct host *host)
 	vm_destroy(&vm);
 }
 
-/* A handle that no guest has: KVM asks with 0 before LAUNCH_START. (It looks /dev/sev up as fd 0 then, so that is where it is.) */
+/*
+ * A handle that no guest has: KVM asks with 0 before LAUNCH_START. (It looks /dev/sev up as fd 0
+ * then, so that is where it is.)
+ */
 static void test_no_guest(struct tap *tap, struct host *host)
 {
 	struct kvm_sev_guest_status status;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the host sees of a guest's memory, and what it can do to it. The guest works on words, 512 to a page. */
+/*
+ * What the host sees of a guest's memory, and what it can do to it. The guest works on words, 512
+ * to a page.
+ */
 #include <elf.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -61,7 +64,10 @@ static bool scan_range(int fd, uint64_t offset, uint64_t bytes, struct found *fo
 	return true;
 }
 
-/* All RAM of the emulated host through /proc/kcore: the segments of the kernel's direct map, which have a physical address. */
+/*
+ * All RAM of the emulated host through /proc/kcore: the segments of the kernel's direct map, which
+ * have a physical address.
+ */
 static bool scan_host(struct found *found)
 {
 	Elf64_Ehdr ehdr;
@@ -178,7 +184,10 @@ static void test_moved(struct tap *tap, struct vm *vm)
 	tap_ok(tap, count(vm, GPA_FREE, &canary_private, WORDS) == WORDS, "all restored");
 }
 
-/* Old ciphertext at its own place is old plaintext: plain SEV has no integrity, and the model must not either. */
+/*
+ * Old ciphertext at its own place is old plaintext: plain SEV has no integrity, and the model must
+ * not either.
+ */
 static void test_replay(struct tap *tap, struct vm *vm)
 {
 	uint8_t *page = vm->mem + GPA_OTHER;
@@ -199,7 +208,10 @@ static void test_replay(struct tap *tap, struct vm *vm)
 	       "old ciphertext put back is the old plaintext");
 }
 
-/* One page seen through two mappings of the guest, C = 1 and C = 0: the latter shows what the host sees. */
+/*
+ * One page seen through two mappings of the guest, C = 1 and C = 0: the latter shows what the host
+ * sees.
+ */
 static void test_views(struct tap *tap, struct vm *vm)
 {
 	uint8_t seen[PAGE_BYTES];
@@ -308,7 +320,10 @@ static void test_running(struct tap *tap, struct vm *vm)
 	       "and its page is whole");
 }
 
-/* With --hold FILE: stay with the canaries in place, creating FILE, until FILE is gone, so that all RAM can be dumped outside. */
+/*
+ * With --hold FILE: stay with the canaries in place, creating FILE, until FILE is gone, so that all
+ * RAM can be dumped outside.
+ */
 static void hold(const char *path)
 {
 	if (file_write(path, "", 0))

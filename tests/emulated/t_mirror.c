@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The mirror VM (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM): what it sees, what others do not, and every rule of the kernel's. */
+/*
+ * The mirror VM (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM): what it sees, what others do not, and every
+ * rule of the kernel's.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -49,7 +52,10 @@ static void test_reads(struct tap *tap, struct vm *primary, struct vm *mirror)
 	       "and the host sees as ciphertext");
 }
 
-/* The mirror's own memslots: the same memory through a second mapping at another guest address, read-only there. */
+/*
+ * The mirror's own memslots: the same memory through a second mapping at another guest address,
+ * read-only there.
+ */
 static void test_views(struct tap *tap, struct vm *primary)
 {
 	struct vm mirror;
@@ -153,7 +159,9 @@ static void test_commands(struct tap *tap, struct vm *mirror)
 	tap_ok(tap, !strcmp((char *)page, SECRET), "and decrypts");
 	dbg = (struct kvm_sev_dbg){ p, g + GPA_SCRATCH, 32 };
 	tap_sev_good(tap, vm_sev(mirror, KVM_SEV_DBG_ENCRYPT, &dbg), "mirror: DBG_ENCRYPT works");
-	/* on to KVM's own checks (no SEV-ES guest), not stopped as a mirror's: ENOTTY, not EINVAL */
+	/*
+	 * on to KVM's own checks (no SEV-ES guest), not stopped as a mirror's: ENOTTY, not EINVAL
+	 */
 	result = vm_sev(mirror, KVM_SEV_LAUNCH_UPDATE_VMSA, NULL);
 	tap_ok(tap, result.errnum == ENOTTY,
 	       "mirror: LAUNCH_UPDATE_VMSA passes the mirror check: %s", strerror(result.errnum));
@@ -235,7 +243,10 @@ static void test_survives(struct tap *tap, struct host *host)
 	       status.guest_count);
 }
 
-/* A mirror in another process, which inherits the VM's and the memory's fds; and its death disturbs nobody. */
+/*
+ * A mirror in another process, which inherits the VM's and the memory's fds; and its death disturbs
+ * nobody.
+ */
 static void test_process(struct tap *tap, struct vm *primary)
 {
 	int status = -1;

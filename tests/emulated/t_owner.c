@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A launch in the guest owner's session. DIR has godh.cert and session.bin; the owner is outside the host. Writes image.bin (what is
- * launched), measure.bin and report.bin, then waits for header.bin, secret.bin and the file 'go', injects the secret and runs.
+ * A launch in the guest owner's session. DIR has godh.cert and session.bin; the owner is outside
+ * the host. Writes image.bin (what is launched), measure.bin and report.bin, then waits for
+ * header.bin, secret.bin and the file 'go', injects the secret and runs.
  */
 #include <string.h>
 #include <unistd.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The target of a migration by the firmware: takes the files of t_send. With the first one every kind of tampering is tried before
- * the genuine bytes; each guest then runs and reads what it wrote on the other machine.
+ * The target of a migration by the firmware: takes the files of t_send. With the first one every
+ * kind of tampering is tried before the genuine bytes; each guest then runs and reads what it wrote
+ * on the other machine.
  */
 #include <errno.h>
 #include <string.h>

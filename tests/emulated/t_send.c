@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source of a migration by the firmware. DIR has the target's pdh.cert and chain.cert and the vendor's vendor.cert. Writes a file
- * for each transfer that succeeds: open.bin (policy 0), sev.bin (POLICY_SEV and more) and, called with 'same-owner',
- * domain.bin (POLICY_DOMAIN); without that word DOMAIN must be refused.
+ * The source of a migration by the firmware. DIR has the target's pdh.cert and chain.cert and the
+ * vendor's vendor.cert. Writes a file for each transfer that succeeds: open.bin (policy 0), sev.bin
+ * (POLICY_SEV and more) and, called with 'same-owner', domain.bin (POLICY_DOMAIN); without that
+ * word DOMAIN must be refused.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Test Anything Protocol for programs inside the emulated host: one line a check, the plan at the end. */
+/*
+ * Test Anything Protocol for programs inside the emulated host: one line a check, the plan at the
+ * end.
+ */
 #ifndef TESTS_EMULATED_TAP_H
 #define TESTS_EMULATED_TAP_H
 
@@ -13,7 +16,10 @@ struct tap {
 	int failed;
 };
 
-/* Prints 'ok N - PROGRAM: what' or 'not ok ...'. Returns good, so that a test can leave out what cannot work any more. */
+/*
+ * Prints 'ok N - PROGRAM: what' or 'not ok ...'. Returns good, so that a test can leave out what
+ * cannot work any more.
+ */
 __attribute__((format(printf, 3, 4))) static inline bool tap_ok(struct tap *tap, bool good,
 								const char *what, ...)
 {
@@ -42,7 +48,10 @@ __attribute__((format(printf, 3, 4))) static inline void tap_skip(struct tap *ta
 	fflush(stdout);
 }
 
-/* The plan, last: a program that died before it has no plan, which the driver counts as a failure. Returns main()'s status. */
+/*
+ * The plan, last: a program that died before it has no plan, which the driver counts as a failure.
+ * Returns main()'s status.
+ */
 static inline int tap_done(const struct tap *tap)
 {
 	printf("1..%d\n", tap->count);

@@ -58,16 +58,25 @@ struct call {
 void host_open(struct host *host);
 void host_close(struct host *host);
 
-/* A VM with GUEST_BYTES of zeroed memory at GPA 0; or over share's memory (a mirror). false with a message on stderr. */
+/*
+ * A VM with GUEST_BYTES of zeroed memory at GPA 0; or over share's memory (a mirror). false with a
+ * message on stderr.
+ */
 bool vm_create(struct host *host, struct vm *vm, const struct vm *share);
-/* Closes the VM's fd and vCPUs. The memory stays mapped until vm_destroy(), which does both; either may be called twice. */
+/*
+ * Closes the VM's fd and vCPUs. The memory stays mapped until vm_destroy(), which does both; either
+ * may be called twice.
+ */
 void vm_close(struct vm *vm);
 void vm_destroy(struct vm *vm);
 
 /* Copy guest.S and the page tables (private under c_mask) and a secret string into the memory. */
 void vm_load(struct vm *vm, bool sev, const char *secret);
 
-/* Register the memory (pinned) and run the whole launch: SEV_INIT to LAUNCH_FINISH. The first failure is returned. */
+/*
+ * Register the memory (pinned) and run the whole launch: SEV_INIT to LAUNCH_FINISH. The first
+ * failure is returned.
+ */
 struct sev_result vm_launch(struct vm *vm, uint32_t policy);
 /* The launch's single steps, for the tests that stop between them. */
 struct sev_result vm_sev(struct vm *vm, uint32_t id, void *data);

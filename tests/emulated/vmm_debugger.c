@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile host, preloaded into sevmirror, which cannot prevent it: when $DEBUGGER_DIR/go appears, it asks the secure processor to
- * decrypt a guest's page for a debugger, and writes what came of it to $DEBUGGER_DIR/said. KVM takes such a request only from the
- * process that made the VM. $DEBUGGER_GPA is the page.
+ * A hostile host, preloaded into sevmirror, which cannot prevent it: when $DEBUGGER_DIR/go appears,
+ * it asks the secure processor to decrypt a guest's page for a debugger, and writes what came of it
+ * to $DEBUGGER_DIR/said. KVM takes such a request only from the process that made the VM.
+ * $DEBUGGER_GPA is the page.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /init of the Linux guests that sevmirror runs. What it is to do stands behind "--" on the kernel's command line, in that order; it
- * says on the console what came of it and then powers off.
+ * /init of the Linux guests that sevmirror runs. What it is to do stands behind "--" on the
+ * kernel's command line, in that order; it says on the console what came of it and then powers off.
  *
- *   disk         /dev/vda: read what the host has left, write an answer, read it back from the medium
+ *   disk         /dev/vda: read what the host has left, write an answer, read it back from the
+ *                medium
  *   net          TCP with the host's end of the tap: a greeting, then a megabyte there and back
  *   secret=GPA   what the owner has injected there: its checksum
- *   canary=WORD  fill private memory with WORD, its letters turned by 13, so that no file of the host has it
+ *   canary=WORD  fill private memory with WORD, its letters turned by 13, so that no file of the
+ *                host has it
  *   wait         count on the console until the power button is pressed
  *   reboot       instead of powering off
  */

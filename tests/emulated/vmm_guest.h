@@ -26,7 +26,9 @@
 #define GUEST_CANARY_BYTES (1u << 20)
 #define GUEST_CANARY_STEP  64u
 
-/* Bytes that depend on place and seed: what is in the wrong place, or of another time, is not them. */
+/*
+ * Bytes that depend on place and seed: what is in the wrong place, or of another time, is not them.
+ */
 static inline uint8_t guest_pattern_at(size_t i, uint32_t seed)
 {
 	uint32_t x = (uint32_t)i * 2654435761u ^ seed * 0x9e3779b9u;
@@ -51,7 +53,9 @@ static inline bool guest_pattern_is(const uint8_t *buf, size_t len, uint32_t see
 	return true;
 }
 
-/* FNV-1a: tells texts apart, and does not give them away as long as they are too many to be tried. */
+/*
+ * FNV-1a: tells texts apart, and does not give them away as long as they are too many to be tried.
+ */
 static inline uint64_t guest_checksum(const char *text, size_t len)
 {
 	uint64_t sum = 0xcbf29ce484222325u;

@@ -5,8 +5,10 @@
  *   vmm-host disk FILE              make a disk for the guest
  *   vmm-host answered FILE          has the guest written its part? exit status 0
  *   vmm-host checksum < TEXT        as the guest tells it
- *   vmm-host echo                   send back what comes to the port, one connection after the other
- *   vmm-host as UID BYTES COMMAND.. run a command as that user, who may lock so many bytes of memory
+ *   vmm-host echo                   send back what comes to the port, one connection after the
+ *                                   other
+ *   vmm-host as UID BYTES COMMAND.. run a command as that user, who may lock so many bytes of
+ *     memory
  */
 #include <arpa/inet.h>
 #include <fcntl.h>

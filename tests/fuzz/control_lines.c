@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A hostile client of the control socket: lines of any bytes. Each is answered by one line of JSON, and no VM function sees what its schema forbids. */
+/*
+ * A hostile client of the control socket: lines of any bytes. Each is answered by one line of JSON,
+ * and no VM function sees what its schema forbids.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

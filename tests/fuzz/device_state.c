@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile source of a migration: the saved state of all devices, with any bytes in it. What is accepted must save again, to bytes that
- * are accepted too, and the devices must then stand a guest that uses them.
+ * A hostile source of a migration: the saved state of all devices, with any bytes in it. What is
+ * accepted must save again, to bytes that are accepted too, and the devices must then stand a guest
+ * that uses them.
  */
 #include <linux/virtio_mmio.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile host: any bytes anywhere in the window, requests that change while they are read (a second thread meddles), records that
- * nobody sealed. Whatever it does, the helper goes on, guest RAM and the core stay as they are, and no plaintext is in the window.
+ * A hostile host: any bytes anywhere in the window, requests that change while they are read (a
+ * second thread meddles), records that nobody sealed. Whatever it does, the helper goes on, guest
+ * RAM and the core stay as they are, and no plaintext is in the window.
  */
 #include "tests/unit/helper_rig.h"
 
@@ -65,7 +66,10 @@ static void *meddle(void *arg)
 	return arg;
 }
 
-/* Every page of RAM holds the canary from its first byte to its last, so any piece of plaintext holds it too. */
+/*
+ * Every page of RAM holds the canary from its first byte to its last, so any piece of plaintext
+ * holds it too.
+ */
 static void fill(struct helper_rig *rig)
 {
 	uint64_t at;
@@ -147,7 +151,10 @@ static uint64_t some_gpa(struct helper_rig *rig, uint8_t byte)
 	return gpas[byte % 8] + (uint64_t)(byte >> 3) * 4096;
 }
 
-/* A plausible request, so that the fuzzer gets past the first check; what follows in the input makes it less so. */
+/*
+ * A plausible request, so that the fuzzer gets past the first check; what follows in the input
+ * makes it less so.
+ */
 static void plausible(struct helper_rig *rig, struct helper_request *request, const uint8_t *in)
 {
 	struct helper_batch *batch = helper_rig_page(rig, BATCH);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile source, and the whole target against it: control messages, data connections' hellos, frames (those that are sealed rightly,
- * too: without TLS the key is everybody's), and, with post-copy, later connections that prove to be the same source's. Each byte of the
- * input is a step: one that an honest source would take, or one of the fuzzer's own making. Whatever comes, the guest starts at most once,
- * and only after its state was loaded and COMMIT was said; it sees no page that is missing; and no page is opened once the manifest was
- * verified.
+ * A hostile source, and the whole target against it: control messages, data connections' hellos,
+ * frames (those that are sealed rightly, too: without TLS the key is everybody's), and, with
+ * post-copy, later connections that prove to be the same source's. Each byte of the input is a
+ * step: one that an honest source would take, or one of the fuzzer's own making. Whatever comes,
+ * the guest starts at most once, and only after its state was loaded and COMMIT was said; it sees
+ * no page that is missing; and no page is opened once the manifest was verified.
  *
- * Post-copy is armed with a real userfaultfd. Where there is none the target does not agree to it, and the fuzzer says so.
+ * Post-copy is armed with a real userfaultfd. Where there is none the target does not agree to it,
+ * and the fuzzer says so.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -58,7 +60,8 @@ enum step {
 	STEP_LAST_PAGE,
 	STEP_HANG_UP,
 	STEP_RECOVER, /* a new connection, of the same source's or nearly */
-	STEP_LISTEN, /* what follows is said once READY was heard, then when the connection has broken */
+	/* what follows is said once READY was heard, then when the connection has broken */
+	STEP_LISTEN,
 	STEPS
 };
 
@@ -279,7 +282,10 @@ static void say_postcopy(struct attack *a, struct rig_bytes *in)
 	say_message(a, WIRE_MISSING, bitmaps, sizeof(bitmaps));
 }
 
-/* A frame whose seal is right. Shared pages are as long as they must be, so that the fuzzer need not find 4 KiB. */
+/*
+ * A frame whose seal is right. Shared pages are as long as they must be, so that the fuzzer need
+ * not find 4 KiB.
+ */
 static void say_fuzzed_frame(struct attack *a, struct rig_bytes *in)
 {
 	static uint8_t directory[RECORD_SHARED_BYTES];
@@ -418,8 +424,8 @@ static void take_step(struct attack *a, unsigned int step)
 }
 
 /*
- * The steps up to STEP_LISTEN. A stream that has begun stays open, as an honest one; the target does not wait for the hello of one that has
- * not. True if a recovery was among them.
+ * The steps up to STEP_LISTEN. A stream that has begun stays open, as an honest one; the target
+ * does not wait for the hello of one that has not. True if a recovery was among them.
  */
 static bool go_on(struct attack *a)
 {

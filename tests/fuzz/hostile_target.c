@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile target, and the whole source against it: what it answers on the control connection, whatever that is. In the end the guest
- * is in one of three places, and the source knows in which: here, running; there; or nobody knows, and then it is paused here. The first
- * byte says whether the source wants post-copy: then the guest may also be there with pages missing.
+ * A hostile target, and the whole source against it: what it answers on the control connection,
+ * whatever that is. In the end the guest is in one of three places, and the source knows in which:
+ * here, running; there; or nobody knows, and then it is paused here. The first byte says whether
+ * the source wants post-copy: then the guest may also be there with pages missing.
  */
 #include <errno.h>
 #include <poll.h>
@@ -163,7 +164,10 @@ static void speak(struct attack *a, int fd, size_t to)
 		shutdown(fd, SHUT_WR);
 }
 
-/* Whether what came on the control connection, len bytes of it, ends with a message of this type and no body. */
+/*
+ * Whether what came on the control connection, len bytes of it, ends with a message of this type
+ * and no body.
+ */
 static bool hears(const uint8_t *bytes, size_t len, enum wire_type type)
 {
 	const struct wire_header header = { .magic = WIRE_MAGIC, .type = (uint16_t)type };
@@ -181,8 +185,9 @@ static void listen_to(struct attack *a, int fd, const uint8_t *bytes, size_t len
 }
 
 /*
- * Says all its words at once, but those behind READY once it hears COMMIT, and LAST_PAGE once it hears that, as the source minds what comes too
- * early. It listens to nothing else; the connections are emptied, so that the source is not held up.
+ * Says all its words at once, but those behind READY once it hears COMMIT, and LAST_PAGE once it
+ * hears that, as the source minds what comes too early. It listens to nothing else; the connections
+ * are emptied, so that the source is not held up.
  */
 static void *serve(void *arg)
 {

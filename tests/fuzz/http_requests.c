@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whoever can reach the metrics' address: requests of any bytes. What was decided about a request does not change by what comes behind it. */
+/*
+ * Whoever can reach the metrics' address: requests of any bytes. What was decided about a request
+ * does not change by what comes behind it.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +15,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	enum http_request last = HTTP_INCOMPLETE, now;
 
-	/* As the server does: each time that more has come. A copy of its own shows a read behind the end. */
+	/*
+	 * As the server does: each time that more has come. A copy of its own shows a read behind
+	 * the end.
+	 */
 	for (size_t len = 0; len <= size && last == HTTP_INCOMPLETE; len += 1 + len / 8) {
 		char *copy = malloc(len ? len : 1);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A host for the migration engine that needs no KVM: 6 MiB of memory, a VM that counts what is done to it, and (rig_helper.c) a stand-in for
- * the Migration Helper that checks what it is asked and answers as the fuzzer says. It takes the place of lib/mirror in the link.
+ * A host for the migration engine that needs no KVM: 6 MiB of memory, a VM that counts what is done
+ * to it, and (rig_helper.c) a stand-in for the Migration Helper that checks what it is asked and
+ * answers as the fuzzer says. It takes the place of lib/mirror in the link.
  *
- * Memory is mapped twice, as it is in a VMM: for the VM, which post-copy arms with a real userfaultfd, and for the helper.
+ * Memory is mapped twice, as it is in a VMM: for the VM, which post-copy arms with a real
+ * userfaultfd, and for the helper.
  */
 #ifndef TESTS_FUZZ_MIGRATE_RIG_H
 #define TESTS_FUZZ_MIGRATE_RIG_H
@@ -29,7 +31,10 @@ struct rig {
 	/* what the helper answers with, in turn for each ring; 0 is the honest answer */
 	const uint8_t *answers;
 	size_t nanswers;
-	/* Pages that are touched: the first while the state is loaded, the second while the guest is started, the others when it runs. 0: none. */
+	/*
+	 * Pages that are touched: the first while the state is loaded, the second while the guest
+	 * is started, the others when it runs. 0: none.
+	 */
 	uint16_t touches[RIG_TOUCHES];
 	bool refuses; /* starting the guest fails */
 	bool load_blind, guest_blind; /* an access went on although its page never came */
@@ -57,7 +62,10 @@ uint8_t rig_next_answer(unsigned int ring);
 /* The helper's mapping of memory. */
 uint8_t *rig_ram(void);
 
-/* Post-copy: whether the page was named as private and missing, and has not been opened yet; how many there are of these. */
+/*
+ * Post-copy: whether the page was named as private and missing, and has not been opened yet; how
+ * many there are of these.
+ */
 bool rig_lacks(uint64_t gfn);
 uint64_t rig_lacking(void);
 

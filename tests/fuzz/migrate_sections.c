@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile source's description of the VM: its configuration and its CPUs, with any bytes in them. What is accepted is within the limits
- * of this host's machines, and is saved again as the same bytes.
+ * A hostile source's description of the VM: its configuration and its CPUs, with any bytes in them.
+ * What is accepted is within the limits of this host's machines, and is saved again as the same
+ * bytes.
  */
 #include <stdio.h>
 #include <stdlib.h>

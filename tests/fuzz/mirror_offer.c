@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a VM offers to the process of a mirror (lib/mirror/attach.c), and words of the link: any bytes, with any descriptors. What is taken makes
- * sense, and whatever comes, no descriptor is left over.
+ * What a VM offers to the process of a mirror (lib/mirror/attach.c), and words of the link: any
+ * bytes, with any descriptors. What is taken makes sense, and whatever comes, no descriptor is left
+ * over.
  */
 #include <errno.h>
 #include <stdint.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile host: sequences of mailbox commands with arbitrary command buffers, over guest memory it may write between them. The input
- * is a program: an opcode byte, then its operands. So that it gets past the address checks, an address is a 16-bit number of 16-byte
- * units in a small RAM unless its top bit says to take eight raw bytes; so that it gets past certificates, the platform's own ones
- * lie ready in that RAM (a platform may send a guest to itself).
+ * A hostile host: sequences of mailbox commands with arbitrary command buffers, over guest memory
+ * it may write between them. The input is a program: an opcode byte, then its operands. So that it
+ * gets past the address checks, an address is a 16-bit number of 16-byte units in a small RAM
+ * unless its top bit says to take eight raw bytes; so that it gets past certificates, the
+ * platform's own ones lie ready in that RAM (a platform may send a guest to itself).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -175,7 +176,10 @@ static uint32_t take_len(struct input *in)
 	return raw;
 }
 
-/* Which command buffer fields are what: h handle, w word, b byte, A address, L length, . zero word, n nonce. */
+/*
+ * Which command buffer fields are what: h handle, w word, b byte, A address, L length, . zero word,
+ * n nonce.
+ */
 static const char *layout(uint32_t cmd)
 {
 	switch (cmd) {

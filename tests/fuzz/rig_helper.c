@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Migration Helper of migrate_rig.h, in place of lib/migrate/migration_helper.c and of all of lib/mirror that the engine calls. */
+/*
+ * The Migration Helper of migrate_rig.h, in place of lib/migrate/migration_helper.c and of all of
+ * lib/mirror that the engine calls.
+ */
 #include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>

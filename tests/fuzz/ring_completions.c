@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile helper: any bytes in the ring's pages at any time. What the host takes from it answers what was asked, in order; anything
- * else kills the ring, and it stays dead.
+ * A hostile helper: any bytes in the ring's pages at any time. What the host takes from it answers
+ * what was asked, in order; anything else kills the ring, and it stays dead.
  */
 #include "lib/mirror/ring.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates from anywhere: the first byte chooses how much of a sound chain of the emulation is added first, the
- * rest is a file with certificates; it is taken as a root as well.
+ * Certificates from anywhere: the first byte chooses how much of a sound chain of the emulation is
+ * added first, the rest is a file with certificates; it is taken as a root as well.
  */
 #include <stdint.h>
 #include <stdlib.h>

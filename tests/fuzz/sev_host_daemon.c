@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The daemon of an emulated host between two clients and an agent, all of which say what they like. The input is a list of
- * {who, type, channel, length, bytes}: a well-formed frame of any type, or bytes as they are.
+ * The daemon of an emulated host between two clients and an agent, all of which say what they like.
+ * The input is a list of {who, type, channel, length, bytes}: a well-formed frame of any type, or
+ * bytes as they are.
  */
 #include <fcntl.h>
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile guest's hypercalls (24 bytes each), then the rest as a saved map from a network. The helper region must
- * stay private.
+ * A hostile guest's hypercalls (24 bytes each), then the rest as a saved map from a network. The
+ * helper region must stay private.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What people and files give the owner's tools: policies, base64, hexadecimal. What is accepted must come back the same. */
+/*
+ * What people and files give the owner's tools: policies, base64, hexadecimal. What is accepted
+ * must come back the same.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile guest: register accesses and writes to its own memory, in any order, against a device. The input is a program. Its first byte
- * chooses the device, then come operations: an opcode, then operands. So that it gets past the set-up, one operation does by the book
- * what a driver does; addresses are taken in the first 64 KiB of RAM unless their top bit says otherwise.
+ * A hostile guest: register accesses and writes to its own memory, in any order, against a device.
+ * The input is a program. Its first byte chooses the device, then come operations: an opcode, then
+ * operands. So that it gets past the set-up, one operation does by the book what a driver does;
+ * addresses are taken in the first 64 KiB of RAM unless their top bit says otherwise.
  */
 #include <fcntl.h>
 #include <linux/virtio_mmio.h>
@@ -43,7 +44,10 @@ static uint64_t take(struct program *p, unsigned int bytes)
 	return v;
 }
 
-/* Sixteen bits: a place in the playground, or, with the top bit, one of the ends of RAM and of all addresses. */
+/*
+ * Sixteen bits: a place in the playground, or, with the top bit, one of the ends of RAM and of all
+ * addresses.
+ */
 static uint64_t take_gpa(struct program *p)
 {
 	static const uint64_t ends[] = { RAM,	     RAM - 1,	  UINT64_MAX, UINT64_MAX - 16,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hostile source's state of a whole VM: vCPUs, MSRs, interrupt controllers, clock, page map. KVM is not there: its ioctls are answered
- * here, so what is tested is what this program does with the bytes before KVM judges them, and that KVM gets as many as it reads.
+ * A hostile source's state of a whole VM: vCPUs, MSRs, interrupt controllers, clock, page map. KVM
+ * is not there: its ioctls are answered here, so what is tested is what this program does with the
+ * bytes before KVM judges them, and that KVM gets as many as it reads.
  */
 #include <fcntl.h>
 #include <stdarg.h>

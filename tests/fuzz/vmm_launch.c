@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A kernel, a payload or a workload for mirrors from a stranger. The first byte chooses which, and the guest's memory; a header that says what a bzImage says
- * is put before the rest when its second bit is set, so that the fuzzer gets behind the magic numbers.
+ * A kernel, a payload or a workload for mirrors from a stranger. The first byte chooses which, and
+ * the guest's memory; a header that says what a bzImage says is put before the rest when its second
+ * bit is set, so that the fuzzer gets behind the magic numbers.
  */
 #include <asm/bootparam.h>
 #include <stdint.h>
@@ -20,7 +21,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
-/* The bytes between image and the sizes that the header gives are what the checks are about; these get it past the first ones. */
+/*
+ * The bytes between image and the sizes that the header gives are what the checks are about; these
+ * get it past the first ones.
+ */
 static void fix_magic(uint8_t *image, size_t len)
 {
 	struct setup_header header;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Preloaded into a VM's process: its first fdatasync() finds the file system full, as NFS tells it when the server has no room for what was
- * written before.
+ * Preloaded into a VM's process: its first fdatasync() finds the file system full, as NFS tells it
+ * when the server has no room for what was written before.
  */
 #include <errno.h>
 #include <stdatomic.h>

@@ -106,7 +106,10 @@ static void expand_label(const uint8_t *secret, const char *label, const uint8_t
 	expand(EVP_sha384(), secret, info, 4 + n + context_len, out, len);
 }
 
-/* Exporters (RFC 8446, 7.5). How long a key is is part of it: the session's are 32 bytes, a stream's two are 64. */
+/*
+ * Exporters (RFC 8446, 7.5). How long a key is is part of it: the session's are 32 bytes, a
+ * stream's two are 64.
+ */
 static void derive_export(const struct question *q, struct answer *a)
 {
 	size_t len = strcmp(q->text, "EXPORTER-sevmirror-stream") == 0 ? 64 : 32;
@@ -265,7 +268,9 @@ static const char *secret_name(const char *label)
 								   "secret of the binding";
 }
 
-/* Each use with each secret: which goes with which is not told, and what is not a key is not found. */
+/*
+ * Each use with each secret: which goes with which is not told, and what is not a key is not found.
+ */
 static void derive_all(void)
 {
 	for (unsigned int i = 0; i < watch.nsecrets; i++) {

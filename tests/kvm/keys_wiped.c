@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When a migration has ended, however it did, neither process has a key of it anywhere in its memory: not in the heap, not in guest memory, not
- * on the stack of a thread that has ended. While it goes on the same search finds them.
+ * When a migration has ended, however it did, neither process has a key of it anywhere in its
+ * memory: not in the heap, not in guest memory, not on the stack of a thread that has ended. While
+ * it goes on the same search finds them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,7 +103,10 @@ static const struct sevmirror_source_options precopy = { .timeout = 60000 * TRIA
 							 .bandwidth = 64 * TRIAL_MIB,
 							 .security.psk_file = psk_file };
 
-/* A round first, in which the keys are looked for; then so slowly that pages are missing when the guest runs at the target. */
+/*
+ * A round first, in which the keys are looked for; then so slowly that pages are missing when the
+ * guest runs at the target.
+ */
 static const struct sevmirror_source_options postcopy = { .timeout = 60000 * TRIAL_MS,
 							  .bandwidth = 4 * TRIAL_MIB,
 							  .postcopy = SEVMIRROR_POSTCOPY_ALWAYS,
@@ -275,7 +279,10 @@ static void test_dead_helper(void **state)
 	assert_wiped(&t, SEVMIRROR_FAILED);
 }
 
-/* The connection breaks behind the key page and before the rest of the core: no helper has run at the target that could wipe it. */
+/*
+ * The connection breaks behind the key page and before the rest of the core: no helper has run at
+ * the target that could wipe it.
+ */
 static void test_core_cut_short(void **state)
 {
 	const struct wire_fault cut = { .kind = WIRE_CUT, .at = 200000 };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The migration engine between two processes of this machine, at native speed: the guest is a payload that verifies its own memory, the
- * host a small embedder (tiny_host.h). Every trial says in the end that the guest runs at exactly one side, and that side's guest must
- * find every page as it wrote it last.
+ * The migration engine between two processes of this machine, at native speed: the guest is a
+ * payload that verifies its own memory, the host a small embedder (tiny_host.h). Every trial says
+ * in the end that the guest runs at exactly one side, and that side's guest must find every page as
+ * it wrote it last.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -122,7 +123,10 @@ static void test_nobody_listens(void **state)
 	trial_end(&t);
 }
 
-/* The network does something to the bytes of one connection: whatever it is, the guest ends at one side, and whole. */
+/*
+ * The network does something to the bytes of one connection: whatever it is, the guest ends at one
+ * side, and whole.
+ */
 static void assert_survives(struct wire_fault fault, bool must_fail)
 {
 	struct tiny_config config = trial_dirtier(32, 1, 2000);

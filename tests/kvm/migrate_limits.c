@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a migration promises while it goes on: that it can be cancelled at any time, that it keeps to its limits of bandwidth, downtime and
- * memory, and that it says how far it is.
+ * What a migration promises while it goes on: that it can be cancelled at any time, that it keeps
+ * to its limits of bandwidth, downtime and memory, and that it says how far it is.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -125,7 +125,10 @@ static void test_says_how_far_it_is_and_keeps_to_its_limits(void **state)
 	assert_string_equal(t.summary.warning, "");
 	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
 
-	/* several times within the two seconds of the first round, at most ten times a second and at each step */
+	/*
+	 * several times within the two seconds of the first round, at most ten times a second and
+	 * at each step
+	 */
 	assert_true(seen.in_first_round >= 3);
 	assert_true(seen.rate_in_first_round);
 	assert_true(seen.reports <= seen.last.elapsed / (100 * TRIAL_MS) + 3 * seen.rounds + 8);
@@ -136,7 +139,10 @@ static void test_says_how_far_it_is_and_keeps_to_its_limits(void **state)
 	assert_int_equal(seen.last.pages_resent, t.summary.pages_resent);
 	assert_true(t.summary.pages_resent > 0 && t.summary.pages_resent < t.summary.pages);
 
-	/* bandwidth: what went before the stop took at least the time that the limit says, but for a first frame of each stream */
+	/*
+	 * bandwidth: what went before the stop took at least the time that the limit says, but for
+	 * a first frame of each stream
+	 */
 	seconds = (double)(seen.stop.elapsed - seen.precopy_began) / 1e9;
 	assert_true(seen.stop.bytes_sent > 60 * TRIAL_MIB);
 	assert_true(seconds >= (double)(seen.stop.bytes_sent - 2 * TRIAL_MIB) / options.bandwidth);
@@ -188,7 +194,10 @@ static struct use read_use(void)
 
 	assert_non_null(f);
 	while (fgets(line, sizeof(line), f)) {
-		/* Fields of a mapping begin with a capital letter, the mapping itself with its address. */
+		/*
+		 * Fields of a mapping begin with a capital letter, the mapping itself with its
+		 * address.
+		 */
 		if (!isupper((unsigned char)line[0]))
 			guest = strstr(line, "/memfd:tiny-ram") != NULL;
 		else if (!guest)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A helper that dies or lies, a network that changes what goes through it, a target that dies at the last moment: at each phase of a
- * migration, with the outcome that was promised. What happens to whole hosts is in migrate_faults.sh.
+ * A helper that dies or lies, a network that changes what goes through it, a target that dies at
+ * the last moment: at each phase of a migration, with the outcome that was promised. What happens
+ * to whole hosts is in migrate_faults.sh.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -59,7 +60,9 @@ static void test_helpers_spoiled(void **state)
 	}
 }
 
-/* The target is dead before COMMIT is said: the source sees that in time, and nothing is in doubt. */
+/*
+ * The target is dead before COMMIT is said: the source sees that in time, and nothing is in doubt.
+ */
 static void kill_child(struct tiny_host *host, void *arg, const char *phase, unsigned int round)
 {
 	struct trial *t = arg;
@@ -135,7 +138,10 @@ static void assert_tampering_found(const char *psk, struct tamper plan,
 	tiny_host_hook(t.source, tamper, &plan);
 	trial_wait_for_writes(&t, 100);
 	trial_migrate(&t, &options);
-	/* A stream may have nothing more to carry on a busy machine; the control connection always has. */
+	/*
+	 * A stream may have nothing more to carry on a busy machine; the control connection always
+	 * has.
+	 */
 	if (!wire_proxy_struck(plan.proxy) && plan.connection > 0) {
 		expected = SEVMIRROR_MIGRATED;
 		runs_there = true;
@@ -151,7 +157,9 @@ static void assert_tampering_found(const char *psk, struct tamper plan,
 	assert_true(!runs_there || v.guest_good);
 }
 
-/* Connection 0 is the control connection, under TLS; the streams' frames are sealed by a key of it. */
+/*
+ * Connection 0 is the control connection, under TLS; the streams' frames are sealed by a key of it.
+ */
 static void test_tampered_under_tls(void **state)
 {
 	static const char *const phases[] = { "setup", "precopy", "stop" };
@@ -169,7 +177,10 @@ static void test_tampered_under_tls(void **state)
 				psk, (struct tamper){ .phase = phases[i], .connection = 1 },
 				SEVMIRROR_FAILED, false);
 	}
-	/* COMMIT spoiled: it does not run there, but the source cannot know. RUNNING spoiled: it does. */
+	/*
+	 * COMMIT spoiled: it does not run there, but the source cannot know. RUNNING spoiled: it
+	 * does.
+	 */
 	assert_tampering_found(psk, (struct tamper){ .phase = "commit" }, SEVMIRROR_UNKNOWN, false);
 	assert_tampering_found(psk, (struct tamper){ .phase = "commit", .to_source = true },
 			       SEVMIRROR_UNKNOWN, true);

@@ -16,7 +16,10 @@
 #define MIB	    (1ULL << 20)
 #define PATIENCE_MS 60000
 
-/* The other process: a helper over the offered memory seals page 1 and says what the session's name is. Its exit status is the line. */
+/*
+ * The other process: a helper over the offered memory seals page 1 and says what the session's name
+ * is. Its exit status is the line.
+ */
 #define NEED(what)                                 \
 	do {                                       \
 		if (!(what))                       \
@@ -117,7 +120,10 @@ static void killed_mirror_process(void **state)
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
-	/* The memory is whole, a helper can be started over it again (as a target of the session that it left). */
+	/*
+	 * The memory is whole, a helper can be started over it again (as a target of the session
+	 * that it left).
+	 */
 	rig_start(&rig, 1);
 	assert_int_equal(rings_hello(rig.rings, &helper_state, session), 0);
 	assert_int_equal(helper_state, HELPER_TARGET);

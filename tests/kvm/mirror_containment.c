@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A mirror that crashes, loops or is taken away never disturbs the primary. The primary here is a VM of its own with a ring-3 loop that
- * counts in guest memory; mirrors over the same memory run code that does what it must not.
+ * A mirror that crashes, loops or is taken away never disturbs the primary. The primary here is a
+ * VM of its own with a ring-3 loop that counts in guest memory; mirrors over the same memory run
+ * code that does what it must not.
  */
 #include "helper/layout.h"
 #include "tests/kvm/mirror_rig.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The helper in a mirror VM on this machine's /dev/kvm: pages sealed in one guest, opened in another. */
+/*
+ * The helper in a mirror VM on this machine's /dev/kvm: pages sealed in one guest, opened in
+ * another.
+ */
 #include "tests/kvm/mirror_rig.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -79,7 +82,10 @@ static void five_vcpus(void **state)
 	all_memory(5);
 }
 
-/* Refused in the guest as on the host (tests/unit/helper_pages.c has every kind): the page stays as it was, bit for bit. */
+/*
+ * Refused in the guest as on the host (tests/unit/helper_pages.c has every kind): the page stays as
+ * it was, bit for bit.
+ */
 static void refused_records(void **state)
 {
 	const uint64_t gpa[2] = { 0x5000, 0x6000 };
@@ -172,7 +178,10 @@ static void bad_cores(void **state)
 	rings_destroy(target.rings);
 	target.rings = NULL;
 
-	/* A page of the carried core changed: the last of the image, which start-up does not run through. */
+	/*
+	 * A page of the carried core changed: the last of the image, which start-up does not run
+	 * through.
+	 */
 	rig_at(&target, target.plan.gpa)[target.plan.core_bytes - 1] ^= 1;
 	assert_int_equal(start_fails(&target, why, sizeof(why)), -EBADMSG);
 	assert_non_null(strstr(why, "refuses its core"));
@@ -190,7 +199,10 @@ static void bad_cores(void **state)
 	rig_fini(&target);
 }
 
-/* Its code is taken away while it runs (on a SEV host: pages swapped by the host). Its rings say so; everything can be torn down. */
+/*
+ * Its code is taken away while it runs (on a SEV host: pages swapped by the host). Its rings say
+ * so; everything can be torn down.
+ */
 static void crash_is_reported(void **state)
 {
 	struct helper_request request = { .op = HELPER_OP_HELLO };

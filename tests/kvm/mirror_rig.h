@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A guest's memory with the helper's core in it and the helper running over it: what the mirror's tests share. No SEV. */
+/*
+ * A guest's memory with the helper's core in it and the helper running over it: what the mirror's
+ * tests share. No SEV.
+ */
 #ifndef TESTS_KVM_MIRROR_RIG_H
 #define TESTS_KVM_MIRROR_RIG_H
 
@@ -21,10 +24,16 @@ struct rig {
 	struct rings *rings;
 };
 
-/* Say 'ok N - what # SKIP why' for the whole program and exit when this machine has no usable /dev/kvm. */
+/*
+ * Say 'ok N - what # SKIP why' for the whole program and exit when this machine has no usable
+ * /dev/kvm.
+ */
 void rig_need_kvm(void);
 
-/* low bytes at 0 and high ones at 4 GiB (0: none), the core in place, filled with a pattern from seed. */
+/*
+ * low bytes at 0 and high ones at 4 GiB (0: none), the core in place, filled with a pattern from
+ * seed.
+ */
 void rig_init(struct rig *rig, uint64_t low, uint64_t high, unsigned int seed);
 void rig_start(struct rig *rig, unsigned int nrings);
 void rig_fini(struct rig *rig);
@@ -36,8 +45,8 @@ uint8_t *rig_at(const struct rig *rig, uint64_t gpa);
 void rig_connect(struct rig *source, struct rig *target);
 
 /*
- * Seal n pages (one batch, all of one ring) of source into its window; returns the completion's status. The batch is copied to the
- * same pages of the target's window, bodies too.
+ * Seal n pages (one batch, all of one ring) of source into its window; returns the completion's
+ * status. The batch is copied to the same pages of the target's window, bodies too.
  */
 unsigned int rig_seal(struct rig *rig, const uint64_t *gpa, unsigned int n,
 		      struct helper_batch *batch);

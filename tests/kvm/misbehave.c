@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Workloads for tests that do what they must not: write to the guest's memory unasked, or, with MISBEHAVE_LOOP, never come to an end. */
+/*
+ * Workloads for tests that do what they must not: write to the guest's memory unasked, or, with
+ * MISBEHAVE_LOOP, never come to an end.
+ */
 #include "payloads/sdk/runtime.h"
 
 #define VICTIM_GPA 0x80000ULL

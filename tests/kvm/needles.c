@@ -115,7 +115,10 @@ static void search_all(struct search *s)
 		if (*dash != '-')
 			abort();
 		end = strtoull(dash + 1, NULL, 16);
-		/* Not what is being looked at; the kernel may have made it part of a larger mapping. */
+		/*
+		 * Not what is being looked at; the kernel may have made it part of a larger
+		 * mapping.
+		 */
 		if (begin <= own && own < end) {
 			search_mapping(s, begin, own, line);
 			begin = own + BUFFER_BYTES;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A search of this process's whole memory, stacks of threads that have ended included, for values that must not be there. The list of
- * them is kept masked, so that it is not what is found.
+ * A search of this process's whole memory, stacks of threads that have ended included, for values
+ * that must not be there. The list of them is kept masked, so that it is not what is found.
  */
 #ifndef TESTS_KVM_NEEDLES_H
 #define TESTS_KVM_NEEDLES_H
@@ -24,7 +24,10 @@ struct needles {
 /* Mask, or unmask, bytes in place. */
 void needles_mask(void *bytes, size_t len);
 
-/* Look for each NEEDLE_BYTES of a value that is masked already. What is in the list stays there once. */
+/*
+ * Look for each NEEDLE_BYTES of a value that is masked already. What is in the list stays there
+ * once.
+ */
 void needles_add(struct needles *needles, const char *name, const uint8_t *masked, size_t len);
 
 /* How many copies there are of the needles whose name begins so; where is printed if loud. */

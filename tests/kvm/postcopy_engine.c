@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Post-copy between two processes of this machine, at native speed: four vCPUs of a payload write and verify their memory while it is not there
- * yet. Every page that is lost, doubled or stale is one that the payload finds.
+ * Post-copy between two processes of this machine, at native speed: four vCPUs of a payload write
+ * and verify their memory while it is not there yet. Every page that is lost, doubled or stale is
+ * one that the payload finds.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -89,7 +90,10 @@ static const struct sevmirror_source_options hopeless = { .max_downtime = 40 * T
 							  .max_rounds = 6,
 							  .bandwidth = 80 * TRIAL_MIB };
 
-/* A guest that writes faster than the link takes it, half of its memory over and over: pre-copy fails, post-copy does not. */
+/*
+ * A guest that writes faster than the link takes it, half of its memory over and over: pre-copy
+ * fails, post-copy does not.
+ */
 static void test_auto(void **state)
 {
 	struct tiny_config config = trial_dirtier(64, 4, 0);
@@ -139,7 +143,9 @@ static void test_shared_pages(void **state)
 	assert_goes_over(&t, &options);
 }
 
-/* A target that cannot do it says so before any page has moved; without post-copy it does its work. */
+/*
+ * A target that cannot do it says so before any page has moved; without post-copy it does its work.
+ */
 static void test_target_without_userfaultfd(void **state)
 {
 	const struct trial_plan plan = { .no_userfaultfd = true, .timeout = 60000 * TRIAL_MS };
@@ -180,7 +186,9 @@ static void test_target_refuses(void **state)
 
 /* ---- breaks ---- */
 
-/* So slowly that pages are missing when the guest runs at the target, however busy this machine is. */
+/*
+ * So slowly that pages are missing when the guest runs at the target, however busy this machine is.
+ */
 static const struct sevmirror_source_options slowly = { .postcopy = SEVMIRROR_POSTCOPY_ALWAYS,
 							.bandwidth = 2 * TRIAL_MIB,
 							.timeout = 60000 * TRIAL_MS };
@@ -266,8 +274,8 @@ static void test_break_and_recovery(void **state)
 }
 
 /*
- * The wire goes dead without a word. The source notices by its timeout; the target, which is more patient, still believes in the old connection
- * when the source comes by another.
+ * The wire goes dead without a word. The source notices by its timeout; the target, which is more
+ * patient, still believes in the old connection when the source comes by another.
  */
 static void test_silence_at_the_source(void **state)
 {
@@ -365,7 +373,10 @@ static void test_cancelled(void **state)
 	assert_recovers(&t);
 }
 
-/* A source that sends a page again and again, from when it has gone for the first time. t->hook: its number. */
+/*
+ * A source that sends a page again and again, from when it has gone for the first time. t->hook:
+ * its number.
+ */
 static void repeat_page(struct trial *t, const struct sevmirror_progress *progress)
 {
 	const uint64_t *number = t->hook;
@@ -393,7 +404,10 @@ static void start_repeating(struct trial *t, uint64_t *number)
 	recover_fast(t, NULL);
 }
 
-/* A page that is there is refused before it is touched: the guest, which has written to it since, finds it as it wrote it. */
+/*
+ * A page that is there is refused before it is touched: the guest, which has written to it since,
+ * finds it as it wrote it.
+ */
 static void test_shared_page_comes_twice(void **state)
 {
 	uint64_t number = 2048;
@@ -408,7 +422,10 @@ static void test_shared_page_comes_twice(void **state)
 	assert_non_null(strstr(v.reason, "there already"));
 }
 
-/* The same with a page that the source's helper has sealed anew: the target's refuses it, and that it has another version shows in the manifest. */
+/*
+ * The same with a page that the source's helper has sealed anew: the target's refuses it, and that
+ * it has another version shows in the manifest.
+ */
 static void test_private_page_comes_twice(void **state)
 {
 	uint64_t number = 2049;

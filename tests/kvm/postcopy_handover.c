@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The moment in which a guest goes over without its memory: the callbacks that load its state and start it wait for a page, and the connection
- * breaks just then. The page is kept from the target by the wire, so each of these runs meets that moment.
+ * The moment in which a guest goes over without its memory: the callbacks that load its state and
+ * start it wait for a page, and the connection breaks just then. The page is kept from the target
+ * by the wire, so each of these runs meets that moment.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,10 @@ static const char *payload;
 static const struct sevmirror_source_options at_once = { .postcopy = SEVMIRROR_POSTCOPY_ALWAYS,
 							 .timeout = PATIENT };
 
-/* Connections in the order in which the source makes them: control, the data streams, the priority stream. */
+/*
+ * Connections in the order in which the source makes them: control, the data streams, the priority
+ * stream.
+ */
 #define FIRST_STREAM 1
 #define LAST_STREAM  2
 #define PRIORITY     3
@@ -56,7 +60,10 @@ static void *hang_main(void *arg)
 	return NULL;
 }
 
-/* Migrate; once the child's callback waits, and without a page that it could have, something happens to the wire. */
+/*
+ * Migrate; once the child's callback waits, and without a page that it could have, something
+ * happens to the wire.
+ */
 static void meet_the_moment(struct trial *t, const struct trial_plan *plan,
 			    const struct sevmirror_source_options *wishes,
 			    void *(*happens)(void *arg))
@@ -90,8 +97,9 @@ static void hold_background(struct trial *t, const struct sevmirror_progress *pr
 }
 
 /*
- * A page that is waited for does not stand in line: the start has it while everything else is held up. The limit keeps the background, for which
- * alone it is, from having come to that page by itself.
+ * A page that is waited for does not stand in line: the start has it while everything else is held
+ * up. The limit keeps the background, for which alone it is, from having come to that page by
+ * itself.
  */
 static void test_page_waited_for_goes_first(void **state)
 {
@@ -122,7 +130,10 @@ static void test_page_waited_for_goes_first(void **state)
 	trial_end(&t);
 }
 
-/* The source cannot know whether the guest runs there, and finds out by coming back: the start then has its page, and succeeds. */
+/*
+ * The source cannot know whether the guest runs there, and finds out by coming back: the start then
+ * has its page, and succeeds.
+ */
 static void test_start_waits_for_a_page(void **state)
 {
 	const struct trial_plan plan = { .wait = TRIAL_RESUME_FOR_PAGE, .timeout = PATIENT };
@@ -155,7 +166,10 @@ static void test_started_while_broken(void **state)
 	trial_end(&t);
 }
 
-/* The start has its page at last, and fails: the source hears that the guest has not run, and has it back. */
+/*
+ * The start has its page at last, and fails: the source hears that the guest has not run, and has
+ * it back.
+ */
 static void test_start_fails_after_recovery(void **state)
 {
 	const struct trial_plan plan = { .wait = TRIAL_RESUME_FOR_PAGE,
@@ -173,7 +187,10 @@ static void test_start_fails_after_recovery(void **state)
 	assert_int_equal(v.outcome, SEVMIRROR_FAILED);
 }
 
-/* It fails while nobody is connected: the target says so and keeps nothing, the source goes on not knowing. */
+/*
+ * It fails while nobody is connected: the target says so and keeps nothing, the source goes on not
+ * knowing.
+ */
 static void test_start_fails_while_broken(void **state)
 {
 	const struct trial_plan plan = { .wait = TRIAL_RESUME_FOR_BREAK,
@@ -190,7 +207,9 @@ static void test_start_fails_while_broken(void **state)
 	assert_false(v.pause_requested);
 }
 
-/* The source is given up while the start still waits: that ends, and the guest does not run then. */
+/*
+ * The source is given up while the start still waits: that ends, and the guest does not run then.
+ */
 static void test_given_up_while_starting(void **state)
 {
 	const struct trial_plan plan = { .wait = TRIAL_RESUME_FOR_PAGE,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A workload that asks for writing to the guest's memory, for tests: it fills the pages of [SCRIBBLE_GPA, SCRIBBLE_GPA + SCRIBBLE_BYTES),
- * word by word, with one generation after the other until it is told to stop. Before it begins it says which generation it finds there; words
- * that are no generation and the one before it, in that order, are an error: then something that it wrote was lost.
+ * A workload that asks for writing to the guest's memory, for tests: it fills the pages of
+ * [SCRIBBLE_GPA, SCRIBBLE_GPA + SCRIBBLE_BYTES), word by word, with one generation after the other
+ * until it is told to stop. Before it begins it says which generation it finds there; words that
+ * are no generation and the one before it, in that order, are an error: then something that it
+ * wrote was lost.
  */
 #include "payloads/sdk/runtime.h"
 

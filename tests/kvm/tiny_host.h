@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A host program of a few hundred lines that embeds libsevmirror by its table of callbacks alone: a VM without devices that runs a
- * payload in ring 3 on the machine's own /dev/kvm, without SEV. It shows what an embedder has to do, and lets the engine be tested at
- * native speed.
+ * A host program of a few hundred lines that embeds libsevmirror by its table of callbacks alone: a
+ * VM without devices that runs a payload in ring 3 on the machine's own /dev/kvm, without SEV. It
+ * shows what an embedder has to do, and lets the engine be tested at native speed.
  */
 #ifndef TESTS_KVM_TINY_HOST_H
 #define TESTS_KVM_TINY_HOST_H
@@ -21,13 +21,16 @@ struct tiny_config {
 	uint64_t ram_bytes; /* a multiple of 2 MiB, at least 16 MiB, at most 1 GiB */
 	uint32_t nvcpus;
 	uint64_t args[PAYLOAD_ARGS];
-	uint64_t
-		shared_every; /* every so many pages of the work area one counts as shared with the host; 0: none */
+	/* every so many pages of the work area one counts as shared with the host; 0: none */
+	uint64_t shared_every;
 };
 
 extern const struct sevmirror_host_ops tiny_host_ops;
 
-/* A host without a VM; tiny_host_launch() or a migration gives it one. elf: the payload's file. NULL when out of memory. */
+/*
+ * A host without a VM; tiny_host_launch() or a migration gives it one. elf: the payload's file.
+ * NULL when out of memory.
+ */
 struct tiny_host *tiny_host_create(const char *elf);
 void tiny_host_destroy(struct tiny_host *host);
 
@@ -43,7 +46,10 @@ uint64_t tiny_host_ram_bytes(struct tiny_host *host);
 uint64_t tiny_host_work_gpa(struct tiny_host *host);
 uint64_t tiny_host_region_gpa(struct tiny_host *host);
 
-/* Tell the payload to finish and wait: it verifies all its memory once more. True if it found no error. */
+/*
+ * Tell the payload to finish and wait: it verifies all its memory once more. True if it found no
+ * error.
+ */
 bool tiny_host_finish(struct tiny_host *host);
 
 /* The VMM was asked to pause without waiting. */
@@ -59,8 +65,9 @@ bool tiny_host_handed_over(struct tiny_host *host);
 void tiny_host_fail(struct tiny_host *host, int state_load, int disks_acquire);
 
 /*
- * Called with each report of progress (its phase and round), and with "disks" when they are released: on the migration's own thread, so
- * nothing of the migration happens meanwhile that this thread would do.
+ * Called with each report of progress (its phase and round), and with "disks" when they are
+ * released: on the migration's own thread, so nothing of the migration happens meanwhile that this
+ * thread would do.
  */
 typedef void (*tiny_host_hook_fn)(struct tiny_host *host, void *arg, const char *phase,
 				  unsigned int round);

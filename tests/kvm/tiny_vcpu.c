@@ -164,8 +164,9 @@ static void *run(void *arg)
 }
 
 /*
- * A pending exit (an `out` whose completion KVM owes) must be finished before the registers are read: one KVM_RUN with immediate_exit does
- * that without running the guest (virt/kvm/api.rst, KVM_RUN).
+ * A pending exit (an `out` whose completion KVM owes) must be finished before the registers are
+ * read: one KVM_RUN with immediate_exit does that without running the guest (virt/kvm/api.rst,
+ * KVM_RUN).
  */
 static void complete_exit(struct tiny_vcpu *v)
 {

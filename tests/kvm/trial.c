@@ -29,7 +29,10 @@
 
 static const char *payload_file;
 
-/* In the child: what its progress callback needs, and a device that reads and writes memory by the VMM's mapping, in no order. */
+/*
+ * In the child: what its progress callback needs, and a device that reads and writes memory by the
+ * VMM's mapping, in no order.
+ */
 static struct {
 	struct sevmirror_migration *migration;
 	const struct trial_plan *plan;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One migration between this process and a child, each a tiny host. It ends with the guest at exactly one of them, where it must find every page
- * as it wrote it last.
+ * One migration between this process and a child, each a tiny host. It ends with the guest at
+ * exactly one of them, where it must find every page as it wrote it last.
  */
 #ifndef TESTS_KVM_TRIAL_H
 #define TESTS_KVM_TRIAL_H
@@ -40,7 +40,10 @@ struct trial_plan {
 	bool cancel_when_broken; /* give up when the phase is "broken" */
 	bool no_userfaultfd; /* as on a host that does not give it */
 	bool device; /* in post-copy, touch guest memory from outside, as devices do */
-	/* Called there with each report of progress, and at the end with "ended", when the migration is destroyed. */
+	/*
+	 * Called there with each report of progress, and at the end with "ended", when the
+	 * migration is destroyed.
+	 */
 	void (*inspect)(struct tiny_host *host, const char *phase);
 };
 
@@ -68,7 +71,10 @@ struct trial {
 	sem_t *callback; /* shared with the child */
 };
 
-/* A payload that dirties and verifies its memory: MiB of RAM, vCPUs, pages written a second (0: as fast as it goes). */
+/*
+ * A payload that dirties and verifies its memory: MiB of RAM, vCPUs, pages written a second (0: as
+ * fast as it goes).
+ */
 struct tiny_config trial_dirtier(uint64_t mib, uint32_t nvcpus, uint64_t rate);
 
 /* payload: the dirtier's file. The guest runs when this returns. */

@@ -19,7 +19,10 @@ void rig_need_kvm(void);
 /* A VM for payloads, without an image. */
 struct vm *rig_vm(unsigned int cpus, uint64_t memory_bytes);
 
-/* Launched from the ELF that the environment variable names, and its vCPU threads made; not running yet. */
+/*
+ * Launched from the ELF that the environment variable names, and its vCPU threads made; not running
+ * yet.
+ */
 struct vm *rig_payload(const char *variable, unsigned int cpus, const uint64_t args[PAYLOAD_ARGS]);
 void rig_launch(struct vm *vm, unsigned int cpus, struct launch_blob elf,
 		const uint64_t args[PAYLOAD_ARGS]);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A VM's state, saved and loaded into another VM: the guest must not notice; and what a stranger may have written is refused. */
+/*
+ * A VM's state, saved and loaded into another VM: the guest must not notice; and what a stranger
+ * may have written is refused.
+ */
 #include "tests/kvm/vmm_rig.h"
 
 #include <errno.h>
@@ -19,7 +22,10 @@ static void save(struct vm *vm, uint8_t **buf, size_t *len)
 		fail_msg("%s", why.text);
 }
 
-/* What a migration does, without the network: a new VM with the memory and the state of the old one, which goes. */
+/*
+ * What a migration does, without the network: a new VM with the memory and the state of the old
+ * one, which goes.
+ */
 static struct vm *move(struct vm *from)
 {
 	struct vm *to = rig_vm(vm_cpus(from), RIG_MEMORY);
@@ -154,7 +160,10 @@ static void other_configurations_are_refused(void **state)
 	free(buf);
 }
 
-/* Cut anywhere: always refused. The copy is as long as the cut, so that a sanitizer sees a read beyond it. */
+/*
+ * Cut anywhere: always refused. The copy is as long as the cut, so that a sanitizer sees a read
+ * beyond it.
+ */
 static void a_truncated_state_is_refused(void **state)
 {
 	struct why why;
@@ -178,7 +187,9 @@ static void a_truncated_state_is_refused(void **state)
 	free(buf);
 }
 
-/* Bytes changed at random: refused or taken, but nothing worse. Which ones follows from the seed. */
+/*
+ * Bytes changed at random: refused or taken, but nothing worse. Which ones follows from the seed.
+ */
 static void a_damaged_state_does_no_harm(void **state)
 {
 	unsigned int seed = 20240607, i, j, refused = 0;

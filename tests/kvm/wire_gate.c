@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A network that stops at a given message of a migration, so that a test can let something happen exactly there.
+ * A network that stops at a given message of a migration, so that a test can let something happen
+ * exactly there.
  *
  * usage: wire-gate TARGET POINT
  *
- * Forwards connections to TARGET. Prints 'listening ADDRESS', then 'reached' when POINT is next, and from then on forwards nothing until
- * a line comes on standard input: 'pass' lets everything through from there on, 'spoil' does so with one bit changed in the last byte of
- * that message or frame, anything else (or the end of the input) ends the program, and with it all connections. Only for migrations with
+ * Forwards connections to TARGET. Prints 'listening ADDRESS', then 'reached' when POINT is next,
+ * and from then on forwards nothing until a line comes on standard input: 'pass' lets everything
+ * through from there on, 'spoil' does so with one bit changed in the last byte of that message or
+ * frame, anything else (or the end of the input) ends the program, and with it all connections.
+ * Only for migrations with
  * --insecure, whose messages it can tell apart.
  *
- * POINT: 'connect' (the first connection), 'frame' (the first frame of pages), or a message of the control connection by its name in
- * wire.h, '>' before it if it is the source's and '<' if the target's, ':N' after it for the N-th one: '>HELLO', '<ROUND:2'.
+ * POINT: 'connect' (the first connection), 'frame' (the first frame of pages), or a message of the
+ * control connection by its name in wire.h, '>' before it if it is the source's and '<' if the
+ * target's, ':N' after it for the N-th one: '>HELLO', '<ROUND:2'.
  */
 #include <errno.h>
 #include <poll.h>

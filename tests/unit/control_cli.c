@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The subcommands that talk to a running VM: what people see, what scripts see, and exit codes. argv[1] is the program. */
+/*
+ * The subcommands that talk to a running VM: what people see, what scripts see, and exit codes.
+ * argv[1] is the program.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +87,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Run the program through the shell; all it prints, standard error too, into out. Returns the exit status. */
+/*
+ * Run the program through the shell; all it prints, standard error too, into out. Returns the exit
+ * status.
+ */
 static int run(const char *arguments, char *out, size_t max)
 {
 	char command[512];
@@ -203,7 +209,9 @@ static void each_command_has_help(void **state)
 	}
 }
 
-/* What is wrong with the files is not this host's fault, and is said before the host is looked at. */
+/*
+ * What is wrong with the files is not this host's fault, and is said before the host is looked at.
+ */
 static void run_refuses_files_that_will_not_do(void **state)
 {
 	/* the shell that runs it expands the variable */

@@ -47,7 +47,10 @@ static void garbage_is_answered_and_forgotten(void **state)
 	close(fd);
 }
 
-/* What is no UTF-8, or is cut in the middle of a character where it is quoted, is answered like any other mistake. */
+/*
+ * What is no UTF-8, or is cut in the middle of a character where it is quoted, is answered like any
+ * other mistake.
+ */
 static void broken_characters_are_answered(void **state)
 {
 	static const char *const lines[] = {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metrics as text, and the HTTP responder as strangers meet it: whole, in pieces, too long, too slow, too many. */
+/*
+ * Metrics as text, and the HTTP responder as strangers meet it: whole, in pieces, too long, too
+ * slow, too many.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
@@ -288,7 +291,10 @@ static void without_memory_the_connection_ends(void **state)
 	assert_string_equal(answer, "");
 }
 
-/* Those who say nothing fill every place; they are dropped when their time is over, and who waits is served then. */
+/*
+ * Those who say nothing fill every place; they are dropped when their time is over, and who waits
+ * is served then.
+ */
 static void the_silent_lose_their_place(void **state)
 {
 	struct server *server = *state;

@@ -96,7 +96,10 @@ static const struct control_vm_ops vm_ops = {
 	.inject_secret = vm_inject_secret,
 };
 
-/* Descriptors both ways: writes a word into the pipe it is given, returns the other one and its own end of a new pipe. */
+/*
+ * Descriptors both ways: writes a word into the pipe it is given, returns the other one and its own
+ * end of a new pipe.
+ */
 static int run_attach(void *opaque, struct control_call *call, struct control_error *err)
 {
 	int fds[2];

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A control socket with what stands for a VM behind it, and clients for it: made for each test by vm_test(). */
+/*
+ * A control socket with what stands for a VM behind it, and clients for it: made for each test by
+ * vm_test().
+ */
 #ifndef TESTS_UNIT_CONTROL_RIG_H
 #define TESTS_UNIT_CONTROL_RIG_H
 

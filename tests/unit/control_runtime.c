@@ -126,7 +126,10 @@ static void a_file_in_its_place_is_refused(void **state)
 	assert_int_equal(create(&control), -ENOTDIR);
 }
 
-/* A lock that leads elsewhere would create or lock that; a socket that does is replaced, not followed. */
+/*
+ * A lock that leads elsewhere would create or lock that; a socket that does is replaced, not
+ * followed.
+ */
 static void links_inside_are_not_followed(void **state)
 {
 	char target[96];

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket: names, commands, introspection, events, descriptors. Clients that misbehave: control_clients.c. */
+/*
+ * The control socket: names, commands, introspection, events, descriptors. Clients that misbehave:
+ * control_clients.c.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -145,7 +145,10 @@ static void what_nobody_answers_reads_as_ones(void **state)
 	assert_int_equal(v, 0xffffffff);
 	assert_false(bus_write(bus, BUS_MMIO, 0xd0001040, &v, 1));
 	assert_false(bus_write(bus, BUS_MMIO, 0xd0000fff, &v, 1));
-	/* over the end of the range, over its beginning, around the end of the space, and no access at all */
+	/*
+	 * over the end of the range, over its beginning, around the end of the space, and no access
+	 * at all
+	 */
 	assert_false(bus_read(bus, BUS_MMIO, 0xd000103d, &v, 4));
 	assert_false(bus_read(bus, BUS_MMIO, 0xd0000ffe, &v, 4));
 	assert_false(bus_read(bus, BUS_MMIO, UINT64_MAX, &v, 4));

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The 16550A: what Linux's driver looks for, interrupts, input, output that meets a slow reader, state. */
+/*
+ * The 16550A: what Linux's driver looks for, interrupts, input, output that meets a slow reader,
+ * state.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -233,7 +236,9 @@ static void a_reader_that_does_not_read_makes_the_line_busy_not_the_vcpu(void **
 
 	port_open(&p);
 	out8(&p, 1, 0x02);
-	/* a polite driver stops when the transmitter is busy; this ends only if the device says so */
+	/*
+	 * a polite driver stops when the transmitter is busy; this ends only if the device says so
+	 */
 	while (in8(&p, 5) & 0x20) {
 		for (unsigned int i = 0; i < 16; i++, sent++)
 			out8(&p, 0, (uint8_t)sent);
@@ -245,7 +250,10 @@ static void a_reader_that_does_not_read_makes_the_line_busy_not_the_vcpu(void **
 	assert_true(serial_dropped(p.dev) > 0);
 	while (in8(&p, 2) == 0x02)
 		;
-	/* the reader comes back: all that was accepted arrives in order, and the driver is told by interrupt */
+	/*
+	 * the reader comes back: all that was accepted arrives in order, and the driver is told by
+	 * interrupt
+	 */
 	while (got < sent) {
 		ssize_t n = read(p.out, buf, sizeof(buf));
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The helper's cryptography against OpenSSL and published vectors: every kernel that this CPU runs, every length, every alignment. */
+/*
+ * The helper's cryptography against OpenSSL and published vectors: every kernel that this CPU runs,
+ * every length, every alignment.
+ */
 #include "helper/crypto.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -140,7 +143,10 @@ static const struct {
 	  "76fc6ece0f4e1768cddf8853bb2d551b" },
 };
 
-/* Each vector, and then what is a forgery of it: each bit of the tag, of the AAD, of the IV's first byte, of the text's ends. */
+/*
+ * Each vector, and then what is a forgery of it: each bit of the tag, of the AAD, of the IV's first
+ * byte, of the text's ends.
+ */
 static void gcm_vectors_and_forgeries(void **state)
 {
 	uint8_t plain[64], sealed[64], tag[16], key[32], iv[12], aad[32], got[64], got_tag[16];

@@ -129,7 +129,10 @@ static void xaes_by_openssl(const uint8_t key[32], const uint8_t salt[24], uint3
 	iv[11] ^= (uint8_t)index;
 }
 
-/* A record opened without a line of the helper: key schedule, key, nonce, AAD and text as docs/protocol.md says. */
+/*
+ * A record opened without a line of the helper: key schedule, key, nonce, AAD and text as
+ * docs/protocol.md says.
+ */
 static void record_by_openssl(void **state)
 {
 	struct pair *p = *state;
@@ -159,7 +162,10 @@ static void record_by_openssl(void **state)
 	EVP_CIPHER_CTX_free(ctx);
 }
 
-/* Change one thing of a good record; the target must refuse it with this status and leave every byte of its RAM alone. */
+/*
+ * Change one thing of a good record; the target must refuse it with this status and leave every
+ * byte of its RAM alone.
+ */
 static void expect_refusal(struct pair *p, void (*spoil)(struct helper_batch *batch, uint8_t *body),
 			   unsigned int status)
 {
@@ -399,7 +405,10 @@ static void epochs_never_wrap(void **state)
 	assert_int_equal(p->source.helper.epochs[1], EPOCH_LAST);
 }
 
-/* The host puts old helper memory back between batches: no key and nonce come twice, so no two records share a keystream. */
+/*
+ * The host puts old helper memory back between batches: no key and nonce come twice, so no two
+ * records share a keystream.
+ */
 static void old_memory_repeats_no_nonce(void **state)
 {
 	struct pair *p = *state;

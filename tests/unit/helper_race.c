@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The window belongs to the host too, and the guest runs while its pages are sealed. So the GCM kernels are given memory that another
- * thread changes while they work: what they accept, and the tags they make, must be right all the same.
+ * The window belongs to the host too, and the guest runs while its pages are sealed. So the GCM
+ * kernels are given memory that another thread changes while they work: what they accept, and the
+ * tags they make, must be right all the same.
  */
 #include "helper/crypto.h"
 #include "tests/unit/cmocka_all.h"
@@ -33,8 +34,8 @@ static void set(size_t at, const uint8_t *from)
 }
 
 /*
- * Mostly a is there; words of b come and go, for less time than a page takes. A kernel that read a word twice would sooner or later
- * authenticate the one and use the other.
+ * Mostly a is there; words of b come and go, for less time than a page takes. A kernel that read a
+ * word twice would sooner or later authenticate the one and use the other.
  */
 static void *meddle(void *arg)
 {
@@ -80,7 +81,10 @@ static void schedule(const struct gcm_kernel *kernel, struct gcm_key *gcm)
 	kernel->schedule(gcm, key);
 }
 
-/* The host changes a record while it is opened: either it is refused, or what came out is what was sealed. */
+/*
+ * The host changes a record while it is opened: either it is refused, or what came out is what was
+ * sealed.
+ */
 static unsigned int open_changing(const struct gcm_kernel *kernel)
 {
 	uint8_t sealed[BYTES], broken[BYTES], plain[BYTES], tag[16], got[16];
@@ -106,7 +110,10 @@ static unsigned int open_changing(const struct gcm_kernel *kernel)
 	return accepted;
 }
 
-/* The host scribbles over the slot while a page is sealed into it: the tag is that of the true ciphertext. */
+/*
+ * The host scribbles over the slot while a page is sealed into it: the tag is that of the true
+ * ciphertext.
+ */
 static void seal_into_changing(const struct gcm_kernel *kernel)
 {
 	uint8_t sealed[BYTES], tag[16], got[16];
@@ -124,7 +131,10 @@ static void seal_into_changing(const struct gcm_kernel *kernel)
 	assert_true(end(&m) > 1);
 }
 
-/* The guest writes its page while it is sealed: the record is whole, and each word of it is one that was there. */
+/*
+ * The guest writes its page while it is sealed: the record is whole, and each word of it is one
+ * that was there.
+ */
 static unsigned int seal_changing(const struct gcm_kernel *kernel)
 {
 	uint8_t sealed[BYTES], plain[BYTES], tag[16], got[16];

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The helper compiled for the host, over memory of the test's own: RAM with a hole as the helper maps it, a window, vCPUs. */
+/*
+ * The helper compiled for the host, over memory of the test's own: RAM with a hole as the helper
+ * maps it, a window, vCPUs.
+ */
 #ifndef TESTS_UNIT_HELPER_RIG_H
 #define TESTS_UNIT_HELPER_RIG_H
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The session: its states, what may be asked in each, the core's MAC, and that nothing is left of it. */
+/*
+ * The session: its states, what may be asked in each, the core's MAC, and that nothing is left of
+ * it.
+ */
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/helper_rig.h"
 
@@ -34,7 +37,10 @@ static struct helper_completion ask(struct helper_rig *rig, uint16_t op)
 	return helper_rig_call(rig, 0, &request);
 }
 
-/* Which requests each state allows. OPEN and MANIFEST_CHECK of nonsense are allowed and fail (MISMATCH). */
+/*
+ * Which requests each state allows. OPEN and MANIFEST_CHECK of nonsense are allowed and fail
+ * (MISMATCH).
+ */
 static const struct {
 	uint16_t op;
 	uint8_t expected[4]; /* without a session, as source, as target, in post-copy */

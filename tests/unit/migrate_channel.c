@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hosts' connection: addresses, TLS with certificates and with a pre-shared key, refusals, cancelling. Real sockets, real TLS. */
+/*
+ * The hosts' connection: addresses, TLS with certificates and with a pre-shared key, refusals,
+ * cancelling. Real sockets, real TLS.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -66,7 +69,10 @@ static X509 *make_certificate(const char *name, EVP_PKEY *key, X509 *issuer, EVP
 	return x;
 }
 
-/* A CA and a certificate that holds; also, where there is a path for it, one that has expired and one that does not hold yet, of the same key. */
+/*
+ * A CA and a certificate that holds; also, where there is a path for it, one that has expired and
+ * one that does not hold yet, of the same key.
+ */
 static void make_pki(const char *ca_path, const char *cert_path, const char *key_path,
 		     const char *name, const struct files *more)
 {
@@ -382,7 +388,10 @@ static void test_garbage_is_no_handshake(void **state)
 	close(fds[1]);
 }
 
-/* A stranger who begins a TLS record and then sends a byte now and then, until nobody takes them any more. */
+/*
+ * A stranger who begins a TLS record and then sends a byte now and then, until nobody takes them
+ * any more.
+ */
 static void *trickle(void *arg)
 {
 	const uint8_t record[] = { 0x16, 0x03, 0x01, 0x40, 0x00 };

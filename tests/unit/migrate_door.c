@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The door of a target: who speaks is heard first, who is silent holds nobody up, and a host without descriptors goes on later. */
+/*
+ * The door of a target: who speaks is heard first, who is silent holds nobody up, and a host
+ * without descriptors goes on later.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

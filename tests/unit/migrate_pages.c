@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is still to go, and when to stop: the page sets against a plain array, the judgement on made-up rounds. */
+/*
+ * What is still to go, and when to stop: the page sets against a plain array, the judgement on
+ * made-up rounds.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -169,7 +172,10 @@ static const struct converge_limits limits = { .max_downtime = 300 * MS,
 					       .patience = 3,
 					       .max_rounds = 30 };
 
-/* A guest that dirties `dirty` bytes a second over a line of 1 GB/s: rounds until a verdict other than another round. */
+/*
+ * A guest that dirties `dirty` bytes a second over a line of 1 GB/s: rounds until a verdict other
+ * than another round.
+ */
 static enum converge_verdict simulate(struct converge *c, const struct converge_limits *l,
 				      double dirty, double working_set)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of post-copy that need no guest: who may go on with a migration, what is sent ahead, how times are counted. */
+/*
+ * The parts of post-copy that need no guest: who may go on with a migration, what is sent ahead,
+ * how times are counted.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -55,7 +58,10 @@ static void link_close(struct link *l)
 	channel_close(l->target);
 }
 
-/* A session that both sides agreed on over a first connection, and a second one over which they meet again. */
+/*
+ * A session that both sides agreed on over a first connection, and a second one over which they
+ * meet again.
+ */
 struct meeting {
 	char psk[64];
 	struct link first, second, third;
@@ -133,7 +139,10 @@ static void test_recovery_by_others(void **state)
 	assert_int_equal(recover_check(&t->source, t->second.source, &ask), -EPERM);
 }
 
-/* The hosts know each other, but it is not the same migration: its key came from another connection, or another salt. */
+/*
+ * The hosts know each other, but it is not the same migration: its key came from another
+ * connection, or another salt.
+ */
 static void test_recovery_of_another_session(void **state)
 {
 	struct meeting *t = *state;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The firmware's last command at the source, with a firmware that refuses it: the linker puts the function here in its place. */
+/*
+ * The firmware's last command at the source, with a firmware that refuses it: the linker puts the
+ * function here in its place.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Control messages and frames of pages: what goes out comes in, and every way of breaking the rules is refused by name. */
+/*
+ * Control messages and frames of pages: what goes out comes in, and every way of breaking the rules
+ * is refused by name.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -159,7 +162,10 @@ static void *cancel_soon(void *channel)
 	return NULL;
 }
 
-/* A message that was begun is finished, unless the peer does not take it; then an ABORT behind it would be read as a part of it. */
+/*
+ * A message that was begun is finished, unless the peer does not take it; then an ABORT behind it
+ * would be read as a part of it.
+ */
 static void test_no_abort_within_a_message(void **state)
 {
 	const size_t much = 8 << 20; /* more than a socket holds */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a VMM learns of the pages that a mirror in another process wrote: from one that answers, one that is silent, one that is gone. */
+/*
+ * What a VMM learns of the pages that a mirror in another process wrote: from one that answers, one
+ * that is silent, one that is gone.
+ */
 #include "lib/mirror/link.h"
 #include "tests/unit/cmocka_all.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The helper region's plan and the measured bytes of its core; the page tables in it are walked as a CPU would. */
+/*
+ * The helper region's plan and the measured bytes of its core; the page tables in it are walked as
+ * a CPU would.
+ */
 #include "helper/helper.h"
 #include "lib/mirror/region.h"
 #include "tests/unit/cmocka_all.h"
@@ -106,7 +109,10 @@ static void same_arguments_same_bytes(void **state)
 	free(b);
 }
 
-/* Walk from cr3; the tables lie in the region, whose bytes are at region. The leaf entry, or 0. Checks C and U on the way. */
+/*
+ * Walk from cr3; the tables lie in the region, whose bytes are at region. The leaf entry, or 0.
+ * Checks C and U on the way.
+ */
 static uint64_t walk(const struct region_plan *plan, const uint8_t *region, uint64_t cr3,
 		     uint64_t va, uint64_t *gpa)
 {

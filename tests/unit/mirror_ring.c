@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Both ends of a ring at once, each on its thread: nothing is lost, doubled or reordered, and nobody sleeps over work. */
+/*
+ * Both ends of a ring at once, each on its thread: nothing is lost, doubled or reordered, and
+ * nobody sleeps over work.
+ */
 #include "lib/mirror/ring.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/helper_rig.h"

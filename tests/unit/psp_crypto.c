@@ -35,7 +35,10 @@ static void test_kdf(void **state)
 	}
 }
 
-/* Computed once with Python's hmac module, so that both implementations above cannot be wrong in the same way. */
+/*
+ * Computed once with Python's hmac module, so that both implementations above cannot be wrong in
+ * the same way.
+ */
 static void test_kdf_known_answer(void **state)
 {
 	static const uint8_t expected[16] = { 0xdc, 0x3c, 0x52, 0xda, 0x49, 0x19, 0x06, 0x11,
@@ -181,7 +184,10 @@ static void test_session_wrap(void **state)
 	for (size_t i = 0; i < sizeof(s); i++) {
 		bad = s;
 		((uint8_t *)&bad)[i] ^= 0x40;
-		/* the wrap IV is not under the wrap's MAC, but a changed one gives another TIK and so another policy MAC */
+		/*
+		 * the wrap IV is not under the wrap's MAC, but a changed one gives another TIK and
+		 * so another policy MAC
+		 */
 		assert_false(psp_session_unwrap(z, &bad, policy, got_tek, got_tik));
 	}
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Launching: the owner's session, measurement, secrets, the attestation report, debugging, policies. OpenSSL plays the owner. */
+/*
+ * Launching: the owner's session, measurement, secrets, the attestation report, debugging,
+ * policies. OpenSSL plays the owner.
+ */
 #include <string.h>
 
 #include <openssl/rand.h>
@@ -92,7 +95,10 @@ static uint32_t inject(struct machine *m, uint32_t handle, const struct packet_h
 	return RUN(m, PSP_CMD_LAUNCH_UPDATE_SECRET, &cmd);
 }
 
-/* The whole of a launch by an owner: only the owner can know that the measurement is right, and only the guest sees the secret. */
+/*
+ * The whole of a launch by an owner: only the owner can know that the measurement is right, and
+ * only the guest sees the secret.
+ */
 static void test_owner_launch(void **state)
 {
 	struct machine *m = *state;
@@ -295,7 +301,10 @@ static void test_key_sharing(void **state)
 	assert_int_not_equal(second, first);
 	activate(m, first, 2);
 	launch_update(m, first, image, 4096);
-	/* the same key may be in two places, and the same ASID in two guests; another guest's may not */
+	/*
+	 * the same key may be in two places, and the same ASID in two guests; another guest's may
+	 * not
+	 */
 	activate(m, second, 2);
 	act = (struct cmd_activate){ .handle = noks, .asid = 2 };
 	assert_int_equal(RUN(m, PSP_CMD_ACTIVATE, &act), PSP_ASID_OWNED);

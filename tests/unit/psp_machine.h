@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine around the firmware for its tests: some RAM, key slots, non-volatile storage, a core that can execute WBINVD. */
+/*
+ * A machine around the firmware for its tests: some RAM, key slots, non-volatile storage, a core
+ * that can execute WBINVD.
+ */
 #ifndef TESTS_UNIT_PSP_MACHINE_H
 #define TESTS_UNIT_PSP_MACHINE_H
 
@@ -43,7 +46,10 @@ void machine_power_cycle(struct machine *m);
 uint64_t put(struct machine *m, const void *data, size_t len);
 void *at(struct machine *m, uint64_t spa);
 
-/* Execute a command with a copy of this command buffer in RAM, and copy it back. NULL, 0: without one. */
+/*
+ * Execute a command with a copy of this command buffer in RAM, and copy it back. NULL, 0: without
+ * one.
+ */
 uint32_t run(struct machine *m, uint32_t cmd, void *buf, size_t len);
 #define RUN(m, cmd, buf) run(m, cmd, buf, sizeof(*(buf)))
 uint32_t run_handle(struct machine *m, uint32_t cmd, uint32_t handle);
@@ -81,7 +87,10 @@ uint32_t receive_start(struct machine *m, uint32_t policy, const struct sev_cert
 uint32_t receive_data(struct machine *m, uint32_t handle, uint64_t spa, uint32_t len,
 		      const struct packet_header *hdr, const void *payload);
 
-/* To see that a refused command changed nothing: firmware state, key slots, storage, RAM but for the command buffer. */
+/*
+ * To see that a refused command changed nothing: firmware state, key slots, storage, RAM but for
+ * the command buffer.
+ */
 struct snapshot {
 	struct psp psp;
 	struct asid_slot asids[MAX_ASID + 1];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The SEV API's cryptography a second time, with OpenSSL: what the firmware's results are compared with, and what plays the guest
- * owner. Each function asserts that OpenSSL itself does not fail.
+ * The SEV API's cryptography a second time, with OpenSSL: what the firmware's results are compared
+ * with, and what plays the guest owner. Each function asserts that OpenSSL itself does not fail.
  */
 #ifndef TESTS_UNIT_PSP_OPENSSL_H
 #define TESTS_UNIT_PSP_OPENSSL_H
@@ -45,7 +45,10 @@ void ossl_cert_make(struct sev_cert *cert, uint32_t usage, uint32_t algo, EVP_PK
 		    uint32_t signer_usage, EVP_PKEY *signer);
 void ossl_cert_sign(struct sev_cert *cert, int slot, uint32_t signer_usage, EVP_PKEY *signer);
 
-/* The guest owner: a key pair, its certificate, transport keys and the session that wraps them for this platform. */
+/*
+ * The guest owner: a key pair, its certificate, transport keys and the session that wraps them for
+ * this platform.
+ */
 struct owner {
 	EVP_PKEY *key;
 	struct sev_cert cert;

@@ -157,7 +157,10 @@ static void test_nv_fails(void **state)
 	machine_down(&m);
 }
 
-/* INIT_EX: the storage is a region of memory, at first all ones, that the driver writes to its file. */
+/*
+ * INIT_EX: the storage is a region of memory, at first all ones, that the driver writes to its
+ * file.
+ */
 static void test_init_ex(void **state)
 {
 	struct cmd_init_ex ex = { .length = sizeof(ex), .nv_len = NV_REGION };
@@ -238,7 +241,10 @@ static void test_asids(void **state)
 	assert_int_equal(run_handle(&m, PSP_CMD_DECOMMISSION, handles[1]), PSP_ACTIVE);
 	assert_int_equal(run_handle(&m, PSP_CMD_DEACTIVATE, extra), PSP_INACTIVE);
 
-	/* Reuse needs WBINVD, then DF_FLUSH; one DF_FLUSH serves all that were deactivated before it. */
+	/*
+	 * Reuse needs WBINVD, then DF_FLUSH; one DF_FLUSH serves all that were deactivated before
+	 * it.
+	 */
 	release(&m, handles[1]);
 	release(&m, handles[2]);
 	assert_null(m.slots[1]);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every command in every state: where the specification does not allow it, it says so and changes nothing. */
+/*
+ * Every command in every state: where the specification does not allow it, it says so and changes
+ * nothing.
+ */
 #include <string.h>
 
 #include "tests/unit/cmocka_all.h"
@@ -16,7 +19,9 @@ static const struct row {
 	const char *verdict;
 } rows[] = {
 	/* clang-format off */
-	/*                                                                                  UI LSRsrS */
+	/*
+	 * UI LSRsrS
+	 */
 	{ "INIT", PSP_CMD_INIT, sizeof(struct cmd_init),                                    "yppppppp" },
 	{ "INIT_EX", PSP_CMD_INIT_EX, sizeof(struct cmd_init_ex),                           "yppppppp" },
 	{ "SHUTDOWN", PSP_CMD_SHUTDOWN, 0,                                                  "pyyyyyyy" },
@@ -60,7 +65,10 @@ static const uint32_t unsupported[] = {
 	PSP_CMD_RECEIVE_UPDATE_VMSA,
 };
 
-/* Bring the platform, and a guest that may be debugged, to this state. Its handle, 0 without a guest. */
+/*
+ * Bring the platform, and a guest that may be debugged, to this state. Its handle, 0 without a
+ * guest.
+ */
 static uint32_t reach(struct machine *m, enum column column)
 {
 	struct target_certs self;

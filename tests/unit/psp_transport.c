@@ -87,7 +87,10 @@ static void test_migration(void **state)
 	pair_down(&p);
 }
 
-/* Session and packet as OpenSSL reads them with the target's side of the ECDH: an owner's key pair instead of a target. */
+/*
+ * Session and packet as OpenSSL reads them with the target's side of the ECDH: an owner's key pair
+ * instead of a target.
+ */
 static void test_known_answers(void **state)
 {
 	static struct pair p;

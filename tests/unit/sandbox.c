@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is left to a process and its threads in the sandbox: each case is a child that enters it and tries. */
+/*
+ * What is left to a process and its threads in the sandbox: each case is a child that enters it and
+ * tries.
+ */
 #include "tests/unit/cmocka_all.h"
 
 #include <errno.h>
@@ -460,7 +463,10 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* What was left open by the caller goes, but for what an argument names; a closed standard input becomes /dev/null. */
+/*
+ * What was left open by the caller goes, but for what an argument names; a closed standard input
+ * becomes /dev/null.
+ */
 static void test_descriptors(void **state)
 {
 	char *argv[] = { (char *)"sevmirror", (char *)"--session", (char *)"/dev/fd/20",

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib/sev: status names, policy texts, CPUID; lib/util: hexadecimal, base64, whole files, mappings. */
+/*
+ * lib/sev: status names, policy texts, CPUID; lib/util: hexadecimal, base64, whole files, mappings.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,7 +154,10 @@ static void cpuid_leaf_is_taken_apart(void **state)
 {
 	struct sev_cpuid cpuid;
 
-	/* an EPYC 7313: SME, SEV, PFM, ES, SNP, VMPL, coherent; C-bit 51, 5 bits less, 509 ASIDs, SEV from 100 on */
+	/*
+	 * an EPYC 7313: SME, SEV, PFM, ES, SNP, VMPL, coherent; C-bit 51, 5 bits less, 509 ASIDs,
+	 * SEV from 100 on
+	 */
 	sev_cpuid_parse(&cpuid, 0x0001fc3f, 0x00000173, 509, 100);
 	assert_true(cpuid.sme && cpuid.sev && cpuid.sev_es && cpuid.sev_snp && cpuid.coherent);
 	assert_int_equal(cpuid.c_bit, 51);

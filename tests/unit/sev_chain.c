@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib/sev's certificates: chains of the emulator's firmware and of OpenSSL; each broken link is named; files; roots. */
+/*
+ * lib/sev's certificates: chains of the emulator's firmware and of OpenSSL; each broken link is
+ * named; files; roots.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +75,10 @@ static void the_firmwares_chain_holds(void **state)
 	assert_int_equal(verify_certs(p, &error), 0);
 }
 
-/* What the chain protects: all of a certificate but a signature that is not used and what fills up one that is. */
+/*
+ * What the chain protects: all of a certificate but a signature that is not used and what fills up
+ * one that is.
+ */
 static bool is_covered(const struct sev_cert *cert, size_t at)
 {
 	size_t sig0 = offsetof(struct sev_cert, signatures),
@@ -259,7 +265,10 @@ static void made_root(const struct made_chain *made, struct sev_root *root)
 		sev_root_from_file_bytes(root, made->vendor, 2 * made->vendor_cert_bytes, NULL), 0);
 }
 
-/* The first generation's certificates have RSA keys of 2048 bits and SHA-256, the later ones 4096 and SHA-384. */
+/*
+ * The first generation's certificates have RSA keys of 2048 bits and SHA-256, the later ones 4096
+ * and SHA-384.
+ */
 static void both_generations_of_vendor_certificates(void **state)
 {
 	static const unsigned int sizes[] = { 2048, 4096 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A vendor, a chip and a platform made up with OpenSSL: certificate chains for the tests that the emulator's firmware cannot make
- * (keys of 2048 bits, wrong signers), and a third opinion on those that it can.
+ * A vendor, a chip and a platform made up with OpenSSL: certificate chains for the tests that the
+ * emulator's firmware cannot make (keys of 2048 bits, wrong signers), and a third opinion on those
+ * that it can.
  */
 #ifndef TESTS_UNIT_SEV_CHAIN_MAKE_H
 #define TESTS_UNIT_SEV_CHAIN_MAKE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The command `sevmirror` as a person uses it: the owner's whole way from a platform's certificates to an injected
- * secret, with the emulator's firmware as the host; exit codes, messages, files; and what is wrong with files from
- * elsewhere.
+ * The command `sevmirror` as a person uses it: the owner's whole way from a platform's certificates
+ * to an injected secret, with the emulator's firmware as the host; exit codes, messages, files; and
+ * what is wrong with files from elsewhere.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -432,7 +432,9 @@ static int shell(const struct bench *b, const char *command)
 	"--measurement $(cat $D/vm.measurement) --api-major 0 --api-minor 24 --build-id 15 --policy 35 "                \
 	">/dev/null 2>&1"
 
-/* libvirt's tool comes to the same verdict about a dumped image and a measurement by the firmware. */
+/*
+ * libvirt's tool comes to the same verdict about a dumped image and a measurement by the firmware.
+ */
 static void libvirts_validator_agrees(void **state)
 {
 	struct bench *b = *state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The emulator's firmware for tests of lib/sev, with plain bytes between them: both sides have structures of the same names, and
- * neither includes the other's.
+ * The emulator's firmware for tests of lib/sev, with plain bytes between them: both sides have
+ * structures of the same names, and neither includes the other's.
  */
 #ifndef TESTS_UNIT_SEV_FIRMWARE_H
 #define TESTS_UNIT_SEV_FIRMWARE_H

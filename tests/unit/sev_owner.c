@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest owner (lib/sev, OpenSSL) and the firmware (emulator/psp, nettle) talk to each other: sessions, measurement,
- * secrets.
+ * The guest owner (lib/sev, OpenSSL) and the firmware (emulator/psp, nettle) talk to each other:
+ * sessions, measurement, secrets.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib/sev/pagemap: against a plain array of booleans, the hypercall's checks, threads, and the saved state. */
+/*
+ * lib/sev/pagemap: against a plain array of booleans, the hypercall's checks, threads, and the
+ * saved state.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -196,7 +199,10 @@ static void state_survives(void **state)
 	sev_pagemap_destroy(copy);
 }
 
-/* Every truncation and every flipped bit: either refused with the map unchanged, or a state that a save() could have made. */
+/*
+ * Every truncation and every flipped bit: either refused with the map unchanged, or a state that a
+ * save() could have made.
+ */
 static void state_from_a_network(void **state)
 {
 	struct sev_pagemap *map = new_map(NPAGES);

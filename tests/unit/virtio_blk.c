@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio-blk: requests by the book and against it, the image's lock, and the hand-over at a migration. */
+/*
+ * virtio-blk: requests by the book and against it, the image's lock, and the hand-over at a
+ * migration.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_blk.h>
@@ -21,7 +24,10 @@
 
 static char path[] = "/tmp/test-blk-XXXXXX";
 
-/* In the place of the C library's: what a full file system says where writes are kept back until then (NFS), and says once. */
+/*
+ * In the place of the C library's: what a full file system says where writes are kept back until
+ * then (NFS), and says once.
+ */
 static int flush_error;
 
 int fdatasync(int fd)
@@ -86,7 +92,10 @@ static int blk_teardown(void **state)
 	return 0;
 }
 
-/* A request with its data in one piece at DATA; returns the status byte. used: bytes that the device says it wrote. */
+/*
+ * A request with its data in one piece at DATA; returns the status byte. used: bytes that the
+ * device says it wrote.
+ */
 static int request(struct driver *d, uint32_t type, uint64_t sector, uint32_t bytes, bool in,
 		   uint32_t *used)
 {
@@ -159,8 +168,11 @@ static void data_in_pieces_and_a_header_cut_in_two(void **state)
 	struct driver *d = *state;
 	const struct virtio_blk_outhdr header = { .type = VIRTIO_BLK_T_IN, .sector = 9 };
 	const struct driver_segment segments[] = {
-		{ HEADER, 5, false },	    { HEADER + 64, 11, false }, { DATA, 100, true },
-		{ DATA + 1000, 412, true }, /* the status is the last byte of what is writable, in whatever piece */
+		{ HEADER, 5, false },
+		{ HEADER + 64, 11, false },
+		{ DATA, 100, true },
+		/* the status is the last byte of what is writable, in whatever piece */
+		{ DATA + 1000, 412, true },
 		{ DATA + 2000, 513, true },
 	};
 	uint8_t *data = driver_hva(d, DATA, 4096);
@@ -393,7 +405,10 @@ static void writes_that_were_lost_before_a_hand_over_are_told_the_guest(void **s
 	d->dev->ops->resume(d->dev);
 }
 
-/* No room for the second of two sectors: an error of this request, of the flush that loses writes, and of nothing else. */
+/*
+ * No room for the second of two sectors: an error of this request, of the flush that loses writes,
+ * and of nothing else.
+ */
 static void a_full_file_system_is_the_guests_io_error(void **state)
 {
 	struct driver *d = *state;

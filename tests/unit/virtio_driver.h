@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's side of a virtio-mmio device, for tests: a driver that does by the book what a test does not do otherwise itself. */
+/*
+ * The guest's side of a virtio-mmio device, for tests: a driver that does by the book what a test
+ * does not do otherwise itself.
+ */
 #ifndef TESTS_UNIT_VIRTIO_DRIVER_H
 #define TESTS_UNIT_VIRTIO_DRIVER_H
 
@@ -20,8 +23,8 @@ struct driver_queue {
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
-	uint16_t
-		next_desc; /* descriptors are used in turn: a test must not have more than size of them out */
+	/* descriptors are used in turn: a test must not have more than size of them out */
+	uint16_t next_desc;
 	uint16_t published;
 	uint16_t seen;
 };
@@ -63,7 +66,10 @@ void driver_place_queue(struct driver *d, unsigned int index);
 uint64_t driver_alloc(struct driver *d, uint64_t bytes);
 void *driver_hva(struct driver *d, uint64_t gpa, uint64_t len);
 
-/* Make a chain available, as direct descriptors or an indirect table; returns the head. Then kick, and wait for the next used one. */
+/*
+ * Make a chain available, as direct descriptors or an indirect table; returns the head. Then kick,
+ * and wait for the next used one.
+ */
 uint16_t driver_add(struct driver *d, unsigned int queue, const struct driver_segment *segments,
 		    unsigned int count, bool indirect);
 void driver_kick(struct driver *d, unsigned int queue);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio-net: frames both ways, on a packet socket and on a real tap, and how a migrated guest makes itself known. */
+/*
+ * virtio-net: frames both ways, on a packet socket and on a real tap, and how a migrated guest
+ * makes itself known.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -254,7 +257,10 @@ static void a_migrated_guest_is_announced_and_announces_itself(void **state)
 	generation = driver_read(&n->d, VIRTIO_MMIO_CONFIG_GENERATION);
 	to->ops->resume(to);
 
-	/* the host's part: five times a reverse ARP frame with the address that migrated, whoever pauses the guest meanwhile */
+	/*
+	 * the host's part: five times a reverse ARP frame with the address that migrated, whoever
+	 * pauses the guest meanwhile
+	 */
 	for (int i = 0; i < 5; i++) {
 		assert_int_equal(recv(n->wire, frame, sizeof(frame), 0), 60);
 		assert_memory_equal(frame, "\xff\xff\xff\xff\xff\xff", 6);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio-mmio: registers, negotiation, reset, interrupts and the saved state; with virtio-rng as the device behind it. */
+/*
+ * virtio-mmio: registers, negotiation, reset, interrupts and the saved state; with virtio-rng as
+ * the device behind it.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -363,7 +366,10 @@ static void damaged_state_is_refused_or_harmless(void **state)
 	assert_in_range(accepted, 1, len * 8 - 1);
 	assert_int_equal(to->ops->load(to, buf, (size_t)len), 0);
 	to->ops->destroy(to);
-	/* One with a damaged index may have found time to answer a request anew: that was the other device's answer. */
+	/*
+	 * One with a damaged index may have found time to answer a request anew: that was the other
+	 * device's answer.
+	 */
 	d->queues[0].used->idx = d->queues[0].seen;
 	d->dev->ops->resume(d->dev);
 	assert_int_equal(ask(d, 0x100000, 16, false), 16);

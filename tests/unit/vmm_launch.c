@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The launch image: what a guest starts from, looked at as the guest does; and kernels and payloads that are not what they should be.
+ * The launch image: what a guest starts from, looked at as the guest does; and kernels and payloads
+ * that are not what they should be.
  */
 #include "tests/unit/cmocka_all.h"
 
@@ -85,7 +86,10 @@ static const void *at(const struct launch_image *image, uint64_t gpa)
 	return segment->bytes + (gpa - segment->gpa);
 }
 
-/* Walk the page tables as the CPU does. Every table and, if private, every page must have the C-bit. 0: not mapped. */
+/*
+ * Walk the page tables as the CPU does. Every table and, if private, every page must have the
+ * C-bit. 0: not mapped.
+ */
 static uint64_t walk(const struct launch_image *image, uint64_t address, uint64_t c_mask,
 		     uint64_t *flags)
 {

@@ -87,7 +87,10 @@ out:
 	return ret;
 }
 
-/* The device that answers all of [addr, addr + len), and addr's offset into its range; NULL: nobody. */
+/*
+ * The device that answers all of [addr, addr + len), and addr's offset into its range; NULL:
+ * nobody.
+ */
 static struct device *bus_find(struct bus *bus, enum bus_space space, uint64_t addr,
 			       unsigned int len, uint64_t *offset)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The devices' saved state. Layout, little-endian: u32 magic, u32 number of devices; then for each, in the order of the bus: u8 space,
- * u64 base address, u8 length of the name, the name, u32 length of the state, the state.
+ * The devices' saved state. Layout, little-endian: u32 magic, u32 number of devices; then for each,
+ * in the order of the bus: u8 space, u64 base address, u8 length of the name, the name, u32 length
+ * of the state, the state.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -57,7 +57,10 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 struct serial {
 	struct device dev;
 	struct irq_line irq;
-	/* all below; serial_io has its own lock and is called with this one held, never the other way */
+	/*
+	 * all below; serial_io has its own lock and is called with this one held, never the other
+	 * way
+	 */
 	pthread_mutex_t lock;
 	struct serial_io *io;
 	uint64_t dropped;
@@ -208,7 +211,10 @@ static void serial_write_ier(struct serial *s, uint8_t v)
 	uint8_t old = s->ier;
 
 	s->ier = v & IER_MASK;
-	/* Enabling the transmitter's interrupt while it is empty raises it: Linux starts output in this way. */
+	/*
+	 * Enabling the transmitter's interrupt while it is empty raises it: Linux starts output in
+	 * this way.
+	 */
 	if ((s->ier & ~old & IER_THRE) && serial_io_room(s->io))
 		s->thre_pending = true;
 }
@@ -347,7 +353,10 @@ static void serial_resume(struct device *dev)
 	/* At a target the guest may have last seen a full buffer, which is empty here. */
 	if (serial_io_room(s->io))
 		s->thre_pending = true;
-	/* Drive the line even if it seems unchanged: KVM does not keep a pin's level in the state that migrates. */
+	/*
+	 * Drive the line even if it seems unchanged: KVM does not keep a pin's level in the state
+	 * that migrates.
+	 */
 	s->line_high = serial_pending(s) != IIR_NONE;
 	s->irq.set(s->irq.opaque, s->irq.gsi, s->line_high);
 	pthread_mutex_unlock(&s->lock);
@@ -355,8 +364,8 @@ static void serial_resume(struct device *dev)
 }
 
 /*
- * Output that the host's reader has not taken yet is no state of the guest: it leaves through the descriptor of the host that
- * accepted it.
+ * Output that the host's reader has not taken yet is no state of the guest: it leaves through the
+ * descriptor of the host that accepted it.
  */
 static int serial_save(struct device *dev, void *buf, size_t max)
 {

@@ -18,7 +18,8 @@
 #include "sandbox/sandbox.h"
 
 #define OUT_BYTES (64U << 10)
-#define OUT_ROOM  64 /* more than the 16 bytes that a driver writes after one 'transmitter empty' */
+#define OUT_ROOM  64 /* more than the 16 bytes that a driver writes after one 'transmitter empty' \
+		      */
 #define OUT_CHUNK 4096U
 #define IN_CHUNK  64
 
@@ -126,7 +127,8 @@ static void serial_io_read(struct serial_io *io)
 	}
 	io->in_input = true;
 	io->want_input =
-		false; /* cleared before the question, so that a 'want' after the answer is not lost */
+		/* cleared before the question, so that a 'want' after the answer is not lost */
+		false;
 	pthread_mutex_unlock(&io->lock);
 
 	room = io->ops.input_room(io->opaque);
@@ -197,7 +199,10 @@ static int64_t serial_io_now_ms(void)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
-/* One wait and what came of it. Returns false when the thread is done: told to stop, and nothing to write or no time left. */
+/*
+ * One wait and what came of it. Returns false when the thread is done: told to stop, and nothing to
+ * write or no time left.
+ */
 static bool serial_io_step(struct serial_io *io, int64_t *deadline)
 {
 	struct pollfd fds[3] = { { .fd = io->wake_fd, .events = POLLIN },
@@ -249,8 +254,9 @@ static void *serial_io_thread(void *arg)
 }
 
 /*
- * A pipe or terminal is opened once more, non-blocking: O_NONBLOCK on the caller's own description would show in every process that
- * shares it. What cannot be reopened (another user's terminal) is used as it is: then a stopped terminal can hold up the thread.
+ * A pipe or terminal is opened once more, non-blocking: O_NONBLOCK on the caller's own description
+ * would show in every process that shares it. What cannot be reopened (another user's terminal) is
+ * used as it is: then a stopped terminal can hold up the thread.
  */
 static void serial_io_set_out(struct serial_io *io, int out_fd)
 {

@@ -134,7 +134,10 @@ static void virtio_work(struct virtio *v)
 	pthread_mutex_unlock(&v->lock);
 }
 
-/* What to wait for besides the kick, and how long: nothing while no work may be done, or poll() would not wait. */
+/*
+ * What to wait for besides the kick, and how long: nothing while no work may be done, or poll()
+ * would not wait.
+ */
 static int virtio_wait_fd(struct virtio *v, int *wait_ms, bool *stop)
 {
 	const struct virtio_model_ops *ops = v->model->ops;
@@ -198,11 +201,17 @@ static void virtio_resume(struct device *dev)
 		v->quiesced = false;
 		if (v->model->ops->resume)
 			v->model->ops->resume(v->model);
-		/* The line's level is not in the state that migrates with KVM's interrupt controllers: drive it again. */
+		/*
+		 * The line's level is not in the state that migrates with KVM's interrupt
+		 * controllers: drive it again.
+		 */
 		pthread_mutex_lock(&v->irq_lock);
 		v->irq.set(v->irq.opaque, v->irq.gsi, v->interrupt_status != 0);
 		pthread_mutex_unlock(&v->irq_lock);
-		/* The kick in it stands for notifications that came while nobody worked, on this host or another one. */
+		/*
+		 * The kick in it stands for notifications that came while nobody worked, on this
+		 * host or another one.
+		 */
 		virtio_unpark(v);
 	}
 	pthread_mutex_unlock(&v->lock);

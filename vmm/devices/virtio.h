@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Virtio devices over virtio-mmio, version 2 (virtio 1.2, 4.2). The transport has the registers, the queues, the interrupt, one worker
- * thread and the saved state; a model (block, net, rng) is the table of functions below. Each device offers VIRTIO_F_VERSION_1 and
- * VIRTIO_F_ACCESS_PLATFORM, so that a SEV guest bounces its buffers through shared pages.
+ * Virtio devices over virtio-mmio, version 2 (virtio 1.2, 4.2). The transport has the registers,
+ * the queues, the interrupt, one worker thread and the saved state; a model (block, net, rng) is
+ * the table of functions below. Each device offers VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM,
+ * so that a SEV guest bounces its buffers through shared pages.
  */
 #ifndef VMM_DEVICES_VIRTIO_H
 #define VMM_DEVICES_VIRTIO_H
@@ -32,22 +33,30 @@ struct virtio_model_ops {
 	uint64_t (*features)(
 		struct virtio_model *model); /* beyond those that the transport offers */
 
-	/* The whole configuration space into buf (zeroed), at most max bytes; returns its size. Any thread. */
+	/*
+	 * The whole configuration space into buf (zeroed), at most max bytes; returns its size. Any
+	 * thread.
+	 */
 	size_t (*config)(struct virtio_model *model, void *buf, size_t max);
 
 	/*
-	 * In the worker thread: handle what is in the queues. Between requests look at virtio_must_stop(). 0, or -EINVAL for a broken ring;
-	 * then the driver is told that it must reset the device. Not called while the driver is not ready, a reset is on, or quiesced.
+	 * In the worker thread: handle what is in the queues. Between requests look at
+	 * virtio_must_stop(). 0, or -EINVAL for a broken ring; then the driver is told that it must
+	 * reset the device. Not called while the driver is not ready, a reset is on, or quiesced.
 	 */
 	int (*work)(struct virtio_model *model);
 
 	/*
-	 * A descriptor whose readability calls for work() too, or -1. Asked before each wait; what it needs of the queues work() has left
-	 * behind, guest memory is not touched here (in post-copy that may take long). NULL: none.
+	 * A descriptor whose readability calls for work() too, or -1. Asked before each wait; what
+	 * it needs of the queues work() has left behind, guest memory is not touched here (in
+	 * post-copy that may take long). NULL: none.
 	 */
 	int (*wait_fd)(struct virtio_model *model);
 
-	/* After how many milliseconds work() is called though nothing has happened; -1: never. Asked with wait_fd(). NULL: never. */
+	/*
+	 * After how many milliseconds work() is called though nothing has happened; -1: never.
+	 * Asked with wait_fd(). NULL: never.
+	 */
 	int (*wait_ms)(struct virtio_model *model);
 
 	void (*reset)(struct virtio_model *model); /* work() is not running. NULL: nothing */
@@ -68,8 +77,8 @@ struct virtio_model {
 };
 
 /*
- * A device that answers a virtio-mmio window. Takes the model over, on success only. 0 or a negative errno. memory must outlive it.
- * The caller adds it to the bus, VIRTIO_MMIO_STRIDE bytes.
+ * A device that answers a virtio-mmio window. Takes the model over, on success only. 0 or a
+ * negative errno. memory must outlive it. The caller adds it to the bus, VIRTIO_MMIO_STRIDE bytes.
  */
 int virtio_create(struct device **dev, struct virtio_model *model, struct guest_memory *memory,
 		  struct irq_line irq);
@@ -78,8 +87,9 @@ int virtio_create(struct device **dev, struct virtio_model *model, struct guest_
 int virtio_create_empty(struct device **dev);
 
 /*
- * An eventfd that does what a write to VIRTIO_MMIO_NOTIFY_OFFSET does, for KVM_IOEVENTFD (4 bytes, no datamatch): a notification then
- * costs no exit to user space. -1 for an empty slot. The device's own.
+ * An eventfd that does what a write to VIRTIO_MMIO_NOTIFY_OFFSET does, for KVM_IOEVENTFD (4 bytes,
+ * no datamatch): a notification then costs no exit to user space. -1 for an empty slot. The
+ * device's own.
  */
 int virtio_notify_fd(struct device *dev);
 

@@ -17,7 +17,9 @@
 #define QUEUE_SIZE	  256
 #define SEGMENTS_MAX	  126U
 #define SEGMENT_BYTES_MAX (512U << 10)
-/* A request that keeps the two limits above is smaller; a longer one would keep quiesce() waiting. */
+/*
+ * A request that keeps the two limits above is smaller; a longer one would keep quiesce() waiting.
+ */
 #define REQUEST_BYTES_MAX (64U << 20)
 
 struct virtio_blk {
@@ -27,7 +29,8 @@ struct virtio_blk {
 	bool read_only;
 	int fd;
 	uint64_t sectors;
-	int owed; /* an error of a flush that the guest has not been told; with the worker parked, or by it */
+	/* an error of a flush that the guest has not been told; with the worker parked, or by it */
+	int owed;
 	struct virtq_chain chain;
 	pthread_mutex_t stats_lock;
 	struct virtio_blk_stats stats;
@@ -62,7 +65,10 @@ static int image_size(int fd, uint64_t *bytes)
 	return *bytes < SECTOR_BYTES ? -EINVAL : 0;
 }
 
-/* What this host still has cached from before may be older than what another host wrote since. Best effort: dirty pages stay. */
+/*
+ * What this host still has cached from before may be older than what another host wrote since. Best
+ * effort: dirty pages stay.
+ */
 static void image_drop_cache(int fd)
 {
 	struct stat st;
@@ -73,8 +79,8 @@ static void image_drop_cache(int fd)
 }
 
 /*
- * Without O_NONBLOCK a FIFO given by mistake would wait for ever; with it, a file that an NFS server has delegated to another host would be
- * refused, which is only to be waited for.
+ * Without O_NONBLOCK a FIFO given by mistake would wait for ever; with it, a file that an NFS
+ * server has delegated to another host would be refused, which is only to be waited for.
  */
 static int image_open_file(const char *path, bool read_only)
 {
@@ -130,7 +136,10 @@ static size_t blk_config(struct virtio_model *model, void *buf, size_t max)
 	return size < max ? size : max;
 }
 
-/* All of a scatter list at a file offset. 0 or a negative errno; an end of file before the end of the list is -EIO. */
+/*
+ * All of a scatter list at a file offset. 0 or a negative errno; an end of file before the end of
+ * the list is -EIO.
+ */
 static int blk_transfer(const struct virtio_blk *b, bool write, const struct iovec *iov,
 			unsigned int count, uint64_t at)
 {
@@ -220,7 +229,10 @@ static uint8_t blk_flush_request(struct virtio_blk *b)
 	return err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
 }
 
-/* One request (5.2.6). Returns the bytes written to the chain. The last writable byte is the status. */
+/*
+ * One request (5.2.6). Returns the bytes written to the chain. The last writable byte is the
+ * status.
+ */
 static uint32_t blk_request(struct virtio_blk *b, struct virtqueue *vq)
 {
 	struct virtq_chain *chain = &b->chain;
@@ -283,8 +295,9 @@ static int blk_work(struct virtio_model *model)
 }
 
 /*
- * The kernel tells of writes that were lost (of a full file system, when it is NFS) once. Until the guest has heard of it, by a flush of its
- * own, it takes for safe what is gone: so it is not to leave this host.
+ * The kernel tells of writes that were lost (of a full file system, when it is NFS) once. Until the
+ * guest has heard of it, by a flush of its own, it takes for safe what is gone: so it is not to
+ * leave this host.
  */
 static int blk_flush(struct virtio_model *model)
 {

@@ -112,7 +112,10 @@ static void write_status(struct virtio *v, uint32_t value)
 	/* A driver sets bits and never takes one back but by a reset (3.1.1). */
 	added = (uint8_t)value & VIRTIO_STATUS_DRIVER_BITS & ~v->status;
 	if (added & VIRTIO_CONFIG_S_FEATURES_OK) {
-		/* A refusal shows as FEATURES_OK staying clear. Only the layout of version 1 is spoken here. */
+		/*
+		 * A refusal shows as FEATURES_OK staying clear. Only the layout of version 1 is
+		 * spoken here.
+		 */
 		if ((v->accepted & ~v->offered) || !(v->accepted >> VIRTIO_F_VERSION_1 & 1))
 			added &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	}

@@ -20,8 +20,8 @@ enum { QUEUE_RX, QUEUE_TX, QUEUE_CTRL, QUEUES };
 #define BURST		256 /* frames in one direction before the other has its turn */
 
 /*
- * A migrated guest makes itself known more than once, since frames get lost while a network learns: so long after the one before, ms. The
- * times are those of QEMU's announce-self.
+ * A migrated guest makes itself known more than once, since frames get lost while a network learns:
+ * so long after the one before, ms. The times are those of QEMU's announce-self.
  */
 static const unsigned int announce_after[] = { 0, 50, 150, 250, 350 };
 #define ANNOUNCEMENTS (sizeof(announce_after) / sizeof(announce_after[0]))
@@ -32,7 +32,10 @@ struct virtio_net {
 	uint8_t mac[VIRTIO_NET_MAC_BYTES];
 	uint16_t status; /* VIRTIO_NET_S_...; the config space is read by vCPUs, so atomic */
 	bool rx_waits; /* the guest has buffers: frames are welcome. Worker thread */
-	/* Of announce_after: how many are over, and when the next one is due, by CLOCK_MONOTONIC in ms. The worker's, or while it is parked. */
+	/*
+	 * Of announce_after: how many are over, and when the next one is due, by CLOCK_MONOTONIC in
+	 * ms. The worker's, or while it is parked.
+	 */
 	unsigned int announced;
 	int64_t announce_at;
 	struct virtq_chain chain;
@@ -96,8 +99,8 @@ static int net_receive(struct virtio_net *n, struct virtqueue *vq, size_t len)
 }
 
 /*
- * Frames are taken from the tap only while the guest has a buffer, so that what waits while it has none, or is stopped, waits in the
- * kernel's queue and not in a state that would have to migrate.
+ * Frames are taken from the tap only while the guest has a buffer, so that what waits while it has
+ * none, or is stopped, waits in the kernel's queue and not in a state that would have to migrate.
  */
 static int net_work_rx(struct virtio_net *n)
 {
@@ -116,7 +119,10 @@ static int net_work_rx(struct virtio_net *n)
 		virtqueue_set_notify(vq, false);
 		len = read(n->fd, n->frame, sizeof(n->frame));
 		if (len <= 0) {
-			/* Nothing there; a tap that was taken away must not be polled, it would be ready for ever. */
+			/*
+			 * Nothing there; a tap that was taken away must not be polled, it would be
+			 * ready for ever.
+			 */
 			n->rx_waits = len < 0 && (errno == EAGAIN || errno == EINTR);
 			return 0;
 		}
@@ -201,8 +207,9 @@ static int64_t now_ms(void)
 }
 
 /*
- * A reverse ARP request (RFC 903) from the guest's address to everyone, as hypervisors send it after a migration: switches learn the
- * new port of the address although the guest has sent nothing yet.
+ * A reverse ARP request (RFC 903) from the guest's address to everyone, as hypervisors send it
+ * after a migration: switches learn the new port of the address although the guest has sent nothing
+ * yet.
  */
 static void net_send_rarp(struct virtio_net *n)
 {
@@ -219,7 +226,10 @@ static void net_send_rarp(struct virtio_net *n)
 		net_count(n, &n->stats.tx_dropped, NULL, 0);
 }
 
-/* One announcement, if it is due: a guest that knows how is asked to make its addresses known itself, and the host's frame goes. */
+/*
+ * One announcement, if it is due: a guest that knows how is asked to make its addresses known
+ * itself, and the host's frame goes.
+ */
 static void net_announce(struct virtio_net *n)
 {
 	int64_t now = now_ms();
@@ -283,7 +293,10 @@ static void net_reset(struct virtio_model *model)
 	__atomic_store_n(&n->status, VIRTIO_NET_S_LINK_UP, __ATOMIC_RELAXED);
 }
 
-/* The first announcement goes before the guest's first instruction here, whatever state its driver is in. */
+/*
+ * The first announcement goes before the guest's first instruction here, whatever state its driver
+ * is in.
+ */
 static void net_resume(struct virtio_model *model)
 {
 	struct virtio_net *n = to_net(model);

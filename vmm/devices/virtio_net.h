@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-net (virtio 1.2, 5.1) on a tap: one pair of queues, no offloads, VIRTIO_NET_F_GUEST_ANNOUNCE. After a migration the device
- * tells the network where the guest is now, several times within a second: by a RARP frame of its own and by asking the guest to announce
- * itself.
+ * virtio-net (virtio 1.2, 5.1) on a tap: one pair of queues, no offloads,
+ * VIRTIO_NET_F_GUEST_ANNOUNCE. After a migration the device tells the network where the guest is
+ * now, several times within a second: by a RARP frame of its own and by asking the guest to
+ * announce itself.
  */
 #ifndef VMM_DEVICES_VIRTIO_NET_H
 #define VMM_DEVICES_VIRTIO_NET_H
@@ -21,16 +22,18 @@ struct virtio_net_stats {
 };
 
 /*
- * fd: a non-blocking descriptor on which each read and write is one Ethernet frame without any header: a tap (tap_open()), or a
- * packet socket. The device takes it over on success. 0 or -ENOMEM.
+ * fd: a non-blocking descriptor on which each read and write is one Ethernet frame without any
+ * header: a tap (tap_open()), or a packet socket. The device takes it over on success. 0 or
+ * -ENOMEM.
  */
 int virtio_net_create(struct virtio_model **model, int fd, const uint8_t mac[VIRTIO_NET_MAC_BYTES]);
 
 void virtio_net_get_stats(struct virtio_model *model, struct virtio_net_stats *stats);
 
 /*
- * Open the tap interface of this name, making it if it is not there and the caller may. A descriptor for virtio_net_create(), or a
- * negative errno; -ENODEV when the host has no tun driver, -EPERM when the interface is not the caller's, -EBUSY when it is in use.
+ * Open the tap interface of this name, making it if it is not there and the caller may. A
+ * descriptor for virtio_net_create(), or a negative errno; -ENODEV when the host has no tun driver,
+ * -EPERM when the interface is not the caller's, -EBUSY when it is in use.
  */
 int tap_open(const char *name);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the transport's parts share: virtio.c (worker, interrupt, life cycle), virtio_mmio.c (registers), virtio_state.c (save, load).
+ * What the transport's parts share: virtio.c (worker, interrupt, life cycle), virtio_mmio.c
+ * (registers), virtio_state.c (save, load).
  *
- * Who may touch a queue: the worker while busy; anyone else with the lock held after virtio_park(), which waits until it is not.
+ * Who may touch a queue: the worker while busy; anyone else with the lock held after virtio_park(),
+ * which waits until it is not.
  */
 #ifndef VMM_DEVICES_VIRTIO_PRIVATE_H
 #define VMM_DEVICES_VIRTIO_PRIVATE_H
@@ -48,7 +50,10 @@ static inline struct virtio *to_virtio(struct device *dev)
 	return (struct virtio *)dev;
 }
 
-/* With the lock held: keep the worker out of the model, waiting for it to leave; and let it in again. They nest. */
+/*
+ * With the lock held: keep the worker out of the model, waiting for it to leave; and let it in
+ * again. They nest.
+ */
 void virtio_park(struct virtio *v);
 void virtio_unpark(struct virtio *v);
 
@@ -58,7 +63,10 @@ void virtio_kick(struct virtio *v);
 void virtio_raise(struct virtio *v, uint32_t cause);
 void virtio_acknowledge(struct virtio *v, uint32_t causes);
 
-/* The driver broke the rules: with the lock held, ask it to reset the device, which does nothing until then. */
+/*
+ * The driver broke the rules: with the lock held, ask it to reset the device, which does nothing
+ * until then.
+ */
 void virtio_needs_reset(struct virtio *v);
 
 /* With the lock held and the worker parked: everything as after power-on. */

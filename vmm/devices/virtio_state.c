@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A virtio device's saved state. Between quiesce() and resume() no request is in flight: each chain that was taken has been given back,
- * so a queue is its addresses and two indexes.
+ * A virtio device's saved state. Between quiesce() and resume() no request is in flight: each chain
+ * that was taken has been given back, so a queue is its addresses and two indexes.
  */
 #include <errno.h>
 #include <linux/virtio_mmio.h>

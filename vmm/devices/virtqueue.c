@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
-/* The rings' sizes in bytes, with the event index at the end of each whether it is negotiated or not (virtio 1.2, 2.7). */
+/*
+ * The rings' sizes in bytes, with the event index at the end of each whether it is negotiated or
+ * not (virtio 1.2, 2.7).
+ */
 static uint64_t avail_bytes(uint16_t size)
 {
 	return 4 + 2ULL * size + 2;
@@ -93,8 +96,8 @@ static int chain_add(struct virtqueue *vq, struct virtq_chain *chain, const stru
 }
 
 /*
- * Follow a chain through a table of count descriptors. The number of segments is bounded, so a loop ends. An indirect descriptor
- * continues in its own table, from which no way leads back.
+ * Follow a chain through a table of count descriptors. The number of segments is bounded, so a loop
+ * ends. An indirect descriptor continues in its own table, from which no way leads back.
  */
 static int chain_walk(struct virtqueue *vq, struct virtq_chain *chain, uint16_t at)
 {

@@ -88,8 +88,9 @@ static void fix_topology(struct kvm_cpuid_entry2 *entry, const struct topology *
 }
 
 /*
- * Take away what a guest here cannot have (five-level paging: the boot code's page tables have four; nested virtualisation and
- * performance counters: their state is not saved; an invariant TSC: it would not survive a migration, kvm-clock does).
+ * Take away what a guest here cannot have (five-level paging: the boot code's page tables have
+ * four; nested virtualisation and performance counters: their state is not saved; an invariant TSC:
+ * it would not survive a migration, kvm-clock does).
  */
 static void fix_features(struct kvm_cpuid_entry2 *entry, bool tsc_deadline, bool hears_sharing,
 			 bool sev)
@@ -109,7 +110,10 @@ static void fix_features(struct kvm_cpuid_entry2 *entry, bool tsc_deadline, bool
 		clear(entry);
 		break;
 	case KVM_CPUID_FEATURES:
-		/* KVM leaves both out; Linux tells of shared pages only where it sees them (arch/x86/kernel/kvm.c). */
+		/*
+		 * KVM leaves both out; Linux tells of shared pages only where it sees them
+		 * (arch/x86/kernel/kvm.c).
+		 */
 		if (hears_sharing)
 			entry->eax |= 1U << KVM_FEATURE_HC_MAP_GPA_RANGE |
 				      1U << KVM_FEATURE_MIGRATION_CONTROL;
@@ -124,7 +128,10 @@ static void fix_features(struct kvm_cpuid_entry2 *entry, bool tsc_deadline, bool
 		clear(entry);
 		break;
 	case SEV_CPUID_LEAF:
-		/* A guest that reads SEV here reads MSR 0xC0010131 next, which a plain one does not have. */
+		/*
+		 * A guest that reads SEV here reads MSR 0xC0010131 next, which a plain one does not
+		 * have.
+		 */
 		if (!sev)
 			clear(entry);
 		break;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What CPUID says to the guest: what KVM supports on this host, made fit for one that may move to another host.
+ * What CPUID says to the guest: what KVM supports on this host, made fit for one that may move to
+ * another host.
  */
 #ifndef VMM_VM_CPUID_H
 #define VMM_VM_CPUID_H
@@ -20,8 +21,8 @@ union guest_cpuid {
 };
 
 /*
- * The table for the first vCPU of cpus in one package. sev: the guest is encrypted. hears_sharing: the VMM hears
- * what the guest says of its shared pages, so the guest may be told that it can.
+ * The table for the first vCPU of cpus in one package. sev: the guest is encrypted. hears_sharing:
+ * the VMM hears what the guest says of its shared pages, so the guest may be told that it can.
  */
 int guest_cpuid_get(union guest_cpuid *cpuid, int kvm_fd, unsigned int cpus, bool sev,
 		    bool hears_sharing, struct why *why);

@@ -14,8 +14,9 @@
 #define WORD_BITS  64
 
 /*
- * KVM's log clears and write-protects as it is read. Its manual mode (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) would put the protecting off to
- * when a page is about to be sent; a round here takes its whole bitmap at once, so there is no such moment.
+ * KVM's log clears and write-protects as it is read. Its manual mode
+ * (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) would put the protecting off to when a page is about to be
+ * sent; a round here takes its whole bitmap at once, so there is no such moment.
  */
 int dirty_log_start(struct vm *vm)
 {

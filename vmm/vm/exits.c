@@ -105,7 +105,9 @@ static void exit_hypercall(struct vcpu *vcpu)
 		run->hypercall.ret = (uint64_t)-KVM_ENOSYS;
 }
 
-/* Only MSR_KVM_MIGRATION_CONTROL comes here, which KVM leaves to user space (vm.c filters it out). */
+/*
+ * Only MSR_KVM_MIGRATION_CONTROL comes here, which KVM leaves to user space (vm.c filters it out).
+ */
 static void exit_msr(struct vcpu *vcpu, bool write)
 {
 	struct kvm_run *run = vcpu->run;
@@ -120,7 +122,10 @@ static void exit_msr(struct vcpu *vcpu, bool write)
 		run->msr.data = sev_pagemap_read_migration_control(vcpu->vm->pagemap);
 }
 
-/* "rip ... cr3 ..." for people; an encrypted guest's registers are readable too with plain SEV, but say nothing without its memory. */
+/*
+ * "rip ... cr3 ..." for people; an encrypted guest's registers are readable too with plain SEV, but
+ * say nothing without its memory.
+ */
 static const char *registers(struct vcpu *vcpu, char *text, size_t max)
 {
 	struct kvm_regs r;

@@ -68,7 +68,10 @@ int host_devices_open(struct host_devices *devices, const char *const *taps, uns
 	devices->kvm_fd = kvm_open(why);
 	if (devices->kvm_fd < 0)
 		return devices->kvm_fd;
-	/* Whether it is an error that there are none is for whoever wants SEV, or post-copy, to say. */
+	/*
+	 * Whether it is an error that there are none is for whoever wants SEV, or post-copy, to
+	 * say.
+	 */
 	devices->sev_fd = sev_device_open(&error);
 	devices->uffd_fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	for (i = 0; i < ntaps && i < MACHINE_MAX_NETS; i++) {

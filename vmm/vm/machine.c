@@ -11,7 +11,10 @@
 
 #define PAGE_BYTES 4096u
 
-/* The helper's region and the workload's in front of it are the guest's own, whatever it says of other pages. */
+/*
+ * The helper's region and the workload's in front of it are the guest's own, whatever it says of
+ * other pages.
+ */
 static int keep_private(struct machine *machine, struct why *why)
 {
 	const struct region_plan *helper = &machine->helper;

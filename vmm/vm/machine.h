@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A VM with everything a user asks for: its console, disks and networks, and what it boots from. The one place that knows which device
- * goes into which slot.
+ * A VM with everything a user asks for: its console, disks and networks, and what it boots from.
+ * The one place that knows which device goes into which slot.
  */
 #ifndef VMM_VM_MACHINE_H
 #define VMM_VM_MACHINE_H
@@ -18,7 +18,10 @@ struct region_plan;
 struct machine_disk {
 	const char *path; /* a raw image or a block device */
 	bool read_only;
-	/* of an incoming machine's disk: how long it is, and whether the operator of this host named it */
+	/*
+	 * of an incoming machine's disk: how long it is, and whether the operator of this host
+	 * named it
+	 */
 	uint64_t bytes;
 	bool named;
 };
@@ -28,7 +31,10 @@ struct machine_net {
 	uint8_t mac[6];
 };
 
-/* Slots of virtio devices are given out in this order: disks, networks, the random number generator. */
+/*
+ * Slots of virtio devices are given out in this order: disks, networks, the random number
+ * generator.
+ */
 #define MACHINE_MAX_DISKS 4
 #define MACHINE_MAX_NETS  3
 
@@ -43,7 +49,10 @@ struct machine_config {
 	unsigned int nnets;
 	/* comes from another host: disks are opened at the hand-over only */
 	bool incoming;
-	/* what runs in its mirrors, as the other host launched it; of a machine that is launched here machine_boot() says it */
+	/*
+	 * what runs in its mirrors, as the other host launched it; of a machine that is launched
+	 * here machine_boot() says it
+	 */
 	struct workload_plan workload;
 };
 
@@ -57,7 +66,9 @@ struct machine_boot {
 	const struct sev_owner_start *owner; /* may be NULL */
 };
 
-/* Can the disks be opened, and has nobody else opened them? Before the host is asked for anything. */
+/*
+ * Can the disks be opened, and has nobody else opened them? Before the host is asked for anything.
+ */
 int machine_check_disks(const struct machine_config *config, struct why *why);
 
 int machine_create(struct machine **machine, const struct machine_config *config, struct why *why);
@@ -66,8 +77,8 @@ int machine_create(struct machine **machine, const struct machine_config *config
 void machine_destroy(struct machine *machine);
 
 /*
- * Read the files, build the launch image and launch it. With SEV the guest is measured then, and its owner may check that and give it a
- * secret before machine_go().
+ * Read the files, build the launch image and launch it. With SEV the guest is measured then, and
+ * its owner may check that and give it a secret before machine_go().
  */
 int machine_boot(struct machine *machine, const struct machine_boot *boot, struct why *why);
 
@@ -88,12 +99,16 @@ const struct machine_config *machine_config(const struct machine *machine);
 const struct region_plan *machine_helper(const struct machine *machine);
 
 /*
- * The disks at a migration's hand-over, while the VM is paused (virtio_blk.h). 0 or a negative errno; release goes on after an error.
+ * The disks at a migration's hand-over, while the VM is paused (virtio_blk.h). 0 or a negative
+ * errno; release goes on after an error.
  */
 int machine_disks_release(struct machine *machine);
 int machine_disks_acquire(struct machine *machine, struct why *why);
 
-/* What the guest's disks and network cards did on this host; the number of them. Any thread. A payload has none. */
+/*
+ * What the guest's disks and network cards did on this host; the number of them. Any thread. A
+ * payload has none.
+ */
 unsigned int machine_disk_stats(struct machine *machine,
 				struct virtio_blk_stats stats[MACHINE_MAX_DISKS]);
 unsigned int machine_net_stats(struct machine *machine,

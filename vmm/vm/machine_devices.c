@@ -104,8 +104,9 @@ int machine_check_disks(const struct machine_config *config, struct why *why)
 }
 
 /*
- * An incoming machine's disk must be on storage that both hosts reach, and that is to be known before anything of the guest has moved. A
- * device of the source's name may be any disk here, so this host's operator has to say which one it is.
+ * An incoming machine's disk must be on storage that both hosts reach, and that is to be known
+ * before anything of the guest has moved. A device of the source's name may be any disk here, so
+ * this host's operator has to say which one it is.
  */
 static int check_shared(const struct machine_disk *disk, struct why *why)
 {

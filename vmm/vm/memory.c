@@ -20,7 +20,10 @@ struct guest_memory {
 	int fd;
 	uint8_t *base; /* of the memfd's byte 0 */
 
-	/* The VMM's own dirty log, one bit a page of the memfd. Allocated when first armed, kept until destroy. */
+	/*
+	 * The VMM's own dirty log, one bit a page of the memfd. Allocated when first armed, kept
+	 * until destroy.
+	 */
 	atomic_bool armed;
 	_Atomic(uint64_t) *dirty;
 };

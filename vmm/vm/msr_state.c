@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The MSRs of a vCPU: whatever KVM lists for saving and can read. kvm-clock, steal time, asynchronous page faults and the paravirtual
- * EOI are among them; MSR_KVM_MIGRATION_CONTROL is not, it goes with the page map.
+ * The MSRs of a vCPU: whatever KVM lists for saving and can read. kvm-clock, steal time,
+ * asynchronous page faults and the paravirtual EOI are among them; MSR_KVM_MIGRATION_CONTROL is
+ * not, it goes with the page map.
  */
 #include <asm/kvm_para.h>
 #include <errno.h>
@@ -93,7 +94,9 @@ static int load_one(struct vcpu *vcpu, const union msr_list *list, uint32_t inde
 {
 	uint64_t now;
 
-	/* KVM cannot give a guest's TSC_ADJUST back without moving its TSC, which is set by itself. */
+	/*
+	 * KVM cannot give a guest's TSC_ADJUST back without moving its TSC, which is set by itself.
+	 */
 	if (index == MSR_IA32_TSC_ADJUST)
 		return 0;
 	if (listed(list, index) && read_msr(vcpu, index, &now) && now == value &&

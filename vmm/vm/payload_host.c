@@ -28,7 +28,10 @@ int payload_prepare(struct vm *vm, const struct launch_entry *entry)
 {
 	struct payload_shared *shared =
 		guest_memory_hva(vm->memory, entry->shared_gpa, entry->shared_bytes);
-	/* What a kernel would say by hypercall and MSR; a payload has no kernel, and what it shares is fixed by its launch. */
+	/*
+	 * What a kernel would say by hypercall and MSR; a payload has no kernel, and what it shares
+	 * is fixed by its launch.
+	 */
 	const uint64_t args[3] = { entry->shared_gpa, entry->shared_bytes / PAGE_BYTES,
 				   KVM_MAP_GPA_RANGE_DECRYPTED };
 

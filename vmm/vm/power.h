@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The two registers of hardware-reduced ACPI by which a guest goes: sleep control (S5 is power off) and reset.
+ * The two registers of hardware-reduced ACPI by which a guest goes: sleep control (S5 is power off)
+ * and reset.
  */
 #ifndef VMM_VM_POWER_H
 #define VMM_VM_POWER_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One thread a vCPU: it runs the guest, or it is parked. A vCPU is parked only after KVM_RUN came back with EINTR, because only then
- * nothing of its last exit is pending inside KVM, and its registers are what a save must see.
+ * One thread a vCPU: it runs the guest, or it is parked. A vCPU is parked only after KVM_RUN came
+ * back with EINTR, because only then nothing of its last exit is pending inside KVM, and its
+ * registers are what a save must see.
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,10 +18,16 @@
 #include "vmm/vm/cpuid.h"
 #include "vmm/vm/vm_private.h"
 
-/* KVM takes a frequency that is off by so much for its own (its module parameter tsc_tolerance_ppm). */
+/*
+ * KVM takes a frequency that is off by so much for its own (its module parameter
+ * tsc_tolerance_ppm).
+ */
 #define TSC_TOLERANCE_PPM 250
 
-/* The TSC is to run as it did where the guest comes from. KVM's "catch-up" mode for slower hosts would let it jump, so it is refused. */
+/*
+ * The TSC is to run as it did where the guest comes from. KVM's "catch-up" mode for slower hosts
+ * would let it jump, so it is refused.
+ */
 static int set_tsc_khz(struct vcpu *vcpu, uint64_t khz, struct why *why)
 {
 	int host = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);

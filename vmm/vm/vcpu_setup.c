@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The registers with which a new guest's vCPUs begin: Linux in ring 0 as its boot protocol has it, a payload in ring 3 of 64-bit mode.
+ * The registers with which a new guest's vCPUs begin: Linux in ring 0 as its boot protocol has it,
+ * a payload in ring 3 of 64-bit mode.
  */
 #include <errno.h>
 #include <sys/ioctl.h>

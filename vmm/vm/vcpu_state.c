@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything KVM keeps of a vCPU. The structures are KVM's own ABI (x86, little-endian) and go as they are.
+ * Everything KVM keeps of a vCPU. The structures are KVM's own ABI (x86, little-endian) and go as
+ * they are.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +13,10 @@
 #define XSAVE_BYTES_MIN sizeof(struct kvm_xsave)
 #define XSAVE_BYTES_MAX (1u << 20)
 
-/* In the order of saving: KVM_GET_MP_STATE first, because it takes pending INIT and SIPI into account. */
+/*
+ * In the order of saving: KVM_GET_MP_STATE first, because it takes pending INIT and SIPI into
+ * account.
+ */
 enum vcpu_part {
 	PART_MP_STATE,
 	PART_SREGS,
@@ -188,8 +192,8 @@ int vcpu_state_load(struct vcpu *vcpu, const struct state_part *state, struct wh
 	    !parts[PART_MSRS].bytes)
 		return why_set(why, -EINVAL, "CPU %u: its state is malformed", vcpu->index);
 	/*
-	 * The APIC base (system registers) decides how the local APIC's page is read; KVM_SET_REGS drops a pending exception, so events come
-	 * after it.
+	 * The APIC base (system registers) decides how the local APIC's page is read; KVM_SET_REGS
+	 * drops a pending exception, so events come after it.
 	 */
 	if ((err = load_fixed(vcpu, PART_SREGS, &parts[PART_SREGS], why)) ||
 	    (err = load_fixed(vcpu, PART_XCRS, &parts[PART_XCRS], why)) ||
@@ -204,7 +208,10 @@ int vcpu_state_load(struct vcpu *vcpu, const struct state_part *state, struct wh
 	return 0;
 }
 
-/* Linux Documentation/virt/kvm/devices/vcpu.rst, 4.1: the offset by which the guest's TSC goes on with the VM's clock. */
+/*
+ * Linux Documentation/virt/kvm/devices/vcpu.rst, 4.1: the offset by which the guest's TSC goes on
+ * with the VM's clock.
+ */
 static int set_tsc_offset(struct vcpu *vcpu, uint64_t offset, const struct kvm_clock_data *source,
 			  const struct kvm_clock_data *clock, struct why *why)
 {
@@ -230,7 +237,9 @@ int vcpu_tsc_load(struct vcpu *vcpu, const struct state_part *state,
 		return -EINVAL;
 	r = (struct state_reader){ .buf = parts[PART_TSC_OFFSET].bytes,
 				   .len = parts[PART_TSC_OFFSET].len };
-	/* Without a host TSC that KVM's clock runs by, the TSC stays at the value among the MSRs. */
+	/*
+	 * Without a host TSC that KVM's clock runs by, the TSC stays at the value among the MSRs.
+	 */
 	if (r.buf && source->flags & KVM_CLOCK_HOST_TSC && clock->flags & KVM_CLOCK_HOST_TSC) {
 		uint64_t offset = state_get64(&r);
 

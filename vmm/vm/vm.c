@@ -100,8 +100,8 @@ static int add_memory(struct vm *vm, struct why *why)
 }
 
 /*
- * Interrupts go to the IOAPIC only. KVM's default would send ISA lines to the PIC as well, which Linux does not set up under
- * hardware-reduced ACPI and which would deliver them as exceptions.
+ * Interrupts go to the IOAPIC only. KVM's default would send ISA lines to the PIC as well, which
+ * Linux does not set up under hardware-reduced ACPI and which would deliver them as exceptions.
  */
 static int route_interrupts(struct vm *vm, struct why *why)
 {
@@ -154,7 +154,10 @@ static bool has_cap(struct vm *vm, uint32_t cap, int bits)
 	return value > 0 && (value & bits) == bits;
 }
 
-/* The guest's words about shared pages come to us: the hypercall, and the MSR, which KVM would refuse with #GP. */
+/*
+ * The guest's words about shared pages come to us: the hypercall, and the MSR, which KVM would
+ * refuse with #GP.
+ */
 static int take_exits(struct vm *vm, struct why *why)
 {
 	uint8_t denied = 0;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest on KVM: its memory, vCPU threads and interrupt controllers, plain or encrypted by the same code. The life of one:
- * vm_create(), devices onto vm_bus(), then either vm_launch() and vm_launch_finish() (a new guest) or vm_state_load() (one that
- * comes from elsewhere), vm_start(), vm_pause() and vm_resume() as one likes, until vm_end_fd() is readable or vm_stop(); vm_destroy().
+ * A guest on KVM: its memory, vCPU threads and interrupt controllers, plain or encrypted by the
+ * same code. The life of one: vm_create(), devices onto vm_bus(), then either vm_launch() and
+ * vm_launch_finish() (a new guest) or vm_state_load() (one that comes from elsewhere), vm_start(),
+ * vm_pause() and vm_resume() as one likes, until vm_end_fd() is readable or vm_stop();
+ * vm_destroy().
  *
- * Functions return 0 or a negative errno with the sentence in why (may be NULL). They are for one control thread, except where said.
+ * Functions return 0 or a negative errno with the sentence in why (may be NULL). They are for one
+ * control thread, except where said.
  */
 #ifndef VMM_VM_VM_H
 #define VMM_VM_VM_H
@@ -34,7 +37,10 @@ struct vm_config {
 	bool sev; /* encrypted; fails where the host cannot */
 	bool payload; /* the guest is a ring-3 payload (launch_image.h) */
 
-	/* What a guest that comes from another host has seen there; borrowed while vm_create() runs. NULL and 0: as this host has it. */
+	/*
+	 * What a guest that comes from another host has seen there; borrowed while vm_create()
+	 * runs. NULL and 0: as this host has it.
+	 */
 	const union guest_cpuid *cpuid;
 	uint64_t tsc_khz;
 
@@ -53,7 +59,8 @@ enum vm_end {
 };
 
 /*
- * Whether this host can encrypt guests: /dev/kvm, /dev/sev and the CPU say so. 0, or a negative errno with what is missing.
+ * Whether this host can encrypt guests: /dev/kvm, /dev/sev and the CPU say so. 0, or a negative
+ * errno with what is missing.
  */
 int vm_sev_available(struct why *why);
 
@@ -63,9 +70,9 @@ int vm_create(struct vm **vm, const struct vm_config *config, struct why *why);
 void vm_destroy(struct vm *vm);
 
 /*
- * Write the image into guest RAM and set the vCPUs' registers. With SEV also LAUNCH_START (owner may be NULL), LAUNCH_UPDATE_DATA of each
- * segment and LAUNCH_MEASURE into measurement (which is zeroed without SEV). Between this and vm_launch_finish() the owner may
- * inject secrets.
+ * Write the image into guest RAM and set the vCPUs' registers. With SEV also LAUNCH_START (owner
+ * may be NULL), LAUNCH_UPDATE_DATA of each segment and LAUNCH_MEASURE into measurement (which is
+ * zeroed without SEV). Between this and vm_launch_finish() the owner may inject secrets.
  */
 int vm_launch(struct vm *vm, const struct launch_image *image, uint32_t policy,
 	      const struct sev_owner_start *owner, uint8_t measurement[SEV_MEASUREMENT_BYTES],
@@ -80,35 +87,48 @@ int vm_launch_finish(struct vm *vm, struct why *why);
 int vm_start(struct vm *vm, struct why *why);
 
 /*
- * vm_pause(): vCPUs and devices stand still when it returns, and guest memory with them. -EIO when a device could not flush; it is paused
- * nevertheless. Both are idempotent. vm_request_pause() only asks the vCPUs and does not wait (devices go on); any thread.
+ * vm_pause(): vCPUs and devices stand still when it returns, and guest memory with them. -EIO when
+ * a device could not flush; it is paused nevertheless. Both are idempotent. vm_request_pause() only
+ * asks the vCPUs and does not wait (devices go on); any thread.
  */
 int vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 void vm_request_pause(struct vm *vm);
 
-/* End the guest where it stands. Any thread, any time, any number of times; what ended first is what counts. */
+/*
+ * End the guest where it stands. Any thread, any time, any number of times; what ended first is
+ * what counts.
+ */
 void vm_stop(struct vm *vm);
 
-/* The guest runs at another host now: what is here is never to run again. Paused, from the migration. */
+/*
+ * The guest runs at another host now: what is here is never to run again. Paused, from the
+ * migration.
+ */
 void vm_gone(struct vm *vm);
 
 /*
- * Take this part of the time (0 to 99 per cent) away from the vCPUs, so that they write less memory; 0 ends it. One caller at a time.
- * 0 or a negative errno, then nothing has changed.
+ * Take this part of the time (0 to 99 per cent) away from the vCPUs, so that they write less
+ * memory; 0 ends it. One caller at a time. 0 or a negative errno, then nothing has changed.
  */
 int vm_throttle(struct vm *vm, unsigned int percent);
 
-/* Press the guest's power button: a Linux guest shuts down if it has somebody who listens to it. Any thread. */
+/*
+ * Press the guest's power button: a Linux guest shuts down if it has somebody who listens to it.
+ * Any thread.
+ */
 void vm_power_button(struct vm *vm);
 
-/* An eventfd that becomes readable when the guest has come to its end; vm_end() says which. Any thread. */
+/*
+ * An eventfd that becomes readable when the guest has come to its end; vm_end() says which. Any
+ * thread.
+ */
 int vm_end_fd(const struct vm *vm);
 enum vm_end vm_end(const struct vm *vm);
 
 /*
- * What goes with the end, some lines of text for people (KVM's error, registers where they can be read); "" when there is nothing to say.
- * Stable once vm_end_fd() is readable.
+ * What goes with the end, some lines of text for people (KVM's error, registers where they can be
+ * read); "" when there is nothing to say. Stable once vm_end_fd() is readable.
  */
 const char *vm_end_report(const struct vm *vm);
 
@@ -124,7 +144,10 @@ struct bus *vm_bus(const struct vm *vm);
 struct sev_guest *vm_sev(const struct vm *vm); /* NULL without SEV */
 struct sev_pagemap *vm_pagemap(const struct vm *vm);
 
-/* The area a payload shares with the host; NULL when the guest is none, or not launched. The guest writes it at any time. */
+/*
+ * The area a payload shares with the host; NULL when the guest is none, or not launched. The guest
+ * writes it at any time.
+ */
 struct payload_shared *vm_payload_shared(const struct vm *vm);
 
 /* What vCPUs left the guest for, in the words of KVM's exit reasons. */
@@ -141,7 +164,10 @@ enum vm_exit_kind {
 
 const char *vm_exit_name(enum vm_exit_kind kind);
 
-/* How often vCPU cpu has left the guest on this host, by kind. Any thread; each number for itself is exact. */
+/*
+ * How often vCPU cpu has left the guest on this host, by kind. Any thread; each number for itself
+ * is exact.
+ */
 void vm_exits(const struct vm *vm, unsigned int cpu, uint64_t counts[VM_EXIT_KINDS]);
 
 /* The guest's TSC frequency, 0 when KVM does not know it. */
@@ -150,7 +176,10 @@ uint64_t vm_tsc_khz(const struct vm *vm);
 /* What CPUID says to the guest: the first vCPU's table, the others' follow from it. */
 const union guest_cpuid *vm_cpuid(const struct vm *vm);
 
-/* Let KVM write 1 to the eventfd when the guest writes 4 bytes at gpa, instead of an exit. 0 or a negative errno. */
+/*
+ * Let KVM write 1 to the eventfd when the guest writes 4 bytes at gpa, instead of an exit. 0 or a
+ * negative errno.
+ */
 int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd);
 
 /* The line gsi of the guest's interrupt controllers; valid as long as the VM. */

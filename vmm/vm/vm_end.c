@@ -38,7 +38,9 @@ void vm_stop(struct vm *vm)
 void vm_gone(struct vm *vm)
 {
 	vm_ended(vm, VM_MIGRATED, NULL);
-	/* Also if somebody wanted it stopped in the same moment: it goes on elsewhere all the same. */
+	/*
+	 * Also if somebody wanted it stopped in the same moment: it goes on elsewhere all the same.
+	 */
 	pthread_mutex_lock(&vm->lock);
 	vm->end = VM_MIGRATED;
 	pthread_mutex_unlock(&vm->lock);

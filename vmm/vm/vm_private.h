@@ -22,7 +22,8 @@ struct vcpu {
 	struct kvm_run *run;
 	pthread_t thread;
 	bool thread_made;
-	bool parked; /* under vm->lock: waits, outside of KVM, with nothing of the last exit pending */
+	/* under vm->lock: waits, outside of KVM, with nothing of the last exit pending */
+	bool parked;
 	uint64_t exits[VM_EXIT_KINDS]; /* written by its thread alone, read anywhere */
 	bool done; /* under vm->lock: a payload's vCPU that is not to run again */
 };
@@ -68,7 +69,9 @@ struct vm {
 /* vm.c: flags (KVM_MEM_LOG_DIRTY_PAGES) for all memory slots. 0 or a negative errno. */
 int vm_set_memslots(struct vm *vm, uint32_t flags);
 
-/* vm_end.c: the guest ends like this, unless it has ended already. Any thread; report may be NULL. */
+/*
+ * vm_end.c: the guest ends like this, unless it has ended already. Any thread; report may be NULL.
+ */
 void vm_ended(struct vm *vm, enum vm_end end, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -88,7 +91,10 @@ void vcpu_count(struct vcpu *vcpu, enum vm_exit_kind kind); /* in its thread */
 /* What the vCPU exited for, except for the payload's doorbell. False: the guest has ended. */
 bool vcpu_exit(struct vcpu *vcpu);
 
-/* payload_host.c: make the shared area ready for the first entry (-EINVAL: it is not in RAM); a 32-bit out to the doorbell. */
+/*
+ * payload_host.c: make the shared area ready for the first entry (-EINVAL: it is not in RAM); a
+ * 32-bit out to the doorbell.
+ */
 int payload_prepare(struct vm *vm, const struct launch_entry *entry);
 void vcpu_bell(struct vcpu *vcpu, uint32_t bell);
 

@@ -158,7 +158,10 @@ int vm_pause(struct vm *vm)
 	return bus_quiesce(vm->bus);
 }
 
-/* The guest's watchdogs shall not take the pause for a hang (Linux Documentation/virt/kvm/api.rst, 4.82); no clock page, no effect. */
+/*
+ * The guest's watchdogs shall not take the pause for a hang (Linux Documentation/virt/kvm/api.rst,
+ * 4.82); no clock page, no effect.
+ */
 static void tell_of_pause(struct vm *vm)
 {
 	unsigned int i;

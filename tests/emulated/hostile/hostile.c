@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worst guest of the emulator's QEMU: runs in place of the firmware, at ring 0 and with all of the physical address space, and gives
- * the PSP's mailbox and VMRUN what no driver would. It passes when the machine still answers. What it does follows from the seed.
+ * The worst guest of the emulator's QEMU: runs in place of the firmware, at ring 0 and with all of
+ * the physical address space, and gives the PSP's mailbox and VMRUN what no driver would. It passes
+ * when the machine still answers. What it does follows from the seed.
  *
- * Memory: itself below 2 MiB, its tools at 4 MiB, the arena that it lets others write to from 16 MiB.
+ * Memory: itself below 2 MiB, its tools at 4 MiB, the arena that it lets others write to from 16
+ * MiB.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -188,8 +190,9 @@ static bool mailbox_round(void)
 }
 
 /*
- * The arena's pages have kinds: of each 16 the first eight are tables, four levels of the guest's and four of nested ones, the others code.
- * A table leads to tables of the next level, now and then elsewhere.
+ * The arena's pages have kinds: of each 16 the first eight are tables, four levels of the guest's
+ * and four of nested ones, the others code. A table leads to tables of the next level, now and then
+ * elsewhere.
  */
 #define GUEST_TABLES  0
 #define NESTED_TABLES 4
@@ -225,7 +228,10 @@ static void fill_table(uint64_t pa)
 			entry |= CBIT;
 		*(volatile uint64_t *)(pa + 8 * i) = entry;
 	}
-	/* Most guests see the arena where it is: 2 MiB pages in the third level, reached through the first entries. */
+	/*
+	 * Most guests see the arena where it is: 2 MiB pages in the third level, reached through
+	 * the first entries.
+	 */
 	if (kind == NESTED_TABLES + 2 && below(8))
 		for (uint64_t i = ARENA >> 21; i < (ARENA + ARENA_PAGES * 4096) >> 21; i++)
 			*(volatile uint64_t *)(pa + 8 * i) = i << 21 | 0x87;
@@ -315,7 +321,9 @@ static void fill_control(uint64_t vmcb)
 	if (below(2))
 		for (uint32_t at = 0; at < 0x10; at += 4)
 			set32(vmcb, at, 0);
-	/* Interrupts, ports, MSRs, shutdown and GIF are ours, or the guest would own the machine. */
+	/*
+	 * Interrupts, ports, MSRs, shutdown and GIF are ours, or the guest would own the machine.
+	 */
 	set32(vmcb, 0x0c, (uint32_t)mostly(0, 2) | 1u | 1u << 27 | 1u << 28 | 1u << 31);
 	set32(vmcb, 0x10, (uint32_t)mostly(0, 2) | 1u << 4 | 1u << 5 | (below(32) ? 1 : 0));
 	set64(vmcb, 0x40, below(16) ? arena_page() : any_address());
