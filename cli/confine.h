@@ -7,7 +7,7 @@
 #define CLI_CONFINE_H
 
 #include "cli/cli.h"
-#include "sandbox/sandbox.h"
+#include "service/sandbox/sandbox.h"
 
 enum {
 	CONFINE_OPT_USER = 0x400,

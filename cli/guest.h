@@ -11,7 +11,7 @@
 #include "cli/cli.h"
 #include "cli/console.h"
 #include "service/service.h"
-#include "vmm/vm/host_devices.h"
+#include "vmm/host_devices.h"
 
 /* Of the option --metrics, which every command that runs a guest has. */
 #define CLI_METRICS_HELP                                                                         \

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
-#include "emulator/psp/vendor.h"
+#include "cli/emulation_root.h"
 #include "lib/sev/policy.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
@@ -37,7 +37,7 @@ static int load_emulation_root(struct sev_root *root)
 {
 	struct sev_error error;
 
-	if (sev_root_from_file_bytes(root, psp_vendor_ask_ark, PSP_VENDOR_CERTS_BYTES, &error)) {
+	if (sev_root_from_file_bytes(root, emulation_ask_ark, EMULATION_CERTS_BYTES, &error)) {
 		cli_error("the emulation's root: %s", error.message);
 		return CLI_FAILURE;
 	}
@@ -127,7 +127,7 @@ int owner_load_chain(char *const *paths, int npaths, bool emulation, struct sev_
 	struct sev_error error;
 
 	sev_chain_init(chain);
-	if (emulation && sev_chain_add(chain, psp_vendor_ask_ark, PSP_VENDOR_CERTS_BYTES,
+	if (emulation && sev_chain_add(chain, emulation_ask_ark, EMULATION_CERTS_BYTES,
 				       "the emulation's root", &error)) {
 		cli_error("%s", error.message);
 		return CLI_FAILURE;

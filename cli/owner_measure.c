@@ -13,7 +13,7 @@
 #include "lib/sev/measurement.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
-#include "vmm/vm/machine_image.h"
+#include "vmm/machine/machine_image.h"
 
 static const struct cli_option options[] = {
 	{ "c-bit", 'b', "N", "47 51",

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
-#include "emulator/psp/vendor.h"
+#include "cli/emulation_root.h"
 #include "lib/sev/cert.h"
 #include "lib/sev/cpuid.h"
 #include "lib/sev/platform.h"
@@ -95,7 +95,7 @@ static bool is_emulated(const struct sev_cert *cek)
 {
 	struct sev_vendor_cert ask;
 
-	return !sev_vendor_cert_parse(&ask, psp_vendor_ask_ark, PSP_VENDOR_CERTS_BYTES, NULL) &&
+	return !sev_vendor_cert_parse(&ask, emulation_ask_ark, EMULATION_CERTS_BYTES, NULL) &&
 	       !sev_cert_check(cek, SEV_CERT_CEK, NULL) &&
 	       !sev_cert_verify_by_vendor(cek, &ask, NULL);
 }
@@ -149,8 +149,8 @@ static int write_certs(const struct certs *c, const char *folder, bool quiet)
 	    write_cert(folder, "cek.cert", &c->chain[2], SEV_CERT_BYTES, quiet))
 		return CLI_FAILURE;
 	if (c->emulated)
-		return write_cert(folder, "ask_ark.cert", psp_vendor_ask_ark,
-				  PSP_VENDOR_CERTS_BYTES, quiet);
+		return write_cert(folder, "ask_ark.cert", emulation_ask_ark, EMULATION_CERTS_BYTES,
+				  quiet);
 	return CLI_OK;
 }
 

@@ -9,7 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/confine.h"
-#include "vmm/vm/machine.h"
+#include "vmm/machine/machine.h"
 
 /* What `owner measure` has to assume like `run`. */
 #define RUN_MEMORY_DEFAULT  (256ULL << 20)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "dsdt.hex"
-#include "vmm/devices/layout.h"
+#include "launch/device_layout.h"
 #include "launch/acpi_layout.h"
 #include "launch/layout.h"
 

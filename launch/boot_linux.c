@@ -16,14 +16,15 @@
 #include "launch/layout.h"
 #include "launch/page_tables.h"
 
-#define LARGE_BYTES	  (2ULL << 20)
-#define E820_RAM	  1
-#define E820_RESERVED	  2
-#define E820_ACPI	  3
-#define LOADER_UNDEFINED  0xff
-#define VGA_MODE_NORMAL	  0xffff
-#define PAGE_TABLES_BYTES (6 * LAUNCH_PAGE_BYTES) /* PML4, PDPT, and one PD for each GiB below 4 \
-						   */
+#define LARGE_BYTES	 (2ULL << 20)
+#define E820_RAM	 1
+#define E820_RESERVED	 2
+#define E820_ACPI	 3
+#define LOADER_UNDEFINED 0xff
+#define VGA_MODE_NORMAL	 0xffff
+#define PAGE_TABLES_BYTES                                                      \
+	(6 * LAUNCH_PAGE_BYTES) /* PML4, PDPT, and one PD for each GiB below 4 \
+				 */
 
 /*
  * __BOOT_CS and __BOOT_DS of the boot protocol are the third and fourth descriptor: flat 64-bit

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the loader puts what a guest starts with, guest-physical. Part of the launch measurement:
- * changing a line here changes every digest. Devices: vmm/devices/layout.h.
+ * changing a line here changes every digest. Devices: launch/device_layout.h.
  */
 #ifndef LAUNCH_LAYOUT_H
 #define LAUNCH_LAYOUT_H

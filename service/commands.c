@@ -9,7 +9,7 @@
 #include "payloads/sdk/payload.h"
 #include "service/service_private.h"
 #include "launch/layout.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 
 #define PAGE_SHIFT 12
 

@@ -16,9 +16,9 @@
 #include "lib/migrate/address.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
-#include "sandbox/sandbox.h"
+#include "service/sandbox/sandbox.h"
 #include "service/service_private.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 
 #define NS_PER_S 1e9
 

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "lib/sev/cpuid.h"
-#include "vmm/devices/state.h"
-#include "vmm/vm/host_devices.h"
+#include "vmm/state.h"
+#include "vmm/host_devices.h"
 
 #define COMPAT_MAGIC   0x504d5653u /* "SVMP" */
 #define COMPAT_VERSION 1

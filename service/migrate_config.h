@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "vmm/vm/machine.h"
+#include "vmm/machine/machine.h"
 
 #define MIGRATE_TAP_BYTES 16 /* IFNAMSIZ */
 

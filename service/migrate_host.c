@@ -9,11 +9,11 @@
 #include <string.h>
 
 #include "lib/mirror/region.h"
-#include "sandbox/sandbox.h"
+#include "service/sandbox/sandbox.h"
 #include "service/migrate_compat.h"
 #include "service/service_private.h"
 #include "vmm/vm/dirty_log.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 #include "vmm/vm/vm_state.h"
 
 static int op_describe(void *opaque, struct sevmirror_vm *out)

@@ -10,7 +10,7 @@
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
 #include "service/service_private.h"
-#include "vmm/vm/host_devices.h"
+#include "vmm/host_devices.h"
 
 #define NS_PER_MS	 1000000ULL
 #define VENDOR_CHAIN_MAX 8192

@@ -10,7 +10,7 @@
 
 #include "lib/mirror/link.h"
 #include "service/service_private.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 
 /*
  * How long a migration waits for the other process. Generous: it answers at once unless somebody

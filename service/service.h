@@ -14,7 +14,7 @@
 #include <sevmirror/migrate.h>
 
 #include "control/vm_commands.h"
-#include "vmm/vm/machine.h"
+#include "vmm/machine/machine.h"
 
 struct service;
 

@@ -20,9 +20,10 @@
  * to each other: AMD publication 55766 "Secure Encrypted Virtualization API", version 0.24. All
  * integers in them are little-endian.
  */
-#define SEV_CERT_BYTES	     2084 /* PDH, PEK, OCA, CEK and the guest owner's DH certificate */
-#define SEV_CERT_CHAIN_BYTES (3 * SEV_CERT_BYTES) /* PEK, OCA, CEK as PDH_CERT_EXPORT gives them \
-						   */
+#define SEV_CERT_BYTES 2084 /* PDH, PEK, OCA, CEK and the guest owner's DH certificate */
+#define SEV_CERT_CHAIN_BYTES                                                \
+	(3 * SEV_CERT_BYTES) /* PEK, OCA, CEK as PDH_CERT_EXPORT gives them \
+			      */
 #define SEV_KEY_BYTES	 16 /* TEK, TIK, KEK, KIK */
 #define SEV_NONCE_BYTES	 16
 #define SEV_DIGEST_BYTES 32

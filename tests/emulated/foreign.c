@@ -29,7 +29,7 @@ struct found {
 	bool shared;
 };
 
-/* The guest's RAM: a memfd of that name (vmm/vm/memory.c). */
+/* The guest's RAM: a memfd of that name (vmm/memory.c). */
 static int open_ram(const char *pid)
 {
 	char path[512], target[64];

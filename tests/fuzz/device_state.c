@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "vmm/devices/bus.h"
-#include "vmm/devices/layout.h"
+#include "vmm/bus.h"
+#include "launch/device_layout.h"
 #include "vmm/devices/serial.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"

@@ -14,8 +14,8 @@
 
 #include "launch/layout.h"
 #include <sevmirror/pagemap.h>
-#include "vmm/devices/bus.h"
-#include "vmm/vm/memory.h"
+#include "vmm/bus.h"
+#include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"
 #include "vmm/vm/vm_state.h"
 

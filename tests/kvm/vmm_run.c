@@ -10,7 +10,7 @@
 #include "payloads/counter.h"
 #include "payloads/dirtier.h"
 #include "launch/layout.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 
 #define TICKS 200
 

@@ -11,7 +11,7 @@
 
 #include "payloads/counter.h"
 #include "payloads/dirtier.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 #include "vmm/vm/vm_state.h"
 
 static void save(struct vm *vm, uint8_t **buf, size_t *len)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/cmocka_all.h"
-#include "vmm/devices/bus.h"
+#include "vmm/bus.h"
 
 /* A device of 64 bytes of registers that remembers what the bus did to it. */
 struct regs {

@@ -20,6 +20,7 @@
 
 #include "tests/unit/virtio_driver.h"
 #include "vmm/devices/virtio_net.h"
+#include "vmm/tap.h"
 
 #define HDR	 sizeof(struct virtio_net_hdr_v1)
 #define Q_RX	 0

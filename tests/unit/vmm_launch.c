@@ -17,7 +17,7 @@
 #include "launch/helper.h"
 #include "launch/image.h"
 #include "launch/layout.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 
 #define MIB	     (1ULL << 20)
 #define GIB	     (1ULL << 30)

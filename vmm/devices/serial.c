@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/devices/layout.h"
+#include "launch/device_layout.h"
 #include "vmm/devices/serial_io.h"
-#include "vmm/devices/state.h"
+#include "vmm/state.h"
 
 /* Register offsets; the first two mean the divisor latch while LCR_DLAB is set. */
 enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR };

@@ -12,7 +12,7 @@
 #ifndef VMM_DEVICES_SERIAL_H
 #define VMM_DEVICES_SERIAL_H
 
-#include "vmm/devices/device.h"
+#include "vmm/device.h"
 
 /*
  * in_fd: what is typed (-1: nothing); out_fd: where output goes (-1: nowhere). The descriptors stay

@@ -15,11 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sandbox/sandbox.h"
+#include "vmm/thread.h"
 
 #define OUT_BYTES (64U << 10)
-#define OUT_ROOM  64 /* more than the 16 bytes that a driver writes after one 'transmitter empty' \
-		      */
+#define OUT_ROOM                                                                        \
+	64 /* more than the 16 bytes that a driver writes after one 'transmitter empty' \
+	    */
 #define OUT_CHUNK 4096U
 #define IN_CHUNK  64
 
@@ -247,7 +248,7 @@ static void *serial_io_thread(void *arg)
 	struct serial_io *io = arg;
 	int64_t deadline = -1;
 
-	sandbox_thread(SANDBOX_DEVICE, "serial");
+	vmm_thread_enter(VMM_THREAD_DEVICE, "serial");
 	while (serial_io_step(io, &deadline))
 		;
 	return NULL;

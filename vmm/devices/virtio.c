@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "vmm/devices/virtio_private.h"
-#include "sandbox/sandbox.h"
+#include "vmm/thread.h"
 
 void virtio_kick(struct virtio *v)
 {
@@ -162,7 +162,7 @@ static void *virtio_worker(void *arg)
 	int wait_ms;
 	bool stop;
 
-	sandbox_thread(SANDBOX_DEVICE, "virtio");
+	vmm_thread_enter(VMM_THREAD_DEVICE, "virtio");
 	for (;;) {
 		struct pollfd fds[2] = { { .fd = v->kick_fd, .events = POLLIN },
 					 { .events = POLLIN } };

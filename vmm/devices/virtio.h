@@ -14,10 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vmm/devices/device.h"
-#include "vmm/devices/state.h"
+#include "vmm/device.h"
+#include "vmm/state.h"
 #include "vmm/devices/virtqueue.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 
 #define VIRTIO_QUEUES_MAX 4
 

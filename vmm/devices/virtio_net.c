@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/devices/virtio_net.h"
 
+#include <ctype.h>
 #include <endian.h>
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -381,4 +382,19 @@ int virtio_net_create(struct virtio_model **model, int fd, const uint8_t mac[VIR
 	pthread_mutex_init(&n->stats_lock, NULL);
 	*model = &n->model;
 	return 0;
+}
+
+int mac_parse(const char *text, uint8_t mac[VIRTIO_NET_MAC_BYTES])
+{
+	for (unsigned int i = 0; i < VIRTIO_NET_MAC_BYTES; i++) {
+		char digits[3] = { text[0], text[0] ? text[1] : '\0', '\0' };
+
+		if (!isxdigit((unsigned char)digits[0]) || !isxdigit((unsigned char)digits[1]))
+			return -EINVAL;
+		mac[i] = (uint8_t)strtoul(digits, NULL, 16);
+		text += 2;
+		if (*text++ != (i + 1 < VIRTIO_NET_MAC_BYTES ? ':' : '\0'))
+			return -EINVAL;
+	}
+	return mac[0] & 1 ? -EINVAL : 0;
 }

@@ -23,19 +23,12 @@ struct virtio_net_stats {
 
 /*
  * fd: a non-blocking descriptor on which each read and write is one Ethernet frame without any
- * header: a tap (tap_open()), or a packet socket. The device takes it over on success. 0 or
+ * header: a tap (vmm/tap.h), or a packet socket. The device takes it over on success. 0 or
  * -ENOMEM.
  */
 int virtio_net_create(struct virtio_model **model, int fd, const uint8_t mac[VIRTIO_NET_MAC_BYTES]);
 
 void virtio_net_get_stats(struct virtio_model *model, struct virtio_net_stats *stats);
-
-/*
- * Open the tap interface of this name, making it if it is not there and the caller may. A
- * descriptor for virtio_net_create(), or a negative errno; -ENODEV when the host has no tun driver,
- * -EPERM when the interface is not the caller's, -EBUSY when it is in use.
- */
-int tap_open(const char *name);
 
 /* Parse "52:54:00:12:34:56". -EINVAL: not that, or a group address. */
 int mac_parse(const char *text, uint8_t mac[VIRTIO_NET_MAC_BYTES]);

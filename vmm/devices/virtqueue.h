@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 
 #define VIRTQUEUE_SIZE_MAX 256
 #define VIRTQUEUE_SEGMENTS_MAX \

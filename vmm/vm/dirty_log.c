@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"
 
 #define PAGE_SHIFT 12

@@ -9,8 +9,8 @@
 #include <sys/ioctl.h>
 
 #include <sevmirror/pagemap.h>
-#include "vmm/devices/bus.h"
-#include "vmm/devices/layout.h"
+#include "vmm/bus.h"
+#include "launch/device_layout.h"
 #include "vmm/vm/vm_private.h"
 
 const char *vm_exit_name(enum vm_exit_kind kind)

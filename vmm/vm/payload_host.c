@@ -11,7 +11,7 @@
 #include <sevmirror/pagemap.h>
 #include "payloads/sdk/payload.h"
 #include "launch/image.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"
 
 #define PAGE_BYTES   4096u

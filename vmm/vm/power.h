@@ -6,7 +6,7 @@
 #ifndef VMM_VM_POWER_H
 #define VMM_VM_POWER_H
 
-#include "vmm/devices/device.h"
+#include "vmm/device.h"
 
 enum power_request {
 	POWER_OFF,

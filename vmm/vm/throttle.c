@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "sandbox/sandbox.h"
+#include "vmm/thread.h"
 #include "vmm/vm/vm_private.h"
 
 #define PERIOD_NS 50000000L
@@ -34,7 +34,7 @@ static void *throttle(void *arg)
 	struct vm *vm = arg;
 	unsigned int percent, i;
 
-	sandbox_thread(SANDBOX_PLAIN, "throttle");
+	vmm_thread_enter(VMM_THREAD_PLAIN, "throttle");
 	pthread_mutex_lock(&vm->lock);
 	while (vm->throttle_percent && vm->want != WANT_STOP) {
 		percent = vm->throttle_percent;

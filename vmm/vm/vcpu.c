@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sandbox/sandbox.h"
+#include "vmm/thread.h"
 #include "vmm/vm/cpuid.h"
 #include "vmm/vm/vm_private.h"
 
@@ -135,7 +135,7 @@ static void *vcpu_thread(void *arg)
 	char name[16];
 
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
-	sandbox_thread(SANDBOX_VCPU, name);
+	vmm_thread_enter(VMM_THREAD_VCPU, name);
 	for (;;) {
 		if (!gate(vcpu))
 			return NULL;

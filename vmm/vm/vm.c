@@ -16,11 +16,11 @@
 #include "lib/sev/cpuid.h"
 #include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
-#include "vmm/devices/bus.h"
+#include "vmm/bus.h"
 #include "launch/image.h"
 #include "launch/layout.h"
-#include "vmm/vm/host_devices.h"
-#include "vmm/vm/memory.h"
+#include "vmm/host_devices.h"
+#include "vmm/memory.h"
 #include "vmm/vm/power.h"
 #include "vmm/vm/vm_private.h"
 

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #include "lib/sev/guest.h"
-#include "vmm/devices/device.h"
+#include "vmm/device.h"
 #include "lib/util/why.h"
 
 struct bus;

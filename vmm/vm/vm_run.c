@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "vmm/devices/bus.h"
+#include "vmm/bus.h"
 #include "launch/image.h"
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"
 
 static int launch_encrypted(struct vm *vm, const struct launch_image *image, uint32_t policy,

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include <sevmirror/pagemap.h>
-#include "vmm/devices/bus.h"
+#include "vmm/bus.h"
 #include "launch/image.h"
 #include "launch/layout.h"
 #include "vmm/vm/state_private.h"

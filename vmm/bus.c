@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/devices/bus.h"
+#include "vmm/bus.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/devices/bus_private.h"
+#include "vmm/bus_private.h"
 
 struct bus *bus_create(void)
 {

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "lib/util/file.h"
-#include "sandbox/sandbox_private.h"
-#include "sandbox/syscalls.h"
+#include "service/sandbox/sandbox_private.h"
+#include "service/sandbox/syscalls.h"
 
 #define N(array) (sizeof(array) / sizeof(*(array)))
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/devices/bus_private.h"
-#include "vmm/devices/state.h"
+#include "vmm/bus_private.h"
+#include "vmm/state.h"
 
 #define BUS_STATE_MAGIC 0x31767364 /* "dsv1" */
 #define BUS_STATE_MAX	(64U << 10)

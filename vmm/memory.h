@@ -4,8 +4,8 @@
  * guest-physical 0, the rest at 4 GiB; the memfd holds both parts one after the other, so offset
  * and guest-physical address differ above the hole only.
  */
-#ifndef VMM_VM_MEMORY_H
-#define VMM_VM_MEMORY_H
+#ifndef VMM_MEMORY_H
+#define VMM_MEMORY_H
 
 #include <stdbool.h>
 #include <stddef.h>

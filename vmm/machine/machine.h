@@ -3,13 +3,14 @@
  * A VM with everything a user asks for: its console, disks and networks, and what it boots from.
  * The one place that knows which device goes into which slot.
  */
-#ifndef VMM_VM_MACHINE_H
-#define VMM_VM_MACHINE_H
+#ifndef VMM_MACHINE_MACHINE_H
+#define VMM_MACHINE_MACHINE_H
 
 #include "launch/image.h"
 #include "lib/mirror/workload_plan.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
+#include "vmm/host_devices.h"
 #include "vmm/vm/vm.h"
 
 struct machine;
@@ -36,7 +37,7 @@ struct machine_net {
  * generator.
  */
 #define MACHINE_MAX_DISKS 4
-#define MACHINE_MAX_NETS  3
+#define MACHINE_MAX_NETS  HOST_DEVICES_TAPS_MAX
 
 /* Strings are borrowed for the machine's life. */
 struct machine_config {

@@ -4,8 +4,8 @@
  * interrupt line, and opaque state to save and load. A device never sees a vCPU; the bus (bus.h)
  * calls it from the vCPU thread that exited.
  */
-#ifndef VMM_DEVICES_DEVICE_H
-#define VMM_DEVICES_DEVICE_H
+#ifndef VMM_DEVICE_H
+#define VMM_DEVICE_H
 
 #include <stdbool.h>
 #include <stddef.h>

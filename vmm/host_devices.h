@@ -4,18 +4,20 @@
  * it before. Without a struct of these, and for a descriptor of -1, a VM opens what it needs by
  * itself, as the user that the process has then.
  */
-#ifndef VMM_VM_HOST_DEVICES_H
-#define VMM_VM_HOST_DEVICES_H
+#ifndef VMM_HOST_DEVICES_H
+#define VMM_HOST_DEVICES_H
 
+#include <sevmirror/sev.h>
 #include "lib/util/why.h"
-#include "vmm/vm/machine.h"
+
+#define HOST_DEVICES_TAPS_MAX 3
 
 struct host_devices {
 	int kvm_fd, sev_fd, uffd_fd; /* uffd_fd: /dev/userfaultfd */
 	struct {
 		const char *name; /* borrowed */
 		int fd;
-	} taps[MACHINE_MAX_NETS];
+	} taps[HOST_DEVICES_TAPS_MAX];
 	unsigned int ntaps;
 };
 

@@ -4,15 +4,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "vmm/devices/bus.h"
-#include "vmm/devices/layout.h"
+#include "vmm/bus.h"
+#include "launch/device_layout.h"
 #include "vmm/devices/serial.h"
 #include "vmm/devices/virtio.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
 #include "vmm/devices/virtio_rng.h"
-#include "vmm/vm/host_devices.h"
-#include "vmm/vm/machine_private.h"
+#include "vmm/host_devices.h"
+#include "vmm/machine/machine_private.h"
 
 _Static_assert(MACHINE_MAX_DISKS + MACHINE_MAX_NETS + 1 <= VIRTIO_MMIO_SLOTS, "slots");
 

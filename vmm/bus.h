@@ -4,14 +4,14 @@
  * all devices together when the guest is stopped, saved or loaded. The bus owns the devices that
  * were added to it.
  */
-#ifndef VMM_DEVICES_BUS_H
-#define VMM_DEVICES_BUS_H
+#ifndef VMM_BUS_H
+#define VMM_BUS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "vmm/devices/device.h"
+#include "vmm/device.h"
 
 enum bus_space {
 	BUS_PIO,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sandbox/sandbox.h"
+#include "service/sandbox/sandbox.h"
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include "sandbox/sandbox_private.h"
+#include "service/sandbox/sandbox_private.h"
 
 int sandbox_begin(int argc, char *const *argv, struct why *why)
 {
@@ -46,5 +46,9 @@ int sandbox_enter(const struct sandbox_config *config, struct why *why)
 		err = why_errno(why, "forbidding core dumps");
 	if (!err)
 		err = landlock_enter(config, why);
-	return err ? err : seccomp_enter(why);
+	if (!err)
+		err = seccomp_enter(why);
+	if (!err)
+		vmm_threads_confine();
+	return err;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/memory.h"
+#include "vmm/memory.h"
 #include "launch/layout.h"
 #include "lib/util/map.h"
 

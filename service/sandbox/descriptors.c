@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sandbox/sandbox_private.h"
+#include "service/sandbox/sandbox_private.h"
 
 #define GIVEN_MAX 16 /* descriptors named in arguments; a shell's <(...) makes one each */
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the devices of a guest are: ports, MMIO windows and interrupt lines. The ACPI tables
- * (acpi/), the VM and the device models all take them from here, because the launch measurement
+ * (acpi.c), the VM and the device models all take them from here, because the launch measurement
  * covers the tables and a saved state names the addresses.
  */
-#ifndef VMM_DEVICES_LAYOUT_H
-#define VMM_DEVICES_LAYOUT_H
+#ifndef LAUNCH_DEVICE_LAYOUT_H
+#define LAUNCH_DEVICE_LAYOUT_H
 
 /* COM1 of a PC: edge-triggered ISA interrupt 4. */
 #define SERIAL_PORT  0x3f8

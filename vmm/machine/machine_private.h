@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef VMM_VM_MACHINE_PRIVATE_H
-#define VMM_VM_MACHINE_PRIVATE_H
+#ifndef VMM_MACHINE_MACHINE_PRIVATE_H
+#define VMM_MACHINE_MACHINE_PRIVATE_H
 
 #include <stdbool.h>
 
 #include "launch/helper.h"
-#include "vmm/vm/machine.h"
+#include "vmm/machine/machine.h"
 
 struct virtio_model;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/machine_image.h"
+#include "vmm/machine/machine_image.h"
 
 #include <errno.h>
 #include <stdlib.h>

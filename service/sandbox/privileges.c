@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sandbox/sandbox_private.h"
+#include "service/sandbox/sandbox_private.h"
 
 /* A user with no name has the group of the same number. */
 static int find_user(const char *user, uid_t *uid, gid_t *gid, struct why *why)

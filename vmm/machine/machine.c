@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/machine.h"
+#include "vmm/machine/machine.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <sevmirror/pagemap.h>
-#include "vmm/vm/machine_image.h"
-#include "vmm/vm/machine_private.h"
+#include "vmm/machine/machine_image.h"
+#include "vmm/machine/machine_private.h"
 
 #define PAGE_BYTES 4096u
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vmm/vm/host_devices.h"
+#include "vmm/host_devices.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "lib/sev/platform.h"
-#include "vmm/devices/virtio_net.h"
+#include "vmm/tap.h"
 
 #define KVM_DEVICE "/dev/kvm"
 
@@ -74,7 +74,7 @@ int host_devices_open(struct host_devices *devices, const char *const *taps, uns
 	 */
 	devices->sev_fd = sev_device_open(&error);
 	devices->uffd_fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-	for (i = 0; i < ntaps && i < MACHINE_MAX_NETS; i++) {
+	for (i = 0; i < ntaps && i < HOST_DEVICES_TAPS_MAX; i++) {
 		int fd = tap_take(taps[i], why);
 
 		if (fd < 0)

@@ -6,8 +6,8 @@
  * sandbox_thread() at the beginning of every thread with one narrow task. docs/operations.md says
  * what is allowed.
  */
-#ifndef SANDBOX_SANDBOX_H
-#define SANDBOX_SANDBOX_H
+#ifndef SERVICE_SANDBOX_H
+#define SERVICE_SANDBOX_H
 
 #include <stdbool.h>
 

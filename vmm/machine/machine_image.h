@@ -3,11 +3,11 @@
  * From what a user names (files, sizes) to the launch image: the same function for the VMM that
  * launches it and for the guest's owner who measures it elsewhere.
  */
-#ifndef VMM_VM_MACHINE_IMAGE_H
-#define VMM_VM_MACHINE_IMAGE_H
+#ifndef VMM_MACHINE_MACHINE_IMAGE_H
+#define VMM_MACHINE_MACHINE_IMAGE_H
 
 #include "launch/image.h"
-#include "vmm/vm/machine.h"
+#include "vmm/machine/machine.h"
 
 struct machine_image_config {
 	uint64_t memory_bytes;

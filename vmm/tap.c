@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's end of a guest's network interface. */
-#include <ctype.h>
+#include "vmm/tap.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#include "vmm/devices/virtio_net.h"
 
 int tap_open(const char *name)
 {
@@ -30,19 +27,4 @@ int tap_open(const char *name)
 		return ret;
 	}
 	return fd;
-}
-
-int mac_parse(const char *text, uint8_t mac[VIRTIO_NET_MAC_BYTES])
-{
-	for (unsigned int i = 0; i < VIRTIO_NET_MAC_BYTES; i++) {
-		char digits[3] = { text[0], text[0] ? text[1] : '\0', '\0' };
-
-		if (!isxdigit((unsigned char)digits[0]) || !isxdigit((unsigned char)digits[1]))
-			return -EINVAL;
-		mac[i] = (uint8_t)strtoul(digits, NULL, 16);
-		text += 2;
-		if (*text++ != (i + 1 < VIRTIO_NET_MAC_BYTES ? ':' : '\0'))
-			return -EINVAL;
-	}
-	return mac[0] & 1 ? -EINVAL : 0;
 }

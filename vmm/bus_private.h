@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What bus.c (accesses) and bus_state.c (saved state) share. */
-#ifndef VMM_DEVICES_BUS_PRIVATE_H
-#define VMM_DEVICES_BUS_PRIVATE_H
+#ifndef VMM_BUS_PRIVATE_H
+#define VMM_BUS_PRIVATE_H
 
 #include <pthread.h>
 
-#include "vmm/devices/bus.h"
+#include "vmm/bus.h"
 
 struct bus_range {
 	enum bus_space space;
