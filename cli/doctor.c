@@ -18,7 +18,7 @@
 
 #include "cli/cli.h"
 #include "lib/migrate/uffd.h"
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 #include "lib/sev/platform.h"
 
 static const struct cli_option options[] = {

@@ -12,8 +12,8 @@
 #include "cli/payload_log.h"
 #include "control/http.h"
 
-#define PAYLOAD_LOG_POLL_MS 100
-#define STRANGERS_TOLD	    20
+#define PAYLOAD_LOG_POLL_MS  100
+#define UNAUTHENTICATED_TOLD 20
 
 /* Blocked in every thread made from here on; read from the descriptor. */
 static int take_signals(struct guest *guest, struct why *why)
@@ -125,16 +125,17 @@ static void say_lost(const struct guest *guest)
 }
 
 /* Enough to see what is wrong, too little to fill a log. */
-static void say_strangers(struct guest *guest)
+static void report_unauthenticated_peers(struct guest *guest)
 {
 	char text[640];
-	unsigned int n = service_stranger(guest->service, text, sizeof(text));
+	unsigned int n = service_unauthenticated_peer(guest->service, text, sizeof(text));
 
-	if (!n || guest->strangers_told == STRANGERS_TOLD)
+	if (!n || guest->unauthenticated_told == UNAUTHENTICATED_TOLD)
 		return;
-	guest->strangers_told++;
+	guest->unauthenticated_told++;
 	fprintf(stderr, "sevmirror: not the source, sent away: %s%s\r\n", text,
-		guest->strangers_told == STRANGERS_TOLD ? " (others will not be told)" : "");
+		guest->unauthenticated_told == UNAUTHENTICATED_TOLD ? " (others will not be told)" :
+								      "");
 }
 
 /* What has come of a migration, once. */
@@ -204,7 +205,7 @@ void guest_attend(struct guest *guest)
 		state = service_attend(guest->service);
 		if (!vm && state != SERVICE_EMPTY && state != SERVICE_FAILED)
 			vm = machine_vm(service_machine(guest->service));
-		say_strangers(guest);
+		report_unauthenticated_peers(guest);
 		say_state(guest, state);
 		look = vm && may_look(state);
 		if (look && guest->arrives)

@@ -26,7 +26,7 @@ struct guest {
 	int signal_fd;
 	uint64_t log_shown; /* of the payload's log */
 	bool arrives; /* it comes from another host and has not yet been shown */
-	unsigned int strangers_told;
+	unsigned int unauthenticated_told;
 	enum service_state said; /* what was last said of a migration's outcome */
 };
 

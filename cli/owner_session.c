@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "cli/owner.h"
 #include "lib/sev/policy.h"
-#include "lib/sev/session.h"
+#include "lib/sev/owner_session.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
 

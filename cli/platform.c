@@ -10,7 +10,7 @@
 #include "cli/cli.h"
 #include "cli/emulation_root.h"
 #include "lib/sev/cert.h"
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"

@@ -22,9 +22,8 @@
 #define E820_ACPI	 3
 #define LOADER_UNDEFINED 0xff
 #define VGA_MODE_NORMAL	 0xffff
-#define PAGE_TABLES_BYTES                                                      \
-	(6 * LAUNCH_PAGE_BYTES) /* PML4, PDPT, and one PD for each GiB below 4 \
-				 */
+/* PML4, PDPT, and one PD for each GiB below 4 */
+#define PAGE_TABLES_BYTES (6 * PAGE_BYTES)
 
 /*
  * __BOOT_CS and __BOOT_DS of the boot protocol are the third and fourth descriptor: flat 64-bit
@@ -126,7 +125,7 @@ static int place_initrd(uint64_t *gpa, const struct launch_config *config,
 			(unsigned long long)((kernel_end + config->initrd.len) >> 20) + 1,
 			(unsigned long long)end >> 20);
 	if (config->initrd.len)
-		*gpa = (end - config->initrd.len) & ~(LAUNCH_PAGE_BYTES - 1);
+		*gpa = (end - config->initrd.len) & ~(PAGE_BYTES - 1);
 	if (config->initrd.len && *gpa < kernel_end)
 		return why_set(why, -ENOSPC, "kernel and initrd do not fit by less than a page");
 	return 0;
@@ -187,8 +186,8 @@ static int add_reset_vector(struct launch_image *image, struct why *why)
 	uint8_t *page;
 	int err = 0;
 
-	page = launch_segment_add(image, "reset vector", LAYOUT_RESET_PAGE_GPA, LAUNCH_PAGE_BYTES,
-				  &err, why);
+	page = launch_segment_add(image, "reset vector", LAYOUT_RESET_PAGE_GPA, PAGE_BYTES, &err,
+				  why);
 	if (page)
 		memcpy(page + LAYOUT_RESET_OFFSET, code, sizeof(code));
 	return err;
@@ -207,8 +206,7 @@ int launch_linux(struct launch_image *image, const struct launch_config *config,
 		err = place_initrd(&initrd_gpa, config, &kernel, why);
 	if (err)
 		return err;
-	if (!launch_segment_add(image, "zero page", LAYOUT_ZERO_PAGE_GPA, LAUNCH_PAGE_BYTES, &err,
-				why))
+	if (!launch_segment_add(image, "zero page", LAYOUT_ZERO_PAGE_GPA, PAGE_BYTES, &err, why))
 		return err;
 	code = (struct launch_blob){ kernel.code, kernel.code_bytes };
 	if ((err = launch_segment_copy(image, "GDT", LAYOUT_GDT_GPA, gdt, why)) ||

@@ -10,17 +10,15 @@
 #define SECTOR_BYTES 512
 #define BOOT_FLAG    0xaa55
 #define HEADER_MAGIC 0x53726448 /* "HdrS" */
-#define VERSION_XLOADFLAGS                                                     \
-	0x020c /* Linux 3.8: the first that says whether it has a 64-bit entry \
-		*/
-#define HEADER_END_BASE                                                          \
-	0x202 /* the header ends here plus the jump's operand, the byte at 0x201 \
-	       */
-#define HEADER_END_MAX 0x290 /* boot_params.edd_mbr_sig_buffer follows */
-#define LOAD_GPA_MIN   0x100000ULL
-#define LOAD_GPA_MAX   0x40000000ULL
-#define INIT_BYTES_MAX 0x40000000ULL
-#define ALIGNMENT_MAX  0x1000000U
+/* Linux 3.8: the first that says whether it has a 64-bit entry */
+#define VERSION_XLOADFLAGS 0x020c
+/* the header ends here plus the jump's operand, the byte at 0x201 */
+#define HEADER_END_BASE 0x202
+#define HEADER_END_MAX	0x290 /* boot_params.edd_mbr_sig_buffer follows */
+#define LOAD_GPA_MIN	0x100000ULL
+#define LOAD_GPA_MAX	0x40000000ULL
+#define INIT_BYTES_MAX	0x40000000ULL
+#define ALIGNMENT_MAX	0x1000000U
 
 static bool starts_with(const uint8_t *image, size_t bytes, const char *magic, size_t len)
 {

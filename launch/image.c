@@ -32,7 +32,7 @@ uint8_t *launch_segment_add(struct launch_image *image, const char *what, uint64
 		*err = why_set(why, -E2BIG, "the %s is one segment too many", what);
 		return NULL;
 	}
-	len = (len + LAUNCH_PAGE_BYTES - 1) & ~(LAUNCH_PAGE_BYTES - 1);
+	len = (len + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
 	segment->bytes = calloc(1, len);
 	if (!segment->bytes) {
 		*err = why_set(why, -ENOMEM, "out of memory for the %s, %llu bytes", what,
@@ -73,9 +73,9 @@ static int check_config(const struct launch_config *config, struct why *why)
 	if (config->payload.len && config->initrd.len)
 		return why_set(why, -EINVAL, "a payload has no initrd");
 	launch_ram(&ram, config);
-	if (helper && (helper->gpa < LAUNCH_PAGE_BYTES || helper->gpa % LAUNCH_PAGE_BYTES ||
-		       helper->gpa > ram.low_end || helper->bytes > ram.low_end - helper->gpa ||
-		       helper->core_bytes > helper->bytes))
+	if (helper &&
+	    (helper->gpa < PAGE_BYTES || helper->gpa % PAGE_BYTES || helper->gpa > ram.low_end ||
+	     helper->bytes > ram.low_end - helper->gpa || helper->core_bytes > helper->bytes))
 		return why_set(why, -EINVAL, "the helper region does not lie in RAM below 4 GiB");
 	if (config->workload &&
 	    (!helper || !workload_plan_ok(&config->workload->plan, helper->gpa) ||

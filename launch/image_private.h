@@ -6,8 +6,7 @@
 #define LAUNCH_IMAGE_PRIVATE_H
 
 #include "launch/image.h"
-
-#define LAUNCH_PAGE_BYTES 4096ULL
+#include "lib/util/page.h"
 
 /* RAM as the loaders see it. */
 struct launch_ram {

@@ -80,8 +80,8 @@ static int add_page_tables(struct launch_image *image, const struct launch_confi
 
 	launch_ram(&ram, config);
 	/* PML4, two PDPTs at most, a PD for each GiB, and the table of the shared area. */
-	tables.max = (4 + (ram.low_end + GIB - 1) / GIB + (ram.high_bytes + GIB - 1) / GIB) *
-		     LAUNCH_PAGE_BYTES;
+	tables.max =
+		(4 + (ram.low_end + GIB - 1) / GIB + (ram.high_bytes + GIB - 1) / GIB) * PAGE_BYTES;
 	if (tables.max > PAGE_TABLES_MAX_BYTES)
 		return why_set(why, -ENOSPC, "a payload guest cannot have so much memory");
 	tables.bytes = launch_segment_add(image, "page tables", tables.gpa, tables.max, &err, why);
@@ -92,7 +92,7 @@ static int add_page_tables(struct launch_image *image, const struct launch_confi
 		err = page_tables_map(&tables, 0, ram.low_end);
 	if (!err)
 		err = page_tables_map(&tables, GUEST_HIGH_RAM_GPA, ram.high_bytes);
-	for (gpa = 0; !err && gpa < LAYOUT_PAYLOAD_SHARED_BYTES; gpa += LAUNCH_PAGE_BYTES)
+	for (gpa = 0; !err && gpa < LAYOUT_PAYLOAD_SHARED_BYTES; gpa += PAGE_BYTES)
 		err = page_tables_share(&tables, LAYOUT_PAYLOAD_SHARED_GPA + gpa);
 	return err ? why_set(why, err, "the page tables do not fit") : 0;
 }

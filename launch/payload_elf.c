@@ -62,7 +62,7 @@ static void take_segment(struct payload_elf *elf, const Elf64_Phdr *phdr)
 	uint64_t va = phdr->p_paddr;
 
 	if (va < elf->first)
-		elf->first = va & ~(LAUNCH_PAGE_BYTES - 1);
+		elf->first = va & ~(PAGE_BYTES - 1);
 	if (va + phdr->p_memsz > elf->end)
 		elf->end = va + phdr->p_memsz;
 	if (phdr->p_filesz && va + phdr->p_filesz > elf->file_end)
@@ -160,7 +160,7 @@ unsigned int payload_elf_access(const struct payload_elf *elf, uint64_t va)
 	for (i = 0; i < elf->nphdrs; i++) {
 		const Elf64_Phdr *phdr = &elf->phdrs[i];
 
-		if (!loads(phdr) || phdr->p_paddr >= va + LAUNCH_PAGE_BYTES ||
+		if (!loads(phdr) || phdr->p_paddr >= va + PAGE_BYTES ||
 		    va >= phdr->p_paddr + phdr->p_memsz)
 			continue;
 		access |= phdr->p_flags & PF_W ? PAGE_WRITE : 0;

@@ -49,11 +49,11 @@ static uint64_t ram_tables(const struct launch_ram *ram)
 
 static void lay_out(struct layout *at, const struct payload_elf *elf, const struct launch_ram *ram)
 {
-	at->tables_bytes = (OWN_TABLES + ram_tables(ram)) * LAUNCH_PAGE_BYTES;
+	at->tables_bytes = (OWN_TABLES + ram_tables(ram)) * PAGE_BYTES;
 	at->params = at->tables_bytes;
-	at->tss = at->params + LAUNCH_PAGE_BYTES;
+	at->tss = at->params + PAGE_BYTES;
 	at->program = at->tss + WORKLOAD_TSS_BYTES;
-	at->work = at->program + align_up(elf->end - elf->first, LAUNCH_PAGE_BYTES);
+	at->work = at->program + align_up(elf->end - elf->first, PAGE_BYTES);
 	at->end = align_up(at->work, LARGE_BYTES);
 }
 
@@ -142,8 +142,8 @@ static int map_program(struct page_tables *tables, const struct payload_elf *elf
 	uint64_t va;
 	int err = 0;
 
-	for (va = elf->first; !err && va < elf->end; va += LAUNCH_PAGE_BYTES)
-		err = page_tables_map_small(tables, va, gpa + (va - elf->first), LAUNCH_PAGE_BYTES,
+	for (va = elf->first; !err && va < elf->end; va += PAGE_BYTES)
+		err = page_tables_map_small(tables, va, gpa + (va - elf->first), PAGE_BYTES,
 					    payload_elf_access(elf, va));
 	return err;
 }
@@ -173,7 +173,7 @@ static int write_tables(uint8_t *region, const struct payload_elf *elf, const st
 
 	if ((err = page_tables_init(&tables)) ||
 	    (err = page_tables_map_small(&tables, WORKLOAD_PARAMS_VA, plan->gpa + at->params,
-					 LAUNCH_PAGE_BYTES, 0)) ||
+					 PAGE_BYTES, 0)) ||
 	    (err = page_tables_map_small(&tables, WORKLOAD_TSS_VA, plan->gpa + at->tss,
 					 WORKLOAD_TSS_BYTES, 0)) ||
 	    (err = page_tables_map_large(&tables, WORKLOAD_SHARED_VA, window_gpa(config),
@@ -192,7 +192,7 @@ static int write_region(struct launch_workload *w, const struct payload_elf *elf
 {
 	uint8_t *region;
 
-	w->len = at->program + align_up(elf->file_end - elf->first, LAUNCH_PAGE_BYTES);
+	w->len = at->program + align_up(elf->file_end - elf->first, PAGE_BYTES);
 	w->bytes = region = calloc(1, w->len);
 	if (!region)
 		return why_set(why, -ENOMEM, "out of memory for the mirror payload");

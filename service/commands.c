@@ -49,7 +49,7 @@ void service_say_state(struct service *s, const char *reason)
 
 bool service_fills(const struct service *s)
 {
-	/* A VM that came and goes on to another host has a job without a door. */
+	/* A VM that came and goes on to another host has a job that accepts no connections. */
 	return s->incoming && s->arrived && s->migrating && s->job->listen_fd >= 0;
 }
 

@@ -13,7 +13,7 @@
 
 #include "control/http.h"
 #include "control/metrics.h"
-#include "lib/migrate/address.h"
+#include "lib/net/address.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
 #include "service/sandbox/sandbox.h"

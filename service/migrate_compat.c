@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 #include "vmm/state.h"
 #include "vmm/host_devices.h"
 

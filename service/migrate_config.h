@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A machine's configuration as bytes, for the host that is to build the same one. What comes in is
- * a stranger's: every length and number is checked here.
+ * untrusted: every length and number is checked here.
  */
 #ifndef SERVICE_MIGRATE_CONFIG_H
 #define SERVICE_MIGRATE_CONFIG_H

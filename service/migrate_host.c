@@ -309,13 +309,13 @@ static void op_handed_over(void *opaque)
 	vm_gone(machine_vm(s->machine));
 }
 
-static void op_stranger(void *opaque, const char *address, const char *text)
+static void op_unauthenticated_peer(void *opaque, const char *address, const char *text)
 {
 	struct service *s = opaque;
 
 	pthread_mutex_lock(&s->lock);
-	s->strangers++;
-	snprintf(s->stranger, sizeof(s->stranger), "%s: %s", address, text);
+	s->unauthenticated++;
+	snprintf(s->last_unauthenticated, sizeof(s->last_unauthenticated), "%s: %s", address, text);
 	pthread_mutex_unlock(&s->lock);
 	service_wake(s);
 }
@@ -362,6 +362,6 @@ const struct sevmirror_host_ops migrate_host_ops = {
 	.disks_acquire = op_disks_acquire,
 	.handed_over = op_handed_over,
 	.progress = op_progress,
-	.stranger = op_stranger,
+	.unauthenticated_peer = op_unauthenticated_peer,
 	.thread_begins = op_thread_begins,
 };

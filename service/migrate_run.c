@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/migrate/address.h"
+#include "lib/net/address.h"
 #include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"

@@ -176,14 +176,14 @@ enum service_state service_attend(struct service *s)
 	return state;
 }
 
-unsigned int service_stranger(struct service *s, char *text, size_t max)
+unsigned int service_unauthenticated_peer(struct service *s, char *text, size_t max)
 {
 	unsigned int n = 0;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->strangers != s->strangers_told) {
-		n = s->strangers_told = s->strangers;
-		snprintf(text, max, "%s", s->stranger);
+	if (s->unauthenticated != s->unauthenticated_told) {
+		n = s->unauthenticated_told = s->unauthenticated;
+		snprintf(text, max, "%s", s->last_unauthenticated);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return n;

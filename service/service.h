@@ -73,14 +73,14 @@ int service_receive(struct service *service, struct why *why);
 const char *service_address(const struct service *service);
 
 /*
- * While the source is waited for: who came in its place and was sent away since this was asked
- * last, as text. How many there have been, 0 if there is no new one; text is the last one's.
+ * While the target waits for the source: unauthenticated peers that connected and were refused
+ * since the last call. How many there have been, 0 if there is no new one; text names the last one.
  */
-unsigned int service_stranger(struct service *service, char *text, size_t max);
+unsigned int service_unauthenticated_peer(struct service *service, char *text, size_t max);
 
 /*
- * An eventfd that becomes readable when the state changes: a stranger came, a VM has come, a
- * migration has ended or is at another phase. service_attend() clears it.
+ * An eventfd that becomes readable when the state changes: an unauthenticated peer connected, a
+ * VM has come, a migration has ended or is at another phase. service_attend() clears it.
  */
 int service_wait_fd(const struct service *service);
 

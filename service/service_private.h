@@ -71,8 +71,8 @@ struct service {
 	const struct service_incoming *incoming;
 	bool arrived; /* and runs, or is held by its user */
 	char address[256];
-	unsigned int strangers, strangers_told;
-	char stranger[640]; /* the last one */
+	unsigned int unauthenticated, unauthenticated_told;
+	char last_unauthenticated[640]; /* the last one */
 	struct migrate_config config; /* the machine's strings */
 	struct migrate_guest_cpu *cpu; /* as compat_check() got it, for config_load() */
 };

@@ -215,10 +215,10 @@ struct sevmirror_host_ops {
 	void (*progress)(void *opaque, const struct sevmirror_progress *progress);
 
 	/*
-	 * Target, while the source is waited for: somebody else came from address and was sent
-	 * away. May be NULL.
+	 * Target, while it waits for the source: a peer at address connected, did not authenticate
+	 * and was disconnected. May be NULL.
 	 */
-	void (*stranger)(void *opaque, const char *address, const char *why);
+	void (*unauthenticated_peer)(void *opaque, const char *address, const char *why);
 
 	/*
 	 * On each of these threads (not on those that callbacks are called from), first of all, to

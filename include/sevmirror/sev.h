@@ -21,15 +21,14 @@
  * integers in them are little-endian.
  */
 #define SEV_CERT_BYTES 2084 /* PDH, PEK, OCA, CEK and the guest owner's DH certificate */
-#define SEV_CERT_CHAIN_BYTES                                                \
-	(3 * SEV_CERT_BYTES) /* PEK, OCA, CEK as PDH_CERT_EXPORT gives them \
-			      */
-#define SEV_KEY_BYTES	 16 /* TEK, TIK, KEK, KIK */
-#define SEV_NONCE_BYTES	 16
-#define SEV_DIGEST_BYTES 32
-#define SEV_MEASUREMENT_BYTES \
-	48 /* LAUNCH_MEASURE: the measurement's HMAC, 32 bytes, and the firmware's nonce, 16 */
-#define SEV_SECRET_BYTES_MAX (16 * 1024) /* LAUNCH_SECRET: the largest payload of one packet */
+/* PEK, OCA, CEK as PDH_CERT_EXPORT gives them */
+#define SEV_CERT_CHAIN_BYTES (3 * SEV_CERT_BYTES)
+#define SEV_KEY_BYTES	     16 /* TEK, TIK, KEK, KIK */
+#define SEV_NONCE_BYTES	     16
+#define SEV_DIGEST_BYTES     32
+/* LAUNCH_MEASURE: the measurement's HMAC, 32 bytes, and the firmware's nonce, 16 */
+#define SEV_MEASUREMENT_BYTES 48
+#define SEV_SECRET_BYTES_MAX  (16 * 1024) /* LAUNCH_SECRET: the largest payload of one packet */
 
 /* API 0.24, LAUNCH_START "Session" buffer. */
 struct sev_session_blob {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/migrate/converge.h"
 
+#include "lib/util/page.h"
+
 #include <string.h>
 
 #include <sevmirror/host.h>
@@ -27,7 +29,7 @@ static uint64_t per_second(uint64_t amount, uint64_t time)
 
 static void measure(struct converge *c, const struct converge_round *round)
 {
-	uint64_t left = round->pages_left * SEVMIRROR_PAGE_BYTES;
+	uint64_t left = round->pages_left * PAGE_BYTES;
 	uint64_t rate = per_second(round->bytes, round->time);
 
 	/*

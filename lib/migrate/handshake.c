@@ -14,13 +14,14 @@
 #include <openssl/sha.h>
 
 #include "helper/protocol.h"
-#include "lib/migrate/control.h"
+#include "lib/migrate/message.h"
 #include "lib/migrate/recover.h"
 #include "lib/migrate/session.h"
 #include "lib/migrate/uffd.h"
 #include "lib/mirror/region.h"
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 #include "lib/sev/format.h"
+#include "lib/util/page.h"
 
 #define VENDOR_CERTS_MAX (2u * 1600)
 
@@ -54,7 +55,7 @@ static int my_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 		hello->cbit = 0;
 	}
 	hello->streams = m->source.streams;
-	hello->ram_bytes = m->numbering.npages * SEVMIRROR_PAGE_BYTES;
+	hello->ram_bytes = m->numbering.npages * PAGE_BYTES;
 	if (RAND_bytes(hello->session, sizeof(hello->session)) != 1 ||
 	    RAND_bytes(hello->recovery_salt, sizeof(hello->recovery_salt)) != 1)
 		return session_fail(m, -EIO, "this host has no random numbers");
@@ -63,7 +64,7 @@ static int my_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 
 static int send_hello(struct sevmirror_migration *m, const struct wire_hello *hello)
 {
-	int err = control_send_one(m->control, WIRE_HELLO, hello, sizeof(*hello), m->timeout_ms);
+	int err = message_send_one(m->control, WIRE_HELLO, hello, sizeof(*hello), m->timeout_ms);
 
 	return err ? session_fail(m, err, "greeting the other host: %s", strerror(-err)) : 0;
 }
@@ -73,7 +74,7 @@ static int recv_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 {
 	void *body;
 	size_t len;
-	int err = control_recv_alloc(m->control, WIRE_HELLO, &body, &len, m->timeout_ms, m->why,
+	int err = message_recv_alloc(m->control, WIRE_HELLO, &body, &len, m->timeout_ms, m->why,
 				     sizeof(m->why));
 
 	if (err)
@@ -174,7 +175,7 @@ static int send_section(struct sevmirror_migration *m, enum wire_type type,
 	void *buf = malloc(WIRE_MAX_SECTION);
 	ssize_t n = buf ? save(m->opaque, buf, WIRE_MAX_SECTION) : -ENOMEM;
 	int err =
-		n < 0 ? (int)n : control_send_one(m->control, type, buf, (size_t)n, m->timeout_ms);
+		n < 0 ? (int)n : message_send_one(m->control, type, buf, (size_t)n, m->timeout_ms);
 
 	free(buf);
 	return err ? session_fail(m, err, "sending the VM's description (%s): %s",
@@ -189,7 +190,7 @@ static int recv_section(struct sevmirror_migration *m, enum wire_type type,
 	char why[SESSION_WHY_BYTES - 64] = "";
 	void *buf;
 	size_t len;
-	int err = control_recv_alloc(m->control, type, &buf, &len, m->timeout_ms, m->why,
+	int err = message_recv_alloc(m->control, type, &buf, &len, m->timeout_ms, m->why,
 				     sizeof(m->why));
 
 	if (err)
@@ -206,7 +207,7 @@ static int recv_accept(struct sevmirror_migration *m, struct peer_certs *certs)
 	struct wire_accept accept;
 	void *body;
 	size_t len;
-	int err = control_recv_alloc(m->control, WIRE_ACCEPT, &body, &len, m->timeout_ms, m->why,
+	int err = message_recv_alloc(m->control, WIRE_ACCEPT, &body, &len, m->timeout_ms, m->why,
 				     sizeof(m->why));
 
 	if (err)
@@ -266,7 +267,7 @@ static int send_accept(struct sevmirror_migration *m)
 {
 	const struct sevmirror_target_options *o = &m->target;
 	struct wire_accept accept = { 0 };
-	struct control_part parts[4] = { { &accept, sizeof(accept) } };
+	struct message_part parts[4] = { { &accept, sizeof(accept) } };
 	unsigned int n = 1;
 	int err;
 
@@ -274,11 +275,11 @@ static int send_accept(struct sevmirror_migration *m)
 		accept.pdh_bytes = (uint32_t)o->pdh_bytes;
 		accept.chain_bytes = (uint32_t)o->chain_bytes;
 		accept.vendor_bytes = (uint32_t)o->vendor_chain_bytes;
-		parts[n++] = (struct control_part){ o->pdh, o->pdh_bytes };
-		parts[n++] = (struct control_part){ o->chain, o->chain_bytes };
-		parts[n++] = (struct control_part){ o->vendor_chain, o->vendor_chain_bytes };
+		parts[n++] = (struct message_part){ o->pdh, o->pdh_bytes };
+		parts[n++] = (struct message_part){ o->chain, o->chain_bytes };
+		parts[n++] = (struct message_part){ o->vendor_chain, o->vendor_chain_bytes };
 	}
-	err = control_send(m->control, WIRE_ACCEPT, parts, n, m->timeout_ms);
+	err = message_send(m->control, WIRE_ACCEPT, parts, n, m->timeout_ms);
 	return err ? session_fail(m, err, "answering the source: %s", strerror(-err)) : 0;
 }
 
@@ -292,12 +293,12 @@ static int check_vm(struct sevmirror_migration *m)
 	if (err)
 		return session_fail(m, err, "this host's description of the VM is unusable: %s",
 				    strerror(-err));
-	if (m->numbering.npages * SEVMIRROR_PAGE_BYTES != m->hello.ram_bytes)
+	if (m->numbering.npages * PAGE_BYTES != m->hello.ram_bytes)
 		return session_fail(
 			m, -EPROTO,
 			"the VM has %llu bytes of memory at the source and %llu at the target",
 			(unsigned long long)m->hello.ram_bytes,
-			(unsigned long long)(m->numbering.npages * SEVMIRROR_PAGE_BYTES));
+			(unsigned long long)(m->numbering.npages * PAGE_BYTES));
 	if (!!m->vm.sev != !!(m->hello.flags & WIRE_F_SEV))
 		return session_fail(m, -EPROTO, "the VM is encrypted on one of the hosts only");
 	if (m->hello.flags & WIRE_F_POSTCOPY)

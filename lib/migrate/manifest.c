@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/migrate/control.h"
+#include "lib/migrate/message.h"
 #include "lib/mirror/calls.h"
+#include "lib/util/page.h"
 
 static struct rings_manifest *manifest_alloc(struct sevmirror_migration *m, size_t *bytes)
 {
@@ -36,7 +37,7 @@ int manifest_send(struct sevmirror_migration *m)
 	if (err) {
 		session_fail(m, err, "the helper makes no manifest: %s", strerror(-err));
 	} else {
-		err = control_send_one(m->control, WIRE_MANIFEST, manifest->span, bytes,
+		err = message_send_one(m->control, WIRE_MANIFEST, manifest->span, bytes,
 				       m->timeout_ms);
 		if (err)
 			session_fail(m, err, "sending the manifest: %s", strerror(-err));
@@ -57,7 +58,7 @@ static int check(struct sevmirror_migration *m, const struct rings_manifest *man
 			differing,
 			(unsigned long long)(page_gfn(&m->numbering,
 						      (uint64_t)first * HELPER_MANIFEST_SPAN) *
-					     SEVMIRROR_PAGE_BYTES));
+					     PAGE_BYTES));
 	return err ? session_fail(m, err, "the helper does not check the manifest: %s",
 				  strerror(-err)) :
 		     0;
@@ -86,7 +87,7 @@ int manifest_receive(struct sevmirror_migration *m)
 {
 	void *spans;
 	size_t len;
-	int err = control_recv_alloc(m->control, WIRE_MANIFEST, &spans, &len, m->timeout_ms, m->why,
+	int err = message_recv_alloc(m->control, WIRE_MANIFEST, &spans, &len, m->timeout_ms, m->why,
 				     sizeof(m->why));
 
 	if (!err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/migrate/meter.h"
 
-#include "lib/migrate/clock.h"
+#include "lib/util/clock.h"
 
 #define APART                                                                                    \
 	(20 * NS_PER_MS) /* readings closer together tell more of the scheduler than of the wire \

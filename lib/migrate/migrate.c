@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "lib/migrate/clock.h"
+#include "lib/util/clock.h"
 #include "lib/migrate/migration_helper.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/migrate/session.h"

@@ -11,6 +11,7 @@
 #include "lib/mirror/mirror.h"
 #include "lib/mirror/region.h"
 #include "lib/mirror/rings.h"
+#include "lib/util/page.h"
 
 /*
  * Some microseconds each: batches wait for one another in both directions, and when CPUs are fewer
@@ -118,7 +119,7 @@ static void wipe_for_helper(struct sevmirror_migration *m)
 		mirror_vcpu_stop(rings_mirror(m->rings), i);
 	if (!region)
 		return;
-	explicit_bzero(region + HELPER_CORE_KEYS * SEVMIRROR_PAGE_BYTES, SEVMIRROR_PAGE_BYTES);
+	explicit_bzero(region + HELPER_CORE_KEYS * PAGE_BYTES, PAGE_BYTES);
 	explicit_bzero(region + m->core_bytes, m->helper_bytes - m->core_bytes);
 }
 

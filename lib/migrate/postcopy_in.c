@@ -10,11 +10,12 @@
 #include <unistd.h>
 
 #include "helper/protocol.h"
-#include "lib/migrate/clock.h"
-#include "lib/migrate/control.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/message.h"
 #include "lib/migrate/latency.h"
 #include "lib/migrate/uffd.h"
 #include "lib/mirror/calls.h"
+#include "lib/util/page.h"
 
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
 #define RUN_PAGES   64 /* mapped at once around a fault on a page that is there */
@@ -55,7 +56,7 @@ struct postcopy_in {
 
 static void *hva_of(const struct postcopy_in *p, uint64_t number)
 {
-	return page_hva(&p->m->vm, page_gfn(&p->m->numbering, number) * SEVMIRROR_PAGE_BYTES);
+	return page_hva(&p->m->vm, page_gfn(&p->m->numbering, number) * PAGE_BYTES);
 }
 
 static uint64_t number_at(const struct postcopy_in *p, const void *addr)
@@ -65,8 +66,7 @@ static uint64_t number_at(const struct postcopy_in *p, const void *addr)
 		uint64_t offset = (uintptr_t)addr - (uintptr_t)r->hva;
 
 		if ((uintptr_t)addr >= (uintptr_t)r->hva && offset < r->bytes)
-			return page_number(&p->m->numbering,
-					   (r->gpa + offset) / SEVMIRROR_PAGE_BYTES);
+			return page_number(&p->m->numbering, (r->gpa + offset) / PAGE_BYTES);
 	}
 	return UINT64_MAX;
 }
@@ -84,13 +84,13 @@ static void signal_fd(int fd)
  */
 static int map_run(struct postcopy_in *p, uint64_t number, uint64_t n)
 {
-	uint64_t bytes = n * SEVMIRROR_PAGE_BYTES;
+	uint64_t bytes = n * PAGE_BYTES;
 	int err = uffd_continue(p->fd, hva_of(p, number), bytes);
 
 	if (err != -EFAULT)
 		return err;
-	mirror_populate(rings_mirror(p->m->rings),
-			page_gfn(&p->m->numbering, number) * SEVMIRROR_PAGE_BYTES, bytes);
+	mirror_populate(rings_mirror(p->m->rings), page_gfn(&p->m->numbering, number) * PAGE_BYTES,
+			bytes);
 	return uffd_continue(p->fd, hva_of(p, number), bytes);
 }
 
@@ -138,7 +138,7 @@ int postcopy_in_send(struct postcopy_in *p, enum wire_type type, const void *bod
 
 	pthread_mutex_lock(&p->send_lock);
 	if (p->connected)
-		err = control_send_one(p->m->control, type, body, len, p->m->timeout_ms);
+		err = message_send_one(p->m->control, type, body, len, p->m->timeout_ms);
 	pthread_mutex_unlock(&p->send_lock);
 	return err;
 }

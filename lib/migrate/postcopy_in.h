@@ -54,7 +54,7 @@ int postcopy_in_installed(struct postcopy_in *postcopy, const uint64_t *numbers,
 void postcopy_in_disconnect(struct postcopy_in *postcopy);
 void postcopy_in_connect(struct postcopy_in *postcopy);
 
-/* A message on m->control, which faults are asked over as well. As control_send_one(). */
+/* A message on m->control, which faults are asked over as well. As message_send_one(). */
 int postcopy_in_send(struct postcopy_in *postcopy, enum wire_type type, const void *body,
 		     size_t len);
 

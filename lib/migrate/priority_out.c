@@ -6,20 +6,20 @@
 #include <errno.h>
 #include <string.h>
 
-#include "lib/migrate/clock.h"
+#include "lib/util/clock.h"
 #include "lib/migrate/stream_out_private.h"
 #include "lib/mirror/rings.h"
 #include "lib/util/stack.h"
 
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
 
-static struct stream *owner_of(struct streams_out *all, uint64_t number)
+static struct stream_out *owner_of(struct streams_out *all, uint64_t number)
 {
 	return &all->stream[helper_ring_of(page_gfn(&all->m->numbering, number), all->n)];
 }
 
 /* Seal at most a batch of pages of one ring, which were taken out of the set, and send them. */
-static int send_pages(struct stream *s, struct stream *owner, const uint64_t *numbers,
+static int send_pages(struct stream_out *s, struct stream_out *owner, const uint64_t *numbers,
 		      unsigned int n)
 {
 	struct rings *rings = s->all->m->rings;
@@ -35,7 +35,7 @@ static int send_pages(struct stream *s, struct stream *owner, const uint64_t *nu
 		err = stream_out_flush_shared(s);
 	if (err || request.count == 0)
 		return err;
-	turn_take(&owner->turn, true);
+	ring_lock_acquire(&owner->ring_lock, true);
 	while (!err && owner->sealed != owner->head)
 		err = stream_out_reap(owner, s);
 	if (!err) {
@@ -45,18 +45,18 @@ static int send_pages(struct stream *s, struct stream *owner, const uint64_t *nu
 		if (err)
 			stream_out_fail(s, err, "asking the helper to seal pages");
 	}
-	turn_end(&owner->turn);
+	ring_lock_release(&owner->ring_lock);
 	return err ? err : stream_out_send_batch(s, batch, request.count, request.page);
 }
 
 /* Those of the numbers that are still to go, ring by ring. */
-static int send_requested(struct stream *s, const uint64_t *numbers, unsigned int n)
+static int send_requested(struct stream_out *s, const uint64_t *numbers, unsigned int n)
 {
 	struct streams_out *all = s->all;
 	int err = 0;
 
 	for (unsigned int ring = 0; ring < all->n && !err; ring++) {
-		struct stream *owner = &all->stream[ring];
+		struct stream_out *owner = &all->stream[ring];
 		uint64_t batch[HELPER_BATCH_MAX];
 		unsigned int k = 0;
 
@@ -77,10 +77,10 @@ static int send_requested(struct stream *s, const uint64_t *numbers, unsigned in
 }
 
 /* Pages behind one that was waited for, to the end of its chunk at most. */
-static int send_ahead(struct stream *s, uint64_t number)
+static int send_ahead(struct stream_out *s, uint64_t number)
 {
 	struct streams_out *all = s->all;
-	struct stream *owner = owner_of(all, number);
+	struct stream_out *owner = owner_of(all, number);
 	uint64_t batch[PREFETCH_MAX], end;
 	unsigned int n, k = 0;
 	uint64_t first = prefetch_fault(&all->priority.prefetch, number, &n);
@@ -126,7 +126,7 @@ static bool more_requests(struct streams_out *all)
 
 void *priority_out_serve(void *arg)
 {
-	struct stream *s = arg;
+	struct stream_out *s = arg;
 	struct streams_out *all = s->all;
 	uint64_t numbers[WIRE_MAX_REQUESTS];
 	unsigned int n;

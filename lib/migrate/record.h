@@ -12,8 +12,9 @@
 #include <stdint.h>
 
 #include "helper/protocol.h"
-#include "lib/migrate/clock.h"
-#include "lib/migrate/frame.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/page_frame.h"
+#include "lib/util/page.h"
 
 struct record_batch {
 	uint8_t salt[24];
@@ -35,7 +36,7 @@ _Static_assert(sizeof(struct record_batch) + WIRE_MAX_RECORDS * sizeof(struct re
 _Static_assert(HELPER_BATCH_MAX == WIRE_MAX_RECORDS, "one batch, one frame");
 
 /* Room for the directory of a full frame of shared pages. */
-#define RECORD_SHARED_BYTES (WIRE_MAX_RECORDS * (sizeof(uint64_t) + 4096) + FRAME_TAG_BYTES)
+#define RECORD_SHARED_BYTES (WIRE_MAX_RECORDS * (sizeof(uint64_t) + PAGE_BYTES) + FRAME_TAG_BYTES)
 
 /*
  * How long a batch may take. A helper that died is noticed by its exit; this is for hosts that are

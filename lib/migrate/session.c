@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/migrate/door.h"
+#include "lib/net/accept_queue.h"
 
 int session_fail(struct sevmirror_migration *m, int err, const char *format, ...)
 {
@@ -38,9 +38,9 @@ void session_set_control(struct sevmirror_migration *m, struct channel *channel)
 	pthread_mutex_unlock(&m->cancel_lock);
 }
 
-int session_accept(struct sevmirror_migration *m, struct door *door)
+int session_accept(struct sevmirror_migration *m, struct accept_queue *queue)
 {
-	int fd = door_next(door, UINT64_MAX);
+	int fd = accept_queue_next(queue, UINT64_MAX);
 
 	if (session_cancelled(m)) {
 		if (fd >= 0)
@@ -57,10 +57,10 @@ void session_notice(struct sevmirror_migration *m)
 	m->why[0] = '\0';
 }
 
-void session_stranger(struct sevmirror_migration *m, const char *address)
+void session_unauthenticated_peer(struct sevmirror_migration *m, const char *address)
 {
-	if (m->ops->stranger)
-		m->ops->stranger(m->opaque, address, m->why);
+	if (m->ops->unauthenticated_peer)
+		m->ops->unauthenticated_peer(m->opaque, address, m->why);
 	session_notice(m);
 }
 

@@ -11,7 +11,7 @@
 
 #include <sevmirror/migrate.h>
 
-#include "lib/migrate/channel.h"
+#include "lib/net/channel.h"
 #include "lib/migrate/host_call.h"
 #include "lib/migrate/pages.h"
 #include "lib/migrate/wire.h"
@@ -86,19 +86,19 @@ bool session_cancelled(struct sevmirror_migration *m);
 /* From here on the control channel is m's, and cancelling reaches it. */
 void session_set_control(struct sevmirror_migration *m, struct channel *channel);
 
-struct door;
+struct accept_queue;
 
 /*
- * Wait for a connection that speaks, however long, until cancelled, or until the door is woken:
- * -EINTR then. A socket, or a negative errno with m->why set.
+ * Wait for a connection that speaks, however long, until cancelled, or until the queue's wake
+ * descriptor has an event: -EINTR then. A socket, or a negative errno with m->why set.
  */
-int session_accept(struct sevmirror_migration *m, struct door *door);
+int session_accept(struct sevmirror_migration *m, struct accept_queue *queue);
 
 /* A failure that does not end the migration: forget its reason. */
 void session_notice(struct sevmirror_migration *m);
 
-/* Likewise, of somebody who is not the source: tell it. */
-void session_stranger(struct sevmirror_migration *m, const char *address);
+/* Likewise, of a peer that is not the source: report it. */
+void session_unauthenticated_peer(struct sevmirror_migration *m, const char *address);
 
 /*
  * Wake the control thread out of its wait at the control connection: something else has failed. Any
@@ -146,17 +146,19 @@ int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs);
 int handshake_target(struct sevmirror_migration *m);
 
 /*
- * Move the helper's core (trust.c): by the firmware's SEND_* and RECEIVE_* under SEV, which check
- * the target's chain and the guest's policy; as it is without. The source's helper must be at rest
- * and have made its session. On the target RECEIVE_FINISH is done on return. A failed send leaves
- * the guest's context in SUPDATE: trust_cancel(). trust_finish(): after the target has said that it
- * runs; its failure is a warning in the summary. trust_forget(): without SEV the host can wipe a
- * session from the key page that no helper will; the helper must not run.
+ * Move the helper's core (core_transfer.c): by the firmware's SEND_* and RECEIVE_* under SEV, which
+ * check the target's chain and the guest's policy; as it is without. The source's helper must be at
+ * rest and have made its session. On the target RECEIVE_FINISH is done on return. A failed send
+ * leaves the guest's context in SUPDATE: core_transfer_cancel(). core_transfer_finish(): after the
+ * target has said that it runs; its failure is a warning in the summary. core_transfer_forget():
+ * without SEV the host can wipe a session from the key page that no helper will; the helper must
+ * not run.
  */
-int trust_send(struct sevmirror_migration *m, uint64_t core_bytes, const struct peer_certs *certs);
-int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes);
-void trust_cancel(struct sevmirror_migration *m);
-void trust_finish(struct sevmirror_migration *m);
-void trust_forget(struct sevmirror_migration *m);
+int core_transfer_send(struct sevmirror_migration *m, uint64_t core_bytes,
+		       const struct peer_certs *certs);
+int core_transfer_receive(struct sevmirror_migration *m, uint64_t core_bytes);
+void core_transfer_cancel(struct sevmirror_migration *m);
+void core_transfer_finish(struct sevmirror_migration *m);
+void core_transfer_forget(struct sevmirror_migration *m);
 
 #endif

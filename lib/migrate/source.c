@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/migrate/address.h"
-#include "lib/migrate/clock.h"
-#include "lib/migrate/control.h"
+#include "lib/net/address.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/message.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/migration_helper.h"
 
@@ -102,10 +102,10 @@ static int establish(struct source *s)
 		err = migration_helper_make_session(m);
 	if (!err) {
 		s->sending = true;
-		err = trust_send(m, m->core_bytes, &s->certs);
+		err = core_transfer_send(m, m->core_bytes, &s->certs);
 	}
 	if (!err)
-		err = control_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
+		err = message_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
 				   m->why, sizeof(m->why));
 	if (!err)
 		err = streams_out_create(&s->streams, m, s->dirty);
@@ -126,8 +126,8 @@ static int find_reason(struct source *s, int err)
 
 	if (!err || atomic_load(&m->cancelled))
 		return err;
-	if (control_recv(m->control, WIRE_ROUND, &none, sizeof(none), sizeof(none), NULL,
-			 LAST_WORDS_MS, why, sizeof(why)) == CONTROL_GAVE_UP &&
+	if (message_recv(m->control, WIRE_ROUND, &none, sizeof(none), sizeof(none), NULL,
+			 LAST_WORDS_MS, why, sizeof(why)) == MESSAGE_PEER_ABORTED &&
 	    !atomic_load(&m->cancelled))
 		memcpy(m->why, why, sizeof(why));
 	return err;
@@ -141,10 +141,10 @@ static int close_round(struct source *s)
 	int err;
 
 	memcpy(round.frames, s->frames, sizeof(round.frames));
-	err = control_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
+	err = message_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
 	if (err)
 		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = control_recv(m->control, WIRE_ROUND, &answer, sizeof(answer), sizeof(answer), NULL,
+	err = message_recv(m->control, WIRE_ROUND, &answer, sizeof(answer), sizeof(answer), NULL,
 			   m->timeout_ms, m->why, sizeof(m->why));
 	if (!err && answer.round != round.round)
 		err = session_fail(m, -EPROTO, "the target answered for round %u, not %u",
@@ -248,7 +248,7 @@ static int precopy(struct source *s, bool *postcopy)
 
 int source_send_state(struct source *s, const void *state, size_t len)
 {
-	int err = control_send_one(s->m->control, WIRE_STATE, state, len, s->m->timeout_ms);
+	int err = message_send_one(s->m->control, WIRE_STATE, state, len, s->m->timeout_ms);
 
 	return err ? session_fail(s->m, err, "sending the guest's state: %s", strerror(-err)) : 0;
 }
@@ -307,7 +307,7 @@ static int still_there(struct sevmirror_migration *m)
 
 	if (!channel_readable(m->control))
 		return 0;
-	err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+	err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
 			       sizeof(m->why));
 	if (!err)
 		err = session_fail(m, -EPROTO, "%s came where nothing was due",
@@ -337,20 +337,20 @@ bool source_let_go(struct source *s)
 static enum sevmirror_outcome hand_over(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
-	int err = control_recv(m->control, WIRE_READY, NULL, 0, 0, NULL, m->timeout_ms, m->why,
+	int err = message_recv(m->control, WIRE_READY, NULL, 0, 0, NULL, m->timeout_ms, m->why,
 			       sizeof(m->why));
 
 	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
 	source_report(s, "commit");
-	err = control_send_one(m->control, WIRE_COMMIT, NULL, 0, m->timeout_ms);
+	err = message_send_one(m->control, WIRE_COMMIT, NULL, 0, m->timeout_ms);
 	if (!err)
-		err = control_recv(m->control, WIRE_RUNNING, NULL, 0, 0, NULL, m->timeout_ms,
+		err = message_recv(m->control, WIRE_RUNNING, NULL, 0, 0, NULL, m->timeout_ms,
 				   m->why, sizeof(m->why));
 	s->running = clock_ns();
 	if (err == 0)
 		return SEVMIRROR_MIGRATED;
-	if (err == CONTROL_GAVE_UP)
+	if (err == MESSAGE_PEER_ABORTED)
 		/* the target's own word: it does not run the guest and will not */
 		return SEVMIRROR_FAILED;
 	session_fail(m, err, "the connection broke in the hand-over: %s", strerror(-err));
@@ -364,10 +364,10 @@ static void roll_back(struct source *s)
 	char why[256] = "";
 
 	if (m->control)
-		control_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why);
+		message_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why);
 	m->ops->throttle(m->opaque, 0);
 	if (s->sending)
-		trust_cancel(m);
+		core_transfer_cancel(m);
 	if (s->released && m->ops->disks_acquire(m->opaque, why, sizeof(why))) {
 		size_t used = strlen(m->why);
 
@@ -468,7 +468,7 @@ static void conclude(struct source *s)
 		roll_back(s);
 	source_report(s, s->outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
 	if (s->outcome == SEVMIRROR_MIGRATED)
-		trust_finish(m);
+		core_transfer_finish(m);
 	if (s->logging)
 		m->ops->dirty_stop(m->opaque);
 	migration_helper_stop(m);

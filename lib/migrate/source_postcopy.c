@@ -8,18 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/migrate/clock.h"
-#include "lib/migrate/control.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/message.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/recover.h"
 #include "lib/migrate/source_private.h"
+#include "lib/util/page.h"
 #include <sevmirror/pagemap.h>
 
 #define LAST_WORDS_MS 2000
 
 static int send_message(struct sevmirror_migration *m, enum wire_type type)
 {
-	int err = control_send_one(m->control, type, NULL, 0, m->timeout_ms);
+	int err = message_send_one(m->control, type, NULL, 0, m->timeout_ms);
 
 	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
 }
@@ -57,7 +58,7 @@ static int take_message(struct source *s, enum wire_type type, void *buf, size_t
 	uint16_t got;
 	void *body;
 	size_t len;
-	int err = control_recv_any(m->control, &got, &body, &len, m->timeout_ms, m->why,
+	int err = message_recv_any(m->control, &got, &body, &len, m->timeout_ms, m->why,
 				   sizeof(m->why));
 
 	if (err)
@@ -114,8 +115,8 @@ static int send_missing(struct source *s)
 	if (!bitmaps)
 		return session_fail(m, -ENOMEM, "out of memory for the missing pages");
 	for (uint64_t gpa = m->vm.helper_gpa; gpa < m->vm.helper_gpa + m->helper_bytes;
-	     gpa += SEVMIRROR_PAGE_BYTES)
-		page_set_remove(s->dirty, page_number(&m->numbering, gpa / SEVMIRROR_PAGE_BYTES));
+	     gpa += PAGE_BYTES)
+		page_set_remove(s->dirty, page_number(&m->numbering, gpa / PAGE_BYTES));
 	page_set_copy(s->dirty, bitmaps);
 	for (uint64_t i = 0; m->vm.pagemap && i < m->numbering.npages; i++) {
 		uint64_t bit = 1ULL << i % 64;
@@ -126,7 +127,7 @@ static int send_missing(struct source *s)
 		bitmaps[i / 64] &= ~bit;
 		bitmaps[words + i / 64] |= bit;
 	}
-	err = control_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
+	err = message_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
 			       m->timeout_ms);
 	free(bitmaps);
 	return err ? session_fail(m, err, "saying which pages are missing: %s", strerror(-err)) : 0;
@@ -141,7 +142,7 @@ static int stop_and_go(struct source *s)
 	int err = send_message(m, WIRE_POSTCOPY);
 
 	if (!err)
-		err = control_recv(m->control, WIRE_POSTCOPY, NULL, 0, 0, NULL, m->timeout_ms,
+		err = message_recv(m->control, WIRE_POSTCOPY, NULL, 0, 0, NULL, m->timeout_ms,
 				   m->why, sizeof(m->why));
 	if (!err)
 		err = source_stop(s, &state, &len);
@@ -172,11 +173,11 @@ static bool has_given_up(struct source *s)
 		void *body;
 		size_t len;
 
-		err = control_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why,
+		err = message_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why,
 				       sizeof(why));
 		free(body);
 	}
-	if (err != CONTROL_GAVE_UP || atomic_load(&m->cancelled))
+	if (err != MESSAGE_PEER_ABORTED || atomic_load(&m->cancelled))
 		return false;
 	memcpy(m->why, why, sizeof(m->why));
 	return true;
@@ -189,7 +190,7 @@ static enum sevmirror_outcome judge_break(struct source *s, int err)
 		session_fail(s->m, err, "stopped in the middle of post-copy");
 		return SEVMIRROR_BROKEN;
 	}
-	return err == CONTROL_GAVE_UP || has_given_up(s) ? SEVMIRROR_LOST : SEVMIRROR_BROKEN;
+	return err == MESSAGE_PEER_ABORTED || has_given_up(s) ? SEVMIRROR_LOST : SEVMIRROR_BROKEN;
 }
 
 /* Until the target has the last page and the manifest holds. */
@@ -228,7 +229,7 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 
 	if (!err)
 		err = await(s, WIRE_READY, NULL, 0);
-	if (err && !atomic_load(&m->cancelled) && err != CONTROL_GAVE_UP)
+	if (err && !atomic_load(&m->cancelled) && err != MESSAGE_PEER_ABORTED)
 		(void)has_given_up(s);
 	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
@@ -236,7 +237,7 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 	err = send_message(m, WIRE_COMMIT);
 	if (!err)
 		err = await(s, WIRE_RUNNING, NULL, 0);
-	if (err == CONTROL_GAVE_UP)
+	if (err == MESSAGE_PEER_ABORTED)
 		/* the target's own word: it does not run the guest and will not */
 		return SEVMIRROR_FAILED;
 	s->postcopy = true;
@@ -256,10 +257,10 @@ static int meet_again(struct sevmirror_migration *m)
 
 	if (err)
 		return session_fail(m, err, "proving which migration this is: %s", strerror(-err));
-	err = control_send_one(m->control, WIRE_RECOVER, &mine, sizeof(mine), m->timeout_ms);
+	err = message_send_one(m->control, WIRE_RECOVER, &mine, sizeof(mine), m->timeout_ms);
 	if (err)
 		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = control_recv(m->control, WIRE_RECOVER, &theirs, sizeof(theirs), sizeof(theirs), NULL,
+	err = message_recv(m->control, WIRE_RECOVER, &theirs, sizeof(theirs), sizeof(theirs), NULL,
 			   m->timeout_ms, m->why, sizeof(m->why));
 	if (err)
 		return err;
@@ -275,7 +276,7 @@ static int take_missing(struct source *s)
 	struct sevmirror_migration *m = s->m;
 	size_t bytes = m->numbering.npages / 8, len;
 	void *body;
-	int err = control_recv_alloc(m->control, WIRE_MISSING, &body, &len, m->timeout_ms, m->why,
+	int err = message_recv_alloc(m->control, WIRE_MISSING, &body, &len, m->timeout_ms, m->why,
 				     sizeof(m->why));
 
 	if (err)
@@ -300,7 +301,7 @@ static enum sevmirror_outcome await_running(struct source *s)
 {
 	int err = await(s, WIRE_RUNNING, NULL, 0);
 
-	if (err == CONTROL_GAVE_UP)
+	if (err == MESSAGE_PEER_ABORTED)
 		return s->running ? SEVMIRROR_LOST : SEVMIRROR_FAILED;
 	if (err)
 		return s->outcome;

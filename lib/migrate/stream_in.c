@@ -9,17 +9,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/migrate/clock.h"
-#include "lib/migrate/control.h"
-#include "lib/migrate/door.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/message.h"
+#include "lib/net/accept_queue.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/mirror/rings.h"
 #include "lib/util/stack.h"
 
-#define HELLO_PATIENCE_MS 3000
-#define STRANGERS_MAX	  64
+#define HELLO_PATIENCE_MS   3000
+#define UNAUTHENTICATED_MAX 64
 
-static void set_at_rest(struct stream *s)
+static void set_at_rest(struct stream_in *s)
 {
 	pthread_mutex_lock(&s->all->lock);
 	s->at_rest = true;
@@ -31,24 +31,24 @@ static void set_at_rest(struct stream *s)
  * With a frame in hand: wait while frames are held. Whoever holds them waits for what the stream
  * has in the helper.
  */
-static int pass_gate(struct stream *s)
+static int pass_frame_gate(struct stream_in *s)
 {
 	struct streams_in *all = s->all;
 	int err = 0;
 
 	pthread_mutex_lock(&all->lock);
-	if (all->gate != GATE_OPEN) {
+	if (all->frame_gate != FRAME_GATE_OPEN) {
 		pthread_mutex_unlock(&all->lock);
 		err = stream_in_drain(s);
 		if (!err)
 			set_at_rest(s); /* else when the thread ends, together with the error */
 		pthread_mutex_lock(&all->lock);
 	}
-	while (!err && all->gate == GATE_HELD && !atomic_load(&all->cancelled))
+	while (!err && all->frame_gate == FRAME_GATE_HELD && !atomic_load(&all->cancelled))
 		pthread_cond_wait(&all->changed, &all->lock);
 	if (!err && atomic_load(&all->cancelled))
 		err = stream_in_fail(s, -ECANCELED, "stopped");
-	else if (!err && all->gate == GATE_SHUT)
+	else if (!err && all->frame_gate == FRAME_GATE_SHUT)
 		err = stream_in_fail(s, -EPROTO, "pages where none were due any more");
 	if (!err)
 		s->at_rest = false;
@@ -56,7 +56,7 @@ static int pass_gate(struct stream *s)
 	return err;
 }
 
-static int recv_frame(struct stream *s)
+static int recv_frame(struct stream_in *s)
 {
 	struct wire_frame header;
 	size_t len;
@@ -75,7 +75,7 @@ static int recv_frame(struct stream *s)
 		return stream_in_fail(s, err, "receiving pages");
 	err = frame_open(s->cipher, &header, s->directory, &len, s->why, sizeof(s->why));
 	if (!err)
-		err = pass_gate(s);
+		err = pass_frame_gate(s);
 	if (!err)
 		err = stream_in_take_frame(s, &header, len);
 	if (!err) {
@@ -86,7 +86,7 @@ static int recv_frame(struct stream *s)
 	return err;
 }
 
-static void announce(struct stream *s, int err)
+static void announce(struct stream_in *s, int err)
 {
 	const uint64_t one = 1;
 
@@ -104,7 +104,7 @@ static void announce(struct stream *s, int err)
 
 static void *serve(void *arg)
 {
-	struct stream *s = arg;
+	struct stream_in *s = arg;
 	int err = 0;
 
 	session_thread_begins(s->all->m, SEVMIRROR_THREAD_STREAM);
@@ -137,16 +137,16 @@ static int match_hello(struct streams_in *all, const struct wire_stream_hello *h
 }
 
 /*
- * One connection: whose it is, -EPERM for a stranger's, which is closed, -EINTR if the source has
- * left.
+ * One connection: whose it is, -EPERM for an unauthenticated peer's, which is closed, -EINTR if the
+ * source has left.
  */
-static int take_connection(struct streams_in *all, struct door *door, uint64_t deadline)
+static int take_connection(struct streams_in *all, struct accept_queue *queue, uint64_t deadline)
 {
 	static const struct channel_security bare = { .insecure = true };
 	struct wire_stream_hello hello;
 	struct channel *channel;
 	char why[128];
-	int fd = door_next(door, deadline), number;
+	int fd = accept_queue_next(queue, deadline), number;
 
 	if (fd == -EINTR)
 		return fd;
@@ -169,7 +169,7 @@ static int take_connection(struct streams_in *all, struct door *door, uint64_t d
 
 static int prepare(struct streams_in *all, unsigned int number)
 {
-	struct stream *s = &all->stream[number];
+	struct stream_in *s = &all->stream[number];
 	uint32_t window_pages;
 
 	if (number != WIRE_PRIORITY_STREAM)
@@ -195,30 +195,32 @@ static int hear_why_it_left(struct sevmirror_migration *m)
 		void *body;
 		size_t len;
 
-		err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+		err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
 				       sizeof(m->why));
 		free(body);
 	} while (!err);
 	return err;
 }
 
-static int accept_all(struct streams_in *all, struct door *door)
+static int accept_all(struct streams_in *all, struct accept_queue *queue)
 {
 	uint64_t deadline = clock_ns() + (uint64_t)all->m->timeout_ms * NS_PER_MS;
 	unsigned int want = all->n + !!(all->m->hello.flags & WIRE_F_POSTCOPY);
-	unsigned int have = 0, strangers = 0;
+	unsigned int have = 0, unauthenticated = 0;
 
 	while (have < want) {
-		int number = take_connection(all, door, deadline);
-		struct stream *s;
+		int number = take_connection(all, queue, deadline);
+		struct stream_in *s;
 
-		if (number == -EPERM && ++strangers < STRANGERS_MAX && !session_cancelled(all->m))
+		if (number == -EPERM && ++unauthenticated < UNAUTHENTICATED_MAX &&
+		    !session_cancelled(all->m))
 			continue;
 		if (number == -EINTR)
 			return hear_why_it_left(all->m);
 		if (number < 0)
-			return session_fail(all->m, number,
-					    "too many strangers at the data streams' door");
+			return session_fail(
+				all->m, number,
+				"too many unauthenticated connections for the data streams");
 		s = &all->stream[number];
 		if (pthread_create(&s->thread, NULL, serve, s))
 			return session_fail(all->m, -EAGAIN, "no thread for stream %d", number);
@@ -231,7 +233,7 @@ static int accept_all(struct streams_in *all, struct door *door)
 int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, int listen_fd)
 {
 	struct streams_in *all = calloc(1, sizeof(*all));
-	struct door door;
+	struct accept_queue queue;
 	int err = 0;
 
 	*out = NULL;
@@ -245,7 +247,7 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 		all->stream[i].all = all;
 		all->stream[i].number = i;
 		all->stream[i].at_rest = true;
-		turn_init(&all->stream[i].turn);
+		ring_lock_init(&all->stream[i].ring_lock);
 	}
 	all->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->failed_fd < 0)
@@ -254,11 +256,11 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 		err = prepare(all, i);
 	if (!err && m->hello.flags & WIRE_F_POSTCOPY)
 		err = prepare(all, WIRE_PRIORITY_STREAM);
-	door_init(&door, listen_fd, m->cancel_fd);
-	channel_watch_hang_up(m->control, &door.wake);
+	accept_queue_init(&queue, listen_fd, m->cancel_fd);
+	channel_watch_hang_up(m->control, &queue.wake);
 	if (!err)
-		err = accept_all(all, &door);
-	door_close(&door);
+		err = accept_all(all, &queue);
+	accept_queue_close(&queue);
 	if (err) {
 		streams_in_destroy(all);
 		return err;
@@ -267,14 +269,14 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 	return 0;
 }
 
-static void close_stream(struct stream *s)
+static void close_stream(struct stream_in *s)
 {
 	if (s->started)
 		pthread_join(s->thread, NULL);
 	channel_close(s->channel);
 	frame_cipher_destroy(s->cipher);
 	free(s->directory);
-	turn_destroy(&s->turn);
+	ring_lock_destroy(&s->ring_lock);
 }
 
 void streams_in_destroy(struct streams_in *all)
@@ -301,7 +303,7 @@ int streams_in_failed_fd(const struct streams_in *all)
  * Under all->lock: until something has changed. An error once the stream has stood still for as
  * long as it may.
  */
-static int wait_change(struct stream *s)
+static int wait_change(struct stream_in *s)
 {
 	struct streams_in *all = s->all;
 	uint64_t before = streams_in_moved(all), ns;
@@ -323,7 +325,7 @@ int streams_in_wait(struct streams_in *all, const uint64_t frames[WIRE_MAX_STREA
 
 	pthread_mutex_lock(&all->lock);
 	for (unsigned int i = 0; i < all->n && !err; i++) {
-		struct stream *s = &all->stream[i];
+		struct stream_in *s = &all->stream[i];
 
 		while (!err && !s->err && s->in_place < frames[i])
 			err = wait_change(s);
@@ -334,15 +336,16 @@ int streams_in_wait(struct streams_in *all, const uint64_t frames[WIRE_MAX_STREA
 	return err;
 }
 
-static int set_gate(struct streams_in *all, enum gate gate)
+static int set_frame_gate(struct streams_in *all, enum frame_gate state)
 {
 	int err = 0;
 
 	pthread_mutex_lock(&all->lock);
-	all->gate = gate;
+	all->frame_gate = state;
 	pthread_cond_broadcast(&all->changed);
-	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM && gate != GATE_OPEN && !err; i++) {
-		struct stream *s = &all->stream[i];
+	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM && state != FRAME_GATE_OPEN && !err;
+	     i++) {
+		struct stream_in *s = &all->stream[i];
 
 		while (!err && !s->at_rest)
 			err = wait_change(s);
@@ -355,17 +358,17 @@ static int set_gate(struct streams_in *all, enum gate gate)
 
 int streams_in_hold(struct streams_in *all)
 {
-	return set_gate(all, GATE_HELD);
+	return set_frame_gate(all, FRAME_GATE_HELD);
 }
 
 void streams_in_go_on(struct streams_in *all)
 {
-	(void)set_gate(all, GATE_OPEN);
+	(void)set_frame_gate(all, FRAME_GATE_OPEN);
 }
 
 int streams_in_shut(struct streams_in *all)
 {
-	return set_gate(all, GATE_SHUT);
+	return set_frame_gate(all, FRAME_GATE_SHUT);
 }
 
 int streams_in_error(struct streams_in *all, char *why, size_t max)

@@ -7,8 +7,9 @@
 
 #include "lib/migrate/postcopy_in.h"
 #include "lib/mirror/rings.h"
+#include "lib/util/page.h"
 
-int stream_in_fail(struct stream *s, int err, const char *what)
+int stream_in_fail(struct stream_in *s, int err, const char *what)
 {
 	char name[SESSION_STREAM_NAME_BYTES];
 
@@ -24,7 +25,8 @@ int stream_in_fail(struct stream *s, int err, const char *what)
  * post-copy the pages written are the primary's from here on; also those of a batch in which others
  * were refused.
  */
-static int judge_batch(struct stream *s, const struct helper_batch *batch, const struct batch *mine)
+static int judge_batch(struct stream_in *s, const struct helper_batch *batch,
+		       const struct batch *mine)
 {
 	struct postcopy_in *postcopy = atomic_load(&s->all->m->postcopy);
 	char name[SESSION_STREAM_NAME_BYTES];
@@ -46,7 +48,7 @@ static int judge_batch(struct stream *s, const struct helper_batch *batch, const
 				 name,
 				 (unsigned long long)(page_gfn(&s->all->m->numbering,
 							       mine->number[i]) *
-						      SEVMIRROR_PAGE_BYTES),
+						      PAGE_BYTES),
 				 rings_status_name(status));
 		}
 	}
@@ -59,9 +61,9 @@ static int judge_batch(struct stream *s, const struct helper_batch *batch, const
 }
 
 /*
- * In one's turn at the ring: take the oldest batch back from the helper. blame: whose error it is.
+ * With the ring locked: take the oldest batch back from the helper. blame: whose error it is.
  */
-static int finish_batch(struct stream *s, struct stream *blame)
+static int finish_batch(struct stream_in *s, struct stream_in *blame)
 {
 	struct sevmirror_migration *m = s->all->m;
 	const struct helper_batch *batch =
@@ -79,10 +81,10 @@ static int finish_batch(struct stream *s, struct stream *blame)
 }
 
 /*
- * In one's turn. Goes on after a refused record, whose error it returns: what the helper has opened
- * must not be forgotten.
+ * With the ring locked. Goes on after a refused record, whose error it returns: what the helper has
+ * opened must not be forgotten.
  */
-static int drain_locked(struct stream *s, struct stream *blame)
+static int drain_locked(struct stream_in *s, struct stream_in *blame)
 {
 	int err = 0;
 
@@ -97,24 +99,24 @@ static int drain_locked(struct stream *s, struct stream *blame)
 	return err;
 }
 
-int stream_in_drain(struct stream *s)
+int stream_in_drain(struct stream_in *s)
 {
 	int err;
 
-	turn_take(&s->turn, false);
+	ring_lock_acquire(&s->ring_lock, false);
 	err = drain_locked(s, s);
-	turn_end(&s->turn);
+	ring_lock_release(&s->ring_lock);
 	return err;
 }
 
 /* The helper has batches of the stream. The priority stream may be taking them back just now. */
-static bool has_pending(struct stream *s)
+static bool has_pending(struct stream_in *s)
 {
 	bool pending;
 
-	turn_take(&s->turn, false);
+	ring_lock_acquire(&s->ring_lock, false);
 	pending = s->head != s->tail;
-	turn_end(&s->turn);
+	ring_lock_release(&s->ring_lock);
 	return pending;
 }
 
@@ -122,11 +124,11 @@ static bool has_pending(struct stream *s)
  * The bodies of a batch, from the socket into the window, where their pages follow one another. In
  * post-copy pages that are open do not wait for the network, so they are taken one by one.
  */
-static int recv_bodies(struct stream *s, const struct wire_frame *header, uint32_t page)
+static int recv_bodies(struct stream_in *s, const struct wire_frame *header, uint32_t page)
 {
 	struct sevmirror_migration *m = s->all->m;
 	bool postcopy = atomic_load(&m->postcopy);
-	uint32_t piece = postcopy ? SEVMIRROR_PAGE_BYTES : header->payload_bytes;
+	uint32_t piece = postcopy ? PAGE_BYTES : header->payload_bytes;
 	int err = 0;
 
 	for (uint32_t done = 0; done < header->payload_bytes; done += piece) {
@@ -145,8 +147,8 @@ static int recv_bodies(struct stream *s, const struct wire_frame *header, uint32
 }
 
 /* Put a received batch into the window at `page`, where the helper will look. */
-static int recv_batch(struct stream *s, const struct wire_frame *header, size_t len, uint32_t page,
-		      struct batch *mine)
+static int recv_batch(struct stream_in *s, const struct wire_frame *header, size_t len,
+		      uint32_t page, struct batch *mine)
 {
 	struct sevmirror_migration *m = s->all->m;
 	const struct record_private *records =
@@ -171,58 +173,58 @@ static int recv_batch(struct stream *s, const struct wire_frame *header, size_t 
 			HELPER_BAD_REQUEST; /* what it stays if the helper does not look at it */
 		if (r->kind == HELPER_PAGE)
 			r->slot = page + 1 + body++;
-		mine->number[i] = page_number(&m->numbering, records[i].gpa / SEVMIRROR_PAGE_BYTES);
+		mine->number[i] = page_number(&m->numbering, records[i].gpa / PAGE_BYTES);
 		if (mine->number[i] == UINT64_MAX)
 			return stream_in_fail(s, -EPROTO, "a page that is not the guest's memory");
 	}
-	if (body * SEVMIRROR_PAGE_BYTES != header->payload_bytes)
+	if (body * PAGE_BYTES != header->payload_bytes)
 		return stream_in_fail(s, -EPROTO, "a payload that does not match its directory");
 	return recv_bodies(s, header, page);
 }
 
-static int open_private(struct stream *s, const struct wire_frame *header, size_t len)
+static int open_private(struct stream_in *s, const struct wire_frame *header, size_t len)
 {
 	struct helper_request request = { .op = HELPER_OP_OPEN, .count = header->records };
 	int err = 0;
 
-	turn_take(&s->turn, false);
+	ring_lock_acquire(&s->ring_lock, false);
 	if (s->head - s->tail >= record_depth(atomic_load(&s->all->m->postcopy) != NULL))
 		err = finish_batch(s, s);
-	turn_end(&s->turn);
+	ring_lock_release(&s->ring_lock);
 	request.page = record_batch_page(s->window, s->head);
 	if (!err)
 		err = recv_batch(s, header, len, request.page, &s->batch[s->head % RECORD_DEPTH]);
 	if (err)
 		return err;
-	turn_take(&s->turn, false);
+	ring_lock_acquire(&s->ring_lock, false);
 	err = rings_submit(s->all->m->rings, s->number, &request, NULL);
 	if (!err)
 		s->head++;
-	turn_end(&s->turn);
+	ring_lock_release(&s->ring_lock);
 	return err ? stream_in_fail(s, err, "asking the helper to open pages") : 0;
 }
 
 /*
  * A batch of the priority stream goes through the ring of its pages, which the helper insists on.
  */
-static int open_priority(struct stream *s, const struct wire_frame *header, size_t len)
+static int open_priority(struct stream_in *s, const struct wire_frame *header, size_t len)
 {
 	struct sevmirror_migration *m = s->all->m;
 	struct helper_request request = { .op = HELPER_OP_OPEN, .count = header->records };
 	struct helper_completion completion;
-	struct stream *owner;
+	struct stream_in *owner;
 	uint64_t gpa;
 	int err;
 
 	if (len < sizeof(struct record_batch) + sizeof(gpa))
 		return stream_in_fail(s, -EPROTO, "a directory of a wrong size");
 	memcpy(&gpa, s->directory + sizeof(struct record_batch), sizeof(gpa));
-	owner = &s->all->stream[helper_ring_of(gpa / SEVMIRROR_PAGE_BYTES, s->all->n)];
+	owner = &s->all->stream[helper_ring_of(gpa / PAGE_BYTES, s->all->n)];
 	request.page = record_priority_page(owner->window);
 	err = recv_batch(s, header, len, request.page, &s->batch[0]);
 	if (err)
 		return err;
-	turn_take(&owner->turn, true);
+	ring_lock_acquire(&owner->ring_lock, true);
 	err = drain_locked(owner, s);
 	if (!err) {
 		err = rings_call(m->rings, owner->number, &request, &completion,
@@ -230,7 +232,7 @@ static int open_priority(struct stream *s, const struct wire_frame *header, size
 		err = err ? stream_in_fail(s, err, "asking the helper to open pages") :
 			    judge_batch(s, rings_page(m->rings, request.page), &s->batch[0]);
 	}
-	turn_end(&owner->turn);
+	ring_lock_release(&owner->ring_lock);
 	return err;
 }
 
@@ -238,29 +240,28 @@ static int open_priority(struct stream *s, const struct wire_frame *header, size
  * The page at gpa, in the mirror's mapping, if the host may write it: RAM, whole, of this stream,
  * not the helper's; in post-copy missing, and shared.
  */
-static void *shared_page(struct stream *s, uint64_t gpa, uint64_t *number)
+static void *shared_page(struct stream_in *s, uint64_t gpa, uint64_t *number)
 {
 	struct sevmirror_migration *m = s->all->m;
 	const struct postcopy_in *postcopy = atomic_load(&m->postcopy);
-	uint64_t gfn = gpa / SEVMIRROR_PAGE_BYTES;
+	uint64_t gfn = gpa / PAGE_BYTES;
 
 	*number = page_number(&m->numbering, gfn);
-	if (gpa % SEVMIRROR_PAGE_BYTES || *number == UINT64_MAX ||
+	if (gpa % PAGE_BYTES || *number == UINT64_MAX ||
 	    (s->number != WIRE_PRIORITY_STREAM && helper_ring_of(gfn, s->all->n) != s->number) ||
 	    session_is_helper_page(m, gpa) ||
 	    (postcopy && !postcopy_in_lacks_shared(postcopy, *number)))
 		return NULL;
-	return mirror_hva(rings_mirror(m->rings), gpa, SEVMIRROR_PAGE_BYTES);
+	return mirror_hva(rings_mirror(m->rings), gpa, PAGE_BYTES);
 }
 
-static int write_shared(struct stream *s, const struct wire_frame *header, size_t len)
+static int write_shared(struct stream_in *s, const struct wire_frame *header, size_t len)
 {
 	const uint8_t *pages = s->directory + header->records * sizeof(uint64_t);
 	struct postcopy_in *postcopy = atomic_load(&s->all->m->postcopy);
 	int err = 0;
 
-	if (header->payload_bytes ||
-	    len != header->records * (sizeof(uint64_t) + SEVMIRROR_PAGE_BYTES))
+	if (header->payload_bytes || len != header->records * (sizeof(uint64_t) + PAGE_BYTES))
 		return stream_in_fail(s, -EPROTO, "a frame of shared pages of a wrong size");
 	/*
 	 * An earlier, private record of the same page must not come after. In post-copy there is
@@ -278,7 +279,7 @@ static int write_shared(struct stream *s, const struct wire_frame *header, size_
 			return stream_in_fail(
 				s, -EPROTO,
 				"a shared page that is none of this stream's, or there already");
-		memcpy(page, pages + i * SEVMIRROR_PAGE_BYTES, SEVMIRROR_PAGE_BYTES);
+		memcpy(page, pages + i * PAGE_BYTES, PAGE_BYTES);
 		if (postcopy)
 			err = postcopy_in_installed(postcopy, &number, 1,
 						    s->number == WIRE_PRIORITY_STREAM);
@@ -288,7 +289,7 @@ static int write_shared(struct stream *s, const struct wire_frame *header, size_
 	return err;
 }
 
-int stream_in_take_frame(struct stream *s, const struct wire_frame *header, size_t len)
+int stream_in_take_frame(struct stream_in *s, const struct wire_frame *header, size_t len)
 {
 	bool priority = s->number == WIRE_PRIORITY_STREAM;
 

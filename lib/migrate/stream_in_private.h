@@ -9,10 +9,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "lib/migrate/frame.h"
+#include "lib/migrate/page_frame.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_in.h"
-#include "lib/migrate/turn.h"
+#include "lib/migrate/ring_lock.h"
 
 /* What the helper was asked to open; kept here, as the window is shared with it. */
 struct batch {
@@ -20,7 +20,7 @@ struct batch {
 	uint64_t number[HELPER_BATCH_MAX]; /* page numbers */
 };
 
-struct stream {
+struct stream_in {
 	struct streams_in *all;
 	unsigned int number;
 	pthread_t thread;
@@ -31,7 +31,7 @@ struct stream {
 	 * The priority stream opens its batches in the ring that is theirs, after everything that
 	 * is in it.
 	 */
-	struct turn turn;
+	struct ring_lock ring_lock;
 	uint32_t window; /* its batches' first window page */
 	unsigned int head, tail; /* batches handed to the helper, and done: they count up */
 	struct batch batch[RECORD_DEPTH];
@@ -42,35 +42,35 @@ struct stream {
 	char why[SESSION_WHY_BYTES];
 };
 
-enum gate { GATE_OPEN, GATE_HELD, GATE_SHUT };
+enum frame_gate { FRAME_GATE_OPEN, FRAME_GATE_HELD, FRAME_GATE_SHUT };
 
 struct streams_in {
 	struct sevmirror_migration *m;
 	unsigned int n;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	enum gate gate; /* for frames; under lock */
-	struct stream *failed; /* the first one that did; under lock */
+	enum frame_gate frame_gate; /* for frames; under lock */
+	struct stream_in *failed; /* the first one that did; under lock */
 	int failed_fd; /* eventfd: one has */
 	atomic_bool cancelled;
 	_Atomic uint64_t pages, bytes, stale;
 	_Atomic uint64_t moved; /* receipts, however small: a frame may take long */
-	struct stream stream[WIRE_MAX_STREAMS + 1];
+	struct stream_in stream[WIRE_MAX_STREAMS + 1];
 };
 
 /* Remembers the first reason of the stream's failure. Returns err. */
-int stream_in_fail(struct stream *s, int err, const char *what);
+int stream_in_fail(struct stream_in *s, int err, const char *what);
 
 /*
  * Wait until the helper has opened all that it was given of the stream. 0 or a negative errno: what
  * it refused, or that it is dead.
  */
-int stream_in_drain(struct stream *s);
+int stream_in_drain(struct stream_in *s);
 
 /*
  * A frame whose directory, of len bytes in s->directory, is authentic: its pages go to the helper,
  * or into shared memory.
  */
-int stream_in_take_frame(struct stream *s, const struct wire_frame *header, size_t len);
+int stream_in_take_frame(struct stream_in *s, const struct wire_frame *header, size_t len);
 
 #endif

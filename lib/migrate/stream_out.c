@@ -9,10 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/migrate/address.h"
-#include "lib/migrate/clock.h"
-#include "lib/migrate/frame.h"
+#include "lib/net/address.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/page_frame.h"
 #include "lib/mirror/rings.h"
+#include "lib/util/page.h"
 #include "lib/util/stack.h"
 #include <sevmirror/pagemap.h>
 
@@ -21,7 +22,7 @@
 	20 /* in post-copy a batch takes at most this part of a second, so that the end of the \
 	      line is never far */
 
-int stream_out_fail(struct stream *s, int err, const char *what)
+int stream_out_fail(struct stream_out *s, int err, const char *what)
 {
 	char name[SESSION_STREAM_NAME_BYTES];
 
@@ -32,7 +33,7 @@ int stream_out_fail(struct stream *s, int err, const char *what)
 	return err;
 }
 
-void stream_out_give_up(struct stream *s, int err)
+void stream_out_give_up(struct stream_out *s, int err)
 {
 	struct streams_out *all = s->all;
 	const uint64_t one = 1;
@@ -50,7 +51,7 @@ void stream_out_give_up(struct stream *s, int err)
  * Keep this stream's share of the limit: sleep off what was sent too early, in a window short
  * enough not to burst.
  */
-static void pace(struct stream *s, uint64_t bytes)
+static void pace(struct stream_out *s, uint64_t bytes)
 {
 	uint64_t limit = atomic_load(&s->all->limit) / s->all->n;
 	uint64_t t = clock_ns(), due;
@@ -74,7 +75,7 @@ static void pace(struct stream *s, uint64_t bytes)
 	}
 }
 
-static void count(struct stream *s, uint64_t pages, uint64_t bytes)
+static void count(struct stream_out *s, uint64_t pages, uint64_t bytes)
 {
 	atomic_fetch_add(&s->all->pages, pages);
 	atomic_fetch_add(&s->all->bytes, bytes);
@@ -87,17 +88,17 @@ static void count(struct stream *s, uint64_t pages, uint64_t bytes)
 /*
  * Seal and send the shared pages collected so far: all their gpas first, then the pages (record.h).
  */
-int stream_out_flush_shared(struct stream *s)
+int stream_out_flush_shared(struct stream_out *s)
 {
 	struct wire_frame header = { .type = WIRE_FRAME_SHARED, .records = (uint16_t)s->nshared };
-	size_t len = s->nshared * (sizeof(uint64_t) + SEVMIRROR_PAGE_BYTES);
+	size_t len = s->nshared * (sizeof(uint64_t) + PAGE_BYTES);
 	struct iovec iov[2];
 	int err;
 
 	if (s->nshared == 0)
 		return 0;
 	memmove(s->shared + s->nshared * sizeof(uint64_t),
-		s->shared + WIRE_MAX_RECORDS * sizeof(uint64_t), s->nshared * SEVMIRROR_PAGE_BYTES);
+		s->shared + WIRE_MAX_RECORDS * sizeof(uint64_t), s->nshared * PAGE_BYTES);
 	err = frame_seal(s->cipher, &header, s->shared, len);
 	if (err)
 		return stream_out_fail(s, err, "sealing shared pages");
@@ -111,27 +112,26 @@ int stream_out_flush_shared(struct stream *s)
 	return 0;
 }
 
-static int add_shared(struct stream *s, uint64_t gpa)
+static int add_shared(struct stream_out *s, uint64_t gpa)
 {
-	uint8_t *page =
-		s->shared + WIRE_MAX_RECORDS * sizeof(uint64_t) + s->nshared * SEVMIRROR_PAGE_BYTES;
+	uint8_t *page = s->shared + WIRE_MAX_RECORDS * sizeof(uint64_t) + s->nshared * PAGE_BYTES;
 
 	memcpy(s->shared + s->nshared * sizeof(uint64_t), &gpa, sizeof(gpa));
-	memcpy(page, page_hva(&s->all->m->vm, gpa), SEVMIRROR_PAGE_BYTES);
+	memcpy(page, page_hva(&s->all->m->vm, gpa), PAGE_BYTES);
 	return ++s->nshared == WIRE_MAX_RECORDS ? stream_out_flush_shared(s) : 0;
 }
 
-static struct helper_batch *batch_of(struct stream *s, unsigned int i, uint32_t *page)
+static struct helper_batch *batch_of(struct stream_out *s, unsigned int i, uint32_t *page)
 {
 	*page = record_batch_page(s->window, i);
 	return rings_page(s->all->m->rings, *page);
 }
 
-int stream_out_add(struct stream *s, uint64_t number, struct helper_batch *batch, uint32_t page,
+int stream_out_add(struct stream_out *s, uint64_t number, struct helper_batch *batch, uint32_t page,
 		   uint32_t *count)
 {
 	const struct sevmirror_migration *m = s->all->m;
-	uint64_t gfn = page_gfn(&m->numbering, number), gpa = gfn * SEVMIRROR_PAGE_BYTES;
+	uint64_t gfn = page_gfn(&m->numbering, number), gpa = gfn * PAGE_BYTES;
 
 	if (session_is_helper_page(m, gpa))
 		return 0;
@@ -144,10 +144,9 @@ int stream_out_add(struct stream *s, uint64_t number, struct helper_batch *batch
 }
 
 /* How many pages a batch may have. */
-static unsigned int batch_max(const struct stream *s)
+static unsigned int batch_max(const struct stream_out *s)
 {
-	uint64_t pages =
-		atomic_load(&s->all->limit) / s->all->n / PACE_SHARE / SEVMIRROR_PAGE_BYTES;
+	uint64_t pages = atomic_load(&s->all->limit) / s->all->n / PACE_SHARE / PAGE_BYTES;
 
 	if (!s->all->postcopy || !atomic_load(&s->all->limit) || pages >= HELPER_BATCH_MAX)
 		return HELPER_BATCH_MAX;
@@ -158,7 +157,7 @@ static unsigned int batch_max(const struct stream *s)
  * Take pages out of the set and hand the private ones to the helper. *took is false when nothing
  * was left for this stream.
  */
-static int submit_batch(struct stream *s, bool *took)
+static int submit_batch(struct stream_out *s, bool *took)
 {
 	struct sevmirror_migration *m = s->all->m;
 	uint64_t numbers[HELPER_BATCH_MAX], hint = atomic_exchange(&s->hint, NO_HINT);
@@ -175,11 +174,11 @@ static int submit_batch(struct stream *s, bool *took)
 		err = stream_out_add(s, numbers[i], batch, request.page, &request.count);
 	if (err || request.count == 0)
 		return err;
-	turn_take(&s->turn, false);
+	ring_lock_acquire(&s->ring_lock, false);
 	err = rings_submit(m->rings, s->number, &request, NULL);
 	if (!err)
 		s->head++;
-	turn_end(&s->turn);
+	ring_lock_release(&s->ring_lock);
 	return err ? stream_out_fail(s, err, "asking the helper to seal pages") : 0;
 }
 
@@ -189,16 +188,16 @@ static void add_body(struct iovec *iov, unsigned int *niov, void *page)
 	struct iovec *last = &iov[*niov - 1];
 
 	if (*niov > 2 && (char *)last->iov_base + last->iov_len == page)
-		last->iov_len += SEVMIRROR_PAGE_BYTES;
+		last->iov_len += PAGE_BYTES;
 	else
-		iov[(*niov)++] = (struct iovec){ page, SEVMIRROR_PAGE_BYTES };
+		iov[(*niov)++] = (struct iovec){ page, PAGE_BYTES };
 }
 
 /*
  * Make the frame of a batch that the helper has sealed: header, directory, and the bodies as they
  * stand in the window.
  */
-int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, unsigned int n,
+int stream_out_send_batch(struct stream_out *s, const struct helper_batch *batch, unsigned int n,
 			  uint32_t page)
 {
 	struct sevmirror_migration *m = s->all->m;
@@ -224,7 +223,7 @@ int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, un
 		header.records++;
 		if (r.kind == HELPER_PAGE) {
 			add_body(iov, &niov, rings_page(m->rings, page + 1 + i));
-			header.payload_bytes += SEVMIRROR_PAGE_BYTES;
+			header.payload_bytes += PAGE_BYTES;
 		}
 	}
 	err = frame_seal(s->cipher, &header, directory,
@@ -240,7 +239,7 @@ int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, un
 	return 0;
 }
 
-int stream_out_reap(struct stream *s, struct stream *blame)
+int stream_out_reap(struct stream_out *s, struct stream_out *blame)
 {
 	struct helper_completion completion;
 	int err = rings_wait(s->all->m->rings, s->number, &completion, HELPER_PATIENCE_NS);
@@ -255,16 +254,16 @@ int stream_out_reap(struct stream *s, struct stream *blame)
 	return 0;
 }
 
-static int finish_batch(struct stream *s)
+static int finish_batch(struct stream_out *s)
 {
 	const struct helper_batch *batch;
 	uint32_t page;
 	int err = 0;
 
-	turn_take(&s->turn, false);
+	ring_lock_acquire(&s->ring_lock, false);
 	if (s->tail == s->sealed)
 		err = stream_out_reap(s, s);
-	turn_end(&s->turn);
+	ring_lock_release(&s->ring_lock);
 	if (err)
 		return err;
 	batch = batch_of(s, s->tail, &page);
@@ -274,7 +273,7 @@ static int finish_batch(struct stream *s)
 }
 
 /* Until the set holds nothing for this stream. */
-static int work(struct stream *s)
+static int work(struct stream_out *s)
 {
 	bool took = true;
 	int err = 0;
@@ -311,7 +310,7 @@ void stream_out_rests(struct streams_out *all)
 
 static void *serve(void *arg)
 {
-	struct stream *s = arg;
+	struct stream_out *s = arg;
 	struct streams_out *all = s->all;
 
 	session_thread_begins(all->m, SEVMIRROR_THREAD_STREAM);
@@ -341,7 +340,7 @@ static int open_stream(struct streams_out *all, unsigned int number)
 {
 	static const struct channel_security bare = { .insecure = true };
 	struct sevmirror_migration *m = all->m;
-	struct stream *s = &all->stream[number];
+	struct stream_out *s = &all->stream[number];
 	bool priority = number == WIRE_PRIORITY_STREAM;
 	struct wire_stream_hello hello;
 	uint32_t window_pages;
@@ -391,12 +390,12 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&all->priority.changed, NULL);
 	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++) {
-		struct stream *s = &all->stream[i];
+		struct stream_out *s = &all->stream[i];
 
 		s->all = all;
 		s->number = i;
 		atomic_init(&s->hint, NO_HINT);
-		turn_init(&s->turn);
+		ring_lock_init(&s->ring_lock);
 	}
 	all->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->done_fd < 0)
@@ -413,7 +412,7 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 	return 0;
 }
 
-static void close_stream(struct streams_out *all, struct stream *s)
+static void close_stream(struct streams_out *all, struct stream_out *s)
 {
 	struct helper_completion ignored;
 
@@ -424,7 +423,7 @@ static void close_stream(struct streams_out *all, struct stream *s)
 	channel_close(s->channel);
 	frame_cipher_destroy(s->cipher);
 	free(s->shared);
-	turn_destroy(&s->turn);
+	ring_lock_destroy(&s->ring_lock);
 }
 
 void streams_out_destroy(struct streams_out *all)

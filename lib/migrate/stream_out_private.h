@@ -13,13 +13,13 @@
 #include "lib/migrate/prefetch.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_out.h"
-#include "lib/migrate/turn.h"
+#include "lib/migrate/ring_lock.h"
 
 #define NO_HINT UINT64_MAX
 
 enum command { WAIT, WORK, QUIT };
 
-struct stream {
+struct stream_out {
 	struct streams_out *all;
 	unsigned int number;
 	pthread_t thread;
@@ -38,9 +38,9 @@ struct stream {
 	/*
 	 * The stream's ring: its own batches, from `head` (the next one) back to `sealed` (with the
 	 * helper) and `tail` (waiting to be sent). The priority stream uses the ring, too, always
-	 * to the end of what it asks, so whoever has the turn finds only this stream's batches.
+	 * to the end of what it asks, so the lock's holder finds only this stream's batches.
 	 */
-	struct turn turn;
+	struct ring_lock ring_lock;
 	uint32_t window; /* first window page of its batches */
 	unsigned int head, sealed, tail;
 	unsigned int records[RECORD_DEPTH];
@@ -62,20 +62,20 @@ struct streams_out {
 	bool postcopy;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct stream *failed; /* the first one that did; under lock */
+	struct stream_out *failed; /* the first one that did; under lock */
 	int done_fd; /* eventfd: a round is over, or a stream has failed */
 	atomic_bool cancelled;
 	_Atomic uint64_t limit, pages, bytes;
 	_Atomic uint64_t
 		debt; /* bytes that the priority stream sent and the others are to wait for */
 	struct priority priority;
-	struct stream stream[WIRE_MAX_STREAMS + 1];
+	struct stream_out stream[WIRE_MAX_STREAMS + 1];
 };
 
-int stream_out_fail(struct stream *s, int err, const char *what);
+int stream_out_fail(struct stream_out *s, int err, const char *what);
 
 /* The stream has failed: what it failed with is the reason of all, if it is the first. */
-void stream_out_give_up(struct stream *s, int err);
+void stream_out_give_up(struct stream_out *s, int err);
 
 /*
  * With the lock: a stream has nothing to do any more; if it was the last one, whoever waits for
@@ -87,18 +87,18 @@ void stream_out_rests(struct streams_out *all);
  * Page `number` goes on stream s: into *batch (first window page `page`), or if it is shared into
  * s's own frame, which may be sent.
  */
-int stream_out_add(struct stream *s, uint64_t number, struct helper_batch *batch, uint32_t page,
+int stream_out_add(struct stream_out *s, uint64_t number, struct helper_batch *batch, uint32_t page,
 		   uint32_t *count);
-int stream_out_flush_shared(struct stream *s);
+int stream_out_flush_shared(struct stream_out *s);
 
 /*
- * In one's turn at the ring: take the oldest batch back that the helper has. blame: whose error it
+ * With the ring locked: take the oldest batch back that the helper has. blame: whose error it
  * is.
  */
-int stream_out_reap(struct stream *s, struct stream *blame);
+int stream_out_reap(struct stream_out *s, struct stream_out *blame);
 
 /* Send a sealed batch of n records on s. */
-int stream_out_send_batch(struct stream *s, const struct helper_batch *batch, unsigned int n,
+int stream_out_send_batch(struct stream_out *s, const struct helper_batch *batch, unsigned int n,
 			  uint32_t page);
 
 /* The thread of the priority stream. */

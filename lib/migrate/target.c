@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/migrate/address.h"
-#include "lib/migrate/clock.h"
-#include "lib/migrate/control.h"
-#include "lib/migrate/door.h"
+#include "lib/net/address.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/message.h"
+#include "lib/net/accept_queue.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/migration_helper.h"
 #include "lib/migrate/postcopy_in.h"
@@ -79,9 +79,9 @@ static bool hear_last_words(struct sevmirror_migration *m, char *why, size_t max
 		int err;
 
 		channel_uncancel(m->control);
-		err = control_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why, max);
+		err = message_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why, max);
 		free(body);
-		if (err == CONTROL_GAVE_UP)
+		if (err == MESSAGE_PEER_ABORTED)
 			return true;
 		if (err && err != -ECANCELED)
 			return false;
@@ -98,7 +98,7 @@ static void find_reason(struct target *t, int err)
 	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES];
 
-	if (!t->streams || err == CONTROL_GAVE_UP || atomic_load(&m->cancelled))
+	if (!t->streams || err == MESSAGE_PEER_ABORTED || atomic_load(&m->cancelled))
 		return;
 	err = streams_in_error(t->streams, why, sizeof(why));
 	if (err)
@@ -107,26 +107,26 @@ static void find_reason(struct target *t, int err)
 		memcpy(m->why, why, sizeof(why));
 }
 
-/* Wait for the source; a stranger who cannot shake hands is sent away and the wait goes on. */
+/* Wait for the source; a peer that cannot authenticate is disconnected and the target waits on. */
 static int accept_control(struct sevmirror_migration *m)
 {
 	struct channel *channel = NULL;
-	struct door door;
+	struct accept_queue queue;
 	int fd = -ECANCELED;
 
-	door_init(&door, m->target.listen_fd, m->cancel_fd);
+	accept_queue_init(&queue, m->target.listen_fd, m->cancel_fd);
 	while (!channel) {
 		char from[128];
 
-		fd = session_accept(m, &door);
+		fd = session_accept(m, &queue);
 		if (fd < 0)
 			break;
 		address_of_peer(fd, from, sizeof(from));
 		if (channel_open(&channel, fd, true, &m->security, m->timeout_ms, m->why,
 				 sizeof(m->why)))
-			session_stranger(m, from);
+			session_unauthenticated_peer(m, from);
 	}
-	door_close(&door);
+	accept_queue_close(&queue);
 	if (!channel)
 		return fd;
 	session_set_control(m, channel);
@@ -144,15 +144,15 @@ static int establish(struct target *t)
 	err = migration_helper_plan(m);
 	if (err)
 		return err;
-	err = trust_receive(m, m->core_bytes);
+	err = core_transfer_receive(m, m->core_bytes);
 	if (!err)
 		err = migration_helper_start(m);
 	if (err)
-		trust_forget(m);
+		core_transfer_forget(m);
 	if (!err)
 		err = migration_helper_check_session(m);
 	if (!err) {
-		err = control_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
+		err = message_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
 		if (err)
 			session_fail(m, err, "the control connection: %s", strerror(-err));
 	}
@@ -176,7 +176,7 @@ static int take_round(struct target *t, const void *body, size_t len)
 		return err;
 	t->rounds = round.round;
 	target_report(t, "precopy");
-	err = control_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
+	err = message_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
 	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
 }
 
@@ -216,7 +216,7 @@ static int receive_guest(struct target *t)
 		err = await_message(t);
 		if (err)
 			return err;
-		err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+		err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
 				       sizeof(m->why));
 		if (err)
 			return err;
@@ -269,7 +269,7 @@ static int say(struct sevmirror_migration *m, enum wire_type type)
 
 	if (postcopy)
 		return postcopy_in_send(postcopy, type, NULL, 0);
-	return control_send_one(m->control, type, NULL, 0, m->timeout_ms);
+	return message_send_one(m->control, type, NULL, 0, m->timeout_ms);
 }
 
 /* Everything is here and right: say so, and run the guest once the source has let go of it. */
@@ -281,7 +281,7 @@ static int take_over(struct target *t)
 
 	if (err)
 		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = control_recv(m->control, WIRE_COMMIT, NULL, 0, 0, NULL, m->timeout_ms, m->why,
+	err = message_recv(m->control, WIRE_COMMIT, NULL, 0, 0, NULL, m->timeout_ms, m->why,
 			   sizeof(m->why));
 	if (err)
 		return err;
@@ -346,7 +346,7 @@ static int run(struct target *t)
 	if (err && m->postcopy)
 		postcopy_in_disconnect(m->postcopy); /* the fault service says nothing in between */
 	if (err && m->control)
-		control_abort(m->control, m->why);
+		message_abort(m->control, m->why);
 	return err;
 }
 

@@ -10,16 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/migrate/address.h"
-#include "lib/migrate/clock.h"
-#include "lib/migrate/control.h"
-#include "lib/migrate/door.h"
+#include "lib/net/address.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/message.h"
+#include "lib/net/accept_queue.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/migrate/recover.h"
 #include "lib/migrate/target_private.h"
 
-#define NEWCOMER_MS 3000 /* a stranger at the door may take so long */
+#define NEWCOMER_MS 3000 /* time limit of an unauthenticated peer's handshake */
 #define RESUME_MS   1000 /* resume() takes less, unless it waits for a page */
 
 int target_postcopy_begin(struct target *t)
@@ -36,10 +36,10 @@ int target_postcopy_begin(struct target *t)
 	if (err)
 		return err;
 	atomic_store(&m->postcopy, postcopy);
-	err = control_send_one(m->control, WIRE_POSTCOPY, NULL, 0, m->timeout_ms);
+	err = message_send_one(m->control, WIRE_POSTCOPY, NULL, 0, m->timeout_ms);
 	if (err)
 		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = control_recv_alloc(m->control, WIRE_MISSING, (void **)&bitmaps, &len, m->timeout_ms,
+	err = message_recv_alloc(m->control, WIRE_MISSING, (void **)&bitmaps, &len, m->timeout_ms,
 				 m->why, sizeof(m->why));
 	if (err)
 		return err;
@@ -59,7 +59,7 @@ static int hear_end(struct sevmirror_migration *m)
 	uint16_t type;
 	void *body;
 	size_t len;
-	int err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+	int err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
 				   sizeof(m->why));
 
 	free(body);
@@ -155,13 +155,13 @@ static int send_missing(struct sevmirror_migration *m)
 	if (!bitmaps)
 		return session_fail(m, -ENOMEM, "out of memory for the missing pages");
 	postcopy_in_bitmaps(m->postcopy, bitmaps, bitmaps + words);
-	err = control_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
+	err = message_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
 			       m->timeout_ms);
 	free(bitmaps);
 	return err ? session_fail(m, err, "saying which pages are missing: %s", strerror(-err)) : 0;
 }
 
-/* Somebody at the door, maybe the source. A channel and its proof, or NULL. */
+/* A peer connects, maybe the source. A channel and its proof, or NULL. */
 static struct channel *hear_newcomer(struct sevmirror_migration *m, int fd,
 				     struct wire_recover *proof)
 {
@@ -171,12 +171,12 @@ static struct channel *hear_newcomer(struct sevmirror_migration *m, int fd,
 
 	if (channel_open(&channel, fd, true, &m->security, NEWCOMER_MS, why, sizeof(why)))
 		return NULL;
-	err = control_recv(channel, WIRE_RECOVER, proof, sizeof(*proof), sizeof(*proof), NULL,
+	err = message_recv(channel, WIRE_RECOVER, proof, sizeof(*proof), sizeof(*proof), NULL,
 			   NEWCOMER_MS, why, sizeof(why));
 	if (!err && recover_check(m, channel, proof) == 0)
 		return channel;
 	if (!err)
-		control_abort(channel, "this is not the migration that the guest came by");
+		message_abort(channel, "this is not the migration that the guest came by");
 	channel_close(channel);
 	return NULL;
 }
@@ -192,7 +192,7 @@ static int adopt(struct target *t, struct channel *channel, struct wire_recover 
 	if (!err) {
 		err = recover_make(m, channel, proof);
 		if (!err)
-			err = control_send_one(channel, WIRE_RECOVER, proof, sizeof(*proof),
+			err = message_send_one(channel, WIRE_RECOVER, proof, sizeof(*proof),
 					       m->timeout_ms);
 		if (err)
 			session_fail(m, err, "answering the source that came back: %s",
@@ -201,7 +201,7 @@ static int adopt(struct target *t, struct channel *channel, struct wire_recover 
 	if (!err)
 		err = send_missing(m);
 	if (!err && !host_call_pending(&m->resume)) {
-		err = control_send_one(channel, WIRE_RUNNING, NULL, 0, m->timeout_ms);
+		err = message_send_one(channel, WIRE_RUNNING, NULL, 0, m->timeout_ms);
 		if (err)
 			session_fail(m, err, "the control connection: %s", strerror(-err));
 	}
@@ -232,14 +232,14 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 {
 	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES];
-	struct door door;
+	struct accept_queue queue;
 
 	memcpy(why, m->why, sizeof(why));
-	door_init(&door, m->target.listen_fd, m->cancel_fd);
+	accept_queue_init(&queue, m->target.listen_fd, m->cancel_fd);
 	for (;;) {
 		if (newcomer) {
 			session_notice(m);
-			door_close(&door);
+			accept_queue_close(&queue);
 			if (adopt(t, newcomer, proof) == 0)
 				return 0;
 			let_go(t);
@@ -249,16 +249,16 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 		while (!newcomer) {
 			int fd;
 
-			door.wake =
+			queue.wake =
 				(struct pollfd){ .fd = host_call_fd(&m->resume), .events = POLLIN };
-			fd = session_accept(m, &door);
+			fd = session_accept(m, &queue);
 			if (session_cancelled(m)) {
-				door_close(&door);
+				accept_queue_close(&queue);
 				memcpy(m->why, why, sizeof(m->why));
 				return -ECANCELED;
 			}
 			if (fd == -EINTR && hear_started(t)) {
-				door_close(&door);
+				accept_queue_close(&queue);
 				return -ECHILD;
 			}
 			if (fd >= 0)
@@ -274,7 +274,7 @@ static int take_message(struct target *t)
 	uint16_t type;
 	void *body;
 	size_t len;
-	int err = control_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
+	int err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
 				   sizeof(m->why));
 
 	if (err)
@@ -299,7 +299,7 @@ static int break_reason(struct target *t, int err)
 	struct sevmirror_migration *m = t->m;
 	char why[SESSION_WHY_BYTES];
 
-	if (err != CONTROL_GAVE_UP && !session_cancelled(m) &&
+	if (err != MESSAGE_PEER_ABORTED && !session_cancelled(m) &&
 	    streams_in_error(t->streams, why, sizeof(why)))
 		memcpy(m->why, why, sizeof(m->why));
 	return session_fail(m, err, "the connection to the source: %s", strerror(-err));
@@ -383,7 +383,7 @@ static enum sevmirror_outcome conclude(struct target *t)
 		enum sevmirror_outcome outcome = give_up(t);
 
 		postcopy_in_disconnect(m->postcopy);
-		control_abort(m->control, m->why);
+		message_abort(m->control, m->why);
 		return outcome;
 	}
 	/* The guest is whole here, whether the source hears of it or not. */
@@ -398,7 +398,7 @@ static enum sevmirror_outcome bury(struct target *t)
 
 	postcopy_in_disconnect(m->postcopy);
 	if (m->control)
-		control_abort(m->control, m->why);
+		message_abort(m->control, m->why);
 	return SEVMIRROR_FAILED;
 }
 
@@ -415,7 +415,7 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 		err = serve_connection(t, &newcomer, &proof);
 		if (!err)
 			outcome = conclude(t);
-		if (!err || t->stillborn || err == CONTROL_GAVE_UP || session_cancelled(m))
+		if (!err || t->stillborn || err == MESSAGE_PEER_ABORTED || session_cancelled(m))
 			break;
 		let_go(t);
 		if (await_source(t, newcomer, &proof))
@@ -439,7 +439,7 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 		 */
 		if (m->control && session_cancelled(m)) {
 			postcopy_in_disconnect(m->postcopy);
-			control_abort(m->control, m->why);
+			message_abort(m->control, m->why);
 		}
 		let_go(t);
 	}

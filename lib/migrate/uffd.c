@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/migrate/uffd.h"
 
+#include "lib/util/page.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -11,7 +13,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE	 4096ULL
 #define READ_MAX 32
 #define ADVICE_WHO \
 	"give /dev/userfaultfd to the user that runs sevmirror (Linux 6.1), or set the sysctl vm.unprivileged_userfaultfd, or CAP_SYS_PTRACE"
@@ -79,7 +80,7 @@ int uffd_disarm(int fd, void *addr, uint64_t bytes)
 
 static int wake(int fd, uint64_t start)
 {
-	struct uffdio_range range = { .start = start, .len = PAGE };
+	struct uffdio_range range = { .start = start, .len = PAGE_BYTES };
 
 	return ioctl(fd, UFFDIO_WAKE, &range) ? -errno : 0;
 }
@@ -104,7 +105,7 @@ int uffd_continue(int fd, void *addr, uint64_t bytes)
 			err = wake(fd, at);
 			if (err)
 				return err;
-			at += PAGE;
+			at += PAGE_BYTES;
 		} else if (err != -EAGAIN) {
 			return err;
 		}
@@ -122,7 +123,7 @@ int uffd_read(int fd, void **addrs, unsigned int max)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	for (size_t i = 0; i < (size_t)n / sizeof(msgs[0]); i++)
 		if (msgs[i].event == UFFD_EVENT_PAGEFAULT)
-			addrs[found++] =
-				(void *)(uintptr_t)(msgs[i].arg.pagefault.address & ~(PAGE - 1));
+			addrs[found++] = (void *)(uintptr_t)(msgs[i].arg.pagefault.address &
+							     ~(PAGE_BYTES - 1));
 	return (int)found;
 }

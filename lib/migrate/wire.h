@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/util/page.h"
+
 #define WIRE_MAGIC	   0x524d5653u /* "SVMR" */
 #define WIRE_VERSION_MAJOR 2 /* differs: refused */
 #define WIRE_VERSION_MINOR 0 /* differs: the smaller one is spoken */
@@ -179,7 +181,7 @@ enum wire_frame_type {
 
 #define WIRE_MAX_RECORDS	 64
 #define WIRE_MAX_DIRECTORY_BYTES 8192u
-#define WIRE_MAX_PAYLOAD_BYTES	 (WIRE_MAX_RECORDS * 4096u)
+#define WIRE_MAX_PAYLOAD_BYTES	 (WIRE_MAX_RECORDS * (uint32_t)PAGE_BYTES)
 
 /*
  * The largest body that a message of this type may have; 0 for an unknown type (then *known is

@@ -2,12 +2,12 @@
 #include "lib/mirror/calls.h"
 
 #include "helper/layout.h"
+#include "lib/util/page.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE	    HELPER_PAGE_BYTES
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
 #define TIMEOUT	    60000000000ULL
 
@@ -109,8 +109,8 @@ int rings_touch(struct rings *rings, bool write, uint64_t *touched)
 		const struct mirror_ram *ram = &plan->ram[i];
 
 		for (request.gpa = ram->gpa; request.gpa < ram->gpa + ram->bytes && !error;
-		     request.gpa += CHUNK_PAGES * PAGE) {
-			mirror_populate(rings_mirror(rings), request.gpa, CHUNK_PAGES * PAGE);
+		     request.gpa += CHUNK_PAGES * PAGE_BYTES) {
+			mirror_populate(rings_mirror(rings), request.gpa, CHUNK_PAGES * PAGE_BYTES);
 			ring = rings_of(rings, request.gpa);
 			if (rings_pending(rings, ring) >= HELPER_RING_ENTRIES)
 				error = touch_reap(rings, ring, touched);
@@ -131,7 +131,7 @@ static uint64_t ram_pages(const struct rings *rings)
 	unsigned int i;
 
 	for (i = 0; i < plan->nram; i++)
-		npages += plan->ram[i].bytes / PAGE;
+		npages += plan->ram[i].bytes / PAGE_BYTES;
 	return npages;
 }
 
@@ -270,7 +270,8 @@ int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages)
 	if (npages != ram_pages(rings))
 		return -EINVAL;
 	for (i = 0; i < plan->nram; i++) {
-		uint64_t left = plan->ram[i].bytes / PAGE / CHUNK_PAGES, gpa = plan->ram[i].gpa;
+		uint64_t left = plan->ram[i].bytes / PAGE_BYTES / CHUNK_PAGES,
+			 gpa = plan->ram[i].gpa;
 
 		while (left) {
 			uint32_t n = left < HELPER_BATCH_MAX ? (uint32_t)left : HELPER_BATCH_MAX;
@@ -279,7 +280,7 @@ int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages)
 			if (error)
 				return error;
 			left -= n;
-			gpa += (uint64_t)n * CHUNK_PAGES * PAGE;
+			gpa += (uint64_t)n * CHUNK_PAGES * PAGE_BYTES;
 			bits += (size_t)n * CHUNK_PAGES / 8;
 		}
 	}

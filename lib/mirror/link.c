@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/mirror/link.h"
 
+#include "lib/util/page.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE	  4096ULL
 #define WORD_BITS 64
 
 struct mirror_link {
@@ -62,7 +63,7 @@ int mirror_link_open(struct mirror_link **link, const struct mirror_offer *offer
 	l->socket = -1;
 	l->offer = *offer;
 	for (i = 0; i < offer->nram; i++)
-		l->npages += offer->ram[i].bytes / PAGE;
+		l->npages += offer->ram[i].bytes / PAGE_BYTES;
 	l->offer.dirty_fd = make_bitmap(l);
 	if (l->offer.dirty_fd < 0)
 		err = l->offer.dirty_fd;
@@ -169,11 +170,11 @@ static void mark_all(const struct mirror_link *l, uint64_t *bitmap)
 		const struct mirror_ram *ram = &l->offer.ram[i];
 		uint64_t at;
 
-		for (at = 0; at < ram->bytes; at += WORD_BITS * PAGE)
+		for (at = 0; at < ram->bytes; at += WORD_BITS * PAGE_BYTES)
 			if (workload->writes_memory ||
 			    ram->gpa + at - workload->gpa < workload->bytes)
-				bitmap[first + at / (WORD_BITS * PAGE)] = UINT64_MAX;
-		first += ram->bytes / (WORD_BITS * PAGE);
+				bitmap[first + at / (WORD_BITS * PAGE_BYTES)] = UINT64_MAX;
+		first += ram->bytes / (WORD_BITS * PAGE_BYTES);
 	}
 }
 

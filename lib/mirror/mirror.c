@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/mirror/mirror.h"
 
-#include "lib/mirror/vcpu.h"
+#include "lib/mirror/mirror_vcpu.h"
+#include "lib/sev/guest.h"
 #include "lib/util/map.h"
+#include "lib/util/page.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,11 +17,10 @@
 
 #define GIB	  0x40000000ULL
 #define MIB2	  0x200000ULL
-#define PAGE	  4096ULL
-#define PARTS_MAX (REGION_RAM_MAX + 2) /* memslots of RAM: one part may be cut in three */
-#define WINDOW_ID PARTS_MAX /* memslot number; RAM's are below */
+#define SLOTS_MAX (REGION_RAM_MAX + 2) /* memslots of RAM: one part may be cut in three */
+#define WINDOW_ID SLOTS_MAX /* memslot number; RAM's are below */
 
-struct part {
+struct mirror_slot {
 	struct mirror_ram ram;
 	uint8_t *hva;
 	bool writable;
@@ -27,12 +28,13 @@ struct part {
 
 struct mirror {
 	int kvm_fd, vm_fd, window_fd;
+	struct sev_guest *sev; /* shares the primary's context; NULL with --sev=off */
 	bool own_kvm_fd;
 	bool log_dirty;
 	void (*thread_begins)(void *opaque);
 	void *thread_opaque;
-	struct part part[PARTS_MAX];
-	unsigned int nparts;
+	struct mirror_slot slot[SLOTS_MAX];
+	unsigned int nslots;
 	uint8_t *window;
 	uint64_t window_gpa, window_bytes;
 	struct mirror_vcpu *vcpu[MIRROR_VCPUS_MAX];
@@ -64,16 +66,14 @@ static int open_kvm(struct mirror *m, const struct mirror_config *config, const 
 /* Before any vCPU: KVM refuses it after (arch/x86/kvm/svm/sev.c, sev_vm_copy_enc_context_from). */
 static int share_context(struct mirror *m, const struct mirror_config *config, const char **why)
 {
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_VM_COPY_ENC_CONTEXT_FROM };
+	int err;
 
 	if (config->primary_fd < 0)
 		return 0;
-	cap.args[0] = (uint64_t)config->primary_fd;
-	if (ioctl(m->vm_fd, KVM_ENABLE_CAP, &cap))
-		return fail(why,
-			    "sharing the encryption context (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM)",
-			    errno);
-	return 0;
+	err = sev_guest_create_mirror(&m->sev, m->vm_fd, config->primary_fd, -1, NULL);
+	return err ? fail(why, "sharing the encryption context (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM)",
+			  -err) :
+		     0;
 }
 
 static int add_slot(struct mirror *m, uint32_t id, uint32_t flags, uint64_t gpa, uint64_t bytes,
@@ -91,11 +91,11 @@ static int add_slot(struct mirror *m, uint32_t id, uint32_t flags, uint64_t gpa,
 }
 
 /* Add [gpa, gpa + bytes), which lies in ram, as a memslot of its own. */
-static int map_part(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa, uint64_t bytes,
+static int map_slot(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa, uint64_t bytes,
 		    bool writable, const char **why)
 {
 	uint32_t flags = writable ? 0 : KVM_MEM_READONLY;
-	struct part *part = &m->part[m->nparts];
+	struct mirror_slot *slot = &m->slot[m->nslots];
 	uint64_t offset = ram->offset + (gpa - ram->gpa);
 	void *hva;
 	int error;
@@ -107,9 +107,9 @@ static int map_part(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa
 	error = util_map_aligned(&hva, ram->fd, (off_t)offset, bytes);
 	if (error)
 		return fail(why, "mapping guest RAM a second time", -error);
-	*part = (struct part){ .hva = hva, .writable = writable };
-	part->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
-	error = add_slot(m, m->nparts++, flags, gpa, bytes, hva);
+	*slot = (struct mirror_slot){ .hva = hva, .writable = writable };
+	slot->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
+	error = add_slot(m, m->nslots++, flags, gpa, bytes, hva);
 	return error ? fail(why, "adding guest RAM to the mirror", -error) : 0;
 }
 
@@ -127,11 +127,11 @@ static int map_ram(struct mirror *m, const struct mirror_config *config, const c
 
 		if (!config->writable_bytes || from < ram->gpa || to > end)
 			from = to = end;
-		error = map_part(m, ram, ram->gpa, from - ram->gpa, writable, why);
+		error = map_slot(m, ram, ram->gpa, from - ram->gpa, writable, why);
 		if (!error)
-			error = map_part(m, ram, from, to - from, true, why);
+			error = map_slot(m, ram, from, to - from, true, why);
 		if (!error)
-			error = map_part(m, ram, to, end - to, writable, why);
+			error = map_slot(m, ram, to, end - to, writable, why);
 	}
 	return error;
 }
@@ -220,10 +220,11 @@ void mirror_destroy(struct mirror *m)
 		return;
 	for (i = 0; i < m->nvcpus; i++)
 		mirror_vcpu_destroy(m->vcpu[i]);
+	sev_guest_destroy(m->sev);
 	if (m->vm_fd >= 0)
 		close(m->vm_fd);
-	for (i = 0; i < m->nparts; i++)
-		munmap(m->part[i].hva, m->part[i].ram.bytes);
+	for (i = 0; i < m->nslots; i++)
+		munmap(m->slot[i].hva, m->slot[i].ram.bytes);
 	if (m->window)
 		munmap(m->window, m->window_bytes);
 	if (m->window_fd >= 0)
@@ -252,12 +253,12 @@ void *mirror_hva(const struct mirror *m, uint64_t gpa, uint64_t bytes)
 {
 	unsigned int i;
 
-	for (i = 0; i < m->nparts; i++) {
-		const struct mirror_ram *ram = &m->part[i].ram;
+	for (i = 0; i < m->nslots; i++) {
+		const struct mirror_ram *ram = &m->slot[i].ram;
 
 		if (gpa >= ram->gpa && gpa - ram->gpa < ram->bytes &&
 		    bytes <= ram->bytes - (gpa - ram->gpa))
-			return m->part[i].hva + (gpa - ram->gpa);
+			return m->slot[i].hva + (gpa - ram->gpa);
 	}
 	return NULL;
 }
@@ -286,14 +287,14 @@ int mirror_dirty_fetch(struct mirror *m, uint64_t *bitmap, size_t npages)
 
 	if (!m->log_dirty)
 		return -EINVAL;
-	for (i = 0; i < m->nparts; i++) {
-		size_t n = m->part[i].ram.bytes / PAGE;
+	for (i = 0; i < m->nslots; i++) {
+		size_t n = m->slot[i].ram.bytes / PAGE_BYTES;
 		struct kvm_dirty_log log = { .slot = i };
 		int error = 0;
 
 		if (n > npages - first)
 			return -ENOBUFS;
-		if (!m->part[i].writable) {
+		if (!m->slot[i].writable) {
 			first += n;
 			continue;
 		}

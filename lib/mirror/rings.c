@@ -3,6 +3,7 @@
 
 #include "helper/layout.h"
 #include "lib/mirror/ring.h"
+#include "lib/util/page.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE	     HELPER_PAGE_BYTES
 #define MIB2	     0x200000ULL
 #define BOOT_TIMEOUT 30000000000ULL
 #define SPIN_DEFAULT 2000
@@ -142,8 +142,8 @@ const char *rings_explain(const struct rings *rings, int err)
 static void setup_ring(struct rings *rings, unsigned int index)
 {
 	struct ring *r = &rings->ring[index];
-	uint8_t *page =
-		(uint8_t *)mirror_window(rings->mirror) + (size_t)index * HELPER_RING_PAGES * PAGE;
+	uint8_t *page = (uint8_t *)mirror_window(rings->mirror) +
+			(size_t)index * HELPER_RING_PAGES * PAGE_BYTES;
 
 	r->owner = rings;
 	r->index = index;
@@ -154,9 +154,9 @@ static struct mirror_entry entry_at(const struct region_plan *plan, uint64_t cr3
 {
 	return (struct mirror_entry){
 		.cr3 = cr3,
-		.tss = HELPER_REGION_VA + HELPER_CORE_TSS * PAGE,
+		.tss = HELPER_REGION_VA + HELPER_CORE_TSS * PAGE_BYTES,
 		.tss_limit = HELPER_TSS_LIMIT,
-		.rip = HELPER_REGION_VA + HELPER_CORE_IMAGE * PAGE + rip,
+		.rip = HELPER_REGION_VA + HELPER_CORE_IMAGE * PAGE_BYTES + rip,
 		.rsp = HELPER_REGION_VA + plan->volatile_offset, /* the entry takes its own */
 	};
 }
@@ -167,14 +167,14 @@ static int boot(struct rings *rings, const struct rings_config *config)
 	const struct region_plan *plan = config->plan;
 	struct ring *r = &rings->ring[0];
 	struct mirror_entry entry =
-		entry_at(plan, plan->gpa + HELPER_CORE_PML4 * PAGE, region_image(NULL)->boot);
+		entry_at(plan, plan->gpa + HELPER_CORE_PML4 * PAGE_BYTES, region_image(NULL)->boot);
 	struct pollfd wait = { .fd = r->doorbell, .events = POLLIN };
 	uint64_t timeout = config->boot_timeout ? config->boot_timeout : BOOT_TIMEOUT;
 	uint64_t ignored;
 	int error;
 
 	entry.rdi = mirror_window_gpa(rings->mirror);
-	entry.rsi = (uint64_t)rings->window_pages * PAGE;
+	entry.rsi = (uint64_t)rings->window_pages * PAGE_BYTES;
 	entry.rdx = rings->nrings;
 	error = mirror_vcpu_enter(rings->mirror, 0, &entry);
 	if (!error)
@@ -248,7 +248,7 @@ static int setup(struct rings *rings, const struct rings_config *config, const c
 		.primary_fd = config->primary_fd,
 		.ram = config->ram,
 		.nram = config->nram,
-		.window_bytes = (pages * PAGE + MIB2 - 1) / MIB2 * MIB2,
+		.window_bytes = (pages * PAGE_BYTES + MIB2 - 1) / MIB2 * MIB2,
 		.nvcpus = config->nrings,
 		.cbit_mask = config->plan->cbit_mask,
 		.thread_begins = config->thread_begins,
@@ -264,7 +264,7 @@ static int setup(struct rings *rings, const struct rings_config *config, const c
 	rings->plan = *config->plan;
 	rings->nrings = config->nrings;
 	rings->data_pages = config->data_pages;
-	rings->window_pages = (uint32_t)(mirror.window_bytes / PAGE);
+	rings->window_pages = (uint32_t)(mirror.window_bytes / PAGE_BYTES);
 	rings->host_polls = SPIN_DEFAULT;
 	*step = "another helper runs over this region";
 	error = lock_region(rings, config);
@@ -350,7 +350,7 @@ const char *rings_kernel(const struct rings *rings)
 
 unsigned int rings_of(const struct rings *rings, uint64_t gpa)
 {
-	return helper_ring_of(gpa / PAGE, rings->nrings);
+	return helper_ring_of(gpa / PAGE_BYTES, rings->nrings);
 }
 
 uint32_t rings_data(const struct rings *rings, unsigned int ring, uint32_t *npages)
@@ -363,7 +363,7 @@ void *rings_page(const struct rings *rings, uint32_t page)
 {
 	if (page < rings->nrings * HELPER_RING_PAGES || page >= rings->window_pages)
 		return NULL;
-	return (uint8_t *)mirror_window(rings->mirror) + (size_t)page * PAGE;
+	return (uint8_t *)mirror_window(rings->mirror) + (size_t)page * PAGE_BYTES;
 }
 
 unsigned int rings_pending(const struct rings *rings, unsigned int ring)

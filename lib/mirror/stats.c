@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* KVM's own counters of a vCPU (KVM_GET_STATS_FD, virt/kvm/api.rst 4.133). */
-#include "lib/mirror/vcpu.h"
+#include "lib/mirror/mirror_vcpu.h"
 
 #include <errno.h>
 #include <linux/kvm.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/mirror/workload.h"
 
+#include "lib/util/page.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -10,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE	  4096ULL
 #define WORD_BITS 64
 
 /*
@@ -98,7 +99,7 @@ int workload_create(struct workload **workload, const struct mirror_offer *offer
 		return step(why, "memory", -ENOMEM);
 	w->plan = offer->workload;
 	for (i = 0; i < offer->nram; i++)
-		w->npages += offer->ram[i].bytes / PAGE;
+		w->npages += offer->ram[i].bytes / PAGE_BYTES;
 	if (w->npages == 0 || w->npages % WORD_BITS) {
 		free(w);
 		return step(why, "the size of the guest's memory", -EINVAL);

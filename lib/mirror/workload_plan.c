@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/mirror/workload_plan.h"
 
+#include "lib/util/page.h"
+
 #include <string.h>
 
 #define MIB2 0x200000ULL
-#define PAGE 4096ULL
 
 static bool name_ok(const char name[PAYLOAD_NAME_BYTES])
 {
@@ -20,7 +21,7 @@ bool workload_plan_ok(const struct workload_plan *plan, uint64_t helper_gpa)
 {
 	return plan->bytes && plan->bytes % MIB2 == 0 && plan->bytes < helper_gpa &&
 	       plan->gpa == helper_gpa - plan->bytes && plan->gpa % MIB2 == 0 &&
-	       plan->cr3 % PAGE == 0 && plan->cr3 >= plan->gpa &&
+	       plan->cr3 % PAGE_BYTES == 0 && plan->cr3 >= plan->gpa &&
 	       plan->cr3 - plan->gpa < plan->bytes && plan->rip >= PAYLOAD_BASE &&
 	       plan->rip - PAYLOAD_BASE < PAYLOAD_IMAGE_MAX && name_ok(plan->name);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/util/map.h"
 
+#include "lib/util/page.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -8,7 +10,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE_BYTES  4096
 #define THREADS_MAX 8
 
 /*
@@ -45,7 +46,7 @@ int util_map_aligned(void **at, int fd, off_t offset, size_t bytes)
 	return 0;
 }
 
-struct part {
+struct commit_share {
 	pthread_t thread;
 	bool started;
 	uint8_t *at;
@@ -55,12 +56,12 @@ struct part {
 /* The kernel collapses a range that holds at least one page. */
 static void *commit_part(void *arg)
 {
-	const struct part *part = arg;
+	const struct commit_share *share = arg;
 
-	for (size_t i = 0; i < part->bytes; i += UTIL_MAP_ALIGN)
-		if (madvise(part->at + i, PAGE_BYTES, MADV_POPULATE_WRITE))
+	for (size_t i = 0; i < share->bytes; i += UTIL_MAP_ALIGN)
+		if (madvise(share->at + i, PAGE_BYTES, MADV_POPULATE_WRITE))
 			return NULL;
-	(void)madvise(part->at, part->bytes, MADV_COLLAPSE);
+	(void)madvise(share->at, share->bytes, MADV_COLLAPSE);
 	return NULL;
 }
 
@@ -69,16 +70,17 @@ void util_map_commit(void *at, size_t bytes)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	size_t n = cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (size_t)cpus;
 	size_t each = (bytes / n + UTIL_MAP_ALIGN - 1) & ~(UTIL_MAP_ALIGN - 1);
-	struct part part[THREADS_MAX] = { 0 };
+	struct commit_share share[THREADS_MAX] = { 0 };
 
 	for (size_t i = 0, done = 0; i < n && done < bytes; i++, done += each) {
-		part[i].at = (uint8_t *)at + done;
-		part[i].bytes = bytes - done < each ? bytes - done : each;
-		part[i].started = pthread_create(&part[i].thread, NULL, commit_part, &part[i]) == 0;
-		if (!part[i].started)
-			commit_part(&part[i]);
+		share[i].at = (uint8_t *)at + done;
+		share[i].bytes = bytes - done < each ? bytes - done : each;
+		share[i].started =
+			pthread_create(&share[i].thread, NULL, commit_part, &share[i]) == 0;
+		if (!share[i].started)
+			commit_part(&share[i]);
 	}
 	for (size_t i = 0; i < n; i++)
-		if (part[i].started)
-			pthread_join(part[i].thread, NULL);
+		if (share[i].started)
+			pthread_join(share[i].thread, NULL);
 }

@@ -6,7 +6,7 @@
 #ifndef LIB_UTIL_WHY_H
 #define LIB_UTIL_WHY_H
 
-#include "lib/sev/error.h"
+#include <sevmirror/sev.h>
 
 struct why {
 	/* one line without newline, NUL-terminated; empty when nothing was recorded */

@@ -23,7 +23,7 @@
 #include "lib/mirror/attach.h"
 #include "lib/mirror/calls.h"
 #include "lib/sev/cert.h"
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 #include "lib/sev/guest.h"
 #include "lib/sev/platform.h"
 #include "lib/sev/policy.h"

@@ -24,7 +24,7 @@
 #include "lib/sev/platform.h"
 #include "lib/sev/policy.h"
 #include "lib/sev/secret.h"
-#include "lib/sev/session.h"
+#include "lib/sev/owner_session.h"
 #include "tests/emulated/tap.h"
 
 #define BYTES		    (2UL << 20)

@@ -21,9 +21,9 @@
 
 #include <openssl/sha.h>
 
-#include "lib/migrate/clock.h"
-#include "lib/migrate/control.h"
-#include "lib/migrate/frame.h"
+#include "lib/util/clock.h"
+#include "lib/migrate/message.h"
+#include "lib/migrate/page_frame.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/recover.h"
 #include "lib/migrate/uffd.h"

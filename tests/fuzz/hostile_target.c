@@ -17,8 +17,8 @@
 #include <openssl/sha.h>
 
 #include "helper/protocol.h"
-#include "lib/migrate/address.h"
-#include "lib/migrate/clock.h"
+#include "lib/net/address.h"
+#include "lib/util/clock.h"
 #include "lib/migrate/wire.h"
 #include "lib/mirror/region.h"
 #include "tests/fuzz/migrate_rig.h"

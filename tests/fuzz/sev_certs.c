@@ -9,7 +9,7 @@
 
 #include "emulator/psp/vendor.h"
 #include "lib/sev/chain.h"
-#include "lib/sev/session.h"
+#include "lib/sev/owner_session.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

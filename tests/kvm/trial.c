@@ -22,7 +22,7 @@
 
 #include "tests/unit/cmocka_all.h"
 
-#include "lib/migrate/address.h"
+#include "lib/net/address.h"
 #include "payloads/dirtier.h"
 
 #define GUEST_RUN 150000 /* us that a guest runs on after it has moved */

@@ -25,7 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/migrate/address.h"
+#include "lib/net/address.h"
 #include "lib/migrate/wire.h"
 
 #define LINKS_MAX 20

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/migrate/address.h"
+#include "lib/net/address.h"
 
 #define CONNECTIONS_MAX 32
 #define SPAN		64

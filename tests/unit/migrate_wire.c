@@ -13,8 +13,8 @@
 
 #include "tests/unit/cmocka_all.h"
 
-#include "lib/migrate/control.h"
-#include "lib/migrate/frame.h"
+#include "lib/migrate/message.h"
+#include "lib/migrate/page_frame.h"
 
 #define PATIENCE 5000
 
@@ -50,28 +50,28 @@ static void test_messages(void **state)
 {
 	struct pair *p = *state;
 	struct wire_round out = { .round = 3, .streams = 2, .frames = { 7, 9 } }, in;
-	struct control_part parts[] = { { "ab", 2 }, { "", 0 }, { "cde", 3 } };
+	struct message_part parts[] = { { "ab", 2 }, { "", 0 }, { "cde", 3 } };
 	char why[256];
 	void *body;
 	size_t len;
 
-	assert_int_equal(control_send_one(p->a, WIRE_ROUND, &out, sizeof(out), PATIENCE), 0);
-	assert_int_equal(control_recv(p->b, WIRE_ROUND, &in, sizeof(in), sizeof(in), NULL, PATIENCE,
+	assert_int_equal(message_send_one(p->a, WIRE_ROUND, &out, sizeof(out), PATIENCE), 0);
+	assert_int_equal(message_recv(p->b, WIRE_ROUND, &in, sizeof(in), sizeof(in), NULL, PATIENCE,
 				      why, sizeof(why)),
 			 0);
 	assert_memory_equal(&in, &out, sizeof(in));
-	assert_int_equal(control_send(p->a, WIRE_CONFIG, parts, 3, PATIENCE), 0);
+	assert_int_equal(message_send(p->a, WIRE_CONFIG, parts, 3, PATIENCE), 0);
 	assert_int_equal(
-		control_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)), 0);
+		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)), 0);
 	assert_int_equal(len, 5);
 	assert_memory_equal(body, "abcde", 5);
 	free(body);
-	assert_int_equal(control_send_one(p->b, WIRE_READY, NULL, 0, PATIENCE), 0);
+	assert_int_equal(message_send_one(p->b, WIRE_READY, NULL, 0, PATIENCE), 0);
 	assert_int_equal(
-		control_recv_alloc(p->a, WIRE_READY, &body, &len, PATIENCE, why, sizeof(why)), 0);
+		message_recv_alloc(p->a, WIRE_READY, &body, &len, PATIENCE, why, sizeof(why)), 0);
 	assert_int_equal(len, 0);
 	free(body);
-	assert_int_equal(control_send_one(p->a, WIRE_READY, "x", 1, PATIENCE), -EMSGSIZE);
+	assert_int_equal(message_send_one(p->a, WIRE_READY, "x", 1, PATIENCE), -EMSGSIZE);
 }
 
 /* Send a header as it stands and see what the other side says of it. */
@@ -83,7 +83,7 @@ static void assert_header_refused(struct pair *p, struct wire_header header, con
 
 	assert_int_equal(channel_send(p->a, &header, sizeof(header), PATIENCE), 0);
 	assert_int_equal(
-		control_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
+		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
 		-EPROTO);
 	assert_null(body);
 	if (!strstr(why, word))
@@ -125,8 +125,8 @@ static void test_wrong_length_and_hang_up(void **state)
 	void *body;
 	size_t len;
 
-	assert_int_equal(control_send_one(p->a, WIRE_ROUND, "short", 5, PATIENCE), 0);
-	assert_int_equal(control_recv(p->b, WIRE_ROUND, &round, sizeof(round), sizeof(round), NULL,
+	assert_int_equal(message_send_one(p->a, WIRE_ROUND, "short", 5, PATIENCE), 0);
+	assert_int_equal(message_recv(p->b, WIRE_ROUND, &round, sizeof(round), sizeof(round), NULL,
 				      PATIENCE, why, sizeof(why)),
 			 -EPROTO);
 	assert_non_null(strstr(why, "5 bytes"));
@@ -135,7 +135,7 @@ static void test_wrong_length_and_hang_up(void **state)
 	channel_close(p->a);
 	p->a = NULL;
 	assert_int_equal(
-		control_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
+		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
 		-ECONNRESET);
 	assert_non_null(strstr(why, "hung up"));
 }
@@ -148,10 +148,10 @@ static void test_abort_has_words(void **state)
 	size_t len;
 
 	channel_cancel(p->a);
-	control_abort(p->a, "no \x1b[31mmemory");
+	message_abort(p->a, "no \x1b[31mmemory");
 	assert_int_equal(
-		control_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
-		CONTROL_GAVE_UP);
+		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
+		MESSAGE_PEER_ABORTED);
 	assert_string_equal(why, "the other host gave up: no ?[31mmemory");
 }
 
@@ -176,12 +176,12 @@ static void test_no_abort_within_a_message(void **state)
 	size_t len;
 
 	assert_int_equal(pthread_create(&thread, NULL, cancel_soon, p->a), 0);
-	assert_int_equal(control_send_one(p->a, WIRE_STATE, body, much, PATIENCE), -ECANCELED);
+	assert_int_equal(message_send_one(p->a, WIRE_STATE, body, much, PATIENCE), -ECANCELED);
 	pthread_join(thread, NULL);
 	assert_int_equal(channel_send(p->a, "x", 1, PATIENCE), -ECANCELED);
-	control_abort(p->a, "no more");
+	message_abort(p->a, "no more");
 	assert_int_equal(
-		control_recv_alloc(p->b, WIRE_STATE, &got, &len, PATIENCE, why, sizeof(why)),
+		message_recv_alloc(p->b, WIRE_STATE, &got, &len, PATIENCE, why, sizeof(why)),
 		-ECONNRESET);
 	free(body);
 

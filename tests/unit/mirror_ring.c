@@ -13,7 +13,7 @@
 
 #define REQUESTS 20000
 
-/* The vCPU's thread and its sleep, as lib/mirror/vcpu.c has them. */
+/* The vCPU's thread and its sleep, as lib/mirror/mirror_vcpu.c has them. */
 struct vcpu {
 	struct helper_rig rig;
 	struct host_ring host;

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 #include "lib/sev/error.h"
 #include "lib/sev/policy.h"
 #include "lib/util/file.h"

@@ -10,7 +10,7 @@
 #include "lib/sev/measurement.h"
 #include "lib/sev/policy.h"
 #include "lib/sev/secret.h"
-#include "lib/sev/session.h"
+#include "lib/sev/owner_session.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/sev_firmware.h"
 

@@ -6,10 +6,9 @@
 #include <string.h>
 
 #include <sevmirror/pagemap.h>
+#include "lib/util/page.h"
 #include "vmm/machine/machine_image.h"
 #include "vmm/machine/machine_private.h"
-
-#define PAGE_BYTES 4096u
 
 /*
  * The helper's region and the workload's in front of it are the guest's own, whatever it says of

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 
 /* Leaf 1 */
 #define ECX_VMX		 (1U << 5)

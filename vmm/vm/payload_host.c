@@ -11,10 +11,10 @@
 #include <sevmirror/pagemap.h>
 #include "payloads/sdk/payload.h"
 #include "launch/image.h"
+#include "lib/util/page.h"
 #include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"
 
-#define PAGE_BYTES   4096u
 #define SLEEP_MAX_US 10000000ULL
 
 struct payload_shared *vm_payload_shared(const struct vm *vm)

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 #include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "vmm/bus.h"

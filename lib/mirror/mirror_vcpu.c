@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/mirror/vcpu.h"
+#include "lib/mirror/mirror_vcpu.h"
 
 #include <cpuid.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/sev/cpuid.h"
+#include "lib/sev/sev_cpuid.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The door of a target: who speaks is heard first, who is silent holds nobody up, and a host
- * without descriptors goes on later.
+ * The accept queue: a connection that sends data comes first, a silent one delays nobody, and a
+ * host without free descriptors accepts again later.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,13 +16,13 @@
 
 #include "tests/unit/cmocka_all.h"
 
-#include "lib/migrate/clock.h"
-#include "lib/migrate/door.h"
+#include "lib/util/clock.h"
+#include "lib/net/accept_queue.h"
 
 #define PATIENCE (60 * NS_PER_S)
 
 struct scene {
-	struct door door;
+	struct accept_queue queue;
 	struct sockaddr_un address;
 	socklen_t len;
 	int listen_fd, cancel_fd, wake_fd;
@@ -42,8 +42,8 @@ static int open_scene(void **state)
 	s.len = sizeof(s.address);
 	assert_int_equal(getsockname(s.listen_fd, (struct sockaddr *)&s.address, &s.len), 0);
 	assert_int_equal(listen(s.listen_fd, 128), 0);
-	door_init(&s.door, s.listen_fd, s.cancel_fd);
-	s.door.wake = (struct pollfd){ .fd = s.wake_fd, .events = POLLIN };
+	accept_queue_init(&s.queue, s.listen_fd, s.cancel_fd);
+	s.queue.wake = (struct pollfd){ .fd = s.wake_fd, .events = POLLIN };
 	*state = &s;
 	return 0;
 }
@@ -52,7 +52,7 @@ static int close_scene(void **state)
 {
 	struct scene *s = *state;
 
-	door_close(&s->door);
+	accept_queue_close(&s->queue);
 	close(s->listen_fd);
 	close(s->cancel_fd);
 	close(s->wake_fd);
@@ -75,7 +75,7 @@ static void say(int fd, char word)
 /* Who is let in said this. */
 static void assert_hears(struct scene *s, char word)
 {
-	int fd = door_next(&s->door, clock_ns() + PATIENCE);
+	int fd = accept_queue_next(&s->queue, clock_ns() + PATIENCE);
 	char said = 0;
 
 	assert_true(fd >= 0);
@@ -112,7 +112,7 @@ static void who_hangs_up_is_let_in_to_be_seen_off(void **state)
 	int fd;
 
 	close(come(s));
-	fd = door_next(&s->door, clock_ns() + PATIENCE);
+	fd = accept_queue_next(&s->queue, clock_ns() + PATIENCE);
 	assert_true(fd >= 0);
 	assert_int_equal(read(fd, &word, 1), 0);
 	close(fd);
@@ -121,9 +121,9 @@ static void who_hangs_up_is_let_in_to_be_seen_off(void **state)
 static void the_longest_silent_makes_room(void **state)
 {
 	struct scene *s = *state;
-	int crowd[DOOR_SILENT_MAX + 1], speaker;
+	int crowd[ACCEPT_QUEUE_SILENT_MAX + 1], speaker;
 
-	for (unsigned int i = 0; i < DOOR_SILENT_MAX + 1; i++)
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_SILENT_MAX + 1; i++)
 		crowd[i] = come(s);
 	speaker = come(s);
 	say(speaker, 'c');
@@ -131,9 +131,9 @@ static void the_longest_silent_makes_room(void **state)
 	assert_true(hung_up(crowd[0]));
 	assert_true(hung_up(crowd[1])); /* for the speaker, who had not been seen to speak yet */
 	assert_false(hung_up(crowd[2]));
-	say(crowd[DOOR_SILENT_MAX], 'd');
+	say(crowd[ACCEPT_QUEUE_SILENT_MAX], 'd');
 	assert_hears(s, 'd');
-	for (unsigned int i = 0; i < DOOR_SILENT_MAX + 1; i++)
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_SILENT_MAX + 1; i++)
 		close(crowd[i]);
 	close(speaker);
 }
@@ -143,11 +143,11 @@ static void waiting_ends(void **state)
 	struct scene *s = *state;
 	uint64_t one = 1;
 
-	assert_int_equal(door_next(&s->door, clock_ns() + NS_PER_MS), -ETIMEDOUT);
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS), -ETIMEDOUT);
 	assert_int_equal(write(s->wake_fd, &one, sizeof(one)), sizeof(one));
-	assert_int_equal(door_next(&s->door, UINT64_MAX), -EINTR);
+	assert_int_equal(accept_queue_next(&s->queue, UINT64_MAX), -EINTR);
 	assert_int_equal(write(s->cancel_fd, &one, sizeof(one)), sizeof(one));
-	assert_int_equal(door_next(&s->door, UINT64_MAX), -ECANCELED);
+	assert_int_equal(accept_queue_next(&s->queue, UINT64_MAX), -ECANCELED);
 }
 
 /* Of two connections and no descriptor for more the silent one goes. */
@@ -157,10 +157,11 @@ static void a_host_without_descriptors_goes_on(void **state)
 	struct rlimit before, none;
 	int silent = come(s), speaker = come(s), next;
 
-	assert_int_equal(door_next(&s->door, clock_ns() + NS_PER_MS), -ETIMEDOUT);
-	assert_int_equal(s->door.nsilent, 2);
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS), -ETIMEDOUT);
+	assert_int_equal(s->queue.nsilent, 2);
 	close(speaker);
-	close(door_next(&s->door, clock_ns() + PATIENCE)); /* only the silent one is left */
+	close(accept_queue_next(&s->queue,
+				clock_ns() + PATIENCE)); /* only the silent one is left */
 	speaker = come(s);
 	say(speaker, 'e');
 	next = dup(0);

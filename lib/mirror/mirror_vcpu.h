@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One vCPU of a mirror and its thread. For mirror.c, whose header says what the functions do. */
-#ifndef LIB_MIRROR_VCPU_H
-#define LIB_MIRROR_VCPU_H
+#ifndef LIB_MIRROR_MIRROR_VCPU_H
+#define LIB_MIRROR_MIRROR_VCPU_H
 
 #include "lib/mirror/mirror.h"
 

@@ -5,13 +5,13 @@
  * the nonce is the frame's sequence number, so frames cannot be dropped, repeated, reordered or
  * moved to another stream unnoticed.
  */
-#ifndef LIB_MIGRATE_FRAME_H
-#define LIB_MIGRATE_FRAME_H
+#ifndef LIB_MIGRATE_PAGE_FRAME_H
+#define LIB_MIGRATE_PAGE_FRAME_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "lib/migrate/channel.h"
+#include "lib/net/channel.h"
 #include "lib/migrate/wire.h"
 
 #define FRAME_TAG_BYTES 16

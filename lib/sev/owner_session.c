@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/sev/session.h"
+#include "lib/sev/owner_session.h"
 
 #include <endian.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/migrate/control.h"
+#include "lib/migrate/message.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #define ABORT_TIMEOUT_MS 2000
 
-int control_send(struct channel *channel, enum wire_type type, const struct control_part *parts,
+int message_send(struct channel *channel, enum wire_type type, const struct message_part *parts,
 		 unsigned int nparts, int timeout_ms)
 {
 	struct wire_header header = { .magic = WIRE_MAGIC, .type = (uint16_t)type };
@@ -32,12 +32,12 @@ int control_send(struct channel *channel, enum wire_type type, const struct cont
 	return err;
 }
 
-int control_send_one(struct channel *channel, enum wire_type type, const void *body, size_t len,
+int message_send_one(struct channel *channel, enum wire_type type, const void *body, size_t len,
 		     int timeout_ms)
 {
-	struct control_part part = { body, len };
+	struct message_part part = { body, len };
 
-	return control_send(channel, type, &part, len ? 1 : 0, timeout_ms);
+	return message_send(channel, type, &part, len ? 1 : 0, timeout_ms);
 }
 
 /* What went wrong with the connection itself, in words. */
@@ -70,7 +70,7 @@ static int read_abort(struct channel *channel, uint32_t len, int timeout_ms, cha
 		if ((unsigned char)reason[i] < 0x20 || (unsigned char)reason[i] >= 0x7f)
 			reason[i] = '?';
 	snprintf(why, max, "the other host gave up: %s", len ? reason : "no reason given");
-	return CONTROL_GAVE_UP;
+	return MESSAGE_PEER_ABORTED;
 }
 
 static int recv_header(struct channel *channel, const char *waiting_for, struct wire_header *header,
@@ -99,7 +99,7 @@ static int expect(struct channel *channel, enum wire_type type, struct wire_head
 	return -EPROTO;
 }
 
-int control_recv(struct channel *channel, enum wire_type type, void *body, size_t min, size_t max,
+int message_recv(struct channel *channel, enum wire_type type, void *body, size_t min, size_t max,
 		 size_t *len, int timeout_ms, char *why, size_t why_max)
 {
 	struct wire_header header;
@@ -157,7 +157,7 @@ static int recv_growing(struct channel *channel, const struct wire_header *heade
 	return err;
 }
 
-int control_recv_alloc(struct channel *channel, enum wire_type type, void **body, size_t *len,
+int message_recv_alloc(struct channel *channel, enum wire_type type, void **body, size_t *len,
 		       int timeout_ms, char *why, size_t why_max)
 {
 	struct wire_header header;
@@ -171,7 +171,7 @@ int control_recv_alloc(struct channel *channel, enum wire_type type, void **body
 	return err;
 }
 
-int control_recv_any(struct channel *channel, uint16_t *type, void **body, size_t *len,
+int message_recv_any(struct channel *channel, uint16_t *type, void **body, size_t *len,
 		     int timeout_ms, char *why, size_t why_max)
 {
 	struct wire_header header;
@@ -187,10 +187,10 @@ int control_recv_any(struct channel *channel, uint16_t *type, void **body, size_
 	return err;
 }
 
-void control_abort(struct channel *channel, const char *reason)
+void message_abort(struct channel *channel, const char *reason)
 {
 	size_t len = strnlen(reason, WIRE_MAX_REASON);
 
 	channel_uncancel(channel);
-	(void)control_send_one(channel, WIRE_ABORT, reason, len, ABORT_TIMEOUT_MS);
+	(void)message_send_one(channel, WIRE_ABORT, reason, len, ABORT_TIMEOUT_MS);
 }

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is no sevmirror, or another one, at either end of a migration's connection.
 
-usage: stranger.py version                 the protocol's version, in wire.h
-       stranger.py connect ADDRESS KIND    says KIND to whoever listens there, prints what is answered
-       stranger.py listen KIND             prints its address, takes one connection and answers KIND
+usage: unauthenticated_peer.py version                 the protocol's version, in wire.h
+       unauthenticated_peer.py connect ADDRESS KIND    says KIND to whoever listens there, prints what is answered
+       unauthenticated_peer.py listen KIND             prints its address, takes one connection and answers KIND
 
 KIND: random, http, ssh, tls (no key), close; silent (until standard input ends; connect: eight of them);
       version, version-long (a HELLO of the next version of the protocol, as long as ours or longer), helper (of another build of the helper)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/migrate/address.h"
+#include "lib/net/address.h"
 
 #include <errno.h>
 #include <fcntl.h>

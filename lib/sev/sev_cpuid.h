@@ -2,8 +2,8 @@
 /*
  * What CPUID says of memory encryption: leaf 0x8000001F (AMD64 APM volume 3, appendix E.4.17).
  */
-#ifndef LIB_SEV_CPUID_H
-#define LIB_SEV_CPUID_H
+#ifndef LIB_SEV_SEV_CPUID_H
+#define LIB_SEV_SEV_CPUID_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/migrate/tls.h"
+#include "lib/net/tls.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
-#include "lib/migrate/channel.h"
+#include "lib/net/channel.h"
 
 #define PSK_IDENTITY  "sevmirror"
 #define PSK_MIN_BYTES 32

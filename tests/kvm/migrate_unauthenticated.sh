@@ -3,7 +3,7 @@
 # What people run into: something else than sevmirror at the other end, another version of it, a full file system. Each is named, ends with
 # the exit status that is documented, and leaves the guest where it was.
 #
-# usage: migrate_strangers.sh SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE FULL-DISK
+# usage: migrate_unauthenticated.sh SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE FULL-DISK
 set -u
 
 sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE FULL-DISK}")
@@ -16,7 +16,7 @@ here=$(dirname "$0")
 run_options=(--memory 16M)
 psk=(--psk-file "$tmp/psk")
 
-stranger() { python3 "$here/stranger.py" "$@"; }
+stranger() { python3 "$here/unauthenticated_peer.py" "$@"; }
 dirty() { launch 1 1 21 2000 1048576 1 0 0 1; }
 
 # told WHAT FILE TEXT: it is in there

@@ -31,7 +31,7 @@ static struct sevmirror_summary finish(bool sev)
 	struct sevmirror_migration m = { .summary = &summary };
 
 	m.vm.sev = sev ? (struct sev_guest *)&guest : NULL;
-	trust_finish(&m);
+	core_transfer_finish(&m);
 	assert_string_equal(m.why, ""); /* no failure: the guest has left */
 	return summary;
 }

@@ -4,8 +4,8 @@
  * (TEK, TIK) and the session buffer that carries them, readable only by the platform whose PDH
  * certificate was given (SEV API 0.24, chapter "Transport keys").
  */
-#ifndef LIB_SEV_SESSION_H
-#define LIB_SEV_SESSION_H
+#ifndef LIB_SEV_OWNER_SESSION_H
+#define LIB_SEV_OWNER_SESSION_H
 
 #include <stdint.h>
 

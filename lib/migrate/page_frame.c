@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/migrate/frame.h"
+#include "lib/migrate/page_frame.h"
 
 #include <errno.h>
 #include <stdio.h>

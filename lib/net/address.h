@@ -3,8 +3,8 @@
  * Where a migration listens and connects to: "HOST:PORT", "[IPv6]:PORT", "tcp:HOST:PORT" or
  * "unix:PATH". Names resolve to every address they have, tried in order.
  */
-#ifndef LIB_MIGRATE_ADDRESS_H
-#define LIB_MIGRATE_ADDRESS_H
+#ifndef LIB_NET_ADDRESS_H
+#define LIB_NET_ADDRESS_H
 
 #include <stdbool.h>
 #include <stddef.h>

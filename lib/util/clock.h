@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef LIB_MIGRATE_CLOCK_H
-#define LIB_MIGRATE_CLOCK_H
+#ifndef LIB_UTIL_CLOCK_H
+#define LIB_UTIL_CLOCK_H
 
 #include <limits.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/migrate/channel.h"
+#include "lib/net/channel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +18,8 @@
 #include <openssl/hmac.h>
 #include <openssl/ssl.h>
 
-#include "lib/migrate/clock.h"
-#include "lib/migrate/tls.h"
+#include "lib/util/clock.h"
+#include "lib/net/tls.h"
 #include "lib/util/stack.h"
 
 struct channel {
@@ -280,8 +280,8 @@ bool channel_is_tls(const struct channel *channel)
 }
 
 /*
- * By the deadline, however much comes until then: somebody who has proved nothing yet must not hold
- * the door for longer.
+ * By the deadline, however much arrives until then: a peer that has not authenticated yet must not
+ * delay others for longer.
  */
 static int shake_hands(struct channel *channel, bool server, uint64_t deadline)
 {

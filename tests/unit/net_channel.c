@@ -24,8 +24,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "lib/migrate/address.h"
-#include "lib/migrate/channel.h"
+#include "lib/net/address.h"
+#include "lib/net/channel.h"
 
 #define PATIENCE 10000
 
@@ -291,15 +291,15 @@ static void test_insecure(void **state)
 static void test_wrong_peers(void **state)
 {
 	struct files *f = *state;
-	struct channel_security good = by_certificate(f), stranger = good, name = good;
+	struct channel_security good = by_certificate(f), foreign = good, name = good;
 	struct channel_security key_a = { .psk_file = f->psk },
 				key_b = { .psk_file = f->other_psk };
 
-	stranger.certificate = f->other_cert;
-	stranger.key = f->other_key;
+	foreign.certificate = f->other_cert;
+	foreign.key = f->other_key;
 	name.peer_name = "host-b.test";
-	assert_refused(good, stranger);
-	assert_refused(stranger, good);
+	assert_refused(good, foreign);
+	assert_refused(foreign, good);
 	assert_refused(good, name);
 	assert_refused(key_a, key_b);
 	assert_refused(key_a, good);
@@ -361,7 +361,7 @@ static void test_no_certificate(void **state)
 	pthread_t thread;
 	int fds[2];
 
-	signal(SIGPIPE, SIG_IGN); /* the stranger's OpenSSL writes with write() */
+	signal(SIGPIPE, SIG_IGN); /* the refused peer's OpenSSL writes with write() */
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	assert_int_equal(pthread_create(&thread, NULL, connect_bare_tls, &fds[1]), 0);
 	server.fd = fds[0];
@@ -389,8 +389,8 @@ static void test_garbage_is_no_handshake(void **state)
 }
 
 /*
- * A stranger who begins a TLS record and then sends a byte now and then, until nobody takes them
- * any more.
+ * A peer that begins a TLS record and then sends a byte now and then, until they are no longer
+ * received.
  */
 static void *trickle(void *arg)
 {
@@ -404,20 +404,20 @@ static void *trickle(void *arg)
 	return NULL;
 }
 
-/* He holds the door as long as a silent one, no longer. */
+/* It takes as long as a silent peer, no longer. */
 static void test_a_trickle_is_no_handshake(void **state)
 {
 	struct channel_security bare = { .insecure = true };
 	struct channel *channel;
 	char why[256], hello[2000];
-	pthread_t stranger;
+	pthread_t peer;
 	int fds[2], err;
 
 	for (int tls = 0; tls < 2; tls++) {
 		struct channel_security security = tls ? by_certificate(*state) : bare;
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-		assert_int_equal(pthread_create(&stranger, NULL, trickle, &fds[1]), 0);
+		assert_int_equal(pthread_create(&peer, NULL, trickle, &fds[1]), 0);
 		err = channel_open(&channel, fds[0], true, &security, 200, why, sizeof(why));
 		if (!tls) {
 			assert_int_equal(err, 0);
@@ -425,7 +425,7 @@ static void test_a_trickle_is_no_handshake(void **state)
 			channel_close(channel);
 		}
 		assert_int_equal(err, -ETIMEDOUT);
-		pthread_join(stranger, NULL);
+		pthread_join(peer, NULL);
 		close(fds[1]);
 	}
 }
@@ -538,5 +538,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
 	};
 
-	return cmocka_run_group_tests_name("migrate_channel", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("net_channel", tests, NULL, NULL);
 }

@@ -4,8 +4,8 @@
  * pre-shared key), or the bare socket where the operator said --insecure. One reader and one writer
  * thread at a time; channel_cancel() from any thread.
  */
-#ifndef LIB_MIGRATE_CHANNEL_H
-#define LIB_MIGRATE_CHANNEL_H
+#ifndef LIB_NET_CHANNEL_H
+#define LIB_NET_CHANNEL_H
 
 #include <poll.h>
 #include <stdbool.h>

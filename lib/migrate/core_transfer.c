@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "helper/layout.h"
-#include "lib/migrate/control.h"
+#include "lib/migrate/message.h"
 #include "lib/migrate/session.h"
 #include "lib/sev/guest.h"
 #include "lib/sev/platform.h"
+#include "lib/util/page.h"
 
 /*
  * Host address of a page of the helper's core. The region lies within one range: region_plan() saw
@@ -16,7 +17,7 @@
  */
 static void *core_page(const struct sevmirror_migration *m, uint32_t index)
 {
-	return page_hva(&m->vm, m->vm.helper_gpa + index * SEVMIRROR_PAGE_BYTES);
+	return page_hva(&m->vm, m->vm.helper_gpa + index * PAGE_BYTES);
 }
 
 /* SEND_START, and what the target needs for its RECEIVE_START. */
@@ -50,11 +51,11 @@ static int send_start(struct sevmirror_migration *m, uint32_t npages,
 	if (err)
 		return session_fail(m, err, "the secure processor does not send this guest: %s",
 				    error.message);
-	const struct control_part parts[] = { { &start, sizeof(start) },
+	const struct message_part parts[] = { { &start, sizeof(start) },
 					      { pdh, sizeof(pdh) },
 					      { &session, sizeof(session) } };
 
-	err = control_send(m->control, WIRE_PSP_START, parts, 3, m->timeout_ms);
+	err = message_send(m->control, WIRE_PSP_START, parts, 3, m->timeout_ms);
 	return err ? session_fail(m, err, "sending the session to the target: %s", strerror(-err)) :
 		     0;
 }
@@ -63,37 +64,38 @@ static int send_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 {
 	struct wire_psp_packet packet = { .index = index,
 					  .header_bytes = sizeof(struct sev_packet_header),
-					  .bytes = SEVMIRROR_PAGE_BYTES };
-	uint8_t transport[SEVMIRROR_PAGE_BYTES];
+					  .bytes = PAGE_BYTES };
+	uint8_t transport[PAGE_BYTES];
 	struct sev_packet_header header;
 	struct sev_error error;
-	int err = sev_guest_send_update_data(m->vm.sev, core_page(m, index), SEVMIRROR_PAGE_BYTES,
-					     &header, transport, &error);
+	int err = sev_guest_send_update_data(m->vm.sev, core_page(m, index), PAGE_BYTES, &header,
+					     transport, &error);
 
 	m->summary->psp_commands++;
 	if (err)
 		return session_fail(m, err, "page %u of the helper's core: %s", index,
 				    error.message);
-	const struct control_part parts[] = { { &packet, sizeof(packet) },
+	const struct message_part parts[] = { { &packet, sizeof(packet) },
 					      { &header, sizeof(header) },
 					      { transport, sizeof(transport) } };
 
-	err = control_send(m->control, WIRE_PSP_PACKET, parts, 3, m->timeout_ms);
+	err = message_send(m->control, WIRE_PSP_PACKET, parts, 3, m->timeout_ms);
 	return err ? session_fail(m, err, "sending the helper's core: %s", strerror(-err)) : 0;
 }
 
 static int send_page_in_clear(struct sevmirror_migration *m, uint32_t index)
 {
-	const struct control_part parts[] = { { &index, sizeof(index) },
-					      { core_page(m, index), SEVMIRROR_PAGE_BYTES } };
-	int err = control_send(m->control, WIRE_CORE_SECRET, parts, 2, m->timeout_ms);
+	const struct message_part parts[] = { { &index, sizeof(index) },
+					      { core_page(m, index), PAGE_BYTES } };
+	int err = message_send(m->control, WIRE_CORE_SECRET, parts, 2, m->timeout_ms);
 
 	return err ? session_fail(m, err, "sending the helper's core: %s", strerror(-err)) : 0;
 }
 
-int trust_send(struct sevmirror_migration *m, uint64_t core_bytes, const struct peer_certs *certs)
+int core_transfer_send(struct sevmirror_migration *m, uint64_t core_bytes,
+		       const struct peer_certs *certs)
 {
-	uint32_t npages = (uint32_t)(core_bytes / SEVMIRROR_PAGE_BYTES);
+	uint32_t npages = (uint32_t)(core_bytes / PAGE_BYTES);
 	int err = 0;
 
 	if (m->vm.sev)
@@ -103,7 +105,7 @@ int trust_send(struct sevmirror_migration *m, uint64_t core_bytes, const struct 
 	if (!err && session_cancelled(m))
 		err = -ECANCELED;
 	if (!err) {
-		err = control_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
+		err = message_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
 		if (err)
 			session_fail(m, err, "the control connection: %s", strerror(-err));
 	}
@@ -117,7 +119,7 @@ static int receive_start(struct sevmirror_migration *m, uint32_t npages)
 	struct wire_psp_start start;
 	struct sev_session_blob session;
 	struct sev_error error;
-	int err = control_recv(m->control, WIRE_PSP_START, body, sizeof(body), sizeof(body), NULL,
+	int err = message_recv(m->control, WIRE_PSP_START, body, sizeof(body), sizeof(body), NULL,
 			       m->timeout_ms, m->why, sizeof(m->why));
 
 	if (err)
@@ -141,13 +143,13 @@ static int receive_start(struct sevmirror_migration *m, uint32_t npages)
 static int receive_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 {
 	uint8_t body[sizeof(struct wire_psp_packet) + sizeof(struct sev_packet_header) +
-		     SEVMIRROR_PAGE_BYTES];
+		     PAGE_BYTES];
 	const uint8_t *transport =
 		body + sizeof(struct wire_psp_packet) + sizeof(struct sev_packet_header);
 	struct wire_psp_packet packet;
 	struct sev_packet_header header;
 	struct sev_error error;
-	int err = control_recv(m->control, WIRE_PSP_PACKET, body, sizeof(body), sizeof(body), NULL,
+	int err = message_recv(m->control, WIRE_PSP_PACKET, body, sizeof(body), sizeof(body), NULL,
 			       m->timeout_ms, m->why, sizeof(m->why));
 
 	if (err)
@@ -155,11 +157,11 @@ static int receive_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 	memcpy(&packet, body, sizeof(packet));
 	memcpy(&header, body + sizeof(packet), sizeof(header));
 	if (packet.index != index || packet.header_bytes != sizeof(header) ||
-	    packet.bytes != SEVMIRROR_PAGE_BYTES)
+	    packet.bytes != PAGE_BYTES)
 		return session_fail(m, -EPROTO,
 				    "page %u of the helper's core was due, page %u came", index,
 				    packet.index);
-	err = sev_guest_receive_update_data(m->vm.sev, &header, transport, SEVMIRROR_PAGE_BYTES,
+	err = sev_guest_receive_update_data(m->vm.sev, &header, transport, PAGE_BYTES,
 					    core_page(m, index), &error);
 	m->summary->psp_commands++;
 	return err ? session_fail(m, err, "page %u of the helper's core: %s", index,
@@ -169,9 +171,9 @@ static int receive_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 
 static int receive_page_in_clear(struct sevmirror_migration *m, uint32_t index)
 {
-	uint8_t body[sizeof(uint32_t) + SEVMIRROR_PAGE_BYTES];
+	uint8_t body[sizeof(uint32_t) + PAGE_BYTES];
 	uint32_t got;
-	int err = control_recv(m->control, WIRE_CORE_SECRET, body, sizeof(body), sizeof(body), NULL,
+	int err = message_recv(m->control, WIRE_CORE_SECRET, body, sizeof(body), sizeof(body), NULL,
 			       m->timeout_ms, m->why, sizeof(m->why));
 
 	if (!err) {
@@ -181,15 +183,15 @@ static int receive_page_in_clear(struct sevmirror_migration *m, uint32_t index)
 					   "page %u of the helper's core was due, page %u came",
 					   index, got);
 		else
-			memcpy(core_page(m, index), body + sizeof(got), SEVMIRROR_PAGE_BYTES);
+			memcpy(core_page(m, index), body + sizeof(got), PAGE_BYTES);
 	}
 	explicit_bzero(body, sizeof(body));
 	return err;
 }
 
-int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes)
+int core_transfer_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 {
-	uint32_t npages = (uint32_t)(core_bytes / SEVMIRROR_PAGE_BYTES);
+	uint32_t npages = (uint32_t)(core_bytes / PAGE_BYTES);
 	struct sev_error error;
 	int err = 0;
 
@@ -198,7 +200,7 @@ int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 	for (uint32_t i = 0; i < npages && !err; i++)
 		err = m->vm.sev ? receive_page_by_psp(m, i) : receive_page_in_clear(m, i);
 	if (!err)
-		err = control_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
+		err = message_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
 				   m->why, sizeof(m->why));
 	if (!err && m->vm.sev) {
 		/*
@@ -213,7 +215,7 @@ int trust_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 	return err;
 }
 
-void trust_cancel(struct sevmirror_migration *m)
+void core_transfer_cancel(struct sevmirror_migration *m)
 {
 	struct sev_error error;
 
@@ -227,7 +229,7 @@ void trust_cancel(struct sevmirror_migration *m)
 	(void)sev_guest_send_cancel(m->vm.sev, &error);
 }
 
-void trust_finish(struct sevmirror_migration *m)
+void core_transfer_finish(struct sevmirror_migration *m)
 {
 	struct sev_error error;
 
@@ -246,8 +248,8 @@ void trust_finish(struct sevmirror_migration *m)
 		error.message);
 }
 
-void trust_forget(struct sevmirror_migration *m)
+void core_transfer_forget(struct sevmirror_migration *m)
 {
 	if (!m->vm.sev)
-		explicit_bzero(core_page(m, HELPER_CORE_KEYS), SEVMIRROR_PAGE_BYTES);
+		explicit_bzero(core_page(m, HELPER_CORE_KEYS), PAGE_BYTES);
 }

@@ -3,8 +3,8 @@
  * OpenSSL set up for migrations: TLS 1.3 only, AES-256-GCM only, both ends authenticated, no
  * resumption, no early data.
  */
-#ifndef LIB_MIGRATE_TLS_H
-#define LIB_MIGRATE_TLS_H
+#ifndef LIB_NET_TLS_H
+#define LIB_NET_TLS_H
 
 #include <stdbool.h>
 #include <stddef.h>
