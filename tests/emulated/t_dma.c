@@ -67,7 +67,10 @@ static void test_round_trip(struct tap *tap, struct vm *vm, int disk)
 		       count(vm, GPA_FREE, 128) == 128 &&
 		       count(vm, GPA_FREE + 1024, WORDS - 128) == 0,
 	       "single sectors of a page by DMA");
-	pread(disk, guest, PAGE_BYTES, 0);
+	tap_ok(tap,
+	       pread(disk, guest, PAGE_BYTES, 0) == (ssize_t)PAGE_BYTES &&
+		       count(vm, GPA_FREE, WORDS) == WORDS,
+	       "and the whole page again");
 	free(buf);
 }
 
