@@ -121,6 +121,18 @@ static const struct device_family net_families[] = {
 	  offsetof(struct virtio_net_stats, tx_dropped) },
 };
 
+static const struct device_family console_families[] = {
+	{ "sevmirror_console_bytes_total", "Bytes that the guest has printed.",
+	  offsetof(struct serial_stats, bytes) },
+	{ "sevmirror_console_writes_total", "System calls that passed them on.",
+	  offsetof(struct serial_stats, writes) },
+	{ "sevmirror_console_interrupts_total", "Interrupts of the console's device.",
+	  offsetof(struct serial_stats, interrupts) },
+	{ "sevmirror_console_dropped_bytes_total",
+	  "Bytes that the guest printed although the device said that it is busy.",
+	  offsetof(struct serial_stats, dropped) },
+};
+
 static uint64_t number_at(const void *stats, size_t offset)
 {
 	uint64_t number;
@@ -154,6 +166,19 @@ static void add_nets(struct metrics *m, struct machine *machine)
 		for (unsigned int i = 0; i < n; i++)
 			metrics_count(m, "network", digits(i, text),
 				      number_at(&stats[i], net_families[f].offset));
+	}
+}
+
+static void add_console(struct metrics *m, struct machine *machine)
+{
+	struct serial_stats stats;
+
+	if (!machine_serial_stats(machine, &stats))
+		return;
+	for (size_t f = 0; f < sizeof(console_families) / sizeof(*console_families); f++) {
+		metrics_family(m, METRIC_COUNTER, console_families[f].name,
+			       console_families[f].help);
+		metrics_count(m, "device", "serial", number_at(&stats, console_families[f].offset));
 	}
 }
 
@@ -253,6 +278,7 @@ static json_t *collect(struct service *s)
 		add_cpus(m, machine_vm(s->machine));
 		add_disks(m, s->machine);
 		add_nets(m, s->machine);
+		add_console(m, s->machine);
 	}
 	add_progress(m, s);
 	add_totals(m, s);

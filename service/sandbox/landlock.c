@@ -72,7 +72,7 @@ static int allow_all(int ruleset, uint64_t handled, const struct sandbox_config 
 		     struct why *why)
 {
 	/*
-	 * The terminal or file that the console is connected to is opened once more (serial_io.c).
+	 * The terminal or file that the console is connected to is opened once more (console_io.c).
 	 */
 	static const char *const console[] = { "/proc/self/fd/1", "/proc/self/fd/2", "/dev/null" };
 	const uint64_t write = (FS_WRITE_FILE | FS_IOCTL_DEV) & handled;

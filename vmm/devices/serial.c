@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "launch/device_layout.h"
-#include "vmm/devices/serial_io.h"
+#include "vmm/devices/console_io.h"
 #include "vmm/state.h"
 
 /* Register offsets; the first two mean the divisor latch while LCR_DLAB is set. */
@@ -54,21 +54,39 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 
 #define FIFO_BYTES 16
 
+/*
+ * How long a FIFO's worth takes to leave, as the driver's interrupt sees it: a line of some 600,000
+ * baud. A shorter time lets a driver stay in its interrupt handler for as long as it has something
+ * to print, with the CPU's other work waiting.
+ */
+#define TRANSMIT_US 250
+
+/*
+ * The driver has looked at the transmitter and may write now. If KVM collects what it writes
+ * (serial_set_collected()), it is fetched after this time, and again after twice that time and so
+ * on, FETCH_TRIES times, if no exit of the vCPU has fetched it before.
+ */
+#define FETCH_US    5000
+#define FETCH_TRIES 8
+
 struct serial {
 	struct device dev;
 	struct irq_line irq;
 	/*
-	 * all below; serial_io has its own lock and is called with this one held, never the other
+	 * all below; console_io has its own lock and is called with this one held, never the other
 	 * way
 	 */
 	pthread_mutex_t lock;
-	struct serial_io *io;
-	uint64_t dropped;
+	struct console_io *io;
+	struct serial_collected collected;
+	unsigned int fetches; /* how many tries are left */
+	struct serial_stats stats;
 	uint8_t ier, fcr, lcr, mcr, scr;
 	uint8_t dll, dlm;
 	uint8_t msr_delta;
 	bool overrun;
 	bool thre_pending; /* the transmitter became empty and nobody has looked yet */
+	bool sending; /* the driver waits for that, as it has written or has seen it busy */
 	bool line_high;
 	uint8_t rx[FIFO_BYTES];
 	uint8_t rx_count;
@@ -105,6 +123,7 @@ static void serial_set_line(struct serial *s, bool high)
 	if (high == s->line_high)
 		return;
 	s->line_high = high;
+	s->stats.interrupts += high;
 	s->irq.set(s->irq.opaque, s->irq.gsi, high);
 }
 
@@ -142,36 +161,60 @@ static uint8_t serial_pop_rx(struct serial *s)
 		return 0;
 	byte = s->rx[0];
 	memmove(s->rx, s->rx + 1, --s->rx_count);
-	serial_io_want_input(s->io, true);
+	console_io_want_input(s->io, true);
 	return byte;
 }
 
-/* The divisor latch and the data register share offset 0. */
+/*
+ * A byte for the line. It is on its way at once, but the interrupt that says 'empty' comes when a
+ * FIFO's worth could have left: the driver fills the FIFO, leaves its handler, and is called again.
+ */
 static void serial_transmit(struct serial *s, uint8_t byte)
 {
-	/* The interrupt line is edge-triggered: drop it, so that 'empty again' is seen as new. */
 	s->thre_pending = false;
-	serial_update_irq(s);
-	if (s->mcr & MCR_LOOP)
+	if (s->mcr & MCR_LOOP) {
 		serial_push_rx(s, byte);
-	else if (!serial_io_put(s->io, byte))
-		s->dropped++;
-	s->thre_pending = (s->mcr & MCR_LOOP) || serial_io_room(s->io);
+		s->thre_pending = true;
+		return;
+	}
+	if (!console_io_put(s->io, &byte, 1))
+		s->stats.dropped++;
+	if (s->sending || !(s->ier & IER_THRE))
+		return;
+	s->sending = true;
+	console_io_call_after(s->io, TRANSMIT_US);
+}
+
+/* The driver has seen that the transmitter is empty: what it writes now may wait in KVM. */
+static void serial_expect_output(struct serial *s)
+{
+	if (!s->collected.fetch)
+		return;
+	s->fetches = FETCH_TRIES;
+	console_io_call_after(s->io, FETCH_US);
 }
 
 static uint8_t serial_read_iir(struct serial *s)
 {
 	uint8_t iir = serial_pending(s);
 
-	if (iir == IIR_THRE)
+	if (iir == IIR_THRE) {
 		s->thre_pending = false;
+		serial_expect_output(s);
+	}
 	return iir | (s->fcr & FCR_ENABLE ? IIR_FIFO : 0);
 }
 
 static uint8_t serial_read_lsr(struct serial *s)
 {
-	uint8_t lsr = serial_io_room(s->io) ? LSR_THRE | LSR_TEMT : 0;
+	uint8_t lsr = 0;
 
+	if (console_io_room(s->io)) {
+		lsr = LSR_THRE | LSR_TEMT;
+		serial_expect_output(s);
+	} else {
+		s->sending = true;
+	}
 	lsr |= s->rx_count ? LSR_DR : 0;
 	lsr |= s->overrun ? LSR_OE : 0;
 	s->overrun = false;
@@ -215,8 +258,10 @@ static void serial_write_ier(struct serial *s, uint8_t v)
 	 * Enabling the transmitter's interrupt while it is empty raises it: Linux starts output in
 	 * this way.
 	 */
-	if ((s->ier & ~old & IER_THRE) && serial_io_room(s->io))
-		s->thre_pending = true;
+	if (!(s->ier & ~old & IER_THRE))
+		return;
+	s->thre_pending = console_io_room(s->io);
+	s->sending = !s->thre_pending;
 }
 
 static void serial_write_fcr(struct serial *s, uint8_t v)
@@ -224,7 +269,7 @@ static void serial_write_fcr(struct serial *s, uint8_t v)
 	/* Switching the FIFOs on or off empties them. */
 	if ((v & FCR_CLEAR_RX) || ((v ^ s->fcr) & FCR_ENABLE)) {
 		s->rx_count = 0;
-		serial_io_want_input(s->io, true);
+		console_io_want_input(s->io, true);
 	}
 	s->fcr = v & FCR_ENABLE ? v & FCR_KEPT : 0;
 }
@@ -304,7 +349,7 @@ static void serial_write(struct device *dev, uint64_t offset, const void *data, 
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* serial_io's thread: room for how many bytes of input, then the bytes. */
+/* console_io's thread: room for how many bytes of input, then the bytes. */
 static size_t serial_input_room(void *opaque)
 {
 	struct serial *s = opaque;
@@ -328,20 +373,37 @@ static void serial_input(void *opaque, const uint8_t *bytes, size_t len)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* serial_io's thread: the output buffer was full and has room again. */
-static void serial_output_drained(void *opaque)
+/* console_io's thread: fetch what KVM has collected; the transmitter is empty. */
+static void serial_output_room(void *opaque)
 {
 	struct serial *s = opaque;
+	struct serial_collected collected;
+	unsigned int tries = 0;
 
 	pthread_mutex_lock(&s->lock);
-	s->thre_pending = true;
+	collected = s->collected;
+	if (s->fetches)
+		tries = s->fetches--;
+	pthread_mutex_unlock(&s->lock);
+	/* It comes back by serial_write(). */
+	if (collected.fetch)
+		collected.fetch(collected.opaque);
+	if (tries > 1)
+		console_io_call_after(s->io, FETCH_US << (FETCH_TRIES - tries + 1));
+
+	pthread_mutex_lock(&s->lock);
+	/* If there is no room this is called again. */
+	if (s->sending && console_io_room(s->io)) {
+		s->thre_pending = true;
+		s->sending = false;
+	}
 	serial_update_irq(s);
 	pthread_mutex_unlock(&s->lock);
 }
 
 static int serial_quiesce(struct device *dev)
 {
-	serial_io_pause(to_serial(dev)->io);
+	console_io_pause(to_serial(dev)->io);
 	return 0;
 }
 
@@ -351,8 +413,9 @@ static void serial_resume(struct device *dev)
 
 	pthread_mutex_lock(&s->lock);
 	/* At a target the guest may have last seen a full buffer, which is empty here. */
-	if (serial_io_room(s->io))
+	if (console_io_room(s->io))
 		s->thre_pending = true;
+	s->sending = false;
 	/*
 	 * Drive the line even if it seems unchanged: KVM does not keep a pin's level in the state
 	 * that migrates.
@@ -360,7 +423,7 @@ static void serial_resume(struct device *dev)
 	s->line_high = serial_pending(s) != IIR_NONE;
 	s->irq.set(s->irq.opaque, s->irq.gsi, s->line_high);
 	pthread_mutex_unlock(&s->lock);
-	serial_io_unpause(s->io);
+	console_io_unpause(s->io);
 }
 
 /*
@@ -435,7 +498,7 @@ static void serial_destroy(struct device *dev)
 {
 	struct serial *s = to_serial(dev);
 
-	serial_io_destroy(s->io);
+	console_io_destroy(s->io);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -451,23 +514,34 @@ static const struct device_ops serial_ops = {
 	.destroy = serial_destroy,
 };
 
-uint64_t serial_dropped(struct device *dev)
+void serial_set_collected(struct device *dev, struct serial_collected collected)
 {
 	struct serial *s = to_serial(dev);
-	uint64_t dropped;
 
 	pthread_mutex_lock(&s->lock);
-	dropped = s->dropped;
+	s->collected = collected;
 	pthread_mutex_unlock(&s->lock);
-	return dropped;
+}
+
+void serial_get_stats(struct device *dev, struct serial_stats *stats)
+{
+	struct serial *s = to_serial(dev);
+	struct console_io_stats io;
+
+	console_io_get_stats(s->io, &io);
+	pthread_mutex_lock(&s->lock);
+	*stats = s->stats;
+	pthread_mutex_unlock(&s->lock);
+	stats->bytes = io.bytes;
+	stats->writes = io.writes;
 }
 
 int serial_create(struct device **dev, struct irq_line irq, int in_fd, int out_fd)
 {
-	const struct serial_io_ops io_ops = {
+	const struct console_io_ops io_ops = {
 		.input_room = serial_input_room,
 		.input = serial_input,
-		.drained = serial_output_drained,
+		.output_room = serial_output_room,
 	};
 	struct serial *s = calloc(1, sizeof(*s));
 	int ret;
@@ -478,7 +552,7 @@ int serial_create(struct device **dev, struct irq_line irq, int in_fd, int out_f
 	s->irq = irq;
 	s->dll = 1; /* 115200 baud */
 	pthread_mutex_init(&s->lock, NULL);
-	ret = serial_io_create(&s->io, &io_ops, s, in_fd, out_fd);
+	ret = console_io_create(&s->io, &io_ops, s, in_fd, out_fd);
 	if (ret) {
 		pthread_mutex_destroy(&s->lock);
 		free(s);

@@ -8,6 +8,7 @@
 
 #include "launch/image.h"
 #include "lib/mirror/workload_plan.h"
+#include "vmm/devices/serial.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
 #include "vmm/host_devices.h"
@@ -114,6 +115,9 @@ unsigned int machine_disk_stats(struct machine *machine,
 				struct virtio_blk_stats stats[MACHINE_MAX_DISKS]);
 unsigned int machine_net_stats(struct machine *machine,
 			       struct virtio_net_stats stats[MACHINE_MAX_NETS]);
+
+/* The same for its serial port. False: a payload, which has none. */
+bool machine_serial_stats(struct machine *machine, struct serial_stats *stats);
 
 /* How long the guest takes its i-th disk to be. */
 uint64_t machine_disk_bytes(const struct machine *machine, unsigned int i);

@@ -30,6 +30,11 @@ static int plug(struct machine *machine, enum bus_space space, uint64_t base, ui
 	return err;
 }
 
+static void fetch_output(void *vm)
+{
+	vm_take_coalesced(vm);
+}
+
 static int add_serial(struct machine *machine, struct why *why)
 {
 	struct device *dev;
@@ -38,7 +43,14 @@ static int add_serial(struct machine *machine, struct why *why)
 
 	if (err)
 		return why_set(why, err, "no serial port: %s", strerror(-err));
-	return plug(machine, BUS_PIO, SERIAL_PORT, SERIAL_PORTS, dev, why);
+	err = plug(machine, BUS_PIO, SERIAL_PORT, SERIAL_PORTS, dev, why);
+	if (err)
+		return err;
+	machine->serial = dev;
+	/* Without it each byte is an exit; all works the same. */
+	if (!vm_coalesce_port(machine->vm, SERIAL_PORT))
+		serial_set_collected(dev, (struct serial_collected){ fetch_output, machine->vm });
+	return 0;
 }
 
 /* A model into the next slot; NULL: an empty one. Takes the model over whatever happens. */
@@ -198,6 +210,14 @@ unsigned int machine_net_stats(struct machine *machine,
 	for (i = 0; i < MACHINE_MAX_NETS && machine->nets[i]; i++)
 		virtio_net_get_stats(machine->nets[i], &stats[i]);
 	return i;
+}
+
+bool machine_serial_stats(struct machine *machine, struct serial_stats *stats)
+{
+	if (!machine->serial)
+		return false;
+	serial_get_stats(machine->serial, stats);
+	return true;
 }
 
 int machine_disks_release(struct machine *machine)

@@ -7,6 +7,7 @@
 #include "launch/helper.h"
 #include "vmm/machine/machine.h"
 
+struct device;
 struct virtio_model;
 
 struct machine {
@@ -17,6 +18,7 @@ struct machine {
 	bool started; /* by machine_go() */
 	struct virtio_model *disks[MACHINE_MAX_DISKS]; /* the bus owns them, and the following */
 	struct virtio_model *nets[MACHINE_MAX_NETS];
+	struct device *serial; /* NULL: a payload, which has none */
 };
 
 /* machine_devices.c: the serial port and all virtio slots, empty ones too. */

@@ -186,6 +186,8 @@ bool vcpu_exit(struct vcpu *vcpu)
 	char text[VM_REPORT_BYTES / 2];
 
 	vcpu_count(vcpu, kind_of(vcpu));
+	/* The guest wrote it before it did what this exit is for. */
+	vm_take_coalesced(vcpu->vm);
 	switch (run->exit_reason) {
 	case KVM_EXIT_IO:
 		exit_io(vcpu);

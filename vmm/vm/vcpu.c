@@ -144,6 +144,7 @@ static void *vcpu_thread(void *arg)
 				/* EAGAIN: a CPU that waits for INIT was woken for nothing. */
 				if (errno == EINTR || errno == EAGAIN) {
 					vcpu_count(vcpu, VM_EXIT_INTERRUPTED);
+					vm_take_coalesced(vcpu->vm);
 					break;
 				}
 				vm_ended(vcpu->vm, VM_FAILED, "CPU %u: KVM_RUN: %s", vcpu->index,

@@ -285,6 +285,7 @@ static int init_host_side(struct vm *vm, struct why *why)
 	pthread_condattr_t attr;
 
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_mutex_init(&vm->coalesced_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->changed, &attr);
@@ -364,6 +365,7 @@ void vm_destroy(struct vm *vm)
 	guest_memory_destroy(vm->memory);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
+	pthread_mutex_destroy(&vm->coalesced_lock);
 	free(vm);
 }
 

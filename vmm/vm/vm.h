@@ -182,6 +182,15 @@ const union guest_cpuid *vm_cpuid(const struct vm *vm);
  */
 int vm_ioeventfd(struct vm *vm, uint64_t gpa, int fd);
 
+/*
+ * Let KVM collect what the guest writes to the port, a byte at a time, instead of an exit for each
+ * byte. Every exit of a vCPU passes it to the bus first; vm_take_coalesced() does it at any other
+ * time. Both by any thread that holds no lock of a device, but vm_coalesce_port() before the guest
+ * runs. -ENOSYS: this KVM cannot (Linux 4.20), every write is an exit; or another negative errno.
+ */
+int vm_coalesce_port(struct vm *vm, uint16_t port);
+void vm_take_coalesced(struct vm *vm);
+
 /* The line gsi of the guest's interrupt controllers; valid as long as the VM. */
 struct irq_line vm_irq_line(struct vm *vm, unsigned int gsi);
 

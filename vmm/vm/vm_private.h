@@ -61,6 +61,10 @@ struct vm {
 	pthread_t throttle_thread;
 	bool throttle_made; /* the caller's of vm_throttle() */
 
+	/* coalesced.c: the ring's page behind each vCPU's kvm_run, 0: KVM collects nothing */
+	unsigned int coalesced_page;
+	pthread_mutex_t coalesced_lock; /* who takes from the ring */
+
 	int end_fd;
 	_Atomic(enum vm_end) end;
 	char report[VM_REPORT_BYTES]; /* written once, before end */

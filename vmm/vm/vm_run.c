@@ -154,6 +154,7 @@ int vm_pause(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 	if (vm->quiet)
 		return 0;
+	vm_take_coalesced(vm);
 	vm->quiet = true;
 	return bus_quiesce(vm->bus);
 }
