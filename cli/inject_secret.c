@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sevmirror/sev.h>
+
 #include "cli/vm_client.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
-#include "control/vm_commands.h"
 
 static const struct cli_option options[] = {
 	{ "header", 'H', "FILE", "@file", "..._secret_header.bin" },
@@ -44,11 +45,11 @@ static json_t *file_base64(const char *path, size_t max)
 static int inject(const struct vm_request *request, const char *header, const char *payload,
 		  const uint64_t *gpa)
 {
-	json_t *args = json_object(), *part = file_base64(header, CONTROL_SECRET_HEADER_BYTES);
+	json_t *args = json_object(), *part = file_base64(header, sizeof(struct sev_packet_header));
 
 	if (part)
 		json_object_set_new(args, "header", part);
-	part = part ? file_base64(payload, CONTROL_SECRET_BYTES_MAX) : NULL;
+	part = part ? file_base64(payload, SEV_SECRET_BYTES_MAX) : NULL;
 	if (!part) {
 		json_decref(args);
 		return CLI_FAILURE;

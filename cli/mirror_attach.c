@@ -12,7 +12,7 @@
 
 #include "cli/confine.h"
 #include "cli/mirror.h"
-#include "cli/payload_log.h"
+#include "service/payload_log.h"
 #include "cli/run_options.h"
 #include "cli/vm_client.h"
 #include "lib/mirror/link.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "cli/confine.h"
-#include "cli/guest.h"
+#include "cli/guest_end.h"
 #include "cli/migrate_options.h"
 #include "lib/util/file.h"
 
@@ -57,7 +57,7 @@ static const struct cli_status_text statuses[] = {
 
 struct receive {
 	struct service_incoming incoming;
-	struct guest guest;
+	struct foreground guest;
 	const char *name;
 	const char *metrics;
 	const char *vendor_path;
@@ -181,7 +181,7 @@ static int wait_for_guest(struct receive *r, struct why *why)
 
 static int run(int argc, char **argv)
 {
-	struct receive r = { .guest = GUEST_CLOSED };
+	struct receive r = { .guest = FOREGROUND_CLOSED };
 	struct why why = { "" };
 	int code = CLI_OK;
 
@@ -189,12 +189,12 @@ static int run(int argc, char **argv)
 		return code;
 	if (sandbox_begin(argc, argv, &why) || read_vendor_chain(&r, &why))
 		code = CLI_FAILURE;
-	else if (guest_open(&r.guest, r.name, r.metrics, &why) || confine(&r, &why) ||
+	else if (foreground_open(&r.guest, r.name, r.metrics, &why) || confine(&r, &why) ||
 		 wait_for_guest(&r, &why))
 		code = CLI_FAILURE;
 	else
-		guest_attend(&r.guest);
-	code = guest_finish(&r.guest, code, &why);
+		foreground_attend(&r.guest);
+	code = cli_guest_end(&r.guest, code, &why);
 	free(r.vendor_chain);
 	return code;
 }

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "cli/guest.h"
+#include "cli/guest_end.h"
 #include "cli/run_options.h"
 #include "lib/sev/policy.h"
 #include "lib/util/file.h"
@@ -19,7 +19,7 @@
 struct run {
 	struct run_options options;
 	struct sev_owner_start owner;
-	struct guest guest;
+	struct foreground guest;
 	struct machine *machine; /* until the guest has it */
 };
 
@@ -155,7 +155,7 @@ static int check_files(const struct run *run, struct why *why)
 
 static int run_guest(int argc, char **argv)
 {
-	struct run run = { .guest = GUEST_CLOSED };
+	struct run run = { .guest = FOREGROUND_CLOSED };
 	struct why why = { "" };
 	int code = CLI_OK;
 
@@ -165,7 +165,7 @@ static int run_guest(int argc, char **argv)
 		code = CLI_FAILURE;
 	else if (choose_sev(&run, &why))
 		code = CLI_UNSUPPORTED;
-	else if (guest_open(&run.guest, run.options.name, run.options.metrics, &why))
+	else if (foreground_open(&run.guest, run.options.name, run.options.metrics, &why))
 		code = CLI_FAILURE;
 	else if (open_devices(&run, &why))
 		code = CLI_UNSUPPORTED;
@@ -176,10 +176,10 @@ static int run_guest(int argc, char **argv)
 	else if (boot(&run, &why))
 		code = CLI_FAILURE;
 	else
-		guest_attend(&run.guest);
+		foreground_attend(&run.guest);
 	machine_destroy(run.machine);
 	explicit_bzero(&run.owner, sizeof(run.owner));
-	return guest_finish(&run.guest, code, &why);
+	return cli_guest_end(&run.guest, code, &why);
 }
 
 static const struct cli_status_text statuses[] = {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "cli/guest.h"
+#include "cli/guest_end.h"
 #include "lib/sev/policy.h"
 #include "control/runtime.h"
 #include "vmm/devices/virtio_net.h"

@@ -10,7 +10,6 @@
 
 #include "control/control.h"
 #include "control/runtime.h"
-#include "control/vm_commands.h"
 
 #define CLIENTS_MAX  16
 #define COMMANDS_MAX 64
@@ -88,8 +87,6 @@ struct control {
 	struct registered commands[COMMANDS_MAX];
 	unsigned int command_count;
 	const char *const *events;
-	const struct control_vm_ops *vm_ops; /* vm_commands.c */
-	void *vm;
 
 	pthread_mutex_t lock; /* all below, and the clients' output */
 	struct conn *clients[CLIENTS_MAX];

@@ -42,15 +42,15 @@ static void one_gauge(struct metrics *m, const char *name, const char *help, dou
 
 static void add_state(struct metrics *m, struct service *s)
 {
-	enum control_vm_state state = service_vm_state(s);
+	enum client_state state = service_vm_state(s);
 
 	metrics_family(m, METRIC_GAUGE, "sevmirror_info", "Version of sevmirror; always 1.");
 	metrics_count2(m, "name", s->name, "version", SEVMIRROR_VERSION, 1);
 	metrics_family(m, METRIC_GAUGE, "sevmirror_vm_state",
 		       "1 for the state that the VM is in, 0 for the others.");
-	for (int i = 0; i <= CONTROL_VM_CRASHED; i++)
-		metrics_count(m, "state", control_vm_state_name((enum control_vm_state)i),
-			      (enum control_vm_state)i == state);
+	for (int i = 0; i < CLIENT_STATES; i++)
+		metrics_count(m, "state", client_state_name((enum client_state)i),
+			      (enum client_state)i == state);
 	one_gauge(m, "sevmirror_vm_uptime_seconds", "Since the guest began to run on this host.",
 		  service_uptime(s));
 }

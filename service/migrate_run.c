@@ -170,7 +170,7 @@ static int check_departure(struct service *s, struct control_error *err)
 			"nobody knows whether the last migration has come to its end: look at the other "
 			"host, then 'resume' the VM here if it does not run there, else 'stop' it by force");
 	if (!s->machine || vm_end(machine_vm(s->machine)) != VM_RUNS ||
-	    service_vm_state(s) == CONTROL_VM_STARTING)
+	    service_vm_state(s) == CLIENT_STARTING)
 		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "the VM does not run here");
 	vm = machine_vm(s->machine);
 	if (vm_sev(vm) && !sev_pagemap_migration_ready(vm_pagemap(vm)))

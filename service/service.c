@@ -22,18 +22,17 @@ static const char *const events[] = {
 
 static int add_socket(struct service *s, const char *name, struct why *why)
 {
+	const struct control_command *const tables[] = { vm_commands, launch_commands,
+							 migrate_commands, mirror_commands,
+							 metrics_commands };
 	struct control_error error = { 0 };
+	size_t i;
 	int err = control_create(&s->control, name, &error);
 
 	if (err)
 		return why_set(why, err, "--name %s: %s", name, error.desc);
-	err = control_add_vm_commands(s->control, &service_vm_ops, s);
-	if (!err)
-		err = control_add_commands(s->control, migrate_commands, s);
-	if (!err)
-		err = control_add_commands(s->control, mirror_commands, s);
-	if (!err)
-		err = control_add_commands(s->control, metrics_commands, s);
+	for (i = 0; !err && i < sizeof(tables) / sizeof(*tables); i++)
+		err = control_add_commands(s->control, tables[i], s);
 	if (err)
 		return why_set(why, err, "the control commands: %s", strerror(-err));
 	control_set_events(s->control, events);

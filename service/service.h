@@ -13,7 +13,7 @@
 
 #include <sevmirror/migrate.h>
 
-#include "control/vm_commands.h"
+#include "control/control.h"
 #include "vmm/machine/machine.h"
 
 struct service;

@@ -77,9 +77,24 @@ struct service {
 	struct migrate_guest_cpu *cpu; /* as compat_check() got it, for config_load() */
 };
 
-/* commands.c: what is behind the VM's own commands and migration's. */
-extern const struct control_vm_ops service_vm_ops;
-enum control_vm_state service_vm_state(struct service *service); /* with the lock */
+/* The states that a client sees, as query-status and the event 'state' name them. */
+enum client_state {
+	CLIENT_STARTING,
+	CLIENT_RUNNING,
+	CLIENT_PAUSED,
+	CLIENT_INCOMING, /* waits for a migration to arrive */
+	CLIENT_MIGRATED, /* runs at another host */
+	CLIENT_STOPPING,
+	CLIENT_CRASHED,
+	CLIENT_STATES
+};
+
+const char *client_state_name(enum client_state state);
+
+/* vm_commands.c, launch_commands.c */
+extern const struct control_command vm_commands[];
+extern const struct control_command launch_commands[];
+enum client_state service_vm_state(struct service *service); /* with the lock */
 void service_say_state(struct service *service, const char *reason); /* without */
 /*
  * With the lock: is there a guest that runs or is paused here, and has it started? 0, or -EBUSY

@@ -40,7 +40,7 @@ static void garbage_is_answered_and_forgotten(void **state)
 		if (!strstr(line, "\"error\""))
 			fail_msg("%s is answered by %s", bad[i], line);
 	}
-	assert_int_equal(vm->state, CONTROL_VM_RUNNING);
+	assert_string_equal(vm->state, "running");
 	raw_say(fd, "\n\n{\"execute\": \"resume\", \"id\": [\"any\", 1]}\n");
 	assert_true(raw_line(fd, line, sizeof(line)) > 0);
 	assert_string_equal(line, "{\"return\":{},\"id\":[\"any\",1]}");
@@ -200,7 +200,7 @@ static void clients_and_events_at_once(void **state)
 	for (unsigned int i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, many_calls, NULL), 0);
 	for (unsigned int i = 0; i < 500; i++)
-		control_vm_state_event(vm->control, CONTROL_VM_RUNNING, "test");
+		control_event(vm->control, "state", json_pack("{s:s}", "state", "running"));
 	for (unsigned int i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
 }

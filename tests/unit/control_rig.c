@@ -10,91 +10,52 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int vm_status(void *opaque, struct control_vm_status *s, struct control_error *err)
+static int run_status(void *opaque, struct control_call *call, struct control_error *err)
 {
 	const struct vm *vm = opaque;
 
-	*s = (struct control_vm_status){ .state = vm->state,
-					 .cpus = 4,
-					 .memory_bytes = 256ULL << 20,
-					 .uptime_seconds = 1.5,
-					 .sev = true,
-					 .sev_policy = 3,
-					 .sev_asid = 7,
-					 .migration_ready = true };
+	call->ret = json_pack("{s:s, s:i}", "state", vm->state, "cpus", 4);
 	return 0;
 }
 
-static int vm_pause(void *opaque, struct control_error *err)
+static int run_pause(void *opaque, struct control_call *call, struct control_error *err)
 {
 	struct vm *vm = opaque;
 
 	if (vm->not_now)
 		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
 				    "a migration is in its last phase");
-	vm->state = CONTROL_VM_PAUSED;
-	control_vm_state_event(vm->control, vm->state, NULL);
+	vm->state = "paused";
+	control_event(vm->control, "state", json_pack("{s:s}", "state", vm->state));
 	return 0;
 }
 
-static int vm_resume(void *opaque, struct control_error *err)
+static int run_resume(void *opaque, struct control_call *call, struct control_error *err)
 {
-	((struct vm *)opaque)->state = CONTROL_VM_RUNNING;
+	((struct vm *)opaque)->state = "running";
 	return 0;
 }
 
-static int vm_stop(void *opaque, bool force, struct control_error *err)
+static int run_stop(void *opaque, struct control_call *call, struct control_error *err)
 {
 	struct vm *vm = opaque;
 
-	vm->force = force;
-	vm->state = CONTROL_VM_STOPPING;
+	vm->force = control_arg_bool(call, "force", false);
+	vm->state = "stopping";
 	return 0;
 }
 
-static int vm_memory_map(void *opaque,
-			 void (*add)(void *opaque, const struct control_memory_range *range),
-			 void *to, struct control_error *err)
+static int run_memory_map(void *opaque, struct control_call *call, struct control_error *err)
 {
 	const struct vm *vm = opaque;
 
-	for (unsigned int i = 0; i < vm->ranges; i++) {
-		const struct control_memory_range range = { i * 0x1000ULL, 0x1000, "ram", i % 2 };
-
-		add(to, &range);
-	}
+	call->ret = json_array();
+	for (unsigned int i = 0; i < vm->ranges; i++)
+		json_array_append_new(
+			call->ret,
+			json_pack("{s:I, s:i}", "gpa", (json_int_t)i * 0x1000, "bytes", 0x1000));
 	return 0;
 }
-
-static int vm_measurement(void *opaque, struct control_measurement *m, struct control_error *err)
-{
-	memset(m->measure, 0xaa, sizeof(m->measure));
-	memset(m->nonce, 0xbb, sizeof(m->nonce));
-	m->api_minor = 24;
-	m->build = 15;
-	m->policy = 3;
-	return 0;
-}
-
-static int vm_inject_secret(void *opaque, const struct control_secret *secret,
-			    struct control_error *err)
-{
-	struct vm *vm = opaque;
-
-	vm->secret = *secret;
-	memcpy(vm->packet, secret->packet, secret->bytes);
-	return 0;
-}
-
-static const struct control_vm_ops vm_ops = {
-	.status = vm_status,
-	.pause = vm_pause,
-	.resume = vm_resume,
-	.stop = vm_stop,
-	.memory_map = vm_memory_map,
-	.measurement = vm_measurement,
-	.inject_secret = vm_inject_secret,
-};
 
 /*
  * Descriptors both ways: writes a word into the pipe it is given, returns the other one and its own
@@ -118,10 +79,22 @@ static int run_attach(void *opaque, struct control_call *call, struct control_er
 	return 0;
 }
 
-static const struct control_arg attach_args[] = { { "mode", CONTROL_STRING, false, "how" },
+static const struct control_arg attach_args[] = { { "mode", CONTROL_STRING, true, "how" },
 						  { "count", CONTROL_UINT, false, "how often" },
 						  { "options", CONTROL_OBJECT, false, "what else" },
 						  { 0 } };
+static const struct control_arg stop_args[] = {
+	{ "force", CONTROL_BOOL, false, "at once" },
+	{ 0 },
+};
+static const struct control_command commands[] = {
+	{ "query-status", "What it does.", "{state, cpus}", NULL, run_status },
+	{ "pause", "Pause.", NULL, NULL, run_pause },
+	{ "resume", "Run again.", NULL, NULL, run_resume },
+	{ "stop", "End.", NULL, stop_args, run_stop },
+	{ "query-memory-map", "A list.", "a list", NULL, run_memory_map },
+	{ 0 },
+};
 static const struct control_command more_commands[] = {
 	{ "attach", "Hand over a descriptor.", "{mode}", attach_args, run_attach },
 	{ 0 },
@@ -136,10 +109,10 @@ int control_rig_start(void **state)
 	struct vm *vm = calloc(1, sizeof(*vm));
 
 	assert_non_null(vm);
-	vm->state = CONTROL_VM_RUNNING;
+	vm->state = "running";
 	if (control_create(&vm->control, "vm1", &err))
 		fail_msg("%s", err.desc);
-	assert_int_equal(control_add_vm_commands(vm->control, &vm_ops, vm), 0);
+	assert_int_equal(control_add_commands(vm->control, commands, vm), 0);
 	assert_int_equal(control_add_commands(vm->control, more_commands, vm), 0);
 	assert_int_equal(control_add_commands(vm->control, more_commands, vm), -EEXIST);
 	control_set_events(vm->control, events);

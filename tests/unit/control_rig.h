@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A control socket with what stands for a VM behind it, and clients for it: made for each test by
- * vm_test().
+ * A control socket with commands of its own, and clients for it: made for each test by vm_test().
  */
 #ifndef TESTS_UNIT_CONTROL_RIG_H
 #define TESTS_UNIT_CONTROL_RIG_H
@@ -10,16 +9,13 @@
 #include "control/client.h"
 #include "control/control.h"
 #include "control/runtime.h"
-#include "control/vm_commands.h"
 
-/* What stands for a VM: it remembers what it was told. */
+/* What the commands have been told. */
 struct vm {
 	struct control *control;
-	enum control_vm_state state;
+	const char *state; /* "running", "paused", "stopping" */
 	bool force;
-	struct control_secret secret;
-	uint8_t packet[CONTROL_SECRET_BYTES_MAX];
-	unsigned int ranges;
+	unsigned int ranges; /* of query-memory-map's list */
 	bool not_now;
 };
 

@@ -124,67 +124,18 @@ static void the_vm_is_asked_and_told(void **state)
 
 	assert_string_equal(json_string_value(json_object_get(ret, "state")), "running");
 	assert_int_equal(json_integer_value(json_object_get(ret, "cpus")), 4);
-	assert_int_equal(json_integer_value(json_object_get(ret, "memory-bytes")), 256 << 20);
-	assert_int_equal(json_integer_value(json_object_get(ret, "sev-policy")), 3);
 	json_decref(ret);
 	json_decref(call_ok(client, "pause", NULL));
-	assert_int_equal(vm->state, CONTROL_VM_PAUSED);
+	assert_string_equal(vm->state, "paused");
 	json_decref(call_ok(client, "resume", NULL));
-	assert_int_equal(vm->state, CONTROL_VM_RUNNING);
+	assert_string_equal(vm->state, "running");
 	json_decref(call_ok(client, "stop", json_pack("{s:b}", "force", 1)));
-	assert_int_equal(vm->state, CONTROL_VM_STOPPING);
+	assert_string_equal(vm->state, "stopping");
 	assert_true(vm->force);
 	json_decref(call_ok(client, "stop", NULL));
 	assert_false(vm->force);
 	vm->not_now = true;
 	call_refused(client, "pause", NULL, CONTROL_WRONG_STATE, "last phase");
-	control_client_close(client);
-}
-
-static void measurement_and_secret_pass_as_base64(void **state)
-{
-	static const char header[] =
-		"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMw==";
-	struct vm *vm = *state;
-	struct control_client *client = client_open();
-	json_t *ret = call_ok(client, "query-measurement", NULL);
-
-	assert_string_equal(json_string_value(json_object_get(ret, "data")),
-			    "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq7u7u7u7u7u7u7u7u7u7u7");
-	assert_int_equal(json_integer_value(json_object_get(ret, "api-minor")), 24);
-	json_decref(ret);
-	json_decref(call_ok(client, "inject-secret",
-			    json_pack("{s:s, s:s}", "header", header, "secret", "c2VjcmV0MTIz")));
-	for (unsigned int i = 0; i < CONTROL_SECRET_HEADER_BYTES; i++)
-		assert_int_equal(vm->secret.header[i], i);
-	assert_int_equal(vm->secret.bytes, 9);
-	assert_memory_equal(vm->packet, "secret123", 9);
-	assert_false(vm->secret.has_gpa);
-	json_decref(call_ok(
-		client, "inject-secret",
-		json_pack("{s:s, s:s, s:i}", "header", header, "secret", "c2U=", "gpa", 0x1000)));
-	assert_int_equal(vm->secret.bytes, 2);
-	assert_true(vm->secret.has_gpa);
-	assert_int_equal(vm->secret.gpa, 0x1000);
-
-	call_refused(client, "inject-secret",
-		     json_pack("{s:s, s:s}", "header", "AAEC", "secret", "c2U="),
-		     CONTROL_BAD_ARGUMENTS, "52 bytes");
-	call_refused(client, "inject-secret",
-		     json_pack("{s:s, s:s}", "header", header, "secret", "c2U"),
-		     CONTROL_BAD_ARGUMENTS, "base64");
-	call_refused(client, "inject-secret",
-		     json_pack("{s:s, s:s}", "header", header, "secret", "c2U=c2U="),
-		     CONTROL_BAD_ARGUMENTS, "base64");
-	call_refused(client, "inject-secret",
-		     json_pack("{s:s, s:s}", "header", header, "secret", "c=U="),
-		     CONTROL_BAD_ARGUMENTS, "base64");
-	call_refused(client, "inject-secret",
-		     json_pack("{s:s, s:s}", "header", header, "secret", ""), CONTROL_BAD_ARGUMENTS,
-		     "base64");
-	call_refused(client, "inject-secret",
-		     json_pack("{s:s, s:s}", "header", header, "secret", "c2\nU"),
-		     CONTROL_BAD_ARGUMENTS, "base64");
 	control_client_close(client);
 }
 
@@ -210,20 +161,20 @@ static void commands_describe_themselves(void **state)
 	bool found = false;
 	size_t i;
 
-	assert_int_equal(json_array_size(ret), 11);
+	assert_int_equal(json_array_size(ret), 9);
 	json_array_foreach(ret, i, c)
 	{
 		const json_t *args = json_object_get(c, "arguments");
 
 		assert_true(strlen(json_string_value(json_object_get(c, "help"))) > 0);
-		if (strcmp(json_string_value(json_object_get(c, "name")), "inject-secret") != 0)
+		if (strcmp(json_string_value(json_object_get(c, "name")), "attach") != 0)
 			continue;
 		found = true;
 		assert_int_equal(json_array_size(args), 3);
 		assert_true(json_is_true(json_object_get(json_array_get(args, 0), "required")));
 		assert_false(json_is_true(json_object_get(json_array_get(args, 2), "required")));
 		assert_string_equal(
-			json_string_value(json_object_get(json_array_get(args, 2), "type")),
+			json_string_value(json_object_get(json_array_get(args, 1), "type")),
 			"unsigned integer");
 	}
 	assert_true(found);
@@ -250,8 +201,8 @@ static void arguments_are_checked(void **state)
 	call_refused(client, "attach", json_pack("{s:[]}", "options"), CONTROL_BAD_ARGUMENTS,
 		     "object");
 	call_refused(client, "attach", json_pack("{s:n}", "mode"), CONTROL_BAD_ARGUMENTS, "string");
-	call_refused(client, "inject-secret", json_pack("{s:s}", "secret", "c2U="),
-		     CONTROL_BAD_ARGUMENTS, "'header'");
+	call_refused(client, "attach", json_pack("{s:i}", "count", 1), CONTROL_BAD_ARGUMENTS,
+		     "'mode'");
 	control_client_close(client);
 }
 
@@ -282,7 +233,8 @@ static void descriptors_pass_both_ways(void **state)
 	close(fds[0]);
 	close(received.fd[0]);
 	json_decref(ret);
-	call_refused(client, "attach", NULL, CONTROL_BAD_ARGUMENTS, "one descriptor");
+	call_refused(client, "attach", json_pack("{s:s}", "mode", "x"), CONTROL_BAD_ARGUMENTS,
+		     "one descriptor");
 	control_client_close(client);
 }
 
@@ -339,7 +291,6 @@ int main(void)
 		vm_test(what_a_crash_left_is_told_apart_and_taken_over),
 		vm_test(the_greeting_says_who_is_there),
 		vm_test(the_vm_is_asked_and_told),
-		vm_test(measurement_and_secret_pass_as_base64),
 		vm_test(a_long_answer_arrives_whole),
 		vm_test(commands_describe_themselves),
 		vm_test(arguments_are_checked),

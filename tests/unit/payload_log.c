@@ -6,7 +6,7 @@
 
 #include "tests/unit/cmocka_all.h"
 
-#include "cli/payload_log.h"
+#include "service/payload_log.h"
 
 static struct payload_shared shared;
 

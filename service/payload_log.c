@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/payload_log.h"
+#include "service/payload_log.h"
 
 /* It goes to a terminal, which is not the payload's to command; some take U+009B for an escape. */
 static int printable(char c)

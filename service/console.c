@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/console.h"
+#include "service/console.h"
 
 #include <errno.h>
 #include <fcntl.h>

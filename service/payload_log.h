@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a payload logs, for people. */
-#ifndef CLI_PAYLOAD_LOG_H
-#define CLI_PAYLOAD_LOG_H
+#ifndef SERVICE_PAYLOAD_LOG_H
+#define SERVICE_PAYLOAD_LOG_H
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/guest.h"
+#include "service/foreground.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,14 +9,14 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "cli/payload_log.h"
 #include "control/http.h"
+#include "service/payload_log.h"
 
 #define PAYLOAD_LOG_POLL_MS  100
 #define UNAUTHENTICATED_TOLD 20
 
 /* Blocked in every thread made from here on; read from the descriptor. */
-static int take_signals(struct guest *guest, struct why *why)
+static int take_signals(struct foreground *guest, struct why *why)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	sigset_t set;
@@ -35,7 +35,7 @@ static int take_signals(struct guest *guest, struct why *why)
  * The machine that asks may be another one, so the address is said; it holds the port that was
  * picked for 0.
  */
-static int open_metrics(struct guest *guest, const char *address, struct why *why)
+static int open_metrics(struct foreground *guest, const char *address, struct why *why)
 {
 	int err = address ? service_listen_metrics(guest->service, address, why) : 0;
 
@@ -45,7 +45,8 @@ static int open_metrics(struct guest *guest, const char *address, struct why *wh
 	return err;
 }
 
-int guest_open(struct guest *guest, const char *name, const char *metrics, struct why *why)
+int foreground_open(struct foreground *guest, const char *name, const char *metrics,
+		    struct why *why)
 {
 	int err;
 
@@ -58,7 +59,7 @@ int guest_open(struct guest *guest, const char *name, const char *metrics, struc
 	return console_open(&guest->console, why);
 }
 
-static void show_payload_log(struct guest *guest, const struct vm *vm)
+static void show_payload_log(struct foreground *guest, const struct vm *vm)
 {
 	const struct payload_shared *shared = vm_payload_shared(vm);
 
@@ -67,7 +68,7 @@ static void show_payload_log(struct guest *guest, const struct vm *vm)
 }
 
 /* What a payload had logged before it came was shown where it was. */
-static void skip_payload_log(struct guest *guest, const struct vm *vm)
+static void skip_payload_log(struct foreground *guest, const struct vm *vm)
 {
 	const struct payload_shared *shared = vm_payload_shared(vm);
 
@@ -75,7 +76,7 @@ static void skip_payload_log(struct guest *guest, const struct vm *vm)
 		guest->log_shown = __atomic_load_n(&shared->log_written, __ATOMIC_ACQUIRE);
 }
 
-static void say_arrival(struct guest *guest)
+static void say_arrival(struct foreground *guest)
 {
 	struct sevmirror_summary sum;
 
@@ -91,7 +92,7 @@ static void say_arrival(struct guest *guest)
 			(double)sum.postcopy.fault_p95 / 1e6);
 }
 
-static void say_doubt(const struct guest *guest)
+static void say_doubt(const struct foreground *guest)
 {
 	fprintf(stderr,
 		"sevmirror: the migration broke off in its hand-over: the guest is paused here and may run at "
@@ -101,7 +102,7 @@ static void say_doubt(const struct guest *guest)
 		guest->name, guest->name, guest->name);
 }
 
-static void say_broken(const struct guest *guest)
+static void say_broken(const struct foreground *guest)
 {
 	struct sevmirror_summary sum;
 
@@ -113,7 +114,7 @@ static void say_broken(const struct guest *guest)
 		sum.error, guest->name, guest->name);
 }
 
-static void say_lost(const struct guest *guest)
+static void say_lost(const struct foreground *guest)
 {
 	struct sevmirror_summary sum;
 
@@ -125,7 +126,7 @@ static void say_lost(const struct guest *guest)
 }
 
 /* Enough to see what is wrong, too little to fill a log. */
-static void report_unauthenticated_peers(struct guest *guest)
+static void report_unauthenticated_peers(struct foreground *guest)
 {
 	char text[640];
 	unsigned int n = service_unauthenticated_peer(guest->service, text, sizeof(text));
@@ -139,7 +140,7 @@ static void report_unauthenticated_peers(struct guest *guest)
 }
 
 /* What has come of a migration, once. */
-static void say_state(struct guest *guest, enum service_state state)
+static void say_state(struct foreground *guest, enum service_state state)
 {
 	if (state == guest->said)
 		return;
@@ -167,7 +168,7 @@ static bool may_look(enum service_state state)
 }
 
 /* One wait; false: there is nothing more to attend to. */
-static bool attend_once(struct guest *guest, struct vm *vm, enum service_state state)
+static bool attend_once(struct foreground *guest, struct vm *vm, enum service_state state)
 {
 	struct pollfd fds[] = {
 		{ .fd = service_wait_fd(guest->service), .events = POLLIN },
@@ -193,7 +194,7 @@ static bool attend_once(struct guest *guest, struct vm *vm, enum service_state s
 	return true;
 }
 
-void guest_attend(struct guest *guest)
+void foreground_attend(struct foreground *guest)
 {
 	enum service_state state = service_attend(guest->service);
 	struct vm *vm = NULL;
@@ -218,19 +219,19 @@ void guest_attend(struct guest *guest)
 		show_payload_log(guest, vm);
 }
 
-static int exit_code(enum vm_end end)
+static enum foreground_end end_of(enum vm_end end)
 {
 	switch (end) {
 	case VM_POWEROFF:
-		return CLI_OK;
+		return FOREGROUND_POWEROFF;
 	case VM_REBOOT:
-		return CLI_GUEST_REBOOT;
+		return FOREGROUND_REBOOT;
 	case VM_STOPPED:
-		return CLI_GUEST_STOPPED;
+		return FOREGROUND_STOPPED;
 	case VM_MIGRATED:
-		return CLI_GUEST_MIGRATED;
+		return FOREGROUND_MIGRATED;
 	default:
-		return CLI_GUEST_CRASH;
+		return FOREGROUND_CRASHED;
 	}
 }
 
@@ -253,7 +254,7 @@ static const char *end_sentence(enum vm_end end)
 }
 
 /* How the guest ended, or why none came. */
-static int read_end(struct guest *guest, char *text, size_t max)
+static enum foreground_end read_end(struct foreground *guest, char *text, size_t max)
 {
 	struct machine *machine = service_machine(guest->service);
 	struct sevmirror_summary summary;
@@ -267,7 +268,7 @@ static int read_end(struct guest *guest, char *text, size_t max)
 		bool cancelled = service_summary(guest->service, &summary) == SEVMIRROR_CANCELLED;
 
 		snprintf(text, max, "no guest came: %s", summary.error);
-		return cancelled ? CLI_GUEST_STOPPED : CLI_FAILURE;
+		return cancelled ? FOREGROUND_STOPPED : FOREGROUND_EMPTY;
 	}
 	end = vm_end(machine_vm(machine));
 	service_summary(guest->service, &summary);
@@ -277,23 +278,26 @@ static int read_end(struct guest *guest, char *text, size_t max)
 
 		snprintf(text, max, "%s%s%s", end_sentence(end), *report ? ": " : "", report);
 	}
-	return exit_code(end);
+	return end_of(end);
 }
 
-int guest_finish(struct guest *guest, int code, const struct why *why)
+void foreground_abandon(struct foreground *guest)
 {
-	char text[4096] = "";
-
-	if (code == CLI_OK)
-		code = read_end(guest, text, sizeof(text));
-	else
-		snprintf(text, sizeof(text), "%s", why->text);
 	service_destroy(guest->service);
 	host_devices_close(&guest->devices);
 	console_close(guest->console);
 	if (guest->signal_fd >= 0)
 		close(guest->signal_fd);
+	fflush(stdout);
+}
+
+enum foreground_end foreground_finish(struct foreground *guest)
+{
+	char text[4096] = "";
+	enum foreground_end end = read_end(guest, text, sizeof(text));
+
+	foreground_abandon(guest);
 	if (*text)
-		cli_error("%s", text);
-	return cli_finish(code);
+		fprintf(stderr, "sevmirror: %s\n", text);
+	return end;
 }

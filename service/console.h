@@ -3,8 +3,8 @@
  * The terminal as a guest's console: raw while the guest runs, as it was afterwards. Ctrl-] leaves.
  * When stdin is no terminal, it goes to the guest as it is.
  */
-#ifndef CLI_CONSOLE_H
-#define CLI_CONSOLE_H
+#ifndef SERVICE_CONSOLE_H
+#define SERVICE_CONSOLE_H
 
 #include <stdbool.h>
 
