@@ -19,6 +19,14 @@ static uint64_t used_bytes(uint16_t size)
 	return 4 + 8ULL * size + 2;
 }
 
+/* struct vring_desc wherever the guest put it. */
+struct __attribute__((packed)) unaligned_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+_Static_assert(sizeof(struct unaligned_desc) == sizeof(struct vring_desc), "the same bytes");
+
 int virtqueue_start(struct virtqueue *vq, uint16_t next_avail, uint16_t next_used)
 {
 	uint16_t size = vq->size;
@@ -55,14 +63,18 @@ static uint16_t load16(const uint16_t *p)
 	return le16toh(__atomic_load_n(p, __ATOMIC_RELAXED));
 }
 
-/* One descriptor, each field loaded once. */
-static struct vring_desc load_desc(const struct vring_desc *p)
+/*
+ * One descriptor, each field loaded once. An indirect table may be at any address (virtio 1.2,
+ * 2.7.5.3 asks for no alignment), where an atomic load is undefined.
+ */
+static struct vring_desc load_desc(const void *table, uint32_t i)
 {
+	const volatile struct unaligned_desc *p = table;
 	struct vring_desc d = {
-		.addr = le64toh(__atomic_load_n(&p->addr, __ATOMIC_RELAXED)),
-		.len = le32toh(__atomic_load_n(&p->len, __ATOMIC_RELAXED)),
-		.flags = load16(&p->flags),
-		.next = load16(&p->next),
+		.addr = le64toh(p[i].addr),
+		.len = le32toh(p[i].len),
+		.flags = le16toh(p[i].flags),
+		.next = le16toh(p[i].next),
 	};
 
 	return d;
@@ -101,7 +113,7 @@ static int chain_add(struct virtqueue *vq, struct virtq_chain *chain, const stru
  */
 static int chain_walk(struct virtqueue *vq, struct virtq_chain *chain, uint16_t at)
 {
-	const struct vring_desc *table = vq->desc;
+	const void *table = vq->desc;
 	uint32_t count = vq->size;
 	bool in_indirect = false;
 
@@ -111,7 +123,7 @@ static int chain_walk(struct virtqueue *vq, struct virtq_chain *chain, uint16_t 
 
 		if (at >= count)
 			return -EINVAL;
-		d = load_desc(&table[at]);
+		d = load_desc(table, at);
 		if (d.flags & VRING_DESC_F_INDIRECT) {
 			if (!vq->indirect || in_indirect || (d.flags & VRING_DESC_F_NEXT) ||
 			    !d.len || d.len % sizeof(d) ||
