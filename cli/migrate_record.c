@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sevmirror/host.h>
+
 double migrate_number(const json_t *object, const char *member)
 {
 	return json_number_value(json_object_get(object, member));
@@ -38,17 +40,21 @@ char *migrate_downtime(const json_t *r, char *text, size_t max)
 
 static enum migrate_phase phase_of(const char *text)
 {
-	static const char *const words[] = { "connect",	 "setup",  "precopy", "stop",  "commit",
-					     "postcopy", "broken", "done",    "failed" };
-	static const enum migrate_phase phases[] = {
-		MIGRATE_CONNECT,  MIGRATE_SETUP,  MIGRATE_PRECOPY, MIGRATE_STOP, MIGRATE_COMMIT,
-		MIGRATE_POSTCOPY, MIGRATE_BROKEN, MIGRATE_END,	   MIGRATE_END
+	static const enum migrate_phase phases[SEVMIRROR_PHASES] = {
+		[SEVMIRROR_PHASE_NONE] = MIGRATE_PHASES,
+		[SEVMIRROR_PHASE_CONNECT] = MIGRATE_CONNECT,
+		[SEVMIRROR_PHASE_SETUP] = MIGRATE_SETUP,
+		[SEVMIRROR_PHASE_PRECOPY] = MIGRATE_PRECOPY,
+		[SEVMIRROR_PHASE_STOP] = MIGRATE_STOP,
+		[SEVMIRROR_PHASE_COMMIT] = MIGRATE_COMMIT,
+		[SEVMIRROR_PHASE_POSTCOPY] = MIGRATE_POSTCOPY,
+		[SEVMIRROR_PHASE_BROKEN] = MIGRATE_BROKEN,
+		[SEVMIRROR_PHASE_DONE] = MIGRATE_END,
+		[SEVMIRROR_PHASE_FAILED] = MIGRATE_END,
 	};
+	enum sevmirror_phase phase;
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (!strcmp(text, words[i]))
-			return phases[i];
-	return MIGRATE_PHASES;
+	return sevmirror_phase_parse(text, &phase) ? phases[phase] : MIGRATE_PHASES;
 }
 
 const char *migrate_phase_name(enum migrate_phase phase)

@@ -182,16 +182,13 @@ static void add_console(struct metrics *m, struct machine *machine)
 	}
 }
 
-/* The phases as struct sevmirror_progress names them; "none" before the first migration. */
+/* "none" before the first migration. */
 static void add_phase(struct metrics *m, const struct service *s)
 {
-	static const char *const phases[] = { "none",	"connect",  "setup",  "precopy", "stop",
-					      "commit", "postcopy", "broken", "done",	 "failed" };
-
 	metrics_family(m, METRIC_GAUGE, "sevmirror_migration_phase",
 		       "1 for the phase that the migration under way, or the last one, is in.");
-	for (size_t i = 0; i < sizeof(phases) / sizeof(*phases); i++)
-		metrics_count(m, "phase", phases[i], !strcmp(phases[i], s->progress.phase));
+	for (enum sevmirror_phase i = 0; i < SEVMIRROR_PHASES; i++)
+		metrics_count(m, "phase", sevmirror_phase_name(i), i == s->progress.phase);
 }
 
 static void add_progress(struct metrics *m, const struct service *s)
@@ -229,8 +226,8 @@ static void add_totals(struct metrics *m, const struct service *s)
 	const struct sevmirror_progress *p = &s->progress;
 
 	metrics_family(m, METRIC_COUNTER, "sevmirror_migrations_total", "Migrations by outcome.");
-	for (int i = 0; i < MIGRATE_OUTCOMES; i++)
-		metrics_count(m, "outcome", migrate_outcome_name((enum sevmirror_outcome)i),
+	for (int i = 0; i < SEVMIRROR_OUTCOMES; i++)
+		metrics_count(m, "outcome", sevmirror_outcome_name((enum sevmirror_outcome)i),
 			      t->outcomes[i]);
 	one_count(m, "sevmirror_migration_sent_bytes_total", "Bytes on the wire.",
 		  so_far(s, t->bytes, b->bytes, p->bytes_sent));

@@ -6,29 +6,18 @@
 
 #define NS_PER_MS 1e6
 
-static const char *const outcomes[] = {
-	[SEVMIRROR_MIGRATED] = "migrated",   [SEVMIRROR_FAILED] = "failed",
-	[SEVMIRROR_CANCELLED] = "cancelled", [SEVMIRROR_UNKNOWN] = "unknown",
-	[SEVMIRROR_BROKEN] = "broken",	     [SEVMIRROR_LOST] = "lost",
-};
-
-const char *migrate_outcome_name(enum sevmirror_outcome outcome)
-{
-	return outcomes[outcome];
-}
-
 json_t *migrate_progress_json(const struct sevmirror_progress *p)
 {
 	return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:f, s:I, s:f}",
-			 "phase", p->phase, "round", (int)p->round, "pages-total",
-			 (json_int_t)p->pages_total, "pages-left", (json_int_t)p->pages_left,
-			 "pages-sent", (json_int_t)p->pages_sent, "pages-resent",
-			 (json_int_t)p->pages_resent, "bytes-sent", (json_int_t)p->bytes_sent,
-			 "rate", (json_int_t)p->rate, "dirty-rate", (json_int_t)p->dirty_rate,
-			 "expected-downtime-ms", (double)p->expected_downtime / NS_PER_MS,
-			 "throttle", (int)p->throttle, "elapsed-ms", (double)p->elapsed / NS_PER_MS,
-			 "faults", (json_int_t)p->faults, "fault-p95-ms",
-			 (double)p->fault_p95 / NS_PER_MS);
+			 "phase", sevmirror_phase_name(p->phase), "round", (int)p->round,
+			 "pages-total", (json_int_t)p->pages_total, "pages-left",
+			 (json_int_t)p->pages_left, "pages-sent", (json_int_t)p->pages_sent,
+			 "pages-resent", (json_int_t)p->pages_resent, "bytes-sent",
+			 (json_int_t)p->bytes_sent, "rate", (json_int_t)p->rate, "dirty-rate",
+			 (json_int_t)p->dirty_rate, "expected-downtime-ms",
+			 (double)p->expected_downtime / NS_PER_MS, "throttle", (int)p->throttle,
+			 "elapsed-ms", (double)p->elapsed / NS_PER_MS, "faults",
+			 (json_int_t)p->faults, "fault-p95-ms", (double)p->fault_p95 / NS_PER_MS);
 }
 
 /* From the shortest waiting time to the longest. */
@@ -69,15 +58,15 @@ static json_t *postcopy_json(const struct sevmirror_postcopy *p)
 
 json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirror_summary *sum)
 {
-	json_t *result =
-		json_pack("{s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
-			  outcomes[outcome], "total-ms", (double)sum->total_time / NS_PER_MS,
-			  "downtime-ms", (double)sum->downtime / NS_PER_MS, "expected-downtime-ms",
-			  (double)sum->expected_downtime / NS_PER_MS, "max-downtime-ms",
-			  (double)sum->max_downtime / NS_PER_MS, "bytes", (json_int_t)sum->bytes,
-			  "pages", (json_int_t)sum->pages, "pages-resent",
-			  (json_int_t)sum->pages_resent, "rounds", (int)sum->rounds, "psp-commands",
-			  (int)sum->psp_commands, "helper-exits", (json_int_t)sum->helper_exits);
+	json_t *result = json_pack(
+		"{s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
+		sevmirror_outcome_name(outcome), "total-ms", (double)sum->total_time / NS_PER_MS,
+		"downtime-ms", (double)sum->downtime / NS_PER_MS, "expected-downtime-ms",
+		(double)sum->expected_downtime / NS_PER_MS, "max-downtime-ms",
+		(double)sum->max_downtime / NS_PER_MS, "bytes", (json_int_t)sum->bytes, "pages",
+		(json_int_t)sum->pages, "pages-resent", (json_int_t)sum->pages_resent, "rounds",
+		(int)sum->rounds, "psp-commands", (int)sum->psp_commands, "helper-exits",
+		(json_int_t)sum->helper_exits);
 
 	if (result && sum->postcopy.pages)
 		json_object_set_new(result, "postcopy", postcopy_json(&sum->postcopy));
@@ -133,7 +122,7 @@ static int run_query(void *opaque, struct control_call *call, struct control_err
 	if (s->migrating)
 		status = s->incoming && !s->arrived ? "incoming" : "active";
 	else if (s->job)
-		status = outcomes[s->outcome];
+		status = sevmirror_outcome_name(s->outcome);
 	call->ret = json_pack("{s:s}", "status", status);
 	if (call->ret && s->job)
 		json_object_set_new(call->ret, "progress", migrate_progress_json(&s->progress));

@@ -326,7 +326,7 @@ static void op_progress(void *opaque, const struct sevmirror_progress *progress)
 	bool news;
 
 	pthread_mutex_lock(&s->lock);
-	news = strcmp(s->progress.phase, progress->phase) != 0;
+	news = s->progress.phase != progress->phase;
 	s->progress = *progress;
 	pthread_mutex_unlock(&s->lock);
 	if (news)

@@ -105,7 +105,7 @@ static int job_start(struct service *s, struct migrate_job *job)
 
 	job_destroy(s->job);
 	s->job = job;
-	s->progress = (struct sevmirror_progress){ .phase = "connect" };
+	s->progress = (struct sevmirror_progress){ .phase = SEVMIRROR_PHASE_CONNECT };
 	s->before = s->totals;
 	err = job_run(s);
 	if (err) {

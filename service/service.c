@@ -48,7 +48,6 @@ int service_create(struct service **service, const char *name, struct why *why)
 		return why_set(why, -ENOMEM, "out of memory");
 	s->name = name ? name : "";
 	s->metrics_fd = -1;
-	s->progress.phase = "none";
 	pthread_mutex_init(&s->lock, NULL);
 	s->wait_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->wait_fd < 0)
@@ -150,9 +149,9 @@ void service_wake(struct service *s)
 /* With the lock. Without post-copy the migration is just about to say that it has ended. */
 static enum service_state filling_state(const struct service *s)
 {
-	if (!strcmp(s->progress.phase, "broken"))
+	if (s->progress.phase == SEVMIRROR_PHASE_BROKEN)
 		return SERVICE_CUT;
-	return strcmp(s->progress.phase, "postcopy") ? SERVICE_EMPTY : SERVICE_FILLS;
+	return s->progress.phase == SEVMIRROR_PHASE_POSTCOPY ? SERVICE_FILLS : SERVICE_EMPTY;
 }
 
 enum service_state service_attend(struct service *s)

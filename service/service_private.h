@@ -27,9 +27,8 @@ struct migrate_job {
 };
 
 /* Of the migrations that have ended, for the metrics. */
-#define MIGRATE_OUTCOMES (SEVMIRROR_LOST + 1)
 struct migrate_totals {
-	uint64_t outcomes[MIGRATE_OUTCOMES];
+	uint64_t outcomes[SEVMIRROR_OUTCOMES];
 	uint64_t bytes, pages, pages_resent, psp_commands, helper_exits, faults, recoveries;
 };
 
@@ -129,7 +128,6 @@ void service_filled(struct service *service);
 
 /* migrate_commands.c */
 extern const struct control_command migrate_commands[];
-const char *migrate_outcome_name(enum sevmirror_outcome outcome);
 json_t *migrate_progress_json(const struct sevmirror_progress *progress);
 json_t *migrate_result_json(enum sevmirror_outcome outcome,
 			    const struct sevmirror_summary *summary);

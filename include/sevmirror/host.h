@@ -57,16 +57,38 @@ struct sevmirror_vm {
 	struct sevmirror_ram_range ranges[SEVMIRROR_MAX_RAM_RANGES];
 };
 
+/* Where a migration is. NONE: none has begun. */
+enum sevmirror_phase {
+	SEVMIRROR_PHASE_NONE,
+	SEVMIRROR_PHASE_CONNECT, /* connection, greeting, checks */
+	SEVMIRROR_PHASE_SETUP, /* the helper starts and its core moves */
+	SEVMIRROR_PHASE_PRECOPY, /* pages move while the guest runs at the source */
+	SEVMIRROR_PHASE_STOP, /* the guest is stopped at the source, the last pages move */
+	SEVMIRROR_PHASE_COMMIT, /* the hand-over */
+	SEVMIRROR_PHASE_POSTCOPY, /* pages move while the guest runs at the target */
+	SEVMIRROR_PHASE_BROKEN, /* post-copy without a connection: waits for recovery */
+	SEVMIRROR_PHASE_DONE,
+	SEVMIRROR_PHASE_FAILED,
+};
+
+#define SEVMIRROR_PHASES (SEVMIRROR_PHASE_FAILED + 1)
+
+/*
+ * The phase's name, as events, metrics and reports have it: "none", "connect", "setup", "precopy",
+ * "stop", "commit", "postcopy", "broken", "done", "failed"; "unknown" for another number. Never
+ * NULL.
+ */
+const char *sevmirror_phase_name(enum sevmirror_phase phase);
+
+/* The phase of this name: false, and *phase as it was, if there is none. */
+bool sevmirror_phase_parse(const char *name, enum sevmirror_phase *phase);
+
 /*
  * The progress of a migration, for people and for the control socket: at each step, and some ten
  * times a second while pages move. Rates are bytes per second, times nanoseconds.
  */
 struct sevmirror_progress {
-	/*
-	 * "connect", "setup", "precopy", "stop", "commit", "postcopy", "broken" (post-copy, waiting
-	 * for recovery), "done", "failed"
-	 */
-	const char *phase;
+	enum sevmirror_phase phase;
 	unsigned int round;
 	uint64_t pages_total;
 	uint64_t pages_left;
@@ -81,7 +103,7 @@ struct sevmirror_progress {
 	uint64_t elapsed;
 	uint64_t faults; /* post-copy, target: accesses that had to wait for a page */
 	uint64_t fault_p95; /* and how long 95 of 100 of them did at most */
-	char reason[256]; /* "broken": of what the connection died; else empty */
+	char reason[256]; /* BROKEN: why the connection ended; else empty */
 };
 
 /*
@@ -114,6 +136,40 @@ struct sevmirror_postcopy {
 	uint64_t fault_class[SEVMIRROR_FAULT_CLASSES]; /* how many waited how long */
 };
 
+/* Why a migration failed, for programs; the words for people are beside it. */
+enum sevmirror_reason {
+	SEVMIRROR_REASON_NONE, /* it did not fail */
+	SEVMIRROR_REASON_CANCELLED,
+	SEVMIRROR_REASON_TIMEOUT, /* the other host sent nothing for too long */
+	SEVMIRROR_REASON_CONNECTION, /* it could not be made, or it ended */
+	SEVMIRROR_REASON_PEER, /* the other host gave up, and said why */
+	SEVMIRROR_REASON_AUTHENTICATION, /* the other host could not prove who it is */
+	SEVMIRROR_REASON_CERTIFICATES, /* the target's SEV certificates do not hold */
+	SEVMIRROR_REASON_POLICY, /* the guest's policy forbids it */
+	SEVMIRROR_REASON_FIRMWARE, /* the secure processor refused for another reason */
+	/* the hosts differ: versions, CPU features, SEV, C-bit, devices */
+	SEVMIRROR_REASON_INCOMPATIBLE,
+	SEVMIRROR_REASON_POSTCOPY, /* a host cannot do post-copy */
+	SEVMIRROR_REASON_CONVERGENCE, /* the guest writes faster than its pages move */
+	SEVMIRROR_REASON_NO_MEMORY,
+	SEVMIRROR_REASON_GUEST, /* it could not be stopped, saved, loaded or started */
+	SEVMIRROR_REASON_DISK, /* flushing, releasing or opening the guest's disks */
+	SEVMIRROR_REASON_HELPER, /* the Migration Helper failed or refused */
+	SEVMIRROR_REASON_MANIFEST, /* the guest's memory is not what the source sealed */
+	SEVMIRROR_REASON_PROTOCOL, /* the other host broke the protocol */
+	SEVMIRROR_REASON_INTERNAL, /* anything else */
+};
+
+#define SEVMIRROR_REASONS (SEVMIRROR_REASON_INTERNAL + 1)
+
+/*
+ * The reason's name, as events and summaries have it: "none", "cancelled", "timeout", "connection",
+ * "peer", "authentication", "certificates", "policy", "firmware", "incompatible", "postcopy",
+ * "convergence", "no-memory", "guest", "disk", "helper", "manifest", "protocol", "internal".
+ * "unknown" for another number. Never NULL.
+ */
+const char *sevmirror_reason_name(enum sevmirror_reason reason);
+
 /* The outcome, complete once the call that migrates has returned. */
 struct sevmirror_summary {
 	uint64_t total_time;
@@ -131,7 +187,8 @@ struct sevmirror_summary {
 	unsigned int psp_commands; /* of this side */
 	uint64_t helper_exits;
 	struct sevmirror_postcopy postcopy;
-	char error[512]; /* empty when it went well */
+	enum sevmirror_reason reason; /* NONE when it went well */
+	char error[512]; /* the same in words; empty when it went well */
 	/* what did not go well although the guest has moved; empty when nothing */
 	char warning[512];
 };

@@ -10,7 +10,7 @@
  * With post-copy the guest may go over while pages are missing; they follow as they are touched,
  * and the rest in the background. If the connection breaks then, neither side loses anything: the
  * source keeps the guest's memory and its run ends with SEVMIRROR_BROKEN, the target goes on
- * waiting for a source that proves to be the same one (phase "broken"), vCPUs that touch a missing
+ * waiting for a source that proves to be the same one (phase BROKEN), vCPUs that touch a missing
  * page with it. sevmirror_migration_recover() on the source goes on from there, as often as it
  * takes.
  */
@@ -109,6 +109,11 @@ enum sevmirror_outcome {
 	 */
 	SEVMIRROR_LOST = 5,
 };
+
+#define SEVMIRROR_OUTCOMES (SEVMIRROR_LOST + 1)
+
+/* "migrated", "failed", "cancelled", "unknown", "broken", "lost"; "unknown" for another number. */
+const char *sevmirror_outcome_name(enum sevmirror_outcome outcome);
 
 /*
  * From now on OpenSSL's memory is wiped when it is freed, in this process. Without it TLS's

@@ -130,6 +130,10 @@ static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirro
 	outcome = side(m);
 	snprintf(summary->error, sizeof(summary->error), "%s",
 		 outcome == SEVMIRROR_MIGRATED ? "" : m->why);
+	if (outcome == SEVMIRROR_CANCELLED)
+		summary->reason = SEVMIRROR_REASON_CANCELLED;
+	else if (outcome != SEVMIRROR_MIGRATED)
+		summary->reason = SEVMIRROR_REASON_INTERNAL;
 	session_drop_control(m);
 	util_stack_wipe();
 	m->summary = NULL;

@@ -41,7 +41,7 @@ static uint64_t pages_resent(const struct source *s)
 	return s->round > 1 ? s->sent.pages - s->first_pages : 0;
 }
 
-void source_report(struct source *s, const char *phase)
+void source_report(struct source *s, enum sevmirror_phase phase)
 {
 	struct sevmirror_migration *m = s->m;
 	uint64_t now = clock_ns();
@@ -64,7 +64,7 @@ void source_report(struct source *s, const char *phase)
 		.throttle = s->converge.throttle,
 		.elapsed = now - s->begin,
 	};
-	if (strcmp(phase, "broken") == 0)
+	if (phase == SEVMIRROR_PHASE_BROKEN)
 		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1, m->why);
 	m->ops->progress(m->opaque, &p);
 }
@@ -90,12 +90,12 @@ static int establish(struct source *s)
 	struct sevmirror_migration *m = s->m;
 	int err;
 
-	source_report(s, "connect");
+	source_report(s, SEVMIRROR_PHASE_CONNECT);
 	err = source_connect(m);
 	if (!err)
 		err = handshake_source(m, &s->certs);
 	if (!err) {
-		source_report(s, "setup");
+		source_report(s, SEVMIRROR_PHASE_SETUP);
 		err = migration_helper_start(m);
 	}
 	if (!err)
@@ -167,7 +167,7 @@ static int fetch_dirty(struct source *s)
 }
 
 /* Send what is dirty, until the target has it in place, and say how that goes meanwhile. */
-static int send_round(struct source *s, const char *phase)
+static int send_round(struct source *s, enum sevmirror_phase phase)
 {
 	int err;
 
@@ -193,7 +193,7 @@ static int run_round(struct source *s, enum converge_verdict *verdict)
 	struct sevmirror_migration *m = s->m;
 	uint64_t begin = clock_ns(), before = s->sent.bytes;
 	struct converge_round round;
-	int err = send_round(s, "precopy");
+	int err = send_round(s, SEVMIRROR_PHASE_PRECOPY);
 
 	if (!err)
 		err = fetch_dirty(s);
@@ -204,7 +204,7 @@ static int run_round(struct source *s, enum converge_verdict *verdict)
 					 .pages_left = page_set_count(s->dirty) };
 	*verdict = converge_judge(&s->converge, &round);
 	m->ops->throttle(m->opaque, s->converge.throttle);
-	source_report(s, "precopy");
+	source_report(s, SEVMIRROR_PHASE_PRECOPY);
 	return 0;
 }
 
@@ -262,7 +262,7 @@ int source_stop(struct source *s, void **state, size_t *len)
 	*state = malloc(WIRE_MAX_SECTION);
 	if (!*state)
 		return session_fail(m, -ENOMEM, "out of memory for the guest's state");
-	source_report(s, "stop");
+	source_report(s, SEVMIRROR_PHASE_STOP);
 	s->paused = true;
 	s->stopped = clock_ns();
 	err = m->ops->pause(m->opaque);
@@ -285,7 +285,7 @@ static int stop_and_copy(struct source *s)
 
 	streams_out_limit(s->streams, 0);
 	if (!err)
-		err = send_round(s, "stop");
+		err = send_round(s, SEVMIRROR_PHASE_STOP);
 	if (!err)
 		err = source_send_state(s, state, len);
 	if (state)
@@ -342,7 +342,7 @@ static enum sevmirror_outcome hand_over(struct source *s)
 
 	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
-	source_report(s, "commit");
+	source_report(s, SEVMIRROR_PHASE_COMMIT);
 	err = message_send_one(m->control, WIRE_COMMIT, NULL, 0, m->timeout_ms);
 	if (!err)
 		err = message_recv(m->control, WIRE_RUNNING, NULL, 0, 0, NULL, m->timeout_ms,
@@ -466,7 +466,8 @@ static void conclude(struct source *s)
 	m->kept = NULL;
 	if (s->outcome == SEVMIRROR_FAILED || s->outcome == SEVMIRROR_CANCELLED)
 		roll_back(s);
-	source_report(s, s->outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
+	source_report(s, s->outcome == SEVMIRROR_MIGRATED ? SEVMIRROR_PHASE_DONE :
+							    SEVMIRROR_PHASE_FAILED);
 	if (s->outcome == SEVMIRROR_MIGRATED)
 		core_transfer_finish(m);
 	if (s->logging)
@@ -487,7 +488,7 @@ static enum sevmirror_outcome end(struct source *s)
 	if (s->postcopy)
 		session_postcopy(s->m, false);
 	if (goes_on) {
-		source_report(s, "broken");
+		source_report(s, SEVMIRROR_PHASE_BROKEN);
 	} else {
 		conclude(s);
 	}

@@ -211,7 +211,7 @@ static enum sevmirror_outcome finish(struct source *s)
 		} else if (ready != -ETIMEDOUT) {
 			err = ready;
 		}
-		source_report(s, "postcopy");
+		source_report(s, SEVMIRROR_PHASE_POSTCOPY);
 	}
 	if (!err)
 		err = manifest_send(m);
@@ -233,7 +233,7 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 		(void)has_given_up(s);
 	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
-	source_report(s, "commit");
+	source_report(s, SEVMIRROR_PHASE_COMMIT);
 	err = send_message(m, WIRE_COMMIT);
 	if (!err)
 		err = await(s, WIRE_RUNNING, NULL, 0);
@@ -317,7 +317,7 @@ enum sevmirror_outcome source_postcopy_again(struct source *s)
 	int err;
 
 	session_postcopy(m, true);
-	source_report(s, "connect");
+	source_report(s, SEVMIRROR_PHASE_CONNECT);
 	err = source_connect(m);
 	if (!err)
 		err = meet_again(m);

@@ -35,7 +35,7 @@ struct source {
 	enum sevmirror_outcome outcome;
 };
 
-void source_report(struct source *s, const char *phase);
+void source_report(struct source *s, enum sevmirror_phase phase);
 int source_connect(struct sevmirror_migration *m);
 
 /*

@@ -32,7 +32,7 @@ static void count_came(struct target *t)
 					   t->before.stale + now.stale };
 }
 
-void target_report(struct target *t, const char *phase)
+void target_report(struct target *t, enum sevmirror_phase phase)
 {
 	struct sevmirror_migration *m = t->m;
 	struct postcopy_in *postcopy = atomic_load(&m->postcopy);
@@ -51,7 +51,7 @@ void target_report(struct target *t, const char *phase)
 		.rate = t->streams ? meter_read(&t->meter, now, t->came.bytes) : 0,
 		.elapsed = now - t->begin,
 	};
-	if (strcmp(phase, "broken") == 0)
+	if (phase == SEVMIRROR_PHASE_BROKEN)
 		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1, m->why);
 	if (postcopy) {
 		struct sevmirror_postcopy numbers;
@@ -140,7 +140,7 @@ static int establish(struct target *t)
 
 	if (err)
 		return err;
-	target_report(t, "setup");
+	target_report(t, SEVMIRROR_PHASE_SETUP);
 	err = migration_helper_plan(m);
 	if (err)
 		return err;
@@ -175,7 +175,7 @@ static int take_round(struct target *t, const void *body, size_t len)
 	if (err)
 		return err;
 	t->rounds = round.round;
-	target_report(t, "precopy");
+	target_report(t, SEVMIRROR_PHASE_PRECOPY);
 	err = message_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
 	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
 }
@@ -192,7 +192,7 @@ static int await_message(struct target *t)
 	while (channel_wait(m->control, target_tick(m)) == -ETIMEDOUT) {
 		uint64_t now = clock_ns(), before = moved;
 
-		target_report(t, "precopy");
+		target_report(t, SEVMIRROR_PHASE_PRECOPY);
 		moved = streams_in_moved(t->streams);
 		if (moved != before)
 			moved_at = now;
@@ -371,6 +371,7 @@ enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 		explicit_bzero(t.state, t.state_bytes);
 		free(t.state);
 	}
-	target_report(&t, outcome == SEVMIRROR_MIGRATED ? "done" : "failed");
+	target_report(&t, outcome == SEVMIRROR_MIGRATED ? SEVMIRROR_PHASE_DONE :
+							  SEVMIRROR_PHASE_FAILED);
 	return outcome;
 }

@@ -245,7 +245,7 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 			let_go(t);
 			newcomer = NULL;
 		}
-		target_report(t, "broken");
+		target_report(t, SEVMIRROR_PHASE_BROKEN);
 		while (!newcomer) {
 			int fd;
 
@@ -345,7 +345,8 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 		} else if (ready < 0 && ready != -ETIMEDOUT) {
 			err = ready;
 		}
-		target_report(t, host_call_pending(&m->resume) ? "commit" : "postcopy");
+		target_report(t, host_call_pending(&m->resume) ? SEVMIRROR_PHASE_COMMIT :
+								 SEVMIRROR_PHASE_POSTCOPY);
 		if (t->came.bytes != bytes)
 			quiet_since = clock_ns();
 		bytes = t->came.bytes;

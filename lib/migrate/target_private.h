@@ -36,7 +36,7 @@ static inline int target_tick(const struct sevmirror_migration *m)
 	return m->timeout_ms < TARGET_REPORT_MS ? m->timeout_ms : TARGET_REPORT_MS;
 }
 
-void target_report(struct target *t, const char *phase);
+void target_report(struct target *t, enum sevmirror_phase phase);
 
 /* End the data streams; everything that they brought is in its place. */
 void target_disconnect(struct target *t);

@@ -468,11 +468,11 @@ static void *listen_to(void *arg)
 }
 
 /* The connection has broken: the source comes back, or the target is told to wait no longer. */
-static void hear_progress(void *opaque, const char *phase)
+static void hear_progress(void *opaque, enum sevmirror_phase phase)
 {
 	struct attack *a = opaque;
 
-	if (strcmp(phase, "broken") == 0 && !go_on(a))
+	if (phase == SEVMIRROR_PHASE_BROKEN && !go_on(a))
 		sevmirror_migration_cancel(a->target);
 }
 

@@ -41,7 +41,7 @@ struct rig {
 	pthread_t vcpu;
 	bool vcpu_runs;
 	/* told of each progress() */
-	void (*progress)(void *opaque, const char *phase);
+	void (*progress)(void *opaque, enum sevmirror_phase phase);
 	void *progress_opaque;
 };
 

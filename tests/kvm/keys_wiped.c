@@ -58,11 +58,11 @@ static void look(struct found *found, struct tiny_host *host)
 	found->secret = key_watch_find("helper's", 0);
 }
 
-static void inspect_target(struct tiny_host *host, const char *phase)
+static void inspect_target(struct tiny_host *host, enum sevmirror_phase phase)
 {
-	if (strcmp(phase, "precopy") == 0)
+	if (phase == SEVMIRROR_PHASE_PRECOPY)
 		look(target_found, host);
-	if (strcmp(phase, "ended") == 0) {
+	if (phase == TRIAL_ENDED) {
 		target_found->left = key_watch_find("", 1);
 		target_found->session = keys_of(host) && keys_of(host)->live;
 	}
@@ -72,28 +72,28 @@ static void inspect_target(struct tiny_host *host, const char *phase)
 
 static void look_here(struct trial *t, const struct sevmirror_progress *progress)
 {
-	if (strcmp(progress->phase, "precopy") == 0 && progress->pages_sent)
+	if (progress->phase == SEVMIRROR_PHASE_PRECOPY && progress->pages_sent)
 		look(&source_found, t->source);
 }
 
 static void cancel(struct trial *t, const struct sevmirror_progress *progress)
 {
 	look_here(t, progress);
-	if (strcmp(progress->phase, "precopy") == 0 && source_found.stream)
+	if (progress->phase == SEVMIRROR_PHASE_PRECOPY && source_found.stream)
 		sevmirror_migration_cancel(t->migration);
 }
 
 static void break_in_postcopy(struct trial *t, const struct sevmirror_progress *progress)
 {
 	look_here(t, progress);
-	if (strcmp(progress->phase, "postcopy") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_POSTCOPY)
 		wire_proxy_break(t->hook);
 }
 
 static void break_in_commit(struct trial *t, const struct sevmirror_progress *progress)
 {
 	look_here(t, progress);
-	if (strcmp(progress->phase, "commit") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_COMMIT)
 		wire_proxy_break(t->hook);
 }
 
@@ -270,7 +270,7 @@ static void test_lost(void **state)
 static void test_dead_helper(void **state)
 {
 	struct trial_plan plan = { 0 };
-	struct trial_sabotage sabotage = { "stop", TINY_HELPER_DIES };
+	struct trial_sabotage sabotage = { SEVMIRROR_PHASE_STOP, TINY_HELPER_DIES };
 	struct trial t;
 
 	begin(&t, &plan, 2000);

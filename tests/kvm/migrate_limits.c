@@ -24,14 +24,14 @@ static const struct trial_plan plain;
 
 /* Cancel at this report of this phase. */
 static struct {
-	const char *phase;
+	enum sevmirror_phase phase;
 	unsigned int count;
 } cancel;
 
 static void cancel_when_due(struct trial *t, const struct sevmirror_progress *p)
 {
-	if (cancel.phase && !strcmp(p->phase, cancel.phase) && cancel.count-- == 0) {
-		cancel.phase = NULL;
+	if (cancel.phase && p->phase == cancel.phase && cancel.count-- == 0) {
+		cancel.phase = SEVMIRROR_PHASE_NONE;
 		sevmirror_migration_cancel(t->migration);
 	}
 }
@@ -39,16 +39,19 @@ static void cancel_when_due(struct trial *t, const struct sevmirror_progress *p)
 static void test_cancelled_at_any_time(void **state)
 {
 	static const struct {
-		const char *phase;
+		enum sevmirror_phase phase;
 		unsigned int count;
 		enum sevmirror_outcome outcome;
 	} cases[] = {
-		{ "connect", 0, SEVMIRROR_CANCELLED }, { "setup", 0, SEVMIRROR_CANCELLED },
-		{ "precopy", 0, SEVMIRROR_CANCELLED }, /* nothing sent yet */
-		{ "precopy", 2, SEVMIRROR_CANCELLED }, /* in the middle of the first round */
-		{ "stop", 0, SEVMIRROR_CANCELLED }, /* the guest is about to be stopped */
-		{ "stop", 1, SEVMIRROR_CANCELLED }, /* and is stopped */
-		{ "commit", 0, SEVMIRROR_MIGRATED }, /* too late */
+		{ SEVMIRROR_PHASE_CONNECT, 0, SEVMIRROR_CANCELLED },
+		{ SEVMIRROR_PHASE_SETUP, 0, SEVMIRROR_CANCELLED },
+		{ SEVMIRROR_PHASE_PRECOPY, 0, SEVMIRROR_CANCELLED }, /* nothing sent yet */
+		{ SEVMIRROR_PHASE_PRECOPY, 2,
+		  SEVMIRROR_CANCELLED }, /* in the middle of the first round */
+		{ SEVMIRROR_PHASE_STOP, 0,
+		  SEVMIRROR_CANCELLED }, /* the guest is about to be stopped */
+		{ SEVMIRROR_PHASE_STOP, 1, SEVMIRROR_CANCELLED }, /* and is stopped */
+		{ SEVMIRROR_PHASE_COMMIT, 0, SEVMIRROR_MIGRATED }, /* too late */
 	};
 	const struct sevmirror_source_options options = { .bandwidth = 8 * TRIAL_MIB };
 	struct tiny_config config = trial_dirtier(16, 1, 500);
@@ -64,10 +67,11 @@ static void test_cancelled_at_any_time(void **state)
 		trial_migrate(&t, &options);
 		if (cancel.phase || t.outcome != cases[i].outcome)
 			fail_msg("report %u of %s: %s, outcome %d %s", cases[i].count,
-				 cases[i].phase, cancel.phase ? "did not come" : "cancelled",
-				 t.outcome, t.summary.error);
+				 sevmirror_phase_name(cases[i].phase),
+				 cancel.phase ? "did not come" : "cancelled", t.outcome,
+				 t.summary.error);
 		/* A target that has not heard of the migration goes on waiting. */
-		if (!strcmp(cases[i].phase, "connect"))
+		if (cases[i].phase == SEVMIRROR_PHASE_CONNECT)
 			kill(t.child, SIGTERM);
 		trial_end(&t);
 	}
@@ -81,13 +85,13 @@ static struct {
 	bool rate_in_first_round;
 	struct sevmirror_progress last, stop; /* stop: the first of that phase */
 	uint64_t precopy_began; /* ns */
-	char phase[16];
+	enum sevmirror_phase phase;
 } seen;
 
 static void watch(struct trial *t, const struct sevmirror_progress *p)
 {
 	const struct sevmirror_progress *last = &seen.last;
-	bool precopy = !strcmp(p->phase, "precopy");
+	bool precopy = p->phase == SEVMIRROR_PHASE_PRECOPY;
 
 	assert_true(p->elapsed >= last->elapsed);
 	assert_true(p->bytes_sent >= last->bytes_sent);
@@ -100,9 +104,9 @@ static void watch(struct trial *t, const struct sevmirror_progress *p)
 		seen.in_first_round += p->pages_left < last->pages_left;
 		seen.rate_in_first_round |= p->rate > 0;
 	}
-	if (!strcmp(p->phase, "stop") && strcmp(seen.phase, "stop") != 0)
+	if (p->phase == SEVMIRROR_PHASE_STOP && seen.phase != SEVMIRROR_PHASE_STOP)
 		seen.stop = *p;
-	snprintf(seen.phase, sizeof(seen.phase), "%s", p->phase);
+	seen.phase = p->phase;
 	seen.rounds = p->round;
 	seen.reports++;
 	seen.last = *p;
@@ -132,7 +136,7 @@ static void test_says_how_far_it_is_and_keeps_to_its_limits(void **state)
 	assert_true(seen.in_first_round >= 3);
 	assert_true(seen.rate_in_first_round);
 	assert_true(seen.reports <= seen.last.elapsed / (100 * TRIAL_MS) + 3 * seen.rounds + 8);
-	assert_string_equal(seen.phase, "done");
+	assert_int_equal(seen.phase, SEVMIRROR_PHASE_DONE);
 	assert_int_equal(seen.last.bytes_sent, t.summary.bytes);
 	assert_int_equal(seen.last.pages_sent, t.summary.pages);
 	assert_int_equal(seen.last.round, t.summary.rounds);
@@ -209,7 +213,7 @@ static struct use read_use(void)
 
 static struct {
 	struct use before, peak;
-	const char *phase;
+	enum sevmirror_phase phase;
 	unsigned int round, reports;
 } memory;
 

@@ -31,12 +31,14 @@ static void test_helpers_spoiled(void **state)
 		struct trial_sabotage sabotage;
 		const char *said;
 	} cases[] = {
-		{ true, { "setup", TINY_HELPER_DIES }, "helper" },
-		{ true, { "precopy", TINY_HELPER_DIES }, "helper" },
-		{ true, { "stop", TINY_HELPER_DIES }, "helper" },
-		{ true, { "stop", TINY_HELPER_LIES }, "not what the source sealed" },
-		{ false, { "precopy", TINY_HELPER_DIES }, "helper" },
-		{ false, { "precopy", TINY_HELPER_LIES }, "not what the source sealed" },
+		{ true, { SEVMIRROR_PHASE_SETUP, TINY_HELPER_DIES }, "helper" },
+		{ true, { SEVMIRROR_PHASE_PRECOPY, TINY_HELPER_DIES }, "helper" },
+		{ true, { SEVMIRROR_PHASE_STOP, TINY_HELPER_DIES }, "helper" },
+		{ true, { SEVMIRROR_PHASE_STOP, TINY_HELPER_LIES }, "not what the source sealed" },
+		{ false, { SEVMIRROR_PHASE_PRECOPY, TINY_HELPER_DIES }, "helper" },
+		{ false,
+		  { SEVMIRROR_PHASE_PRECOPY, TINY_HELPER_LIES },
+		  "not what the source sealed" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -63,12 +65,13 @@ static void test_helpers_spoiled(void **state)
 /*
  * The target is dead before COMMIT is said: the source sees that in time, and nothing is in doubt.
  */
-static void kill_child(struct tiny_host *host, void *arg, const char *phase, unsigned int round)
+static void kill_child(struct tiny_host *host, void *arg, enum sevmirror_phase phase,
+		       unsigned int round)
 {
 	struct trial *t = arg;
 	siginfo_t info;
 
-	if (strcmp(phase, "disks") != 0)
+	if (phase != TINY_HOST_DISKS)
 		return;
 	kill(t->child, SIGKILL);
 	assert_int_equal(waitid(P_PID, (id_t)t->child, &info, WEXITED | WNOWAIT), 0);
@@ -91,19 +94,20 @@ static void test_target_dies_before_commit(void **state)
 /* One bit of what goes through the network next, under TLS, from a phase on. */
 struct tamper {
 	struct wire_proxy *proxy;
-	const char *phase;
+	enum sevmirror_phase phase;
 	unsigned int connection;
 	bool to_source;
 };
 
-static void tamper(struct tiny_host *host, void *arg, const char *phase, unsigned int round)
+static void tamper(struct tiny_host *host, void *arg, enum sevmirror_phase phase,
+		   unsigned int round)
 {
 	struct tamper *tamper = arg;
 
-	if (!tamper->phase || strcmp(phase, tamper->phase) != 0)
+	if (!tamper->phase || phase != tamper->phase)
 		return;
 	wire_proxy_strike(tamper->proxy, tamper->connection, tamper->to_source);
-	tamper->phase = NULL;
+	tamper->phase = SEVMIRROR_PHASE_NONE;
 }
 
 static void make_psk(char path[32])
@@ -127,7 +131,7 @@ static void assert_tampering_found(const char *psk, struct tamper plan,
 						    .max_downtime = 3000 * TRIAL_MS,
 						    .security.psk_file = psk };
 	struct wire_fault none = { .connection = UINT32_MAX };
-	const char *phase = plan.phase;
+	enum sevmirror_phase phase = plan.phase;
 	struct trial_verdict v;
 	struct trial t;
 
@@ -149,8 +153,8 @@ static void assert_tampering_found(const char *psk, struct tamper plan,
 		assert_true(wire_proxy_struck(plan.proxy));
 	}
 	if (t.outcome != expected)
-		fail_msg("%s, connection %u: outcome %d, %s", phase, plan.connection, t.outcome,
-			 t.summary.error);
+		fail_msg("%s, connection %u: outcome %d, %s", sevmirror_phase_name(phase),
+			 plan.connection, t.outcome, t.summary.error);
 	wire_proxy_stop(plan.proxy);
 	v = trial_end(&t);
 	assert_int_equal(v.outcome == SEVMIRROR_MIGRATED, runs_there);
@@ -162,7 +166,9 @@ static void assert_tampering_found(const char *psk, struct tamper plan,
  */
 static void test_tampered_under_tls(void **state)
 {
-	static const char *const phases[] = { "setup", "precopy", "stop" };
+	static const enum sevmirror_phase phases[] = { SEVMIRROR_PHASE_SETUP,
+						       SEVMIRROR_PHASE_PRECOPY,
+						       SEVMIRROR_PHASE_STOP };
 	char psk[32];
 
 	make_psk(psk);
@@ -181,9 +187,11 @@ static void test_tampered_under_tls(void **state)
 	 * COMMIT spoiled: it does not run there, but the source cannot know. RUNNING spoiled: it
 	 * does.
 	 */
-	assert_tampering_found(psk, (struct tamper){ .phase = "commit" }, SEVMIRROR_UNKNOWN, false);
-	assert_tampering_found(psk, (struct tamper){ .phase = "commit", .to_source = true },
-			       SEVMIRROR_UNKNOWN, true);
+	assert_tampering_found(psk, (struct tamper){ .phase = SEVMIRROR_PHASE_COMMIT },
+			       SEVMIRROR_UNKNOWN, false);
+	assert_tampering_found(
+		psk, (struct tamper){ .phase = SEVMIRROR_PHASE_COMMIT, .to_source = true },
+		SEVMIRROR_UNKNOWN, true);
 	unlink(psk);
 }
 

@@ -234,13 +234,13 @@ static const struct wire_fault no_fault = { .kind = WIRE_FLIP, .connection = UIN
 /* The source reports this phase from when it knows that the guest runs there. */
 static void break_in_postcopy(struct trial *t, const struct sevmirror_progress *progress)
 {
-	if (strcmp(progress->phase, "postcopy") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_POSTCOPY)
 		wire_proxy_break(t->hook);
 }
 
 static void hang_in_postcopy(struct trial *t, const struct sevmirror_progress *progress)
 {
-	if (strcmp(progress->phase, "postcopy") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_POSTCOPY)
 		wire_proxy_hang(t->hook);
 }
 
@@ -357,7 +357,7 @@ static void test_silence_at_the_target(void **state)
 
 static void cancel_in_postcopy(struct trial *t, const struct sevmirror_progress *progress)
 {
-	if (strcmp(progress->phase, "postcopy") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_POSTCOPY)
 		sevmirror_migration_cancel(t->migration);
 }
 
@@ -381,7 +381,7 @@ static void repeat_page(struct trial *t, const struct sevmirror_progress *progre
 {
 	const uint64_t *number = t->hook;
 
-	if (strcmp(progress->phase, "postcopy") == 0 && t->migration->kept &&
+	if (progress->phase == SEVMIRROR_PHASE_POSTCOPY && t->migration->kept &&
 	    !page_set_has(t->migration->kept->dirty, *number))
 		page_set_add(t->migration->kept->dirty, *number);
 }

@@ -38,7 +38,7 @@ static const struct wire_fault no_fault = { .kind = WIRE_FLIP, .connection = UIN
 /* Before the first page leaves. */
 static void hold_pages(struct trial *t, const struct sevmirror_progress *progress)
 {
-	if (strcmp(progress->phase, "stop") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_STOP)
 		wire_proxy_hold(t->hook, FIRST_STREAM, PRIORITY);
 }
 
@@ -90,9 +90,9 @@ static void meet_the_moment(struct trial *t, const struct trial_plan *plan,
 /* The background does not arrive, and once the guest runs there nothing does. */
 static void hold_background(struct trial *t, const struct sevmirror_progress *progress)
 {
-	if (strcmp(progress->phase, "stop") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_STOP)
 		wire_proxy_hold(t->hook, FIRST_STREAM, LAST_STREAM);
-	if (strcmp(progress->phase, "postcopy") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_POSTCOPY)
 		wire_proxy_break(t->hook);
 }
 

@@ -292,7 +292,7 @@ void tiny_host_hook(struct tiny_host *h, tiny_host_hook_fn hook, void *arg)
 	h->hook_arg = arg;
 }
 
-static void happens(struct tiny_host *h, const char *phase, unsigned int round)
+static void happens(struct tiny_host *h, enum sevmirror_phase phase, unsigned int round)
 {
 	if (h->hook)
 		h->hook(h, h->hook_arg, phase, round);
@@ -481,7 +481,7 @@ static int op_state_load(void *opaque, const void *buf, size_t len, char *why, s
 
 static int op_disks_release(void *opaque)
 {
-	happens(opaque, "disks", 0);
+	happens(opaque, TINY_HOST_DISKS, 0);
 	return 0;
 }
 

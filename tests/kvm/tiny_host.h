@@ -64,12 +64,15 @@ bool tiny_host_handed_over(struct tiny_host *host);
 /* Faults to inject: what state_load() and disks_acquire() return, 0 for none. */
 void tiny_host_fail(struct tiny_host *host, int state_load, int disks_acquire);
 
+/* No phase of the library: the disks are released. */
+#define TINY_HOST_DISKS ((enum sevmirror_phase)SEVMIRROR_PHASES)
+
 /*
- * Called with each report of progress (its phase and round), and with "disks" when they are
+ * Called with each report of progress (its phase and round), and with TINY_HOST_DISKS when they are
  * released: on the migration's own thread, so nothing of the migration happens meanwhile that this
  * thread would do.
  */
-typedef void (*tiny_host_hook_fn)(struct tiny_host *host, void *arg, const char *phase,
+typedef void (*tiny_host_hook_fn)(struct tiny_host *host, void *arg, enum sevmirror_phase phase,
 				  unsigned int round);
 void tiny_host_hook(struct tiny_host *host, tiny_host_hook_fn hook, void *arg);
 

@@ -69,25 +69,26 @@ static void device_end(void)
 		pthread_join(target.device, NULL);
 }
 
-void trial_spoil(struct tiny_host *host, void *arg, const char *phase, unsigned int round)
+void trial_spoil(struct tiny_host *host, void *arg, enum sevmirror_phase phase, unsigned int round)
 {
 	struct trial_sabotage *sabotage = arg;
 
-	if (!sabotage->phase || strcmp(phase, sabotage->phase) != 0)
+	if (!sabotage->phase || phase != sabotage->phase)
 		return;
 	tiny_host_spoil_helper(host, sabotage->how);
-	sabotage->phase = NULL;
+	sabotage->phase = SEVMIRROR_PHASE_NONE;
 }
 
 static void on_progress(void *opaque, const struct sevmirror_progress *progress)
 {
 	if (progress->reason[0])
 		memcpy(target.reason, progress->reason, sizeof(target.reason));
-	if (strcmp(progress->phase, "broken") == 0)
+	if (progress->phase == SEVMIRROR_PHASE_BROKEN)
 		sem_post(&target.broken);
-	if (target.plan->cancel_when_broken && strcmp(progress->phase, "broken") == 0)
+	if (target.plan->cancel_when_broken && progress->phase == SEVMIRROR_PHASE_BROKEN)
 		sevmirror_migration_cancel(target.migration);
-	if (target.plan->device && !target.device_made && strcmp(progress->phase, "postcopy") == 0)
+	if (target.plan->device && !target.device_made &&
+	    progress->phase == SEVMIRROR_PHASE_POSTCOPY)
 		target.device_made = !pthread_create(&target.device, NULL, device_main, NULL);
 	trial_spoil(opaque, &target.sabotage, progress->phase, progress->round);
 	if (target.plan->inspect)
@@ -187,7 +188,7 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 	sevmirror_migration_destroy(target.migration);
 	device_end();
 	if (plan->inspect)
-		plan->inspect(host, "ended");
+		plan->inspect(host, TRIAL_ENDED);
 	if (v.outcome == SEVMIRROR_MIGRATED) {
 		usleep(GUEST_RUN);
 		v.guest_good = tiny_host_running(host) && tiny_host_finish(host);

@@ -16,9 +16,12 @@
 #define TRIAL_MIB (1ULL << 20)
 #define TRIAL_MS  1000000ULL
 
+/* No phase of the library: the migration has ended. */
+#define TRIAL_ENDED ((enum sevmirror_phase)(SEVMIRROR_PHASES + 1))
+
 /* Something that happens to one side's helper, once, when the migration reports the phase. */
 struct trial_sabotage {
-	const char *phase; /* NULL: never */
+	enum sevmirror_phase phase; /* NONE: never */
 	enum tiny_spoil how;
 };
 
@@ -27,7 +30,7 @@ enum trial_wait {
 	TRIAL_NO_WAIT,
 	TRIAL_LOAD_FOR_PAGE, /* state_load(), for a page that it touches */
 	TRIAL_RESUME_FOR_PAGE, /* resume() likewise, before any vCPU runs */
-	TRIAL_RESUME_FOR_BREAK, /* resume(), for the phase "broken" */
+	TRIAL_RESUME_FOR_BREAK, /* resume(), for the phase BROKEN */
 };
 
 /* What the child does differently. */
@@ -37,14 +40,14 @@ struct trial_plan {
 	int fail_state_load, fail_disks, fail_resume;
 	enum trial_wait wait;
 	uint64_t timeout; /* ns, 0: default */
-	bool cancel_when_broken; /* give up when the phase is "broken" */
+	bool cancel_when_broken; /* give up when the phase is BROKEN */
 	bool no_userfaultfd; /* as on a host that does not give it */
 	bool device; /* in post-copy, touch guest memory from outside, as devices do */
 	/*
-	 * Called there with each report of progress, and at the end with "ended", when the
+	 * Called there with each report of progress, and at the end with TRIAL_ENDED, when the
 	 * migration is destroyed.
 	 */
-	void (*inspect)(struct tiny_host *host, const char *phase);
+	void (*inspect)(struct tiny_host *host, enum sevmirror_phase phase);
 };
 
 /* How the child ended. */
@@ -87,7 +90,7 @@ void trial_wait_for_writes(struct trial *t, uint64_t writes);
 void trial_await_callback(struct trial *t);
 
 /* A tiny_host_hook() whose arg is a struct trial_sabotage. */
-void trial_spoil(struct tiny_host *host, void *arg, const char *phase, unsigned int round);
+void trial_spoil(struct tiny_host *host, void *arg, enum sevmirror_phase phase, unsigned int round);
 
 /* Migrate; wishes->address NULL: the child's. t->outcome and t->summary say how it went. */
 void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishes);
