@@ -34,6 +34,7 @@
 struct guest {
 	struct mirror_ram ram;
 	struct region_plan plan;
+	struct region_memory region;
 	uint8_t *memory;
 	struct rings *rings;
 };
@@ -75,8 +76,9 @@ static void guest_init(struct guest *g)
 		x ^= x << 17;
 		((uint64_t *)at)[i] = x;
 	}
-	need(region_plan(&g->plan, &g->ram, 1, 0, 0) == 0, "region_plan");
-	need(region_build(&g->plan, g->memory + g->plan.gpa, g->plan.bytes) == 0, "region_build");
+	need(region_plan(&g->plan, &g->ram, 1, 0) == 0, "region_plan");
+	need(region_memory_create(&g->region, &g->plan) == 0, "region_memory_create");
+	need(region_build(&g->plan, g->region.hva, g->plan.bytes) == 0, "region_build");
 }
 
 static void guest_start(struct guest *g, unsigned int nrings)
@@ -85,6 +87,7 @@ static void guest_start(struct guest *g, unsigned int nrings)
 		.kvm_fd = -1,
 		.primary_fd = -1,
 		.plan = &g->plan,
+		.region_fd = g->region.fd,
 		.ram = &g->ram,
 		.nram = 1,
 		.nrings = nrings,
@@ -248,7 +251,7 @@ static void here_init(struct here *here, const struct guest *g)
 	need(here->v && h->window != MAP_FAILED, "memory");
 	memset(here->v, 0, sizeof(*here->v));
 	h->ram = g->memory;
-	h->region = g->memory + g->plan.gpa;
+	h->region = g->region.hva;
 	h->layout = (struct helper_layout *)h->region;
 	h->keys = (struct helper_keys *)(h->region + HELPER_CORE_KEYS * PAGE);
 	h->epochs = (uint32_t *)(h->region + g->plan.epoch_offset);
@@ -379,8 +382,7 @@ static void session(struct guest *source, struct guest *target, unsigned int nvc
 
 	guest_start(source, nvcpus);
 	need(rings_session_make(source->rings, false, name) == 0, "session");
-	memcpy(target->memory + target->plan.gpa, source->memory + source->plan.gpa,
-	       source->plan.core_bytes);
+	memcpy(target->region.hva, source->region.hva, source->plan.core_bytes);
 	guest_start(target, nvcpus);
 }
 

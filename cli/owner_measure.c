@@ -48,13 +48,14 @@ struct request {
 static int digest_of(const struct launch_image *image, char text[2 * SEV_DIGEST_BYTES + 1])
 {
 	uint8_t bytes[SEV_DIGEST_BYTES];
+	const struct launch_segment *s;
 	struct sev_digest *digest;
 	int err = sev_digest_create(&digest);
 
 	if (err)
 		return err;
-	for (unsigned int i = 0; !err && i < image->nsegments; i++)
-		err = sev_digest_update(digest, image->segments[i].bytes, image->segments[i].len);
+	for (unsigned int i = 0; !err && (s = launch_image_measured(image, i)); i++)
+		err = sev_digest_update(digest, s->bytes, s->len);
 	if (!err)
 		err = sev_digest_final(digest, bytes);
 	sev_digest_destroy(digest);
@@ -65,11 +66,12 @@ static int digest_of(const struct launch_image *image, char text[2 * SEV_DIGEST_
 
 static int dump(const struct launch_image *image, const char *path)
 {
+	const struct launch_segment *s;
 	int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666);
 	int err = fd < 0 ? -errno : 0;
 
-	for (unsigned int i = 0; !err && i < image->nsegments; i++)
-		err = util_write_all(fd, image->segments[i].bytes, image->segments[i].len);
+	for (unsigned int i = 0; !err && (s = launch_image_measured(image, i)); i++)
+		err = util_write_all(fd, s->bytes, s->len);
 	if (fd >= 0 && close(fd) && !err)
 		err = -errno;
 	if (err)
@@ -80,14 +82,12 @@ static int dump(const struct launch_image *image, const char *path)
 static int print_json(const struct launch_image *image, const char *digest)
 {
 	json_t *segments = json_array();
+	const struct launch_segment *s;
 
-	for (unsigned int i = 0; i < image->nsegments; i++) {
-		const struct launch_segment *s = &image->segments[i];
-
+	for (unsigned int i = 0; (s = launch_image_measured(image, i)); i++)
 		json_array_append_new(segments,
 				      json_pack("{s:s, s:I, s:I}", "what", s->what, "gpa",
 						(json_int_t)s->gpa, "bytes", (json_int_t)s->len));
-	}
 	return cli_print_json(json_pack("{s:s, s:o}", "digest", digest, "segments", segments));
 }
 

@@ -21,14 +21,8 @@ uint64_t epoch_index(const struct helper_layout *layout, uint64_t gpa)
 
 static enum helper_status ram_check(const struct helper *h, uint64_t gpa, uint64_t *index)
 {
-	const struct helper_layout *layout = h->layout;
-
-	*index = epoch_index(layout, gpa);
-	if (*index == UINT64_MAX)
-		return HELPER_BAD_GPA;
-	if (gpa - layout->region_gpa < layout->region_bytes)
-		return HELPER_OWN_REGION;
-	return HELPER_OK;
+	*index = epoch_index(h->layout, gpa);
+	return *index == UINT64_MAX ? HELPER_BAD_GPA : HELPER_OK;
 }
 
 enum helper_status page_check(const struct helper *h, const struct helper_vcpu *v, uint64_t gpa,

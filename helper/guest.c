@@ -57,7 +57,7 @@ static void *at(uint64_t va)
 static bool layout_ok(const struct helper_layout *layout)
 {
 	return layout->magic == HELPER_LAYOUT_MAGIC && layout->abi == HELPER_ABI_VERSION &&
-	       layout->nram >= 1 && layout->nram <= HELPER_RAM_MAX &&
+	       layout->region_bytes <= HELPER_REGION_MAX &&
 	       layout->epoch_offset + layout->epoch_bytes <= layout->region_bytes &&
 	       layout->npages * sizeof(uint32_t) <= layout->epoch_bytes;
 }

@@ -15,7 +15,8 @@
  *            run-time page tables: region, guest RAM, window    read, write
  *            epoch table, 4 bytes a page of RAM                 read, write
  *
- * The region is whole pages of 2 MiB, and the map of guest RAM leaves it out.
+ * The region is whole pages of 2 MiB in memory that only the mirror maps, at a gpa above all of the
+ * guest's own: the guest does not see it.
  */
 #ifndef HELPER_LAYOUT_H
 #define HELPER_LAYOUT_H
@@ -23,16 +24,18 @@
 #include <stdint.h>
 
 #define HELPER_PAGE_BYTES 4096
-#define HELPER_RAM_MAX	  4
+#define HELPER_RAM_MAX	  32
 
 /*
  * Addresses: the same whatever the region's gpa is, so that the image is the same for every guest.
- * One 512 GiB slot each.
+ * Region and window have a slot of 512 GiB each, RAM has as many as HELPER_GPA_LIMIT takes.
  */
 #define HELPER_RAM_VA	 0x100000000000ULL /* gpa 0; RAM is mapped with C=1 */
 #define HELPER_REGION_VA 0x7e0000000000ULL
 #define HELPER_WINDOW_VA 0x7f0000000000ULL /* C=0 */
-#define HELPER_GPA_LIMIT 0x8000000000ULL /* RAM ends below: one page-directory-pointer table */
+#define HELPER_GPA_LIMIT 0x400000000000ULL /* RAM ends below: 64 TiB */
+/* One page directory in the core maps the region: epochs of a little less than 1 TiB of RAM. */
+#define HELPER_REGION_MAX 0x40000000ULL
 
 enum helper_core_page {
 	HELPER_CORE_LAYOUT = 0,
@@ -63,6 +66,7 @@ enum helper_core_page {
 #define HELPER_IMAGE_MAGIC  0x00004547414d4d53ULL /* "SMMAGE" */
 #define HELPER_STAMP_MAGIC  0x00504d4154534d53ULL /* "SMSTAMP" */
 
+/* A range of what the helper may touch: whole pages of 4 KiB, ascending, without overlap. */
 struct helper_ram {
 	uint64_t gpa;
 	uint64_t npages;
@@ -108,14 +112,16 @@ struct helper_keys {
 	uint8_t mac[16];
 };
 
+_Static_assert(sizeof(struct helper_layout) <= HELPER_PAGE_BYTES, "the layout is one page");
+
 /*
- * Run-time tables: PML4, RAM's and the window's page-directory-pointer tables, the window's
- * directory, one a GiB of RAM.
+ * Run-time tables: PML4, the window's page-directory-pointer table and directory, then those of RAM
+ * as they are needed: one for each 512 GiB and each GiB that has RAM in it, and one for each 2 MiB
+ * that is RAM only in part.
  */
 #define HELPER_RUN_PML4	       0
-#define HELPER_RUN_RAM_PDPT    1
-#define HELPER_RUN_WINDOW_PDPT 2
-#define HELPER_RUN_WINDOW_PD   3
-#define HELPER_RUN_RAM_PD      4
+#define HELPER_RUN_WINDOW_PDPT 1
+#define HELPER_RUN_WINDOW_PD   2
+#define HELPER_RUN_RAM	       3
 
 #endif

@@ -18,7 +18,7 @@
 
 #include <stdint.h>
 
-#define HELPER_ABI_VERSION   1
+#define HELPER_ABI_VERSION   2
 #define HELPER_RING_ENTRIES  64 /* a power of two */
 #define HELPER_RING_PAGES    4
 #define HELPER_BATCH_MAX     64 /* pages sealed under one salt */
@@ -102,7 +102,6 @@ enum helper_status {
 	HELPER_BAD_STATE = 2, /* not in this state of the session */
 	HELPER_BAD_WINDOW = 3, /* a window page out of bounds, or a ring's */
 	HELPER_BAD_GPA = 4, /* unaligned, or not guest RAM */
-	HELPER_OWN_REGION = 5, /* a page of the helper region */
 	HELPER_NOT_MINE = 6, /* the page belongs to another ring */
 	HELPER_BAD_TAG = 7, /* not sealed by the source in this session, or changed since */
 	HELPER_STALE = 8, /* not newer than what is there: ignored */

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/mirror/region.h"
 #include "launch/acpi.h"
 #include "launch/bzimage.h"
 #include "launch/image_private.h"
@@ -47,18 +46,13 @@ static void e820_add(struct boot_params *params, uint64_t from, uint64_t to, uin
  */
 static void fill_e820(struct boot_params *params, const struct launch_config *config)
 {
-	const struct region_plan *helper = config->helper;
 	struct launch_ram ram;
 
 	launch_ram(&ram, config);
 	e820_add(params, 0, LAYOUT_CONVENTIONAL_END, E820_RAM);
 	e820_add(params, LAYOUT_ACPI_GPA, LAYOUT_ACPI_GPA + LAYOUT_ACPI_BYTES, E820_ACPI);
 	e820_add(params, LAYOUT_EXTENDED_GPA, ram.usable_end, E820_RAM);
-	if (helper) {
-		/* The workload's, if there is one, lies in front of it. */
-		e820_add(params, ram.usable_end, helper->gpa + helper->bytes, E820_RESERVED);
-		e820_add(params, helper->gpa + helper->bytes, ram.low_end, E820_RAM);
-	}
+	e820_add(params, ram.usable_end, ram.low_end, E820_RESERVED); /* the workload's region */
 	e820_add(params, GUEST_HIGH_RAM_GPA, GUEST_HIGH_RAM_GPA + ram.high_bytes, E820_RAM);
 }
 
@@ -105,7 +99,7 @@ static int add_cmdline(struct launch_image *image, const struct launch_config *c
 	return err;
 }
 
-/* As high as the kernel allows, so that it does not have to move it; below the helper region. */
+/* As high as the kernel allows, so that it does not have to move it; below a workload's region. */
 static int place_initrd(uint64_t *gpa, const struct launch_config *config,
 			const struct bzimage *kernel, struct why *why)
 {

@@ -21,8 +21,9 @@ int launch_helper_plan(struct region_plan *plan, const struct launch_config *con
 				      .bytes = parts.high_bytes,
 				      .fd = -1,
 				      .offset = parts.low_end };
-	err = region_plan(plan, ram, parts.high_bytes ? 2 : 1, 0, config->c_mask);
-	return err ? why_set(why, err, "no room for the Migration Helper in %llu MiB of memory: %s",
+	err = region_plan(plan, ram, parts.high_bytes ? 2 : 1, config->c_mask);
+	return err ? why_set(why, err,
+			     "the Migration Helper cannot serve a guest with %llu MiB of memory: %s",
 			     (unsigned long long)config->memory_bytes >> 20, strerror(-err)) :
 		     0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Migration Helper's part of a launch: where its region lies in a guest of this size, and the
- * bytes of its core. Pure, as the rest of the launch.
+ * The Migration Helper's part of a launch: where its region lies in the mirror of a guest of this
+ * size, and the bytes of its core. Pure, as the rest of the launch.
  */
 #ifndef LAUNCH_HELPER_H
 #define LAUNCH_HELPER_H
@@ -15,8 +15,8 @@ struct launch_helper {
 };
 
 /*
- * Plan for config's memory and C-bit; nothing else of config is looked at. 0, -ENOSPC (the guest is
- * too small) or another negative errno.
+ * Plan for config's memory and C-bit; nothing else of config is looked at. 0, -E2BIG (more memory
+ * than the helper can serve) or another negative errno.
  */
 int launch_helper_plan(struct region_plan *plan, const struct launch_config *config,
 		       struct why *why);

@@ -18,9 +18,7 @@ void launch_ram(struct launch_ram *ram, const struct launch_config *config)
 		low = GUEST_LOW_RAM_MAX;
 	ram->low_end = low;
 	ram->high_bytes = config->memory_bytes - low;
-	ram->usable_end = config->helper ? config->helper->gpa : low;
-	if (config->workload)
-		ram->usable_end = config->workload->plan.gpa;
+	ram->usable_end = config->workload ? config->workload->plan.gpa : low;
 }
 
 uint8_t *launch_segment_add(struct launch_image *image, const char *what, uint64_t gpa,
@@ -74,14 +72,12 @@ static int check_config(const struct launch_config *config, struct why *why)
 		return why_set(why, -EINVAL, "a payload has no initrd");
 	launch_ram(&ram, config);
 	if (helper &&
-	    (helper->gpa < PAGE_BYTES || helper->gpa % PAGE_BYTES || helper->gpa > ram.low_end ||
-	     helper->bytes > ram.low_end - helper->gpa || helper->core_bytes > helper->bytes))
-		return why_set(why, -EINVAL, "the helper region does not lie in RAM below 4 GiB");
-	if (config->workload &&
-	    (!helper || !workload_plan_ok(&config->workload->plan, helper->gpa) ||
-	     config->workload->len > config->workload->plan.bytes))
+	    (helper->gpa < ram.low_end || helper->gpa < GUEST_HIGH_RAM_GPA + ram.high_bytes))
+		return why_set(why, -EINVAL, "the helper region is not above the guest's memory");
+	if (config->workload && (!workload_plan_ok(&config->workload->plan, ram.low_end) ||
+				 config->workload->len > config->workload->plan.bytes))
 		return why_set(why, -EINVAL,
-			       "the mirror payload's region does not lie in front of the helper's");
+			       "the mirror payload's region is not at the end of RAM below 4 GiB");
 	return 0;
 }
 
@@ -117,6 +113,21 @@ static int put_in_order(struct launch_image *image, const struct launch_config *
 	return 0;
 }
 
+static int add_helper(struct launch_image *image, const struct launch_config *config,
+		      struct why *why)
+{
+	struct launch_segment *helper = &image->helper;
+
+	helper->bytes = malloc(config->helper->core_bytes);
+	if (!helper->bytes)
+		return why_set(why, -ENOMEM, "out of memory for the Migration Helper");
+	memcpy(helper->bytes, config->helper_core, config->helper->core_bytes);
+	helper->what = "helper core";
+	helper->gpa = config->helper->gpa;
+	helper->len = config->helper->core_bytes;
+	return 0;
+}
+
 int launch_image_create(struct launch_image **imagep, const struct launch_config *config,
 			struct why *why)
 {
@@ -131,11 +142,8 @@ int launch_image_create(struct launch_image **imagep, const struct launch_config
 		return why_set(why, -ENOMEM, "out of memory");
 	err = config->kernel.len ? launch_linux(image, config, why) :
 				   launch_payload(image, config, why);
-	if (!err && config->helper) {
-		struct launch_blob core = { config->helper_core, config->helper->core_bytes };
-
-		err = launch_segment_copy(image, "helper core", config->helper->gpa, core, why);
-	}
+	if (!err && config->helper)
+		err = add_helper(image, config, why);
 	if (!err && config->workload) {
 		struct launch_blob region = { config->workload->bytes, config->workload->len };
 
@@ -160,5 +168,13 @@ void launch_image_destroy(struct launch_image *image)
 		return;
 	for (i = 0; i < image->nsegments; i++)
 		free(image->segments[i].bytes);
+	free(image->helper.bytes);
 	free(image);
+}
+
+const struct launch_segment *launch_image_measured(const struct launch_image *image, unsigned int i)
+{
+	if (i < image->nsegments)
+		return &image->segments[i];
+	return i == image->nsegments && image->helper.len ? &image->helper : NULL;
 }

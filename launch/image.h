@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The bytes a guest starts from. A pure function of the configuration: the VMM writes them into
- * guest RAM (and has the firmware encrypt and measure them, segment by segment, in this order), and
+ * guest RAM (and has the firmware encrypt and measure them, segment by segment, in this order, the
+ * Migration Helper's core last), and
  * the guest owner computes the same bytes, so the same launch digest, on a machine of his own. What
  * the guest reads before it has written it must be in here; all other memory reads as noise under
  * SEV.
@@ -87,6 +88,11 @@ struct launch_entry {
 struct launch_image {
 	unsigned int nsegments;
 	struct launch_segment segments[LAUNCH_MAX_SEGMENTS]; /* ascending, no overlap, all in RAM */
+	/*
+	 * The helper's core, launched and measured after them; it lies in the helper region, which
+	 * is no RAM. len 0: none
+	 */
+	struct launch_segment helper;
 	struct launch_entry entry;
 };
 
@@ -99,5 +105,12 @@ struct launch_image {
 int launch_image_create(struct launch_image **image, const struct launch_config *config,
 			struct why *why);
 void launch_image_destroy(struct launch_image *image);
+
+/*
+ * Segment i in the order in which they are launched and measured: the helper's core is the last.
+ * NULL when there are no more.
+ */
+const struct launch_segment *launch_image_measured(const struct launch_image *image,
+						   unsigned int i);
 
 #endif

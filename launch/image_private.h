@@ -12,7 +12,7 @@
 struct launch_ram {
 	uint64_t low_end; /* RAM is [0, low_end) ... */
 	uint64_t high_bytes; /* ... and that much from 4 GiB on */
-	uint64_t usable_end; /* low_end, or where the helper's or the workload's region begins */
+	uint64_t usable_end; /* low_end, or where the workload's region begins */
 };
 
 void launch_ram(struct launch_ram *ram, const struct launch_config *config);

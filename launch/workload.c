@@ -78,34 +78,34 @@ static int check_program(const struct payload_elf *elf, struct why *why)
 static int make_plan(struct workload_plan *plan, const struct payload_elf *elf,
 		     const struct layout *at, const struct launch_config *config, struct why *why)
 {
+	struct launch_ram ram;
+
 	*plan = (struct workload_plan){
 		.bytes = at->end,
 		.rip = elf->entry,
 		.writes_memory = elf->note.flags & PAYLOAD_WRITES_MEMORY,
 	};
 	memcpy(plan->name, elf->note.name, sizeof(plan->name));
-	if (config->helper->gpa < plan->bytes + LAYOUT_EXTENDED_GPA)
+	launch_ram(&ram, config);
+	if (ram.low_end < plan->bytes + LAYOUT_EXTENDED_GPA)
 		return why_set(why, -ENOSPC, "no room for the mirror payload: it needs %llu MiB",
 			       (unsigned long long)plan->bytes >> 20);
-	plan->gpa = config->helper->gpa - plan->bytes;
+	plan->gpa = ram.low_end - plan->bytes;
 	plan->cr3 = plan->gpa;
-	if (!workload_plan_ok(plan, config->helper->gpa))
+	if (!workload_plan_ok(plan, ram.low_end))
 		return why_set(why, -ENOEXEC,
 			       "the mirror payload's name has characters that are not printable");
 	return 0;
 }
 
-/* The guest's memory but for the two regions, which follow one another. */
+/* The guest's memory but for the region. */
 static void list_ram(struct payload_params *params, const struct launch_config *config,
 		     const struct workload_plan *plan)
 {
-	const uint64_t after = config->helper->gpa + config->helper->bytes;
 	struct launch_ram ram;
 
 	launch_ram(&ram, config);
 	params->ram[params->nram++] = (struct payload_ram){ 0, plan->gpa };
-	if (after < ram.low_end)
-		params->ram[params->nram++] = (struct payload_ram){ after, ram.low_end - after };
 	if (ram.high_bytes)
 		params->ram[params->nram++] =
 			(struct payload_ram){ GUEST_HIGH_RAM_GPA, ram.high_bytes };

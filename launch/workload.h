@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The launch's part of a workload (lib/mirror/workload_plan.h): where its region lies in front of
- * the helper's, and the bytes of it that are launched. Pure, as the rest of the launch.
+ * The launch's part of a workload (lib/mirror/workload_plan.h): where its region lies at the end of
+ * RAM below 4 GiB, and the bytes of it that are launched. Pure, as the rest of the launch.
  */
 #ifndef LAUNCH_WORKLOAD_H
 #define LAUNCH_WORKLOAD_H
@@ -17,8 +17,7 @@ struct launch_workload {
 
 /*
  * Make the workload that config->mirror_payload is the ELF file of, and enter it into config, which
- * borrows it until launch_workload_free(). config has the helper's region already
- * (launch_helper_make()). 0, -ENOEXEC (not such a file), -ENOSPC, -ENOMEM.
+ * borrows it until launch_workload_free(). 0, -ENOEXEC (not such a file), -ENOSPC, -ENOMEM.
  */
 int launch_workload_make(struct launch_workload *workload, struct launch_config *config,
 			 struct why *why);

@@ -15,6 +15,13 @@
 
 #define PAGE_SHIFT 12
 
+static void add_range(json_t *list, uint64_t gpa, uint64_t bytes, const char *kind, bool shared)
+{
+	json_array_append_new(list,
+			      json_pack("{s:I, s:I, s:s, s:b}", "gpa", (json_int_t)gpa, "bytes",
+					(json_int_t)bytes, "kind", kind, "shared", shared));
+}
+
 /* The runs of one kind in [gpa, end). */
 static void map_kinds(const struct vm *vm, uint64_t gpa, uint64_t end, const char *kind,
 		      json_t *list)
@@ -26,29 +33,31 @@ static void map_kinds(const struct vm *vm, uint64_t gpa, uint64_t end, const cha
 
 		if (!npages || bytes > end - gpa)
 			bytes = end - gpa;
-		json_array_append_new(list,
-				      json_pack("{s:I, s:I, s:s, s:b}", "gpa", (json_int_t)gpa,
-						"bytes", (json_int_t)bytes, "kind", kind, "shared",
-						!vm_sev(vm) || !private));
+		add_range(list, gpa, bytes, kind, !vm_sev(vm) || !private);
 		gpa += bytes;
 	}
 }
 
-/* One of RAM's parts; the workload's region, which may be empty, lies in front of the helper's. */
+/* One of RAM's parts; the workload's region, if there is one, is the end of the first. */
 static void map_range(const struct machine *machine, uint64_t gpa, uint64_t end, json_t *list)
 {
-	const struct region_plan *helper = machine_helper(machine);
+	const struct workload_plan *workload = &machine_config(machine)->workload;
 	const struct vm *vm = machine_vm(machine);
-	uint64_t workload = helper->gpa - machine_config(machine)->workload.bytes;
 
-	if (helper->gpa < gpa || helper->gpa >= end) {
+	if (!workload->bytes || workload->gpa < gpa || workload->gpa >= end) {
 		map_kinds(vm, gpa, end, "ram", list);
 		return;
 	}
-	map_kinds(vm, gpa, workload, "ram", list);
-	map_kinds(vm, workload, helper->gpa, "mirror-payload", list);
-	map_kinds(vm, helper->gpa, helper->gpa + helper->bytes, "helper", list);
-	map_kinds(vm, helper->gpa + helper->bytes, end, "ram", list);
+	map_kinds(vm, gpa, workload->gpa, "ram", list);
+	map_kinds(vm, workload->gpa, end, "mirror-payload", list);
+}
+
+/* The helper's region, which only its mirror has: no memory of the guest. */
+static void map_helper(const struct machine *machine, json_t *list)
+{
+	const struct region_plan *helper = machine_helper(machine);
+
+	add_range(list, helper->gpa, helper->bytes, "helper", !vm_sev(machine_vm(machine)));
 }
 
 static int run_memory_map(void *opaque, struct control_call *call, struct control_error *err)
@@ -70,6 +79,7 @@ static int run_memory_map(void *opaque, struct control_call *call, struct contro
 		for (i = 0; i < n; i++)
 			map_range(s->machine, ranges[i].gpa, ranges[i].gpa + ranges[i].bytes,
 				  call->ret);
+		map_helper(s->machine, call->ret);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return ret;

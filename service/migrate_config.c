@@ -7,7 +7,7 @@
 #include "vmm/state.h"
 
 #define CONFIG_MAGIC   0x434d5653u /* "SVMC" */
-#define CONFIG_VERSION 2
+#define CONFIG_VERSION 3
 #define MEMORY_UNIT    (2ULL << 20)
 #define MEMORY_MAX     (1ULL << 40)
 
@@ -64,7 +64,6 @@ ssize_t migrate_config_save(const struct migrate_config *config, void *buf, size
 	state_put8(&w, m->vm.sev);
 	state_put8(&w, m->vm.payload);
 	state_put32(&w, config->policy);
-	state_put64(&w, config->helper_gpa);
 	put_workload(&w, &m->workload);
 	state_put8(&w, (uint8_t)m->ndisks);
 	for (i = 0; i < m->ndisks; i++) {
@@ -125,7 +124,6 @@ int migrate_config_load(struct migrate_config *config, const void *buf, size_t l
 	vm->sev = state_get_bool(&r);
 	vm->payload = state_get_bool(&r);
 	config->policy = state_get32(&r);
-	config->helper_gpa = state_get64(&r);
 	get_workload(&r, &config->machine.workload);
 	if (!load_devices(config, &r) || !state_complete(&r))
 		return why_set(why, -EINVAL, "the VM's configuration is malformed");

@@ -18,7 +18,6 @@
 /* A machine with its strings. */
 struct migrate_config {
 	struct machine_config machine;
-	uint64_t helper_gpa;
 	uint32_t policy; /* of the encrypted guest */
 	char disk_paths[MACHINE_MAX_DISKS][PATH_MAX];
 	char taps[MACHINE_MAX_NETS][MIGRATE_TAP_BYTES];

@@ -31,7 +31,8 @@ static int op_describe(void *opaque, struct sevmirror_vm *out)
 		.sev = vm_sev(vm),
 		.pagemap = vm_sev(vm) ? vm_pagemap(vm) : NULL,
 		.cbit_mask = vm_c_mask(vm),
-		.helper_gpa = machine_helper(s->machine)->gpa,
+		.helper = { .fd = machine_helper_memory(s->machine)->fd,
+			    .hva = machine_helper_memory(s->machine)->hva },
 		.nranges = n,
 	};
 	for (i = 0; i < n; i++)
@@ -56,7 +57,6 @@ static ssize_t op_config_save(void *opaque, void *buf, size_t max)
 	for (i = 0; i < config->machine.ndisks; i++)
 		config->machine.disks[i].bytes = machine_disk_bytes(s->machine, i);
 	config->policy = s->policy;
-	config->helper_gpa = machine_helper(s->machine)->gpa;
 	n = migrate_config_save(config, buf, max);
 	free(config);
 	return n;
@@ -117,11 +117,6 @@ static int build(struct service *s, struct why *why)
 	if (err)
 		return err;
 	s->policy = s->config.policy;
-	if (machine_helper(s->machine)->gpa != s->config.helper_gpa)
-		return why_set(why, -EINVAL,
-			       "the helper region is at 0x%llx there and at 0x%llx here",
-			       (unsigned long long)s->config.helper_gpa,
-			       (unsigned long long)machine_helper(s->machine)->gpa);
 	/* Devices are loaded while they stand still. */
 	(void)vm_pause(machine_vm(s->machine));
 	return 0;

@@ -60,7 +60,7 @@ static void make_offer(const struct service *s, struct mirror_offer *offer)
 	*offer = (struct mirror_offer){
 		.primary_fd = vm_sev(vm) ? vm_fd(vm) : -1,
 		.cbit_mask = vm_c_mask(vm),
-		.region_gpa = machine_helper(s->machine)->gpa,
+		.region_fd = -1, /* a workload has no business there */
 		.nram = guest_memory_ranges(vm_memory(vm), ranges),
 		.workload = machine_config(s->machine)->workload,
 		.dirty_fd = -1,

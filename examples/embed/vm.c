@@ -36,10 +36,11 @@
 #define COMPAT	     "embed/1"
 
 struct vm {
-	int kvm_fd, vm_fd, vcpu_fd, ram_fd;
+	int kvm_fd, vm_fd, vcpu_fd, ram_fd, helper_fd;
 	uint64_t ram_bytes;
 	uint8_t *ram;
-	struct sevmirror_helper_region helper;
+	struct sevmirror_helper_region region;
+	void *helper; /* the region's memory: region.bytes */
 	struct kvm_run *run;
 	size_t run_bytes;
 	pthread_t thread;
@@ -92,7 +93,7 @@ struct vm *vm_new(void)
 
 	sigaction(SIGUSR1, &kick, NULL);
 	if (vm)
-		vm->kvm_fd = vm->vm_fd = vm->vcpu_fd = vm->ram_fd = -1;
+		vm->kvm_fd = vm->vm_fd = vm->vcpu_fd = vm->ram_fd = vm->helper_fd = -1;
 	return vm;
 }
 
@@ -114,11 +115,29 @@ static int set_memslot(struct vm *vm, bool log)
 	return ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
 }
 
+/* The Migration Helper's memory is a memfd of its own, which the VM never sees. */
+static int make_helper_memory(struct vm *vm)
+{
+	struct sevmirror_ram_range range = range_of(vm);
+	int err = sevmirror_helper_place(&vm->region, &range, 1, 0);
+
+	if (err)
+		return err;
+	vm->helper_fd = memfd_create("helper", MFD_CLOEXEC);
+	if (vm->helper_fd < 0 || ftruncate(vm->helper_fd, (off_t)vm->region.bytes))
+		return -errno;
+	vm->helper =
+		mmap(NULL, vm->region.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vm->helper_fd, 0);
+	if (vm->helper == MAP_FAILED) {
+		vm->helper = NULL;
+		return -errno;
+	}
+	return 0;
+}
+
 /* Guest RAM must be a memfd: the library maps it a second time for the mirror VM. */
 static int make_memory(struct vm *vm, uint64_t ram_bytes)
 {
-	struct sevmirror_ram_range range;
-
 	if (ram_bytes % (2 << 20) || ram_bytes < 16 << 20 || ram_bytes > 1 << 30)
 		return -EINVAL;
 	vm->ram_bytes = ram_bytes;
@@ -130,8 +149,7 @@ static int make_memory(struct vm *vm, uint64_t ram_bytes)
 		vm->ram = NULL;
 		return -errno;
 	}
-	range = range_of(vm);
-	return sevmirror_helper_place(&vm->helper, &range, 1, 0);
+	return make_helper_memory(vm);
 }
 
 /* The VM and its vCPU, which does not run yet. */
@@ -217,7 +235,7 @@ int vm_launch(struct vm *vm, uint64_t ram_bytes)
 		return err;
 	fill_memory(vm);
 	range = range_of(vm);
-	err = sevmirror_helper_build(&range, 1, 0, vm->ram + vm->helper.gpa, vm->helper.core_bytes);
+	err = sevmirror_helper_build(&range, 1, 0, vm->helper, vm->region.core_bytes);
 	if (!err)
 		err = set_registers(vm);
 	return err ? err : vm_ops.resume(vm);
@@ -232,6 +250,9 @@ void vm_free(struct vm *vm)
 		munmap(vm->run, vm->run_bytes);
 	if (vm->ram)
 		munmap(vm->ram, vm->ram_bytes);
+	if (vm->helper)
+		munmap(vm->helper, vm->region.bytes);
+	close(vm->helper_fd);
 	close(vm->vcpu_fd);
 	close(vm->vm_fd);
 	close(vm->kvm_fd);
@@ -284,7 +305,7 @@ static int op_describe(void *opaque, struct sevmirror_vm *out)
 				      .kvm_fd = vm->kvm_fd,
 				      .vm_fd = vm->vm_fd,
 				      .sev_fd = -1,
-				      .helper_gpa = vm->helper.gpa,
+				      .helper = { .fd = vm->helper_fd, .hva = vm->helper },
 				      .nranges = 1,
 				      .ranges = { range_of(vm) } };
 	return 0;

@@ -24,7 +24,7 @@ struct sev_guest; /* <sevmirror/sev.h> */
 struct sev_pagemap; /* <sevmirror/pagemap.h> */
 
 #define SEVMIRROR_PAGE_BYTES	 4096ULL
-#define SEVMIRROR_MAX_RAM_RANGES 4
+#define SEVMIRROR_MAX_RAM_RANGES 32
 
 /*
  * A part of guest RAM: [gpa, gpa + bytes) is [offset, offset + bytes) of the memfd, mapped for the
@@ -35,6 +35,17 @@ struct sevmirror_ram_range {
 	uint64_t bytes;
 	uint64_t offset;
 	int fd;
+	void *hva;
+};
+
+/*
+ * The helper's memory: [offset, offset + bytes) of a memory file that nothing else uses, mapped at
+ * hva; bytes are those of sevmirror_helper_place() (<sevmirror/helper.h>). It is no memory of the
+ * guest: no memslot of the primary has it.
+ */
+struct sevmirror_helper_memory {
+	int fd;
+	uint64_t offset;
 	void *hva;
 };
 
@@ -51,7 +62,7 @@ struct sevmirror_vm {
 	/* which pages are private; NULL with --sev=off: then all count as private */
 	struct sev_pagemap *pagemap;
 	uint64_t cbit_mask; /* 0 with --sev=off */
-	uint64_t helper_gpa; /* of the helper region: <sevmirror/helper.h> */
+	struct sevmirror_helper_memory helper;
 	unsigned int nranges;
 	/* by gpa, ascending, no overlap */
 	struct sevmirror_ram_range ranges[SEVMIRROR_MAX_RAM_RANGES];

@@ -11,13 +11,9 @@
 #include "lib/sev/platform.h"
 #include "lib/util/page.h"
 
-/*
- * Host address of a page of the helper's core. The region lies within one range: region_plan() saw
- * to that.
- */
 static void *core_page(const struct sevmirror_migration *m, uint32_t index)
 {
-	return page_hva(&m->vm, m->vm.helper_gpa + index * PAGE_BYTES);
+	return (uint8_t *)m->vm.helper.hva + index * PAGE_BYTES;
 }
 
 /* SEND_START, and what the target needs for its RECEIVE_START. */

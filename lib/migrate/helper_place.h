@@ -9,7 +9,7 @@
 
 /* region_plan() for these ranges; -EINVAL for too many of them, too. */
 int helper_place_plan(struct region_plan *plan, const struct sevmirror_ram_range *ranges,
-		      unsigned int nranges, uint64_t gpa, uint64_t cbit_mask);
+		      unsigned int nranges, uint64_t cbit_mask);
 
 /* The range in lib/mirror's terms. */
 static inline struct mirror_ram helper_place_ram(const struct sevmirror_ram_range *range)

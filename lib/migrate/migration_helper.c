@@ -23,12 +23,11 @@
 
 static int plan_region(struct sevmirror_migration *m, struct region_plan *plan)
 {
-	int err = helper_place_plan(plan, m->vm.ranges, m->vm.nranges, m->vm.helper_gpa,
-				    m->vm.cbit_mask);
+	int err = helper_place_plan(plan, m->vm.ranges, m->vm.nranges, m->vm.cbit_mask);
 
 	if (err)
-		return session_fail(m, err, "the guest has no helper region at %#llx: %s",
-				    (unsigned long long)m->vm.helper_gpa, strerror(-err));
+		return session_fail(m, err, "the guest can have no helper region: %s",
+				    strerror(-err));
 	m->core_bytes = plan->core_bytes;
 	m->helper_bytes = plan->bytes;
 	return 0;
@@ -54,6 +53,8 @@ int migration_helper_start(struct sevmirror_migration *m)
 		.kvm_fd = m->vm.kvm_fd,
 		.primary_fd = m->vm.sev ? m->vm.vm_fd : -1,
 		.plan = &plan,
+		.region_fd = m->vm.helper.fd,
+		.region_offset = m->vm.helper.offset,
 		.ram = ram,
 		.nram = m->vm.nranges,
 		.nrings = m->hello.streams,
@@ -113,12 +114,10 @@ uint64_t migration_helper_exits(const struct sevmirror_migration *m)
  */
 static void wipe_for_helper(struct sevmirror_migration *m)
 {
-	uint8_t *region = mirror_hva(rings_mirror(m->rings), m->vm.helper_gpa, m->helper_bytes);
+	uint8_t *region = m->vm.helper.hva;
 
 	for (unsigned int i = 0; i < rings_count(m->rings); i++)
 		mirror_vcpu_stop(rings_mirror(m->rings), i);
-	if (!region)
-		return;
 	explicit_bzero(region + HELPER_CORE_KEYS * PAGE_BYTES, PAGE_BYTES);
 	explicit_bzero(region + m->core_bytes, m->helper_bytes - m->core_bytes);
 }

@@ -123,8 +123,3 @@ void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTE
 	else
 		snprintf(name, SESSION_STREAM_NAME_BYTES, "stream %u", number);
 }
-
-bool session_is_helper_page(const struct sevmirror_migration *m, uint64_t gpa)
-{
-	return gpa >= m->vm.helper_gpa && gpa - m->vm.helper_gpa < m->helper_bytes;
-}

@@ -44,9 +44,7 @@ struct sevmirror_migration {
 	/* the helper, in its mirror, and its public name of the session */
 	struct rings *rings;
 	uint8_t helper_session[16];
-	/*
-	 * bytes of the helper region from vm.helper_gpa on: what the launch measured, and all of it
-	 */
+	/* bytes of the helper region: what the launch measured, and all of it */
 	uint64_t core_bytes;
 	uint64_t helper_bytes;
 	/*
@@ -128,9 +126,6 @@ void session_drop_control(struct sevmirror_migration *m);
 
 /* "stream 3", "priority stream": in what is said to people. */
 void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTES]);
-
-/* A page of the helper region: these go with the core, never as records. */
-bool session_is_helper_page(const struct sevmirror_migration *m, uint64_t gpa);
 
 /*
  * Say hello, agree on version, streams and session, compare what the guest depends on, send or

@@ -104,7 +104,7 @@ static int await(struct source *s, enum wire_type type, void *buf, size_t max)
 	return err < 0 ? err : 0;
 }
 
-/* The missing pages as two bitmaps, private and shared; the helper's own went before. */
+/* The missing pages as two bitmaps, private and shared. */
 static int send_missing(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
@@ -114,9 +114,6 @@ static int send_missing(struct source *s)
 
 	if (!bitmaps)
 		return session_fail(m, -ENOMEM, "out of memory for the missing pages");
-	for (uint64_t gpa = m->vm.helper_gpa; gpa < m->vm.helper_gpa + m->helper_bytes;
-	     gpa += PAGE_BYTES)
-		page_set_remove(s->dirty, page_number(&m->numbering, gpa / PAGE_BYTES));
 	page_set_copy(s->dirty, bitmaps);
 	for (uint64_t i = 0; m->vm.pagemap && i < m->numbering.npages; i++) {
 		uint64_t bit = 1ULL << i % 64;

@@ -237,8 +237,8 @@ static int open_priority(struct stream_in *s, const struct wire_frame *header, s
 }
 
 /*
- * The page at gpa, in the mirror's mapping, if the host may write it: RAM, whole, of this stream,
- * not the helper's; in post-copy missing, and shared.
+ * The page at gpa, in the mirror's mapping, if the host may write it: RAM, whole, of this stream;
+ * in post-copy missing, and shared.
  */
 static void *shared_page(struct stream_in *s, uint64_t gpa, uint64_t *number)
 {
@@ -249,7 +249,6 @@ static void *shared_page(struct stream_in *s, uint64_t gpa, uint64_t *number)
 	*number = page_number(&m->numbering, gfn);
 	if (gpa % PAGE_BYTES || *number == UINT64_MAX ||
 	    (s->number != WIRE_PRIORITY_STREAM && helper_ring_of(gfn, s->all->n) != s->number) ||
-	    session_is_helper_page(m, gpa) ||
 	    (postcopy && !postcopy_in_lacks_shared(postcopy, *number)))
 		return NULL;
 	return mirror_hva(rings_mirror(m->rings), gpa, PAGE_BYTES);

@@ -133,8 +133,6 @@ int stream_out_add(struct stream_out *s, uint64_t number, struct helper_batch *b
 	const struct sevmirror_migration *m = s->all->m;
 	uint64_t gfn = page_gfn(&m->numbering, number), gpa = gfn * PAGE_BYTES;
 
-	if (session_is_helper_page(m, gpa))
-		return 0;
 	if (m->vm.pagemap && !sev_pagemap_is_private(m->vm.pagemap, gfn))
 		return add_shared(s, gpa);
 	batch->record[*count].gpa = gpa;

@@ -18,7 +18,7 @@
 #include "lib/util/page.h"
 
 #define WIRE_MAGIC	   0x524d5653u /* "SVMR" */
-#define WIRE_VERSION_MAJOR 2 /* differs: refused */
+#define WIRE_VERSION_MAJOR 3 /* differs: refused */
 #define WIRE_VERSION_MINOR 0 /* differs: the smaller one is spoken */
 #define WIRE_MAX_STREAMS   16
 #define WIRE_MAX_REQUESTS  1024

@@ -8,18 +8,20 @@
 #include <unistd.h>
 
 #define OFFER_MAGIC 0x464f524d564d5653ULL /* "SVMVMROF" */
-#define FDS_MAX	    (2 + REGION_RAM_MAX)
+#define FDS_MAX	    (3 + REGION_RAM_MAX)
 
 /*
  * On the wire. RAM files come first among the descriptors, in order, then the VM's if there is one,
- * then the dirty bitmap's if there is a workload.
+ * then the helper region's if it is offered, then the dirty bitmap's if there is a workload.
  */
 struct message {
 	uint64_t magic;
 	uint64_t cbit_mask;
-	uint64_t region_gpa;
+	uint64_t region_offset;
 	uint32_t nram;
 	uint32_t sev;
+	uint32_t region;
+	uint32_t reserved;
 	struct {
 		uint64_t gpa, bytes, offset;
 	} ram[REGION_RAM_MAX];
@@ -55,9 +57,10 @@ int mirror_offer_send(int socket, const struct mirror_offer *offer)
 	struct message m = {
 		.magic = OFFER_MAGIC,
 		.cbit_mask = offer->cbit_mask,
-		.region_gpa = offer->region_gpa,
+		.region_offset = offer->region_offset,
 		.nram = offer->nram,
 		.sev = offer->primary_fd >= 0,
+		.region = offer->region_fd >= 0,
 	};
 	union {
 		struct cmsghdr header;
@@ -79,6 +82,8 @@ int mirror_offer_send(int socket, const struct mirror_offer *offer)
 	}
 	if (m.sev)
 		fds[i++] = offer->primary_fd;
+	if (m.region)
+		fds[i++] = offer->region_fd;
 	put_workload(&m, &offer->workload);
 	if (offer->workload.bytes)
 		fds[i++] = offer->dirty_fd;
@@ -127,16 +132,20 @@ static int accept_offer(const struct message *m, const int *fds, unsigned int nf
 	unsigned int i;
 
 	if (m->magic != OFFER_MAGIC || m->nram < 1 || m->nram > REGION_RAM_MAX || m->sev > 1 ||
-	    m->workload.writes_memory > 1 || nfds != m->nram + m->sev + (m->workload.bytes ? 1 : 0))
+	    m->region > 1 || m->reserved || m->region_offset > INT64_MAX ||
+	    m->workload.writes_memory > 1 ||
+	    nfds != m->nram + m->sev + m->region + (m->workload.bytes ? 1 : 0))
 		return -EPROTO;
 	memset(offer, 0, sizeof(*offer));
 	take_workload(m, &offer->workload);
-	if (offer->workload.bytes && !workload_plan_ok(&offer->workload, m->region_gpa))
+	if (offer->workload.bytes &&
+	    !workload_plan_ok(&offer->workload, m->ram[0].gpa + m->ram[0].bytes))
 		return -EPROTO;
 	offer->dirty_fd = offer->workload.bytes ? fds[nfds - 1] : -1;
 	offer->primary_fd = m->sev ? fds[m->nram] : -1;
 	offer->cbit_mask = m->cbit_mask;
-	offer->region_gpa = m->region_gpa;
+	offer->region_fd = m->region ? fds[m->nram + m->sev] : -1;
+	offer->region_offset = m->region_offset;
 	offer->nram = m->nram;
 	for (i = 0; i < m->nram; i++) {
 		if (m->ram[i].gpa < end || m->ram[i].bytes == 0 ||
@@ -211,9 +220,12 @@ void mirror_offer_close(struct mirror_offer *offer)
 			close(offer->ram[i].fd);
 	if (offer->primary_fd >= 0)
 		close(offer->primary_fd);
+	if (offer->region_fd >= 0)
+		close(offer->region_fd);
 	if (offer->workload.bytes)
 		close(offer->dirty_fd);
 	offer->workload.bytes = 0;
+	offer->region_fd = -1;
 	offer->nram = 0;
 	offer->primary_fd = -1;
 }

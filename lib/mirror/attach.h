@@ -14,7 +14,12 @@
 struct mirror_offer {
 	int primary_fd; /* -1: without SEV */
 	uint64_t cbit_mask;
-	uint64_t region_gpa; /* of the helper region */
+	/*
+	 * The helper region's file, for a process that is to run the helper, and where it begins
+	 * there; -1: it is not offered
+	 */
+	int region_fd;
+	uint64_t region_offset;
 	unsigned int nram;
 	struct mirror_ram ram[REGION_RAM_MAX];
 	struct workload_plan workload; /* bytes 0: none */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
+#define CHUNK_BYTES (CHUNK_PAGES * (uint64_t)PAGE_BYTES)
 #define TIMEOUT	    60000000000ULL
 
 static int refused(const struct helper_completion *c)
@@ -89,8 +90,7 @@ static int touch_reap(struct rings *rings, unsigned int ring, uint64_t *touched)
 	if (error)
 		return error;
 	*touched += c.count;
-	/* Pages of the region are passed over: a mismatch is no error here. */
-	return c.status == HELPER_MISMATCH ? 0 : refused(&c);
+	return refused(&c);
 }
 
 int rings_touch(struct rings *rings, bool write, uint64_t *touched)
@@ -99,7 +99,6 @@ int rings_touch(struct rings *rings, bool write, uint64_t *touched)
 	struct helper_request request = {
 		.op = HELPER_OP_TOUCH,
 		.flags = write ? HELPER_TOUCH_WRITE : 0,
-		.count = CHUNK_PAGES,
 	};
 	unsigned int i, ring;
 	int error = 0;
@@ -107,10 +106,14 @@ int rings_touch(struct rings *rings, bool write, uint64_t *touched)
 	*touched = 0;
 	for (i = 0; i < plan->nram && !error; i++) {
 		const struct mirror_ram *ram = &plan->ram[i];
+		uint64_t end = ram->gpa + ram->bytes, next;
 
-		for (request.gpa = ram->gpa; request.gpa < ram->gpa + ram->bytes && !error;
-		     request.gpa += CHUNK_PAGES * PAGE_BYTES) {
-			mirror_populate(rings_mirror(rings), request.gpa, CHUNK_PAGES * PAGE_BYTES);
+		for (request.gpa = ram->gpa; request.gpa < end && !error; request.gpa = next) {
+			next = (request.gpa / CHUNK_BYTES + 1) * CHUNK_BYTES;
+			if (next > end)
+				next = end;
+			request.count = (uint32_t)((next - request.gpa) / PAGE_BYTES);
+			mirror_populate(rings_mirror(rings), request.gpa, next - request.gpa);
 			ring = rings_of(rings, request.gpa);
 			if (rings_pending(rings, ring) >= HELPER_RING_ENTRIES)
 				error = touch_reap(rings, ring, touched);
@@ -259,32 +262,66 @@ static int send_missing(struct rings *rings, uint64_t gpa, uint32_t nchunks, con
 	return error;
 }
 
-int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages)
+/* The bits of the pages in [gpa, gpa + CHUNK_BYTES), whose first one is at page gpa. */
+static void chunk_bits(const struct region_plan *plan, const uint64_t *bitmap, uint64_t gpa,
+		       uint8_t bits[CHUNK_PAGES / 8])
+{
+	uint64_t first = 0, at;
+	unsigned int i;
+
+	memset(bits, 0, CHUNK_PAGES / 8);
+	for (i = 0; i < plan->nram; first += plan->ram[i++].bytes / PAGE_BYTES) {
+		const struct mirror_ram *ram = &plan->ram[i];
+		uint64_t from = gpa > ram->gpa ? gpa : ram->gpa;
+		uint64_t end = ram->gpa + ram->bytes;
+
+		if (end > gpa + CHUNK_BYTES)
+			end = gpa + CHUNK_BYTES;
+		for (at = from; at < end; at += PAGE_BYTES) {
+			uint64_t number = first + (at - ram->gpa) / PAGE_BYTES;
+			uint64_t bit = (at - gpa) / PAGE_BYTES;
+
+			if (bitmap[number / 64] >> number % 64 & 1)
+				bits[bit / 8] |= (uint8_t)(1u << bit % 8);
+		}
+	}
+}
+
+/* Send the bits of the chunks of one part of RAM; what an earlier part shares with it is sent. */
+static int part_missing(struct rings *rings, unsigned int part, const uint64_t *bitmap)
 {
 	const struct region_plan *plan = rings_plan(rings);
+	const struct mirror_ram *ram = &plan->ram[part], *before = part ? ram - 1 : NULL;
+	uint64_t gpa = ram->gpa / CHUNK_BYTES * CHUNK_BYTES;
+	uint64_t end = ram->gpa + ram->bytes, n, i;
+	uint8_t bits[HELPER_BATCH_MAX][CHUNK_PAGES / 8];
+	int error = 0;
+
+	if (before && before->gpa + before->bytes > gpa)
+		gpa += CHUNK_BYTES;
+	for (; gpa < end && !error; gpa += n * CHUNK_BYTES) {
+		n = (end - gpa + CHUNK_BYTES - 1) / CHUNK_BYTES;
+		if (n > HELPER_BATCH_MAX)
+			n = HELPER_BATCH_MAX;
+		for (i = 0; i < n; i++)
+			chunk_bits(plan, bitmap, gpa + i * CHUNK_BYTES, bits[i]);
+		error = send_missing(rings, gpa, (uint32_t)n, bits[0]);
+	}
+	return error;
+}
+
+int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages)
+{
 	struct helper_request request = { .op = HELPER_OP_POSTCOPY };
-	const uint8_t *bits = (const uint8_t *)bitmap;
 	struct helper_completion c;
 	unsigned int i;
+	int error = 0;
 
 	if (npages != ram_pages(rings))
 		return -EINVAL;
-	for (i = 0; i < plan->nram; i++) {
-		uint64_t left = plan->ram[i].bytes / PAGE_BYTES / CHUNK_PAGES,
-			 gpa = plan->ram[i].gpa;
-
-		while (left) {
-			uint32_t n = left < HELPER_BATCH_MAX ? (uint32_t)left : HELPER_BATCH_MAX;
-			int error = send_missing(rings, gpa, n, bits);
-
-			if (error)
-				return error;
-			left -= n;
-			gpa += (uint64_t)n * CHUNK_PAGES * PAGE_BYTES;
-			bits += (size_t)n * CHUNK_PAGES / 8;
-		}
-	}
-	return call(rings, 0, &request, &c);
+	for (i = 0; i < rings_plan(rings)->nram && !error; i++)
+		error = part_missing(rings, i, bitmap);
+	return error ? error : call(rings, 0, &request, &c);
 }
 
 int rings_statistics(struct rings *rings, struct helper_statistics *sum)

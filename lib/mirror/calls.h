@@ -55,8 +55,7 @@ int rings_manifest_check(struct rings *rings, const struct rings_manifest *manif
 
 /*
  * Target: from now on only the pages set in bitmap may be opened, each once. One bit a page,
- * counted through RAM without its holes; npages is all of RAM. The helper region's bits are
- * ignored.
+ * counted through RAM without its holes; npages is all of RAM.
  */
 int rings_postcopy(struct rings *rings, const uint64_t *bitmap, uint64_t npages);
 

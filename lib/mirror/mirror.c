@@ -15,15 +15,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define GIB	  0x40000000ULL
 #define MIB2	  0x200000ULL
 #define SLOTS_MAX (REGION_RAM_MAX + 2) /* memslots of RAM: one part may be cut in three */
-#define WINDOW_ID SLOTS_MAX /* memslot number; RAM's are below */
+#define WINDOW_ID SLOTS_MAX /* memslot numbers; RAM's are below */
+#define REGION_ID (SLOTS_MAX + 1)
 
 struct mirror_slot {
 	struct mirror_ram ram;
 	uint8_t *hva;
 	bool writable;
+	bool mapped; /* by the mirror */
 };
 
 struct mirror {
@@ -37,6 +38,8 @@ struct mirror {
 	unsigned int nslots;
 	uint8_t *window;
 	uint64_t window_gpa, window_bytes;
+	void *region;
+	uint64_t region_bytes;
 	struct mirror_vcpu *vcpu[MIRROR_VCPUS_MAX];
 	unsigned int nvcpus;
 };
@@ -90,26 +93,44 @@ static int add_slot(struct mirror *m, uint32_t id, uint32_t flags, uint64_t gpa,
 	return ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
 }
 
+/* Where [gpa, gpa + bytes) of ram is in this process: a second mapping, or the caller's own. */
+static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, uint64_t gpa,
+		      uint64_t bytes)
+{
+	uint64_t offset = ram->offset + (gpa - ram->gpa);
+	void *hva;
+	int error;
+
+	slot->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
+	if (ram->fd < 0) {
+		slot->hva = (uint8_t *)ram->hva + (gpa - ram->gpa);
+		return ram->hva ? 0 : -EINVAL;
+	}
+	error = util_map_aligned(&hva, ram->fd, (off_t)offset, bytes);
+	if (error)
+		return error;
+	slot->hva = hva;
+	slot->mapped = true;
+	return 0;
+}
+
 /* Add [gpa, gpa + bytes), which lies in ram, as a memslot of its own. */
 static int map_slot(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa, uint64_t bytes,
 		    bool writable, const char **why)
 {
 	uint32_t flags = writable ? 0 : KVM_MEM_READONLY;
 	struct mirror_slot *slot = &m->slot[m->nslots];
-	uint64_t offset = ram->offset + (gpa - ram->gpa);
-	void *hva;
 	int error;
 
 	if (bytes == 0)
 		return 0;
 	if (writable && m->log_dirty)
 		flags |= KVM_MEM_LOG_DIRTY_PAGES;
-	error = util_map_aligned(&hva, ram->fd, (off_t)offset, bytes);
+	slot->writable = writable;
+	error = place_slot(slot, ram, gpa, bytes);
 	if (error)
 		return fail(why, "mapping guest RAM a second time", -error);
-	*slot = (struct mirror_slot){ .hva = hva, .writable = writable };
-	slot->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
-	error = add_slot(m, m->nslots++, flags, gpa, bytes, hva);
+	error = add_slot(m, m->nslots++, flags, gpa, bytes, slot->hva);
 	return error ? fail(why, "adding guest RAM to the mirror", -error) : 0;
 }
 
@@ -136,15 +157,6 @@ static int map_ram(struct mirror *m, const struct mirror_config *config, const c
 	return error;
 }
 
-uint64_t mirror_window_place(uint64_t ram_end)
-{
-	/*
-	 * Above RAM and the hole below 4 GiB: nothing of the guest is there, and it is well below a
-	 * C-bit.
-	 */
-	return ((ram_end < 4 * GIB ? 4 * GIB : ram_end) + GIB - 1) / GIB * GIB;
-}
-
 static int map_window(struct mirror *m, const struct mirror_config *config, const char **why)
 {
 	const struct mirror_ram *last = &config->ram[config->nram - 1];
@@ -166,12 +178,40 @@ static int map_window(struct mirror *m, const struct mirror_config *config, cons
 	return error ? fail(why, "adding the window to the mirror", -error) : 0;
 }
 
+static int map_region(struct mirror *m, const struct mirror_config *config, const char **why)
+{
+	const struct mirror_ram *region = &config->region;
+	int error;
+
+	if (region->bytes == 0)
+		return 0;
+	error = util_map_aligned(&m->region, region->fd, (off_t)region->offset, region->bytes);
+	if (error)
+		return fail(why, "mapping the helper region", -error);
+	m->region_bytes = region->bytes;
+	error = add_slot(m, REGION_ID, 0, region->gpa, region->bytes, m->region);
+	return error ? fail(why, "adding the helper region to the mirror", -error) : 0;
+}
+
+/* What is logged is counted in whole words of a bitmap. */
+static bool ram_ok(const struct mirror_config *config)
+{
+	uint64_t unit = config->log_dirty || config->writable_bytes ? MIB2 : PAGE_BYTES;
+	unsigned int i;
+
+	if (config->nram < 1 || config->nram > REGION_RAM_MAX)
+		return false;
+	for (i = 0; i < config->nram; i++)
+		if (config->ram[i].gpa % unit || config->ram[i].bytes % unit)
+			return false;
+	return true;
+}
+
 static bool config_ok(const struct mirror_config *config)
 {
-	return config->nram >= 1 && config->nram <= REGION_RAM_MAX && config->nvcpus >= 1 &&
-	       config->nvcpus <= MIRROR_VCPUS_MAX && config->window_bytes > 0 &&
-	       config->window_bytes % MIB2 == 0 && config->writable_gpa % MIB2 == 0 &&
-	       config->writable_bytes % MIB2 == 0;
+	return ram_ok(config) && config->nvcpus >= 1 && config->nvcpus <= MIRROR_VCPUS_MAX &&
+	       config->window_bytes > 0 && config->window_bytes % MIB2 == 0 &&
+	       config->writable_gpa % MIB2 == 0 && config->writable_bytes % MIB2 == 0;
 }
 
 int mirror_create(struct mirror **mirror, const struct mirror_config *config, const char **why)
@@ -196,6 +236,8 @@ int mirror_create(struct mirror **mirror, const struct mirror_config *config, co
 		error = map_ram(m, config, why);
 	if (!error)
 		error = map_window(m, config, why);
+	if (!error)
+		error = map_region(m, config, why);
 	while (!error && m->nvcpus < config->nvcpus) {
 		error = mirror_vcpu_create(&m->vcpu[m->nvcpus], m->kvm_fd, m->vm_fd, m->nvcpus,
 					   config->cbit_mask);
@@ -224,9 +266,12 @@ void mirror_destroy(struct mirror *m)
 	if (m->vm_fd >= 0)
 		close(m->vm_fd);
 	for (i = 0; i < m->nslots; i++)
-		munmap(m->slot[i].hva, m->slot[i].ram.bytes);
+		if (m->slot[i].mapped)
+			munmap(m->slot[i].hva, m->slot[i].ram.bytes);
 	if (m->window)
 		munmap(m->window, m->window_bytes);
+	if (m->region)
+		munmap(m->region, m->region_bytes);
 	if (m->window_fd >= 0)
 		close(m->window_fd);
 	if (m->own_kvm_fd)

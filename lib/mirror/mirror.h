@@ -3,8 +3,8 @@
  * A mirror VM: a second KVM VM over a primary's memory, with vCPUs of its own that run code of the
  * guest in ring 3. On a SEV host it shares the primary's encryption context
  * (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM, virt/kvm/api.rst 7.24), so it sees the guest's pages in clear;
- * without SEV it is a plain VM over the same memory. It has one memslot more than the primary, the
- * window, through which it talks to the host.
+ * without SEV it is a plain VM over the same memory. It has memslots that the primary has not: the
+ * window, through which it talks to the host, and the helper region if it runs the helper.
  *
  * It never touches the primary: what goes wrong in it ends it alone. The two may be destroyed in
  * any order (KVM keeps the encryption context alive as long as a mirror lives). Exits of a vCPU are
@@ -30,6 +30,8 @@ struct mirror_config {
 	const struct mirror_ram
 		*ram; /* as the primary's memslots; files are mapped a second time and not kept */
 	unsigned int nram;
+	/* the helper region: [offset, offset + bytes) of its file at gpa; bytes 0: none */
+	struct mirror_ram region;
 	uint64_t window_bytes; /* a multiple of 2 MiB */
 	unsigned int nvcpus;
 	uint64_t cbit_mask; /* goes into CR3 */
@@ -57,19 +59,14 @@ void mirror_destroy(struct mirror *mirror);
 int mirror_vm_fd(const struct mirror *mirror);
 uint64_t mirror_window_gpa(const struct mirror *mirror);
 /*
- * Where it will be in a mirror of a guest whose RAM ends at ram_end: page tables that a launch
- * contains map it.
- */
-uint64_t mirror_window_place(uint64_t ram_end);
-/*
  * The window as the host sees it: mirror_config.window_bytes, zeroed. The vCPUs may change it at
  * any time.
  */
 void *mirror_window(const struct mirror *mirror);
 /*
- * The mirror's own mapping of guest RAM: the address of [gpa, gpa + bytes), or NULL if any of it is
- * no RAM. Unlike the primary's it is never registered with userfaultfd, so RECEIVE_UPDATE_DATA and
- * the like are given addresses in it.
+ * The mirror's mapping of guest RAM (its own where RAM has a file): the address of [gpa, gpa +
+ * bytes), or NULL if any of it is no RAM (the helper region is none). Unlike the primary's it is
+ * never registered with userfaultfd, so RECEIVE_UPDATE_DATA and the like are given addresses in it.
  */
 void *mirror_hva(const struct mirror *mirror, uint64_t gpa, uint64_t bytes);
 /*

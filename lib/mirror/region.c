@@ -8,10 +8,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define PAGE  HELPER_PAGE_BYTES
-#define MIB2  0x200000ULL
-#define GIB   0x40000000ULL
-#define GIB_4 0x100000000ULL
+#define PAGE HELPER_PAGE_BYTES
+#define MIB2 0x200000ULL
+#define GIB  0x40000000ULL
 
 extern const uint8_t helper_image_start[], helper_image_end[];
 
@@ -35,7 +34,7 @@ static bool ram_ok(const struct mirror_ram *ram, unsigned int nram)
 	if (nram < 1 || nram > REGION_RAM_MAX)
 		return false;
 	for (i = 0; i < nram; i++) {
-		if (ram[i].gpa % MIB2 || ram[i].bytes % MIB2 || ram[i].bytes == 0 ||
+		if (ram[i].gpa % PAGE || ram[i].bytes % PAGE || ram[i].bytes == 0 ||
 		    ram[i].gpa < end || ram[i].bytes > UINT64_MAX - ram[i].gpa)
 			return false;
 		end = ram[i].gpa + ram[i].bytes;
@@ -43,26 +42,48 @@ static bool ram_ok(const struct mirror_ram *ram, unsigned int nram)
 	return true;
 }
 
-/*
- * One page directory for each GiB that holds RAM, after the fixed ones (helper/tables.c fills them
- * in this order).
- */
-static uint64_t run_tables(const struct mirror_ram *ram, unsigned int nram)
+/* Units of unit bytes that hold RAM; each is counted once, though parts may share one. */
+static uint64_t units(const struct mirror_ram *ram, unsigned int nram, uint64_t unit)
 {
-	uint64_t tables = HELPER_RUN_RAM_PD;
-	uint64_t next = 0;
+	uint64_t n = 0, next = 0;
 	unsigned int i;
 
 	for (i = 0; i < nram; i++) {
-		uint64_t first = ram[i].gpa / GIB;
-		uint64_t end = (ram[i].gpa + ram[i].bytes + GIB - 1) / GIB;
+		uint64_t first = ram[i].gpa / unit;
+		uint64_t end = (ram[i].gpa + ram[i].bytes + unit - 1) / unit;
 
 		if (first < next)
 			first = next;
-		tables += end - first;
+		n += end - first;
 		next = end;
 	}
-	return tables;
+	return n;
+}
+
+/* A page table for each 2 MiB in which a part of RAM begins or ends. */
+static uint64_t edges(const struct mirror_ram *ram, unsigned int nram)
+{
+	uint64_t n = 0, last = UINT64_MAX;
+	unsigned int i, side;
+
+	for (i = 0; i < nram; i++) {
+		const uint64_t edge[2] = { ram[i].gpa, ram[i].gpa + ram[i].bytes };
+
+		for (side = 0; side < 2; side++) {
+			if (edge[side] % MIB2 == 0 || edge[side] / MIB2 == last)
+				continue;
+			last = edge[side] / MIB2;
+			n++;
+		}
+	}
+	return n;
+}
+
+/* helper/tables.c takes as many. */
+static uint64_t run_tables(const struct mirror_ram *ram, unsigned int nram)
+{
+	return HELPER_RUN_RAM + units(ram, nram, 512 * GIB) + units(ram, nram, GIB) +
+	       edges(ram, nram);
 }
 
 static uint64_t pages_of(const struct mirror_ram *ram, unsigned int nram)
@@ -75,43 +96,26 @@ static uint64_t pages_of(const struct mirror_ram *ram, unsigned int nram)
 	return npages;
 }
 
-static int place(struct region_plan *plan, uint64_t gpa)
+uint64_t mirror_window_place(uint64_t ram_end)
 {
-	int error = gpa ? -EINVAL : -ENOSPC;
-	unsigned int i;
-
-	if (gpa % MIB2)
-		return -EINVAL;
-	for (i = 0; i < plan->nram; i++) {
-		uint64_t start = plan->ram[i].gpa;
-		uint64_t end = start + plan->ram[i].bytes;
-
-		if (gpa) {
-			if (gpa >= start && gpa < end)
-				error = plan->bytes <= end - gpa ? 0 : -ENOSPC;
-			continue;
-		}
-		end = end < GIB_4 ? end : GIB_4;
-		/* Never at 0, where a guest wants its first pages. */
-		if (start < end && end - start > plan->bytes) {
-			plan->gpa = end - plan->bytes;
-			error = 0;
-		}
-	}
-	if (gpa)
-		plan->gpa = gpa;
-	return error;
+	/*
+	 * Above RAM and the hole below 4 GiB: nothing of the guest is there, and it is well below a
+	 * C-bit.
+	 */
+	return ((ram_end < 4 * GIB ? 4 * GIB : ram_end) + GIB - 1) / GIB * GIB;
 }
 
 int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
-		uint64_t gpa, uint64_t cbit_mask)
+		uint64_t cbit_mask)
 {
 	const struct helper_image *head = region_image(NULL);
+	uint64_t ram_end;
 
 	memset(plan, 0, sizeof(*plan));
 	if (!ram_ok(ram, nram))
 		return -EINVAL;
-	if (ram[nram - 1].gpa + ram[nram - 1].bytes > HELPER_GPA_LIMIT)
+	ram_end = ram[nram - 1].gpa + ram[nram - 1].bytes;
+	if (ram_end > HELPER_GPA_LIMIT)
 		return -E2BIG;
 	memcpy(plan->ram, ram, nram * sizeof(*ram));
 	plan->nram = nram;
@@ -124,7 +128,9 @@ int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned
 	plan->epoch_offset = plan->run_tables_offset + plan->run_tables_bytes;
 	plan->epoch_bytes = align_up(pages_of(ram, nram) * sizeof(uint32_t), PAGE);
 	plan->bytes = align_up(plan->epoch_offset + plan->epoch_bytes, MIB2);
-	return place(plan, gpa);
+	/* Above the window, however large that is. */
+	plan->gpa = mirror_window_place(ram_end) + HELPER_WINDOW_MAX;
+	return plan->bytes > HELPER_REGION_MAX ? -E2BIG : 0;
 }
 
 static void build_layout(const struct region_plan *plan, struct helper_layout *layout)

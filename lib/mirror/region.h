@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The helper region: a guest-physical range inside guest RAM, reserved in the guest's memory map
- * (E820 reserved), that holds the in-guest Migration Helper. It starts with the core, which has a
- * fixed size for a given build of the helper and is part of the measured launch image; what follows
- * is zeroed and filled by the helper itself when it starts.
+ * The helper region: memory that only the mirror maps, at a guest-physical address above all of the
+ * guest's own, which holds the in-guest Migration Helper. It starts with the core, which has a
+ * fixed size for a given build of the helper and is part of the measured launch image (KVM launches
+ * by user address, so the primary needs no memslot for it); what follows is zeroed and filled by
+ * the helper itself when it starts.
  *
- * Both functions are pure: the same arguments give the same bytes on every host. The launch and the
- * owner's offline measurement call them alike.
+ * region_plan() and region_build() are pure: the same arguments give the same bytes on every host.
+ * The launch and the owner's offline measurement call them alike.
  */
 #ifndef LIB_MIRROR_REGION_H
 #define LIB_MIRROR_REGION_H
@@ -16,22 +17,25 @@
 
 /*
  * A contiguous part of guest RAM and where it lies in a memory file. The planner reads gpa and
- * bytes only (fd -1 is fine there), both multiples of 2 MiB. Low RAM (below 4 GiB) first,
- * ascending.
+ * bytes only (fd -1 is fine there), both multiples of 4 KiB; parts ascend.
  */
 struct mirror_ram {
 	uint64_t gpa;
 	uint64_t bytes;
 	int fd;
 	uint64_t offset;
+	/*
+	 * With fd -1: where it is in this process. The mirror then has it at that very address;
+	 * with a file it has a mapping of its own.
+	 */
+	void *hva;
 };
 
-#define REGION_RAM_MAX 4
+#define REGION_RAM_MAX 32
 
 struct region_plan {
 	/*
-	 * Reserve [gpa, gpa + bytes) in the guest's memory map. Multiples of 2 MiB; bytes is at
-	 * most 2 MiB + 0.2 % of RAM.
+	 * Where the mirror has it. Multiples of 2 MiB; bytes is at most 2 MiB + 0.2 % of RAM.
 	 */
 	uint64_t gpa;
 	uint64_t bytes;
@@ -47,20 +51,43 @@ struct region_plan {
 };
 
 /*
- * Plan the region for a RAM layout. gpa 0: as high as it fits in RAM below 4 GiB. cbit_mask is the
- * C-bit's mask in a page-table entry (1ULL << CPUID 0x8000001F EBX[5:0]) or 0 without SEV. Errors:
- * -EINVAL (bad layout, gpa unaligned or outside RAM), -ENOSPC (it does not fit), -E2BIG (more RAM
- * than the helper's page tables reach: it ends above 512 GiB).
+ * Plan the region for a RAM layout. cbit_mask is the C-bit's mask in a page-table entry (1ULL <<
+ * CPUID 0x8000001F EBX[5:0]) or 0 without SEV. Errors: -EINVAL (bad layout), -E2BIG (more RAM than
+ * the helper reaches: it ends above 64 TiB, or is 1 TiB or more).
  */
 int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
-		uint64_t gpa, uint64_t cbit_mask);
+		uint64_t cbit_mask);
 
 /*
- * Write the core's plan->core_bytes bytes, as they are to lie at plan->gpa before the launch. core
- * has room for bytes. Errors:
- * -ENOBUFS (bytes below core_bytes).
+ * Where the window is in a mirror of a guest whose RAM ends at ram_end: page tables that a launch
+ * contains map it.
+ */
+uint64_t mirror_window_place(uint64_t ram_end);
+
+/*
+ * Write the core's plan->core_bytes bytes, as they are to lie in the region before the launch. core
+ * has room for bytes. Errors: -ENOBUFS (bytes below core_bytes).
  */
 int region_build(const struct region_plan *plan, void *core, size_t bytes);
+
+/* The region's memory: a memfd of plan->bytes, and its mapping in this process. */
+struct region_memory {
+	int fd; /* -1: none */
+	void *hva;
+	uint64_t bytes;
+};
+
+/*
+ * Make it, zeroed, and left out of core dumps. With SEV it is then to be registered with the
+ * primary (sev_guest_register_memory()). 0 or a negative errno. destroy also takes a struct that
+ * was filled with REGION_MEMORY_NONE.
+ */
+#define REGION_MEMORY_NONE \
+	{                  \
+		.fd = -1   \
+	}
+int region_memory_create(struct region_memory *memory, const struct region_plan *plan);
+void region_memory_destroy(struct region_memory *memory);
 
 struct helper_image;
 

@@ -220,20 +220,16 @@ static int serve(struct rings *rings, const struct rings_config *config)
  */
 static int lock_region(struct rings *rings, const struct rings_config *config)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	struct flock lock = { .l_type = F_WRLCK,
+			      .l_whence = SEEK_SET,
+			      .l_start = (off_t)config->region_offset,
+			      .l_len = 1 };
 	char path[64];
-	unsigned int i;
 
-	for (i = 0; i < config->nram; i++)
-		if (config->plan->gpa - config->ram[i].gpa < config->ram[i].bytes)
-			break;
-	if (i == config->nram)
-		return -EINVAL;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", config->ram[i].fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", config->region_fd);
 	rings->lock = open(path, O_RDWR | O_CLOEXEC);
 	if (rings->lock < 0)
 		return 0;
-	lock.l_start = (off_t)(config->ram[i].offset + (config->plan->gpa - config->ram[i].gpa));
 	if (fcntl(rings->lock, F_OFD_SETLK, &lock))
 		return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 	return 0;
@@ -248,6 +244,10 @@ static int setup(struct rings *rings, const struct rings_config *config, const c
 		.primary_fd = config->primary_fd,
 		.ram = config->ram,
 		.nram = config->nram,
+		.region = { .gpa = config->plan->gpa,
+			    .bytes = config->plan->bytes,
+			    .fd = config->region_fd,
+			    .offset = config->region_offset },
 		.window_bytes = (pages * PAGE_BYTES + MIB2 - 1) / MIB2 * MIB2,
 		.nvcpus = config->nrings,
 		.cbit_mask = config->plan->cbit_mask,
@@ -461,10 +461,22 @@ void rings_spin(struct rings *rings, uint32_t helper_polls, uint32_t host_polls)
 const char *rings_status_name(unsigned int status)
 {
 	static const char *const names[] = {
-		"OK",	      "BAD_REQUEST", "BAD_STATE", "BAD_WINDOW", "BAD_GPA",
-		"OWN_REGION", "NOT_MINE",    "BAD_TAG",	  "STALE",	"RESIDENT",
-		"BUSY",	      "NO_RANDOM",   "BAD_CORE",  "EPOCH_FULL", "MISMATCH",
+		[HELPER_OK] = "OK",
+		[HELPER_BAD_REQUEST] = "BAD_REQUEST",
+		[HELPER_BAD_STATE] = "BAD_STATE",
+		[HELPER_BAD_WINDOW] = "BAD_WINDOW",
+		[HELPER_BAD_GPA] = "BAD_GPA",
+		[HELPER_NOT_MINE] = "NOT_MINE",
+		[HELPER_BAD_TAG] = "BAD_TAG",
+		[HELPER_STALE] = "STALE",
+		[HELPER_RESIDENT] = "RESIDENT",
+		[HELPER_BUSY] = "BUSY",
+		[HELPER_NO_RANDOM] = "NO_RANDOM",
+		[HELPER_BAD_CORE] = "BAD_CORE",
+		[HELPER_EPOCH_FULL] = "EPOCH_FULL",
+		[HELPER_MISMATCH] = "MISMATCH",
 	};
 
-	return status < sizeof(names) / sizeof(names[0]) ? names[status] : "unknown";
+	return status < sizeof(names) / sizeof(names[0]) && names[status] ? names[status] :
+									    "unknown";
 }

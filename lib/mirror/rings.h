@@ -23,7 +23,10 @@ struct rings;
 struct rings_config {
 	int kvm_fd; /* or -1 */
 	int primary_fd; /* VM fd of the SEV primary, or -1 without SEV */
-	const struct region_plan *plan; /* of the region whose core lies in guest memory */
+	const struct region_plan *plan;
+	/* of the region: a file and where it begins there; the core lies in it */
+	int region_fd;
+	uint64_t region_offset;
 	const struct mirror_ram *ram; /* guest RAM with its files */
 	unsigned int nram;
 	/* 1 .. HELPER_VCPUS_MAX; both hosts of a migration use the same number */

@@ -17,10 +17,10 @@ static bool name_ok(const char name[PAYLOAD_NAME_BYTES])
 	return i > 0 && i < PAYLOAD_NAME_BYTES;
 }
 
-bool workload_plan_ok(const struct workload_plan *plan, uint64_t helper_gpa)
+bool workload_plan_ok(const struct workload_plan *plan, uint64_t low_end)
 {
-	return plan->bytes && plan->bytes % MIB2 == 0 && plan->bytes < helper_gpa &&
-	       plan->gpa == helper_gpa - plan->bytes && plan->gpa % MIB2 == 0 &&
+	return plan->bytes && plan->bytes % MIB2 == 0 && plan->bytes < low_end &&
+	       plan->gpa == low_end - plan->bytes && plan->gpa % MIB2 == 0 &&
 	       plan->cr3 % PAGE_BYTES == 0 && plan->cr3 >= plan->gpa &&
 	       plan->cr3 - plan->gpa < plan->bytes && plan->rip >= PAYLOAD_BASE &&
 	       plan->rip - PAYLOAD_BASE < PAYLOAD_IMAGE_MAX && name_ok(plan->name);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A workload: a payload (payloads/sdk/payload.h) that is part of a guest's launch image, to be run
- * in a mirror. It lies in a region of guest RAM of its own, which the guest's memory map reserves:
- * page tables, parameters, TSS, the program, and what it works with. The launch writes it
- * (launch/workload.c), whoever makes the mirror enters it (workload.c).
+ * in a mirror. It lies in a region of its own at the end of guest RAM below 4 GiB, which the
+ * guest's memory map reserves: page tables, parameters, TSS, the program, and what it works with.
+ * The launch writes it (launch/workload.c), whoever makes the mirror enters it (workload.c).
  */
 #ifndef LIB_MIRROR_WORKLOAD_PLAN_H
 #define LIB_MIRROR_WORKLOAD_PLAN_H
@@ -32,9 +32,9 @@ struct workload_plan {
 };
 
 /*
- * Whether a plan that somebody else says can be one: a region in front of the helper's at
- * helper_gpa with the tables in it, an entry in the program, a name of printable characters.
+ * Whether a plan that somebody else says can be one: a region at the end of RAM below 4 GiB, which
+ * is low_end, with the tables in it, an entry in the program, a name of printable characters.
  */
-bool workload_plan_ok(const struct workload_plan *plan, uint64_t helper_gpa);
+bool workload_plan_ok(const struct workload_plan *plan, uint64_t low_end);
 
 #endif

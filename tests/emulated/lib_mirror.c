@@ -51,6 +51,7 @@ struct host {
 struct guest {
 	struct mirror_ram ram;
 	struct region_plan plan;
+	struct region_memory region; /* no memslot of the primary has it */
 	uint8_t *memory; /* the primary's view: ciphertext once launched */
 	int vm;
 	struct sev_guest *sev;
@@ -110,14 +111,16 @@ static bool guest_memory(struct host *host, struct guest *g)
 	if (g->ram.fd < 0 || ftruncate(g->ram.fd, BYTES))
 		return false;
 	at = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g->ram.fd, 0);
-	if (at == MAP_FAILED || region_plan(&g->plan, &g->ram, 1, 0, host->cbit_mask))
+	if (at == MAP_FAILED || region_plan(&g->plan, &g->ram, 1, host->cbit_mask) ||
+	    region_memory_create(&g->region, &g->plan))
 		return false;
 	g->memory = at;
 	slot.userspace_addr = (uintptr_t)at;
 	g->vm = ioctl(host->kvm, KVM_CREATE_VM, 0);
 	return g->vm >= 0 && !ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &slot) &&
 	       !sev_guest_create(&g->sev, g->vm, host->sev, &error) &&
-	       !sev_guest_register_memory(g->sev, g->memory, BYTES, &error);
+	       !sev_guest_register_memory(g->sev, g->memory, BYTES, &error) &&
+	       !sev_guest_register_memory(g->sev, g->region.hva, g->region.bytes, &error);
 }
 
 static bool guest_launch(struct host *host, struct guest *g)
@@ -127,12 +130,11 @@ static bool guest_launch(struct host *host, struct guest *g)
 	if (!guest_memory(host, g))
 		return false;
 	fill(g);
-	region_build(&g->plan, g->memory + g->plan.gpa, g->plan.core_bytes);
+	region_build(&g->plan, g->region.hva, g->plan.core_bytes);
 	return !sev_guest_launch_start(g->sev, POLICY, NULL, &error) &&
 	       !sev_guest_launch_update_data(g->sev, g->memory + FIRST * PAGE, COUNT * PAGE,
 					     &error) &&
-	       !sev_guest_launch_update_data(g->sev, g->memory + g->plan.gpa, g->plan.core_bytes,
-					     &error) &&
+	       !sev_guest_launch_update_data(g->sev, g->region.hva, g->plan.core_bytes, &error) &&
 	       !sev_guest_launch_measure(g->sev, measurement, &error) &&
 	       !sev_guest_launch_finish(g->sev, &error);
 }
@@ -143,6 +145,7 @@ static int start_rings(struct host *host, struct guest *g)
 		.kvm_fd = host->kvm,
 		.primary_fd = g->vm,
 		.plan = &g->plan,
+		.region_fd = g->region.fd,
 		.ram = &g->ram,
 		.nram = 1,
 		.nrings = 1,
@@ -173,6 +176,7 @@ static void guest_down(struct guest *g)
 	if (g->vm >= 0)
 		close(g->vm);
 	munmap(g->memory, BYTES);
+	region_memory_destroy(&g->region);
 	close(g->ram.fd);
 }
 
@@ -194,11 +198,11 @@ static bool carry_core(struct host *host, struct guest *from, struct guest *to)
 	    sev_guest_send_start(from->sev, &target, &policy, &session, &error) ||
 	    sev_guest_receive_start(to->sev, policy, (uint8_t *)&host->pdh, &session, &error))
 		return false;
-	for (at = from->plan.gpa; at < from->plan.gpa + from->plan.core_bytes; at += PAGE)
-		if (sev_guest_send_update_data(from->sev, from->memory + at, PAGE, &header, packet,
-					       &error) ||
-		    sev_guest_receive_update_data(to->sev, &header, packet, PAGE, to->memory + at,
-						  &error))
+	for (at = 0; at < from->plan.core_bytes; at += PAGE)
+		if (sev_guest_send_update_data(from->sev, (uint8_t *)from->region.hva + at, PAGE,
+					       &header, packet, &error) ||
+		    sev_guest_receive_update_data(to->sev, &header, packet, PAGE,
+						  (uint8_t *)to->region.hva + at, &error))
 			return false;
 	return !sev_guest_receive_finish(to->sev, &error) &&
 	       !sev_guest_send_finish(from->sev, &error);
@@ -331,7 +335,7 @@ static void attached(struct host *host, struct guest *g)
 	struct mirror_offer offer = {
 		.primary_fd = g->vm,
 		.cbit_mask = host->cbit_mask,
-		.region_gpa = g->plan.gpa,
+		.region_fd = g->region.fd,
 		.nram = 1,
 		.ram = { g->ram },
 	};
@@ -342,7 +346,7 @@ static void attached(struct host *host, struct guest *g)
 		return;
 	pid = fork();
 	if (pid == 0) {
-		struct guest theirs = { .vm = -1 };
+		struct guest theirs = { .vm = -1, .region = REGION_MEMORY_NONE };
 		struct mirror_offer got;
 		enum helper_state state;
 		uint8_t session[16];
@@ -351,7 +355,8 @@ static void attached(struct host *host, struct guest *g)
 			_exit(1);
 		theirs.ram = got.ram[0];
 		theirs.vm = got.primary_fd;
-		if (region_plan(&theirs.plan, &theirs.ram, 1, got.region_gpa, got.cbit_mask) ||
+		theirs.region.fd = got.region_fd;
+		if (region_plan(&theirs.plan, &theirs.ram, 1, got.cbit_mask) ||
 		    !guest_rings(host, &theirs))
 			_exit(2);
 		if (rings_hello(theirs.rings, &state, session) || state != HELPER_TARGET)
@@ -372,7 +377,7 @@ static void core_not_launched(struct host *host)
 
 	if (!check(guest_memory(host, &g), "a guest whose core the host writes in the clear"))
 		return;
-	region_build(&g.plan, g.memory + g.plan.gpa, g.plan.core_bytes);
+	region_build(&g.plan, g.region.hva, g.plan.core_bytes);
 	check(!sev_guest_launch_start(g.sev, POLICY, NULL, &error) && !guest_rings(host, &g),
 	      "its helper does not run");
 	memset(&error, 0, sizeof(error));
@@ -419,9 +424,7 @@ int main(int argc, char **argv)
 			   !memcmp(session, there, 16),
 		   "it has the session"))
 		return tap_done(&tap);
-	check(rings_touch(source.rings, false, &touched) == 0 &&
-		      touched == (BYTES - source.plan.bytes) / PAGE,
-	      "touch");
+	check(rings_touch(source.rings, false, &touched) == 0 && touched == BYTES / PAGE, "touch");
 	check(seal(&source, COUNT) == HELPER_OK, "pages are sealed");
 	carry_batch(&source, &target);
 	check(open_(&target, COUNT, &batch) == HELPER_OK, "and opened in the other guest");

@@ -98,6 +98,8 @@ void rig_end(struct rig *rig)
 
 /* ---- what the engine asks of the VMM ---- */
 
+static uint8_t core[RIG_CORE_PAGES * SEVMIRROR_PAGE_BYTES];
+
 static int op_describe(void *opaque, struct sevmirror_vm *vm)
 {
 	*vm = (struct sevmirror_vm){
@@ -105,7 +107,7 @@ static int op_describe(void *opaque, struct sevmirror_vm *vm)
 		.kvm_fd = -1,
 		.vm_fd = -1,
 		.sev_fd = -1,
-		.helper_gpa = RIG_HELPER_GPA,
+		.helper = { .fd = -1, .hva = core },
 		.nranges = 1,
 		.ranges = { { .bytes = RIG_RAM_BYTES, .fd = memory, .hva = primary } }
 	};

@@ -19,7 +19,6 @@
 
 #define RIG_RAM_BYTES	 (6ULL << 20)
 #define RIG_PAGES	 (RIG_RAM_BYTES / SEVMIRROR_PAGE_BYTES)
-#define RIG_HELPER_GPA	 (4ULL << 20) /* from there on all is the helper's */
 #define RIG_CORE_PAGES	 2
 #define RIG_STREAMS	 2
 #define RIG_MANIFEST_TAG 0x5a

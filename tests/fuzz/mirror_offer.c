@@ -58,7 +58,8 @@ static void judge(const struct mirror_offer *offer)
 		end = ram->gpa + ram->bytes;
 	}
 	if (offer->workload.bytes &&
-	    (!workload_plan_ok(&offer->workload, offer->region_gpa) || offer->dirty_fd < 0))
+	    (!workload_plan_ok(&offer->workload, offer->ram[0].gpa + offer->ram[0].bytes) ||
+	     offer->dirty_fd < 0))
 		abort();
 }
 

@@ -93,7 +93,7 @@ static void need_rest(struct rings *rings, const char *what)
 int migration_helper_plan(struct sevmirror_migration *m)
 {
 	m->core_bytes = RIG_CORE_PAGES * PAGE;
-	m->helper_bytes = RIG_RAM_BYTES - RIG_HELPER_GPA;
+	m->helper_bytes = RIG_CORE_PAGES * PAGE;
 	return 0;
 }
 
@@ -156,7 +156,7 @@ int rings_submit(struct rings *rings, unsigned int ring, const struct helper_req
 static uint32_t seal(const struct helper_request *request, struct helper_record *r, unsigned int i)
 {
 	rig_need(r->slot == request->page + 1 + i, "a slot of another batch");
-	rig_need(r->gpa % PAGE == 0 && r->gpa < RIG_HELPER_GPA, "the helper is to seal its own");
+	rig_need(r->gpa % PAGE == 0 && r->gpa < RIG_RAM_BYTES, "a page that is no RAM");
 	r->epoch = 1;
 	r->kind = r->gpa / PAGE % 16 ? HELPER_ZERO : HELPER_PAGE;
 	r->index = (uint16_t)i;
@@ -172,7 +172,7 @@ static uint32_t open_record(struct rings *rings, const struct helper_request *re
 
 	if (r->kind != HELPER_PAGE && r->kind != HELPER_ZERO)
 		return HELPER_BAD_REQUEST;
-	if (r->gpa % PAGE || r->gpa >= RIG_HELPER_GPA)
+	if (r->gpa % PAGE || r->gpa >= RIG_RAM_BYTES)
 		return HELPER_BAD_GPA;
 	if (helper_ring_of(gfn, RIG_STREAMS) != ring)
 		return HELPER_NOT_MINE;

@@ -41,7 +41,7 @@ static void fix_magic(uint8_t *image, size_t len)
 	memcpy(image + MAGIC_FROM, &header, sizeof(header));
 }
 
-/* The workload's region in front of the helper's, or a reason why not. */
+/* The workload's region at the end of RAM, or a reason why not. */
 static void make_workload(struct launch_config config)
 {
 	struct launch_workload workload;
@@ -52,7 +52,7 @@ static void make_workload(struct launch_config config)
 	if (launch_helper_make(&helper, &config, &why))
 		abort();
 	if (launch_workload_make(&workload, &config, &why) == 0) {
-		if (!workload_plan_ok(&workload.plan, helper.plan.gpa) ||
+		if (!workload_plan_ok(&workload.plan, config.memory_bytes) ||
 		    workload.len > workload.plan.bytes)
 			abort();
 		launch_workload_free(&workload);

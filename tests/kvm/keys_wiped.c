@@ -39,12 +39,11 @@ static struct found source_found;
 /* The helper's key page; NULL without a VM. */
 static const struct helper_keys *keys_of(struct tiny_host *host)
 {
-	const uint8_t *ram = tiny_host_ram(host);
+	const uint8_t *region = tiny_host_region(host);
 
-	if (!ram)
+	if (!region)
 		return NULL;
-	return (const void *)(ram + tiny_host_region_gpa(host) +
-			      HELPER_CORE_KEYS * (size_t)HELPER_PAGE_BYTES);
+	return (const void *)(region + HELPER_CORE_KEYS * (size_t)HELPER_PAGE_BYTES);
 }
 
 static void look(struct found *found, struct tiny_host *host)

@@ -39,9 +39,10 @@ static void other_process(int socket, bool linger)
 	uint32_t npages;
 
 	NEED(mirror_offer_receive(socket, PATIENCE_MS, &offer) == 0);
-	NEED(region_plan(&plan, offer.ram, offer.nram, offer.region_gpa, offer.cbit_mask) == 0);
+	NEED(region_plan(&plan, offer.ram, offer.nram, offer.cbit_mask) == 0);
 	config.primary_fd = offer.primary_fd;
 	config.plan = &plan;
+	config.region_fd = offer.region_fd;
 	config.ram = offer.ram;
 	config.nram = offer.nram;
 	NEED(rings_create(&rings, &config, NULL, 0) == 0);
@@ -63,7 +64,7 @@ static void other_process(int socket, bool linger)
 static pid_t start(struct rig *rig, bool linger, uint8_t session[16])
 {
 	struct mirror_offer offer = { .primary_fd = -1,
-				      .region_gpa = rig->plan.gpa,
+				      .region_fd = rig->region.fd,
 				      .nram = rig->nram };
 	int pair[2];
 	pid_t pid;
@@ -102,7 +103,7 @@ static void another_process_mirrors(void **state)
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
 	/* It is this guest's memory that it worked in: the session lies in its key page. */
-	assert_memory_equal(rig_at(&rig, rig.plan.gpa + 4096), session, sizeof(session));
+	assert_memory_equal((uint8_t *)rig.region.hva + 4096, session, sizeof(session));
 	rig_fini(&rig);
 }
 

@@ -42,26 +42,37 @@ static void fill(struct rig *rig, unsigned int seed)
 	}
 }
 
-void rig_init(struct rig *rig, uint64_t low, uint64_t high, unsigned int seed)
+void rig_init_ranges(struct rig *rig, const struct mirror_ram *ranges, unsigned int n,
+		     unsigned int seed)
 {
 	void *memory;
 
 	memset(rig, 0, sizeof(*rig));
-	rig->bytes = low + high;
 	rig->memfd = memfd_create("rig", MFD_CLOEXEC);
 	assert_true(rig->memfd >= 0);
+	for (; rig->nram < n; rig->nram++) {
+		rig->ram[rig->nram] = (struct mirror_ram){ .gpa = ranges[rig->nram].gpa,
+							   .bytes = ranges[rig->nram].bytes,
+							   .fd = rig->memfd,
+							   .offset = rig->bytes };
+		rig->bytes += ranges[rig->nram].bytes;
+	}
 	assert_int_equal(ftruncate(rig->memfd, (off_t)rig->bytes), 0);
 	memory = mmap(NULL, rig->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, rig->memfd, 0);
 	assert_true(memory != MAP_FAILED);
 	rig->memory = memory;
-	rig->ram[0] = (struct mirror_ram){ .gpa = 0, .bytes = low, .fd = rig->memfd };
-	rig->ram[1] = (struct mirror_ram){
-		.gpa = 1ULL << 32, .bytes = high, .fd = rig->memfd, .offset = low
-	};
-	rig->nram = high ? 2 : 1;
 	fill(rig, seed);
-	assert_int_equal(region_plan(&rig->plan, rig->ram, rig->nram, 0, 0), 0);
-	assert_int_equal(region_build(&rig->plan, rig_at(rig, rig->plan.gpa), rig->plan.bytes), 0);
+	assert_int_equal(region_plan(&rig->plan, rig->ram, rig->nram, 0), 0);
+	assert_int_equal(region_memory_create(&rig->region, &rig->plan), 0);
+	assert_int_equal(region_build(&rig->plan, rig->region.hva, rig->plan.bytes), 0);
+}
+
+void rig_init(struct rig *rig, uint64_t low, uint64_t high, unsigned int seed)
+{
+	const struct mirror_ram ranges[2] = { { .gpa = 0, .bytes = low },
+					      { .gpa = 1ULL << 32, .bytes = high } };
+
+	rig_init_ranges(rig, ranges, high ? 2 : 1, seed);
 }
 
 void rig_start(struct rig *rig, unsigned int nrings)
@@ -70,6 +81,7 @@ void rig_start(struct rig *rig, unsigned int nrings)
 		.kvm_fd = -1,
 		.primary_fd = -1,
 		.plan = &rig->plan,
+		.region_fd = rig->region.fd,
 		.ram = rig->ram,
 		.nram = rig->nram,
 		.nrings = nrings,
@@ -87,17 +99,20 @@ void rig_fini(struct rig *rig)
 {
 	rings_destroy(rig->rings);
 	munmap(rig->memory, rig->bytes);
+	region_memory_destroy(&rig->region);
 	close(rig->memfd);
 	memset(rig, 0, sizeof(*rig));
 }
 
 uint8_t *rig_at(const struct rig *rig, uint64_t gpa)
 {
-	if (gpa < rig->ram[0].bytes)
-		return rig->memory + gpa;
-	assert_true(rig->nram == 2 && gpa >= rig->ram[1].gpa &&
-		    gpa < rig->ram[1].gpa + rig->ram[1].bytes);
-	return rig->memory + rig->ram[1].offset + (gpa - rig->ram[1].gpa);
+	unsigned int i;
+
+	for (i = 0; i < rig->nram; i++)
+		if (gpa >= rig->ram[i].gpa && gpa - rig->ram[i].gpa < rig->ram[i].bytes)
+			return rig->memory + rig->ram[i].offset + (gpa - rig->ram[i].gpa);
+	fail_msg("no RAM at %#llx", (unsigned long long)gpa);
+	return NULL;
 }
 
 void rig_connect(struct rig *source, struct rig *target)
@@ -106,8 +121,7 @@ void rig_connect(struct rig *source, struct rig *target)
 	enum helper_state state;
 
 	assert_int_equal(rings_session_make(source->rings, false, session), 0);
-	memcpy(rig_at(target, target->plan.gpa), rig_at(source, source->plan.gpa),
-	       source->plan.core_bytes);
+	memcpy(target->region.hva, source->region.hva, source->plan.core_bytes);
 	rig_start(target, rings_count(source->rings));
 	assert_int_equal(rings_hello(target->rings, &state, there), 0);
 	assert_int_equal(state, HELPER_TARGET);

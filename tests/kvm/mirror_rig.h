@@ -15,12 +15,13 @@
 #define RIG_DATA_PAGES 256
 
 struct rig {
-	struct mirror_ram ram[2];
+	struct mirror_ram ram[REGION_RAM_MAX];
 	unsigned int nram;
 	uint64_t bytes;
 	int memfd;
 	uint8_t *memory; /* the primary's view: what the test looks at. By offset in the memfd */
 	struct region_plan plan;
+	struct region_memory region;
 	struct rings *rings;
 };
 
@@ -35,6 +36,9 @@ void rig_need_kvm(void);
  * seed.
  */
 void rig_init(struct rig *rig, uint64_t low, uint64_t high, unsigned int seed);
+/* The same for any ranges: each one's gpa and bytes. */
+void rig_init_ranges(struct rig *rig, const struct mirror_ram *ranges, unsigned int n,
+		     unsigned int seed);
 void rig_start(struct rig *rig, unsigned int nrings);
 void rig_fini(struct rig *rig);
 

@@ -41,6 +41,7 @@ struct tiny_host {
 	uint8_t *ram;
 	uint64_t entry;
 	struct region_plan plan;
+	struct region_memory region;
 	struct tiny_vcpu *vcpu[PAYLOAD_MAX_VCPUS];
 	struct sev_pagemap *pagemap; /* NULL: all pages are private */
 	bool running, handed_over;
@@ -57,6 +58,7 @@ struct tiny_host *tiny_host_create(const char *elf)
 	if (h) {
 		h->elf = elf;
 		h->kvm_fd = h->vm_fd = h->ram_fd = -1;
+		h->region = (struct region_memory)REGION_MEMORY_NONE;
 	}
 	return h;
 }
@@ -75,6 +77,7 @@ static void drop_vm(struct tiny_host *h)
 		munmap(h->ram, h->config.ram_bytes);
 	if (h->ram_fd >= 0)
 		close(h->ram_fd);
+	region_memory_destroy(&h->region);
 	sev_pagemap_destroy(h->pagemap);
 	h->pagemap = NULL;
 	h->kvm_fd = h->vm_fd = h->ram_fd = -1;
@@ -107,7 +110,8 @@ static int share_pages(struct tiny_host *h)
 	uint64_t every = h->config.shared_every;
 	int err = every ? sev_pagemap_create(&h->pagemap, h->config.ram_bytes >> 12) : 0;
 
-	for (uint64_t gpa = WORK_GPA; every && !err && gpa < h->plan.gpa; gpa += every << 12)
+	for (uint64_t gpa = WORK_GPA; every && !err && gpa < h->config.ram_bytes;
+	     gpa += every << 12)
 		if (sev_pagemap_hypercall(h->pagemap, (const uint64_t[3]){ gpa, 1, 0 }))
 			err = -EINVAL;
 	return err;
@@ -136,7 +140,9 @@ static int make_vm(struct tiny_host *h, const struct tiny_config *config)
 	}
 	err = set_memslot(h, false);
 	if (!err)
-		err = region_plan(&h->plan, &ram, 1, 0, 0);
+		err = region_plan(&h->plan, &ram, 1, 0);
+	if (!err)
+		err = region_memory_create(&h->region, &h->plan);
 	if (!err)
 		err = share_pages(h);
 	for (uint32_t i = 0; i < config->nvcpus && !err; i++)
@@ -188,7 +194,7 @@ static void fill_memory(struct tiny_host *h)
 		.shared_va = SHARED_GPA,
 		.shared_bytes = 4096,
 		.work_va = WORK_GPA,
-		.work_bytes = h->plan.gpa - WORK_GPA,
+		.work_bytes = h->config.ram_bytes - WORK_GPA,
 		.tsc_khz = tiny_vcpu_tsc_khz(h->vcpu[0]),
 	};
 	memcpy(params->args, h->config.args, sizeof(params->args));
@@ -206,7 +212,7 @@ int tiny_host_launch(struct tiny_host *h, const struct tiny_config *config)
 	if (err)
 		return err;
 	fill_memory(h);
-	err = region_build(&h->plan, h->ram + h->plan.gpa, h->plan.core_bytes);
+	err = region_build(&h->plan, h->region.hva, h->plan.core_bytes);
 	entry.rip = h->entry;
 	for (uint32_t i = 0; i < config->nvcpus && !err; i++)
 		err = tiny_vcpu_enter(h->vcpu[i], &entry);
@@ -233,9 +239,9 @@ uint64_t tiny_host_work_gpa(struct tiny_host *h)
 	return WORK_GPA;
 }
 
-uint64_t tiny_host_region_gpa(struct tiny_host *h)
+const void *tiny_host_region(struct tiny_host *h)
 {
-	return h->plan.gpa;
+	return h->region.hva;
 }
 
 bool tiny_host_finish(struct tiny_host *h)
@@ -300,7 +306,7 @@ static void happens(struct tiny_host *h, enum sevmirror_phase phase, unsigned in
 
 void tiny_host_spoil_helper(struct tiny_host *h, enum tiny_spoil how)
 {
-	uint8_t *region = h->ram + h->plan.gpa;
+	uint8_t *region = h->region.hva;
 	uint8_t *code = region + HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
 	size_t bytes = h->plan.core_bytes - HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
 	uint32_t *epochs = (uint32_t *)(region + h->plan.epoch_offset);
@@ -328,7 +334,7 @@ static int op_describe(void *opaque, struct sevmirror_vm *vm)
 		.vm_fd = h->vm_fd,
 		.sev_fd = -1,
 		.pagemap = h->pagemap,
-		.helper_gpa = h->plan.gpa,
+		.helper = { .fd = h->region.fd, .hva = h->region.hva },
 		.nranges = 1,
 		.ranges = { { .bytes = h->config.ram_bytes, .fd = h->ram_fd, .hva = h->ram } },
 	};

@@ -44,7 +44,7 @@ struct payload_shared *tiny_host_shared(struct tiny_host *host);
 void *tiny_host_ram(struct tiny_host *host);
 uint64_t tiny_host_ram_bytes(struct tiny_host *host);
 uint64_t tiny_host_work_gpa(struct tiny_host *host);
-uint64_t tiny_host_region_gpa(struct tiny_host *host);
+const void *tiny_host_region(struct tiny_host *host); /* the helper's; NULL without a VM */
 
 /*
  * Tell the payload to finish and wait: it verifies all its memory once more. True if it found no

@@ -55,7 +55,7 @@ void rig_launch(struct vm *vm, unsigned int cpus, struct launch_blob elf,
 	if (args)
 		memcpy(config.payload_args, args, sizeof(config.payload_args));
 	if (launch_image_create(&image, &config, &why) ||
-	    vm_launch(vm, image, 0, NULL, measurement, &why) || vm_launch_finish(vm, &why) ||
+	    vm_launch(vm, image, NULL, 0, NULL, measurement, &why) || vm_launch_finish(vm, &why) ||
 	    vm_start(vm, &why))
 		fail_msg("%s", why.text);
 	launch_image_destroy(image);

@@ -190,7 +190,7 @@ static void memory_above_the_hole(void **state)
 	rig_need_kvm();
 	vm = rig_vm(1, config.memory_bytes);
 	assert_int_equal(launch_image_create(&image, &config, &why), 0);
-	assert_int_equal(vm_launch(vm, image, 0, NULL, measurement, &why), 0);
+	assert_int_equal(vm_launch(vm, image, NULL, 0, NULL, measurement, &why), 0);
 	launch_image_destroy(image);
 	assert_int_equal(vm_start(vm, &why), 0);
 	vm_resume(vm);

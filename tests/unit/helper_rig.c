@@ -47,7 +47,7 @@ enum helper_status helper_rig_boot(struct helper_rig *rig, unsigned int nvcpus)
 	memset(rig->vcpus, 0, HELPER_VCPUS_MAX * sizeof(*rig->vcpus));
 	memset(rig->window, 0, (size_t)RIG_WINDOW * PAGE);
 	h->ram = rig->reserved;
-	h->region = rig->reserved + rig->plan.gpa;
+	h->region = rig->region;
 	h->layout = (struct helper_layout *)h->region;
 	h->keys = (struct helper_keys *)(h->region + (size_t)HELPER_CORE_KEYS * PAGE);
 	h->epochs = (uint32_t *)(h->region + rig->plan.epoch_offset);
@@ -86,9 +86,10 @@ void helper_rig_init(struct helper_rig *rig, unsigned int nvcpus, unsigned int s
 	rig->vcpus =
 		aligned_alloc(4096, (HELPER_VCPUS_MAX * sizeof(*rig->vcpus) + 4095) / 4096 * 4096);
 	need(rig->vcpus, "memory");
-	need(region_plan(&rig->plan, ram, 2, 0, 0) == 0, "region_plan");
-	need(region_build(&rig->plan, rig->reserved + rig->plan.gpa, rig->plan.bytes) == 0,
-	     "region_build");
+	need(region_plan(&rig->plan, ram, 2, 0) == 0, "region_plan");
+	rig->region = reserve(rig->plan.bytes);
+	need(mprotect(rig->region, rig->plan.bytes, PROT_READ | PROT_WRITE) == 0, "mprotect");
+	need(region_build(&rig->plan, rig->region, rig->plan.bytes) == 0, "region_build");
 	need(helper_rig_boot(rig, nvcpus) == HELPER_OK, "boot");
 }
 
@@ -97,6 +98,7 @@ void helper_rig_fini(struct helper_rig *rig)
 	uint64_t pad = (uint64_t)WINDOW_PAD * PAGE;
 
 	munmap(rig->reserved, SPACE);
+	munmap(rig->region, rig->plan.bytes);
 	munmap(rig->window - pad, 2 * pad + (uint64_t)RIG_WINDOW * PAGE);
 	free(rig->vcpus);
 }

@@ -9,7 +9,7 @@
 #include "helper/helper.h"
 #include "lib/mirror/region.h"
 
-#define RIG_LOW	     (6ULL << 20) /* the helper region is its last 2 MiB */
+#define RIG_LOW	     (4ULL << 20)
 #define RIG_HIGH     (2ULL << 20)
 #define RIG_HIGH_GPA (1ULL << 32)
 #define RIG_WINDOW   128 /* pages */
@@ -18,6 +18,7 @@ struct helper_rig {
 	struct helper helper;
 	struct helper_vcpu *vcpus;
 	struct region_plan plan;
+	uint8_t *region;
 	uint8_t *reserved; /* RAM's address space; what is no RAM is not accessible */
 	uint8_t *window; /* with inaccessible memory around it */
 	uint32_t sleeps, doorbells;

@@ -134,7 +134,7 @@ static void the_mirror_finds_what_it_needs(void **state)
 	plan = &l.workload.plan;
 	assert_string_equal(plan->name, "memscan");
 	assert_false(plan->writes_memory);
-	assert_true(workload_plan_ok(plan, l.helper.plan.gpa));
+	assert_true(workload_plan_ok(plan, 64 * MIB));
 	assert_int_equal(plan->bytes, 2 * MIB);
 
 	assert_own(&l, WORKLOAD_PARAMS_VA, NX);
@@ -152,7 +152,7 @@ static void the_mirror_finds_what_it_needs(void **state)
 	assert_int_equal(params->ram[0].bytes, plan->gpa);
 	assert_own(&l, params->work_va + params->work_bytes - 1, W | NX);
 	walk(&l, params->work_va + params->work_bytes - 1, &gpa);
-	assert_int_equal(gpa, l.helper.plan.gpa - 1);
+	assert_int_equal(gpa, 64 * MIB - 1);
 
 	entry = walk(&l, params->shared_va, &gpa);
 	assert_int_equal(entry & (W | NX | C), W | NX);
@@ -191,8 +191,7 @@ static void check_memory(uint64_t memory, const char *variable, uint64_t rights)
 
 	launch(&l, memory, variable);
 	for (gpa = 0; gpa < high_end + GIB; gpa += 2 * MIB) {
-		bool own =
-			gpa >= l.workload.plan.gpa && gpa < l.helper.plan.gpa + l.helper.plan.bytes;
+		bool own = gpa >= l.workload.plan.gpa && gpa < low_end;
 		bool ram = gpa < low_end || (gpa >= GUEST_HIGH_RAM_GPA && gpa < high_end);
 
 		entry = walk(&l, WORKLOAD_RAM_VA + gpa + 4096, &found);
@@ -205,7 +204,7 @@ static void check_memory(uint64_t memory, const char *variable, uint64_t rights)
 	drop(&l);
 }
 
-static void the_guests_memory_is_there_but_for_the_regions(void **state)
+static void the_guests_memory_is_there_but_for_the_region(void **state)
 {
 	(void)state;
 	check_memory(64 * MIB, "MEMSCAN", 0);
@@ -303,7 +302,7 @@ static void programs_that_are_no_workloads_are_named(void **state)
 	elf = read_elf("MEMSCAN");
 	header(elf, PT_NOTE, 0)->p_offset = elf.len;
 	refused(elf, 64 * MIB, -ENOEXEC, "outside of the file");
-	refused(read_elf("MEMSCAN"), 4 * MIB, -ENOSPC, "no room");
+	refused(read_elf("MEMSCAN"), 2 * MIB, -ENOSPC, "no room");
 }
 
 int main(void)
@@ -311,7 +310,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_mirror_finds_what_it_needs),
 		cmocka_unit_test(variables_are_writable_and_code_is_not),
-		cmocka_unit_test(the_guests_memory_is_there_but_for_the_regions),
+		cmocka_unit_test(the_guests_memory_is_there_but_for_the_region),
 		cmocka_unit_test(the_guest_keeps_away_from_it),
 		cmocka_unit_test(it_is_a_function_of_the_configuration),
 		cmocka_unit_test(programs_that_are_no_workloads_are_named),

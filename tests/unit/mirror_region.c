@@ -15,6 +15,17 @@
 #define GIB (1ULL << 30)
 #define C   (1ULL << 47)
 
+void hw_event(struct helper_vcpu *v, uint32_t value)
+{
+	(void)v;
+	(void)value;
+}
+
+void hw_doorbell(struct helper_vcpu *v)
+{
+	(void)v;
+}
+
 #define PRESENT 1ULL
 #define USER	4ULL
 
@@ -32,8 +43,8 @@ static unsigned int ram_of(struct mirror_ram ram[2], uint64_t bytes)
 	return bytes > low ? 2 : 1;
 }
 
-static const uint64_t sizes[] = { 4 * MIB, 64 * MIB, 256 * MIB, 850 * MIB, GIB,	     1300 * MIB,
-				  3 * GIB, 4 * GIB,  8 * GIB,	64 * GIB,  500 * GIB };
+static const uint64_t sizes[] = { 4 * MIB, 64 * MIB, 256 * MIB, 850 * MIB, GIB,	      1300 * MIB,
+				  3 * GIB, 4 * GIB,  8 * GIB,	64 * GIB,  500 * GIB, 1000 * GIB };
 
 static void size_and_place(void **state)
 {
@@ -44,11 +55,12 @@ static void size_and_place(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		unsigned int nram = ram_of(ram, sizes[i]);
-		uint64_t low_end = ram[0].bytes;
+		uint64_t end = ram[nram - 1].gpa + ram[nram - 1].bytes;
 
-		assert_int_equal(region_plan(&plan, ram, nram, 0, C), 0);
+		assert_int_equal(region_plan(&plan, ram, nram, C), 0);
 		assert_true(plan.bytes <= 2 * MIB + sizes[i] / 500);
-		assert_int_equal(plan.gpa + plan.bytes, low_end);
+		/* Above everything, the window included. */
+		assert_true(plan.gpa >= mirror_window_place(end) + HELPER_WINDOW_MAX);
 		assert_int_equal(plan.gpa % (2 * MIB), 0);
 		assert_true(plan.core_bytes <= 512 * 1024 + HELPER_CORE_IMAGE * 4096);
 		assert_true(plan.epoch_offset + plan.epoch_bytes <= plan.bytes);
@@ -58,26 +70,30 @@ static void size_and_place(void **state)
 
 static void refuses_bad_layouts(void **state)
 {
-	struct mirror_ram ram[2];
+	struct mirror_ram ram[REGION_RAM_MAX + 1];
 	struct region_plan plan;
+	unsigned int i;
 
 	(void)state;
 	ram_of(ram, 8 * GIB);
-	assert_int_equal(region_plan(&plan, ram, 0, 0, 0), -EINVAL);
-	assert_int_equal(region_plan(&plan, ram, 5, 0, 0), -EINVAL);
-	assert_int_equal(region_plan(&plan, ram, 2, 4096, 0), -EINVAL);
-	assert_int_equal(region_plan(&plan, ram, 2, 3 * GIB, 0), -EINVAL);
-	assert_int_equal(region_plan(&plan, ram, 2, 3 * GIB - 2 * MIB, 0), -ENOSPC);
-	assert_int_equal(region_plan(&plan, ram, 2, 5 * GIB, 0), 0);
-	assert_int_equal(plan.gpa, 5 * GIB);
+	assert_int_equal(region_plan(&plan, ram, 0, 0), -EINVAL);
 	ram[1].gpa = 2 * GIB; /* overlap */
-	assert_int_equal(region_plan(&plan, ram, 2, 0, 0), -EINVAL);
-	ram[1].gpa = 4 * GIB + 4096;
-	assert_int_equal(region_plan(&plan, ram, 2, 0, 0), -EINVAL);
-	ram_of(ram, 512 * GIB);
-	assert_int_equal(region_plan(&plan, ram, 2, 0, 0), -E2BIG);
-	ram_of(ram, 2 * MIB);
-	assert_int_equal(region_plan(&plan, ram, 1, 0, 0), -ENOSPC);
+	assert_int_equal(region_plan(&plan, ram, 2, 0), -EINVAL);
+	ram[1].gpa = 4 * GIB + 2048;
+	assert_int_equal(region_plan(&plan, ram, 2, 0), -EINVAL);
+	ram[1].gpa = 4 * GIB;
+	ram[1].bytes = 0;
+	assert_int_equal(region_plan(&plan, ram, 2, 0), -EINVAL);
+	ram[1].bytes = UINT64_MAX - 4095;
+	assert_int_equal(region_plan(&plan, ram, 2, 0), -EINVAL);
+	ram_of(ram, 1024 * GIB);
+	assert_int_equal(region_plan(&plan, ram, 2, 0), -E2BIG);
+	ram[0] = (struct mirror_ram){ .gpa = HELPER_GPA_LIMIT, .bytes = 4096 };
+	assert_int_equal(region_plan(&plan, ram, 1, 0), -E2BIG);
+	for (i = 0; i < REGION_RAM_MAX + 1; i++)
+		ram[i] = (struct mirror_ram){ .gpa = i * 8192, .bytes = 4096 };
+	assert_int_equal(region_plan(&plan, ram, REGION_RAM_MAX, 0), 0);
+	assert_int_equal(region_plan(&plan, ram, REGION_RAM_MAX + 1, 0), -EINVAL);
 }
 
 static void same_arguments_same_bytes(void **state)
@@ -88,10 +104,10 @@ static void same_arguments_same_bytes(void **state)
 
 	(void)state;
 	ram_of(ram, 4 * GIB);
-	assert_int_equal(region_plan(&plan, ram, 2, 0, C), 0);
+	assert_int_equal(region_plan(&plan, ram, 2, C), 0);
 	ram[0].fd = 42; /* files are the host's business */
 	ram[1].offset = 7;
-	assert_int_equal(region_plan(&again, ram, 2, 0, C), 0);
+	assert_int_equal(region_plan(&again, ram, 2, C), 0);
 	a = malloc(plan.core_bytes);
 	b = malloc(plan.core_bytes);
 	assert_non_null(a);
@@ -102,7 +118,7 @@ static void same_arguments_same_bytes(void **state)
 	assert_int_equal(region_build(&plan, a, plan.core_bytes), 0);
 	assert_int_equal(region_build(&again, b, plan.core_bytes), 0);
 	assert_memory_equal(a, b, plan.core_bytes);
-	assert_int_equal(region_plan(&again, ram, 2, 0, 0), 0);
+	assert_int_equal(region_plan(&again, ram, 2, 0), 0);
 	assert_int_equal(region_build(&again, b, plan.core_bytes), 0);
 	assert_int_not_equal(memcmp(a, b, plan.core_bytes), 0);
 	free(a);
@@ -151,7 +167,7 @@ static void bootstrap_tables(void **state)
 
 	(void)state;
 	ram_of(ram, 8 * GIB);
-	assert_int_equal(region_plan(&plan, ram, 2, 0, C), 0);
+	assert_int_equal(region_plan(&plan, ram, 2, C), 0);
 	core = malloc(plan.core_bytes);
 	assert_non_null(core);
 	assert_int_equal(region_build(&plan, core, plan.core_bytes), 0);
@@ -195,8 +211,7 @@ static void run_time_tables(void **state)
 	for (i = 0; i < 7; i++) {
 		unsigned int nram = ram_of(ram, sizes[i + 2]);
 
-		assert_int_equal(region_plan(&plan, ram, nram, i % 2 ? 0 : 64 * MIB, i % 3 ? C : 0),
-				 0);
+		assert_int_equal(region_plan(&plan, ram, nram, i % 3 ? C : 0), 0);
 		region = malloc(plan.bytes);
 		assert_non_null(region);
 		memset(region, 0xff, plan.bytes); /* what is not launched may hold anything */
@@ -208,7 +223,7 @@ static void run_time_tables(void **state)
 							    at < ram[1].gpa + ram[1].bytes);
 
 			entry = walk(&plan, region, cr3, HELPER_RAM_VA + at, &gpa);
-			if (!in_ram || (at >= plan.gpa && at < plan.gpa + plan.bytes)) {
+			if (!in_ram) {
 				assert_int_equal(entry, 0);
 				continue;
 			}
@@ -231,6 +246,95 @@ static void run_time_tables(void **state)
 	}
 }
 
+/*
+ * What QEMU's guests have, and worse: holes of single pages, flash below 4 GiB, RAM in several
+ * slots of 512 GiB, ranges that share 2 MiB. Each page is mapped to its own place, and nothing
+ * around it.
+ */
+static void any_ranges(void **state)
+{
+	static const struct mirror_ram ram[] = {
+		{ .gpa = 0, .bytes = 0xa0000 },
+		{ .gpa = 0xc0000, .bytes = 2 * MIB },
+		{ .gpa = 4 * MIB - 4096, .bytes = 8192 },
+		{ .gpa = 16 * MIB, .bytes = 6 * MIB + 4096 },
+		{ .gpa = 4 * GIB - 0x37c000, .bytes = 0x37c000 },
+		{ .gpa = 4 * GIB, .bytes = 4 * MIB },
+		{ .gpa = 512 * GIB - 4096, .bytes = 2 * MIB },
+		{ .gpa = 600 * GIB + 4096, .bytes = 4096 },
+		{ .gpa = 5000 * GIB, .bytes = 2 * MIB },
+		{ .gpa = HELPER_GPA_LIMIT - 2 * MIB - 4096, .bytes = 2 * MIB + 4096 },
+	};
+	const unsigned int nram = sizeof(ram) / sizeof(ram[0]);
+	const struct helper_layout *layout;
+	uint64_t cr3, at, gpa = 0;
+	struct region_plan plan;
+	uint8_t *region;
+	unsigned int i;
+
+	(void)state;
+	assert_int_equal(region_plan(&plan, ram, nram, C), 0);
+	region = test_malloc(plan.bytes);
+	memset(region, 0xff, plan.bytes);
+	assert_int_equal(region_build(&plan, region, plan.bytes), 0);
+	layout = (const struct helper_layout *)region;
+	assert_true(tables_fill(layout, region, mirror_window_place(HELPER_GPA_LIMIT), 4 * MIB));
+	cr3 = plan.gpa + plan.run_tables_offset;
+	for (i = 0; i < nram; i++) {
+		uint64_t end = ram[i].gpa + ram[i].bytes;
+		bool follows = i && ram[i - 1].gpa + ram[i - 1].bytes == ram[i].gpa;
+		bool followed = i + 1 < nram && ram[i + 1].gpa == end;
+
+		for (at = ram[i].gpa; at < end; at += 4096) {
+			assert_true(walk(&plan, region, cr3, HELPER_RAM_VA + at, &gpa) & C);
+			assert_int_equal(gpa, at);
+			assert_int_equal(epoch_index(layout, at),
+					 layout->ram[i].first + (at - ram[i].gpa) / 4096);
+		}
+		if (ram[i].gpa && !follows)
+			assert_int_equal(
+				walk(&plan, region, cr3, HELPER_RAM_VA + ram[i].gpa - 4096, &gpa),
+				0);
+		if (!followed)
+			assert_int_equal(walk(&plan, region, cr3, HELPER_RAM_VA + end, &gpa), 0);
+		assert_true(followed || epoch_index(layout, end) == UINT64_MAX);
+	}
+	/* Room for the tables is counted exactly: one less, and the helper does not start. */
+	((struct helper_layout *)region)->run_tables_bytes -= 4096;
+	assert_false(tables_fill(layout, region, mirror_window_place(HELPER_GPA_LIMIT), 4 * MIB));
+	test_free(region);
+}
+
+/* A launch that put the region into RAM, or ranges out of order: the helper does not start. */
+static void refuses_bad_places(void **state)
+{
+	struct mirror_ram ram[2];
+	struct helper_layout *layout;
+	struct region_plan plan;
+	uint8_t *region;
+
+	(void)state;
+	ram_of(ram, 8 * GIB);
+	assert_int_equal(region_plan(&plan, ram, 2, C), 0);
+	region = test_calloc(1, plan.bytes);
+	assert_int_equal(region_build(&plan, region, plan.bytes), 0);
+	layout = (struct helper_layout *)region;
+	assert_true(tables_fill(layout, region, 64 * GIB, 2 * MIB));
+	assert_false(tables_fill(layout, region, plan.gpa, 2 * MIB));
+	layout->region_gpa = 2 * GIB;
+	assert_false(tables_fill(layout, region, 64 * GIB, 2 * MIB));
+	layout->region_gpa = plan.gpa;
+	layout->ram[1].gpa = 2 * GIB;
+	assert_false(tables_fill(layout, region, 64 * GIB, 2 * MIB));
+	layout->ram[1].gpa = 4 * GIB;
+	layout->ram[1].npages = UINT64_MAX;
+	assert_false(tables_fill(layout, region, 64 * GIB, 2 * MIB));
+	layout->ram[1].npages = ram[1].bytes / 4096;
+	layout->nram = HELPER_RAM_MAX + 1;
+	assert_false(tables_fill(layout, region, 64 * GIB, 2 * MIB));
+	test_free(region);
+}
+
 static void refuses_windows_in_ram(void **state)
 {
 	struct mirror_ram ram[2];
@@ -240,7 +344,7 @@ static void refuses_windows_in_ram(void **state)
 
 	(void)state;
 	ram_of(ram, 4 * GIB);
-	assert_int_equal(region_plan(&plan, ram, 2, 0, C), 0);
+	assert_int_equal(region_plan(&plan, ram, 2, C), 0);
 	region = calloc(1, plan.bytes);
 	assert_non_null(region);
 	assert_int_equal(region_build(&plan, region, plan.bytes), 0);
@@ -267,6 +371,8 @@ int main(void)
 		cmocka_unit_test(same_arguments_same_bytes),
 		cmocka_unit_test(bootstrap_tables),
 		cmocka_unit_test(run_time_tables),
+		cmocka_unit_test(any_ranges),
+		cmocka_unit_test(refuses_bad_places),
 		cmocka_unit_test(refuses_windows_in_ram),
 	};
 

@@ -166,9 +166,15 @@ static void linux_finds_everything(void **state)
 	assert_int_equal(params->hdr.ramdisk_size, sizeof(initrd));
 	assert_memory_equal(at(image, params->hdr.ramdisk_image), initrd, sizeof(initrd));
 	assert_true(params->hdr.ramdisk_image >= LOAD_GPA + INIT_BYTES);
-	assert_true(params->hdr.ramdisk_image + sizeof(initrd) <= helper.plan.gpa);
+	assert_true(params->hdr.ramdisk_image + sizeof(initrd) <= 256 * MIB);
 	assert_memory_equal(at(image, params->acpi_rsdp_addr), "RSD PTR ", 8);
-	assert_memory_equal(at(image, helper.plan.gpa), helper.core, helper.plan.core_bytes);
+	/* The helper is no part of the guest's memory, and measured last. */
+	assert_true(helper.plan.gpa >= 4 * GIB);
+	assert_null(segment_at(image, helper.plan.gpa));
+	assert_int_equal(image->helper.len, helper.plan.core_bytes);
+	assert_memory_equal(image->helper.bytes, helper.core, helper.plan.core_bytes);
+	assert_ptr_equal(launch_image_measured(image, image->nsegments), &image->helper);
+	assert_null(launch_image_measured(image, image->nsegments + 1));
 	/* The BIOS data area says: nothing here. */
 	for (gpa = 0; gpa < 4096; gpa++)
 		assert_int_equal(*(const uint8_t *)at(image, gpa), 0);
@@ -182,7 +188,7 @@ static void linux_finds_everything(void **state)
 	free(kernel);
 }
 
-/* Every byte of RAM has one type, the tables ACPI's, the helper region reserved. */
+/* Every byte of RAM has one type, the tables ACPI's; nothing is kept back for the helper. */
 static void the_memory_map_is_complete(void **state)
 {
 	static const uint64_t sizes[] = { 64 * MIB, 256 * MIB, 3 * GIB, 3 * GIB + 2 * MIB,
@@ -196,7 +202,7 @@ static void the_memory_map_is_complete(void **state)
 		struct launch_config config = { .memory_bytes = sizes[i],
 						.cpus = 1,
 						.kernel = { kernel, KERNEL_BYTES } };
-		uint64_t ram = 0, reserved = 0, end = 0;
+		uint64_t ram = 0, end = 0;
 		const struct boot_params *params;
 		struct launch_helper helper;
 		struct launch_image *image;
@@ -211,16 +217,10 @@ static void the_memory_map_is_complete(void **state)
 			end = entry->addr + entry->size;
 			if (entry->type == 1)
 				ram += entry->size;
-			else if (entry->type == 2)
-				reserved += entry->size;
 			else
 				assert_true(entry->type == 3 && entry->addr == LAYOUT_ACPI_GPA);
-			if (entry->type == 2)
-				assert_true(entry->addr == helper.plan.gpa);
 		}
-		assert_true(reserved == helper.plan.bytes);
-		assert_true(ram ==
-			    sizes[i] - reserved - (LAYOUT_EXTENDED_GPA - LAYOUT_CONVENTIONAL_END));
+		assert_true(ram == sizes[i] - (LAYOUT_EXTENDED_GPA - LAYOUT_CONVENTIONAL_END));
 		assert_true(end == (sizes[i] > GUEST_LOW_RAM_MAX ?
 					    GUEST_HIGH_RAM_GPA + sizes[i] - GUEST_LOW_RAM_MAX :
 					    sizes[i]));

@@ -9,34 +9,49 @@
 #include "lib/util/page.h"
 #include "vmm/machine/machine_image.h"
 #include "vmm/machine/machine_private.h"
+#include "vmm/memory.h"
 
-/*
- * The helper's region and the workload's in front of it are the guest's own, whatever it says of
- * other pages.
- */
+/* The workload's region is the guest's own, whatever it says of other pages. */
 static int keep_private(struct machine *machine, struct why *why)
 {
-	const struct region_plan *helper = &machine->helper;
 	const struct workload_plan *workload = &machine->config.workload;
+	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
 	int err;
 
-	if (workload->bytes && !workload_plan_ok(workload, helper->gpa))
+	if (!workload->bytes)
+		return 0;
+	guest_memory_ranges(vm_memory(machine->vm), ranges);
+	if (!workload_plan_ok(workload, ranges[0].bytes))
 		return why_set(why, -EINVAL,
-			       "the mirror payload's region does not lie in front of the helper's");
-	err = sev_pagemap_set_always_private(vm_pagemap(machine->vm),
-					     (helper->gpa - workload->bytes) / PAGE_BYTES,
-					     (helper->bytes + workload->bytes) / PAGE_BYTES);
-	return err ? why_set(why, err, "the helper region does not lie in the guest's memory") : 0;
+			       "the mirror payload's region is not at the end of RAM below 4 GiB");
+	err = sev_pagemap_set_always_private(vm_pagemap(machine->vm), workload->gpa / PAGE_BYTES,
+					     workload->bytes / PAGE_BYTES);
+	return err ? why_set(why, err, "the mirror payload's region is not in the guest's memory") :
+		     0;
 }
 
-static int plan_helper(struct machine *machine, struct why *why)
+/* The primary never maps it, but only with the primary can KVM register (pin) it. */
+static int add_helper(struct machine *machine, struct why *why)
 {
 	const struct launch_config config = { .memory_bytes = machine->config.vm.memory_bytes,
 					      .c_mask = vm_c_mask(machine->vm) };
-	struct region_plan *plan = &machine->helper;
-	int err = launch_helper_plan(plan, &config, why);
+	struct region_memory *memory = &machine->helper_memory;
+	struct sev_error error = { 0 };
+	int err = launch_helper_plan(&machine->helper, &config, why);
 
-	return err ? err : keep_private(machine, why);
+	if (err)
+		return err;
+	err = region_memory_create(memory, &machine->helper);
+	if (err)
+		return why_set(why, err, "no %llu KiB of memory for the Migration Helper: %s",
+			       (unsigned long long)machine->helper.bytes >> 10, strerror(-err));
+	if (vm_sev(machine->vm)) {
+		err = sev_guest_register_memory(vm_sev(machine->vm), memory->hva, memory->bytes,
+						&error);
+		if (err)
+			return why_sev(why, err, &error);
+	}
+	return keep_private(machine, why);
 }
 
 int machine_create(struct machine **machinep, const struct machine_config *config, struct why *why)
@@ -51,11 +66,12 @@ int machine_create(struct machine **machinep, const struct machine_config *confi
 		free(machine);
 		return why_set(why, -EINVAL, "a payload has neither disks nor networks");
 	}
+	machine->helper_memory = (struct region_memory)REGION_MEMORY_NONE;
 	machine->config = *config;
 	machine->config.vm.cpuid = NULL; /* lent for vm_create() only */
 	err = vm_create(&machine->vm, &config->vm, why);
 	if (!err)
-		err = plan_helper(machine, why);
+		err = add_helper(machine, why);
 	if (!err && !config->vm.payload)
 		err = machine_add_devices(machine, why);
 	if (err) {
@@ -71,12 +87,18 @@ void machine_destroy(struct machine *machine)
 	if (!machine)
 		return;
 	vm_destroy(machine->vm);
+	region_memory_destroy(&machine->helper_memory);
 	free(machine);
 }
 
 const struct region_plan *machine_helper(const struct machine *machine)
 {
 	return &machine->helper;
+}
+
+const struct region_memory *machine_helper_memory(const struct machine *machine)
+{
+	return &machine->helper_memory;
 }
 
 const struct machine_config *machine_config(const struct machine *machine)
@@ -103,8 +125,8 @@ int machine_boot(struct machine *machine, const struct machine_boot *boot, struc
 	if (!err)
 		err = keep_private(machine, why);
 	if (!err)
-		err = vm_launch(machine->vm, image, boot->policy, boot->owner, machine->measurement,
-				why);
+		err = vm_launch(machine->vm, image, machine->helper_memory.hva, boot->policy,
+				boot->owner, machine->measurement, why);
 	launch_image_destroy(image);
 	return err;
 }

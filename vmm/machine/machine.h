@@ -99,6 +99,7 @@ const struct machine_config *machine_config(const struct machine *machine);
 
 /* The Migration Helper's region in this guest. */
 const struct region_plan *machine_helper(const struct machine *machine);
+const struct region_memory *machine_helper_memory(const struct machine *machine);
 
 /*
  * The disks at a migration's hand-over, while the VM is paused (virtio_blk.h). 0 or a negative

@@ -14,6 +14,7 @@ struct machine {
 	struct machine_config config;
 	struct vm *vm;
 	struct region_plan helper;
+	struct region_memory helper_memory;
 	uint8_t measurement[SEV_MEASUREMENT_BYTES];
 	bool started; /* by machine_go() */
 	struct virtio_model *disks[MACHINE_MAX_DISKS]; /* the bus owns them, and the following */

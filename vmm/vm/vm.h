@@ -70,11 +70,12 @@ int vm_create(struct vm **vm, const struct vm_config *config, struct why *why);
 void vm_destroy(struct vm *vm);
 
 /*
- * Write the image into guest RAM and set the vCPUs' registers. With SEV also LAUNCH_START (owner
+ * Write the image into guest RAM, the helper's core to helper (image->helper.len bytes, registered
+ * with the VM), and set the vCPUs' registers. With SEV also LAUNCH_START (owner
  * may be NULL), LAUNCH_UPDATE_DATA of each segment and LAUNCH_MEASURE into measurement (which is
  * zeroed without SEV). Between this and vm_launch_finish() the owner may inject secrets.
  */
-int vm_launch(struct vm *vm, const struct launch_image *image, uint32_t policy,
+int vm_launch(struct vm *vm, const struct launch_image *image, void *helper, uint32_t policy,
 	      const struct sev_owner_start *owner, uint8_t measurement[SEV_MEASUREMENT_BYTES],
 	      struct why *why);
 

@@ -11,28 +11,29 @@
 #include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"
 
-static int launch_encrypted(struct vm *vm, const struct launch_image *image, uint32_t policy,
-			    const struct sev_owner_start *owner,
+static int launch_encrypted(struct vm *vm, const struct launch_image *image, void *helper,
+			    uint32_t policy, const struct sev_owner_start *owner,
 			    uint8_t measurement[SEV_MEASUREMENT_BYTES], struct why *why)
 {
+	const struct launch_segment *segment;
 	struct sev_error error = { 0 };
 	unsigned int i;
 	int err;
 
 	err = sev_guest_launch_start(vm->sev, policy, owner, &error);
-	for (i = 0; !err && i < image->nsegments; i++) {
-		const struct launch_segment *segment = &image->segments[i];
+	for (i = 0; !err && (segment = launch_image_measured(image, i)); i++) {
+		void *at = segment == &image->helper ?
+				   helper :
+				   guest_memory_hva(vm->memory, segment->gpa, segment->len);
 
-		err = sev_guest_launch_update_data(
-			vm->sev, guest_memory_hva(vm->memory, segment->gpa, segment->len),
-			segment->len, &error);
+		err = sev_guest_launch_update_data(vm->sev, at, segment->len, &error);
 	}
 	if (!err)
 		err = sev_guest_launch_measure(vm->sev, measurement, &error);
 	return err ? why_sev(why, err, &error) : 0;
 }
 
-int vm_launch(struct vm *vm, const struct launch_image *image, uint32_t policy,
+int vm_launch(struct vm *vm, const struct launch_image *image, void *helper, uint32_t policy,
 	      const struct sev_owner_start *owner, uint8_t measurement[SEV_MEASUREMENT_BYTES],
 	      struct why *why)
 {
@@ -49,8 +50,10 @@ int vm_launch(struct vm *vm, const struct launch_image *image, uint32_t policy,
 				       segment->what);
 		memcpy(hva, segment->bytes, segment->len);
 	}
+	if (image->helper.len)
+		memcpy(helper, image->helper.bytes, image->helper.len);
 	if (vm->sev) {
-		err = launch_encrypted(vm, image, policy, owner, measurement, why);
+		err = launch_encrypted(vm, image, helper, policy, owner, measurement, why);
 		if (err)
 			return err;
 	}
