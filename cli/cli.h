@@ -74,7 +74,7 @@ struct cli_command {
 	const char *summary; /* one line, for lists of commands */
 	const char *synopsis[3]; /* what follows the name, one for each way to use it */
 	const char *about;
-	struct cli_option_group groups[4];
+	struct cli_option_group groups[5];
 	const char *operands; /* as cli_option's complete */
 	const struct cli_status_text *statuses;
 	const struct cli_section *sections; /* more, for the manual page only */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/confine.h"
+#include "cli/console_options.h"
 #include "cli/guest_end.h"
 #include "cli/migrate_options.h"
 #include "lib/util/file.h"
@@ -100,6 +101,9 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		return 0;
 	case OPT_TIMEOUT:
 		return migrate_parse_seconds("--timeout", arg, &in->timeout, why);
+	case CONSOLE_OPT_DEVICE:
+	case CONSOLE_OPT_SERIAL_LOG:
+		return console_take(&r->guest.choice, id, arg, why);
 	case CONFINE_OPT_USER:
 	case CONFINE_OPT_OFF:
 		return confine_take(&r->confine, id, arg);
@@ -127,6 +131,8 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 		err = why_set(&why, -EINVAL, "--listen is needed");
 	if (!err)
 		err = migrate_security_check(&r->incoming.security, &why);
+	if (!err)
+		err = console_check(&r->guest.choice, &why);
 	if (!err)
 		err = confine_check(&r->confine, &why);
 	if (err)
@@ -171,8 +177,7 @@ static int wait_for_guest(struct receive *r, struct why *why)
 {
 	int err;
 
-	r->incoming.console_in = console_guest_in(r->guest.console);
-	r->incoming.console_out = console_guest_out(r->guest.console);
+	console_connect(r->guest.console, &r->incoming.serial, &r->incoming.hvc);
 	err = service_receive(r->guest.service, why);
 	if (!err)
 		fprintf(stderr, "sevmirror: waiting at %s\r\n", service_address(r->guest.service));
@@ -208,6 +213,7 @@ const struct cli_command cli_receive = {
 		"foreground as 'sevmirror run' would. If it does not come whole, nothing of it stays.",
 	.groups = { { NULL, options },
 		    { MIGRATE_SECURITY_TITLE, migrate_security_options },
+		    { CONSOLE_TITLE, console_options },
 		    { CONFINE_TITLE, confine_options } },
 	.statuses = statuses,
 	.run = run,

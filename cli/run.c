@@ -120,8 +120,8 @@ static int confine(struct run *run, struct why *why)
 /* Set the machine up on this host; what fails here is the host's. */
 static int set_up(struct run *run, struct why *why)
 {
-	run->options.machine.console_in = console_guest_in(run->guest.console);
-	run->options.machine.console_out = console_guest_out(run->guest.console);
+	console_connect(run->guest.console, &run->options.machine.serial,
+			&run->options.machine.hvc);
 	return machine_create(&run->machine, &run->options.machine, why);
 }
 
@@ -161,6 +161,7 @@ static int run_guest(int argc, char **argv)
 
 	if (!run_options_parse(&run.options, argc, argv, &code))
 		return code;
+	run.guest.choice = run.options.console;
 	if (sandbox_begin(argc, argv, &why) || check_files(&run, &why) || read_owner(&run, &why))
 		code = CLI_FAILURE;
 	else if (choose_sev(&run, &why))
@@ -214,7 +215,9 @@ const struct cli_command cli_run = {
 		      "--payload FILE [--arg NUMBER]... [options]" },
 	.about =
 		"Runs a guest in the foreground, its console on stdin and stdout, until it powers off.",
-	.groups = { { NULL, run_option_list }, { CONFINE_TITLE, confine_options } },
+	.groups = { { NULL, run_option_list },
+		    { CONSOLE_TITLE, console_options },
+		    { CONFINE_TITLE, confine_options } },
 	.statuses = statuses,
 	.sections = sections,
 	.run = run_guest,

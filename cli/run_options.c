@@ -267,6 +267,9 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 	case OPT_HOLD:
 		options->hold = true;
 		return 0;
+	case CONSOLE_OPT_DEVICE:
+	case CONSOLE_OPT_SERIAL_LOG:
+		return console_take(&options->console, id, arg, why);
 	default:
 		return confine_take(&options->confine, id, arg);
 	}
@@ -291,6 +294,17 @@ static int check_together(const struct run_options *options, struct why *why)
 	if (options->session && options->sev == RUN_SEV_OFF)
 		return why_set(why, -EINVAL,
 			       "an owner's session needs SEV, and --sev off was given");
+	if (options->console.virtio && options->machine.ndisks == MACHINE_MAX_DISKS &&
+	    options->machine.nnets == MACHINE_MAX_NETS)
+		return why_set(
+			why, -EINVAL,
+			"--console virtio: a guest with %d disks and %d network cards has no "
+			"virtio console",
+			MACHINE_MAX_DISKS, MACHINE_MAX_NETS);
+	if (options->console.virtio && boot->payload)
+		return why_set(why, -EINVAL, "a payload has no --console virtio");
+	if (console_check(&options->console, why))
+		return -EINVAL;
 	return confine_check(&options->confine, why);
 }
 

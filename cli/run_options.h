@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/confine.h"
+#include "cli/console_options.h"
 #include "vmm/machine/machine.h"
 
 /* What `owner measure` has to assume like `run`. */
@@ -29,6 +30,7 @@ struct run_options {
 	enum run_sev sev;
 	bool hold; /* wait between measurement and start */
 	struct confine confine;
+	struct console_choice console;
 	const char *metrics; /* address, or NULL */
 	const char *session, *dh_cert; /* the owner's files, or NULL */
 };

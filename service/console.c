@@ -13,19 +13,35 @@
 
 struct console {
 	bool raw;
+	bool virtio;
+	int serial_log; /* -1: none */
 	struct termios before;
 	int guest_in[2]; /* pipe: what was typed, without the key that leaves */
 };
 
-int console_open(struct console **consolep, struct why *why)
+static int open_serial_log(struct console *console, const char *path, struct why *why)
+{
+	console->serial_log =
+		open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	if (console->serial_log < 0)
+		return why_errno(why, "the serial log %s", path);
+	return 0;
+}
+
+int console_open(struct console **consolep, const struct console_choice *choice, struct why *why)
 {
 	struct console *console = calloc(1, sizeof(*console));
 	struct termios raw;
+	int err;
 
 	if (!console)
 		return why_set(why, -ENOMEM, "out of memory");
 	console->guest_in[0] = console->guest_in[1] = -1;
+	console->virtio = choice->virtio;
+	console->serial_log = -1;
 	*consolep = console;
+	if (choice->serial_log && (err = open_serial_log(console, choice->serial_log, why)))
+		return err;
 	if (!isatty(STDIN_FILENO))
 		return 0;
 	/* A pipe that is full loses keys rather than blocking the loop that also hears signals. */
@@ -52,17 +68,21 @@ void console_close(struct console *console)
 		close(console->guest_in[0]);
 	if (console->guest_in[1] >= 0)
 		close(console->guest_in[1]);
+	if (console->serial_log >= 0)
+		close(console->serial_log);
 	free(console);
 }
 
-int console_guest_in(const struct console *console)
+void console_connect(const struct console *console, struct machine_console *serial,
+		     struct machine_console *hvc)
 {
-	return console->raw ? console->guest_in[0] : STDIN_FILENO;
-}
+	const struct machine_console terminal = {
+		.in = console->raw ? console->guest_in[0] : STDIN_FILENO,
+		.out = STDOUT_FILENO,
+	};
 
-int console_guest_out(const struct console *console)
-{
-	return STDOUT_FILENO;
+	*serial = console->virtio ? (struct machine_console){ -1, console->serial_log } : terminal;
+	*hvc = console->virtio ? terminal : (struct machine_console){ -1, -1 };
 }
 
 int console_poll_fd(const struct console *console)

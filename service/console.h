@@ -9,19 +9,26 @@
 #include <stdbool.h>
 
 #include "lib/util/why.h"
+#include "vmm/machine/machine.h"
 
 struct console;
 
+/* Which of the guest's consoles the terminal is, and what becomes of the serial port otherwise. */
+struct console_choice {
+	bool virtio;
+	const char *serial_log; /* NULL: what it says is not kept */
+};
+
 /*
- * Make the terminal raw if stdin is one. 0 or a negative errno. console_close() restores it; NULL
- * is allowed.
+ * Open the serial log and make the terminal raw if stdin is one. 0 or a negative errno.
+ * console_close() restores it; NULL is allowed.
  */
-int console_open(struct console **console, struct why *why);
+int console_open(struct console **console, const struct console_choice *choice, struct why *why);
 void console_close(struct console *console);
 
-/* The descriptors for the serial port. */
-int console_guest_in(const struct console *console);
-int console_guest_out(const struct console *console);
+/* The descriptors for the guest's two consoles. */
+void console_connect(const struct console *console, struct machine_console *serial,
+		     struct machine_console *hvc);
 
 /*
  * To be polled for input, -1 when there is nothing to do. console_input() then passes on what was

@@ -56,7 +56,7 @@ int foreground_open(struct foreground *guest, const char *name, const char *metr
 	    (err = service_create(&guest->service, name, why)) ||
 	    (err = open_metrics(guest, metrics, why)))
 		return err;
-	return console_open(&guest->console, why);
+	return console_open(&guest->console, &guest->choice, why);
 }
 
 static void show_payload_log(struct foreground *guest, const struct vm *vm)

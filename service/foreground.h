@@ -14,6 +14,7 @@
 
 struct foreground {
 	const char *name; /* NULL: none */
+	struct console_choice choice; /* before foreground_open() */
 	struct console *console;
 	struct service *service;
 	struct host_devices devices; /* opened while the process may */

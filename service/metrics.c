@@ -121,18 +121,6 @@ static const struct device_family net_families[] = {
 	  offsetof(struct virtio_net_stats, tx_dropped) },
 };
 
-static const struct device_family console_families[] = {
-	{ "sevmirror_console_bytes_total", "Bytes that the guest has printed.",
-	  offsetof(struct serial_stats, bytes) },
-	{ "sevmirror_console_writes_total", "System calls that passed them on.",
-	  offsetof(struct serial_stats, writes) },
-	{ "sevmirror_console_interrupts_total", "Interrupts of the console's device.",
-	  offsetof(struct serial_stats, interrupts) },
-	{ "sevmirror_console_dropped_bytes_total",
-	  "Bytes that the guest printed although the device said that it is busy.",
-	  offsetof(struct serial_stats, dropped) },
-};
-
 static uint64_t number_at(const void *stats, size_t offset)
 {
 	uint64_t number;
@@ -171,15 +159,25 @@ static void add_nets(struct metrics *m, struct machine *machine)
 
 static void add_console(struct metrics *m, struct machine *machine)
 {
-	struct serial_stats stats;
+	struct virtio_console_stats hvc;
+	struct serial_stats serial;
 
-	if (!machine_serial_stats(machine, &stats))
+	if (!machine_console_stats(machine, &serial, &hvc))
 		return;
-	for (size_t f = 0; f < sizeof(console_families) / sizeof(*console_families); f++) {
-		metrics_family(m, METRIC_COUNTER, console_families[f].name,
-			       console_families[f].help);
-		metrics_count(m, "device", "serial", number_at(&stats, console_families[f].offset));
-	}
+	metrics_family(m, METRIC_COUNTER, "sevmirror_console_bytes_total",
+		       "Bytes that the guest has printed.");
+	metrics_count(m, "device", "serial", serial.bytes);
+	metrics_count(m, "device", "virtio", hvc.bytes);
+	metrics_family(m, METRIC_COUNTER, "sevmirror_console_writes_total",
+		       "System calls that passed them on.");
+	metrics_count(m, "device", "serial", serial.writes);
+	metrics_count(m, "device", "virtio", hvc.writes);
+	metrics_family(m, METRIC_COUNTER, "sevmirror_console_dropped_bytes_total",
+		       "Bytes that were lost because nobody on this host reads them.");
+	metrics_count(m, "device", "serial", serial.dropped);
+	metrics_count(m, "device", "virtio", hvc.dropped);
+	one_count(m, "sevmirror_serial_interrupts_total", "Interrupts of the serial port.",
+		  serial.interrupts);
 }
 
 /* "none" before the first migration. */

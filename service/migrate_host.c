@@ -105,8 +105,8 @@ static int build(struct service *s, struct why *why)
 	err = use_devices(s, why);
 	if (err)
 		return err;
-	config->console_in = s->incoming->console_in;
-	config->console_out = s->incoming->console_out;
+	config->serial = s->incoming->serial;
+	config->hvc = s->incoming->hvc;
 	config->incoming = true;
 	config->vm.hugepages = s->incoming->hugepages;
 	config->vm.devices = s->incoming->devices;

@@ -47,7 +47,7 @@ struct service_incoming {
 	/* of this host's chip (ASK, ARK), or NULL: only plain guests can come */
 	const void *vendor_chain;
 	size_t vendor_chain_bytes;
-	int console_in, console_out;
+	struct machine_console serial, hvc;
 	bool hugepages;
 	/*
 	 * Instead of what the source names, in its order; none: the same paths and interfaces as

@@ -14,6 +14,7 @@
 #include "launch/device_layout.h"
 #include "vmm/devices/serial.h"
 #include "vmm/devices/virtio_blk.h"
+#include "vmm/devices/virtio_console.h"
 #include "vmm/devices/virtio_net.h"
 #include "vmm/devices/virtio_rng.h"
 
@@ -63,6 +64,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (virtio_rng_create(&model))
 		abort();
 	add_slot(memory, 2, model);
+	if (virtio_console_create(&model, -1, -1))
+		abort();
+	add_slot(memory, 3, model);
 	bus_quiesce(bus);
 	return 0;
 }
@@ -73,7 +77,7 @@ static void use_devices(void)
 
 	for (uint64_t port = 0; port < SERIAL_PORTS; port++)
 		bus_read(bus, BUS_PIO, SERIAL_PORT + port, &v, 1);
-	for (unsigned int slot = 0; slot < 3; slot++) {
+	for (unsigned int slot = 0; slot < 4; slot++) {
 		uint64_t base = VIRTIO_MMIO_BASE + slot * VIRTIO_MMIO_STRIDE;
 
 		bus_read(bus, BUS_MMIO, base + VIRTIO_MMIO_CONFIG, &v, 4);

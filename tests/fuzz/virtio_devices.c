@@ -18,6 +18,7 @@
 
 #include "vmm/devices/virtio.h"
 #include "vmm/devices/virtio_blk.h"
+#include "vmm/devices/virtio_console.h"
 #include "vmm/devices/virtio_net.h"
 #include "vmm/devices/virtio_rng.h"
 
@@ -170,7 +171,7 @@ static int image(void)
 	return fd;
 }
 
-static struct virtio_model *make_model(unsigned int which, int *wire)
+static struct virtio_model *make_model(unsigned int which, int *wire, int *console)
 {
 	static const uint8_t mac[VIRTIO_NET_MAC_BYTES] = { 0x52, 0x54, 0, 0, 0, 1 };
 	struct virtio_model *model = NULL;
@@ -188,8 +189,15 @@ static struct virtio_model *make_model(unsigned int which, int *wire)
 		    virtio_net_create(&model, fds[0], mac))
 			abort();
 		*wire = fds[1];
-	} else if (virtio_rng_create(&model)) {
-		abort();
+	} else if (which == 2) {
+		if (virtio_rng_create(&model))
+			abort();
+	} else {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) ||
+		    virtio_console_create(&model, fds[0], fds[0]))
+			abort();
+		*wire = fds[1];
+		*console = fds[0];
 	}
 	return model;
 }
@@ -201,13 +209,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct program p = { data, size };
 	struct device *dev;
 	uint8_t *ram, state[1024];
-	int wire = -1, len;
+	int wire = -1, console = -1, len;
 
 	if (!memory && guest_memory_create(&memory, RAM, false))
 		abort();
 	ram = guest_memory_hva(memory, 0, RAM);
 	memset(ram, 0, PLAYGROUND);
-	if (virtio_create(&dev, make_model((unsigned int)take(&p, 1) % 3, &wire), memory, irq))
+	if (virtio_create(&dev, make_model((unsigned int)take(&p, 1) % 4, &wire, &console), memory,
+			  irq))
 		abort();
 	for (unsigned int i = 0; i < OPERATIONS_MAX && p.left; i++)
 		step(&p, dev, ram, wire);
@@ -219,5 +228,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	dev->ops->destroy(dev);
 	if (wire >= 0)
 		close(wire);
+	if (console >= 0)
+		close(console);
 	return 0;
 }

@@ -229,13 +229,14 @@ static void virtio_destroy(struct device *dev)
 		virtio_kick(v);
 		pthread_join(v->thread, NULL);
 	}
+	/* A thread of the model may kick the worker until it is destroyed. */
+	if (v->model)
+		v->model->ops->destroy(v->model);
 	if (v->kick_fd >= 0)
 		close(v->kick_fd);
 	pthread_cond_destroy(&v->idle);
 	pthread_mutex_destroy(&v->irq_lock);
 	pthread_mutex_destroy(&v->lock);
-	if (v->model)
-		v->model->ops->destroy(v->model);
 	free((struct device_ops *)v->dev.ops);
 	free(v);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Virtio devices over virtio-mmio, version 2 (virtio 1.2, 4.2). The transport has the registers,
- * the queues, the interrupt, one worker thread and the saved state; a model (block, net, rng) is
- * the table of functions below. Each device offers VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM,
- * so that a SEV guest bounces its buffers through shared pages.
+ * the queues, the interrupt, one worker thread and the saved state; a model (block, net, rng,
+ * console) is the table of functions below. Each device offers VIRTIO_F_VERSION_1 and
+ * VIRTIO_F_ACCESS_PLATFORM, so that a SEV guest bounces its buffers through shared pages.
  */
 #ifndef VMM_DEVICES_VIRTIO_H
 #define VMM_DEVICES_VIRTIO_H
@@ -106,5 +106,6 @@ void virtio_complete(struct virtio *virtio, struct virtqueue *vq, uint16_t head,
 /* For models, any thread. */
 bool virtio_has_feature(struct virtio *virtio, unsigned int bit); /* negotiated */
 void virtio_config_changed(struct virtio *virtio);
+void virtio_kick(struct virtio *virtio); /* have work() called */
 
 #endif

@@ -57,8 +57,6 @@ static inline struct virtio *to_virtio(struct device *dev)
 void virtio_park(struct virtio *v);
 void virtio_unpark(struct virtio *v);
 
-void virtio_kick(struct virtio *v);
-
 /* Raise or acknowledge causes (VIRTIO_MMIO_INT_...). */
 void virtio_raise(struct virtio *v, uint32_t cause);
 void virtio_acknowledge(struct virtio *v, uint32_t causes);

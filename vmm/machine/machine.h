@@ -10,6 +10,7 @@
 #include "lib/mirror/workload_plan.h"
 #include "vmm/devices/serial.h"
 #include "vmm/devices/virtio_blk.h"
+#include "vmm/devices/virtio_console.h"
 #include "vmm/devices/virtio_net.h"
 #include "vmm/host_devices.h"
 #include "vmm/vm/vm.h"
@@ -35,16 +36,20 @@ struct machine_net {
 
 /*
  * Slots of virtio devices are given out in this order: disks, networks, the random number
- * generator.
+ * generator, the console (which a guest with the most disks and networks does not have).
  */
 #define MACHINE_MAX_DISKS 4
 #define MACHINE_MAX_NETS  HOST_DEVICES_TAPS_MAX
 
+/* Where a console's input comes from and its output goes to, -1: nowhere. Borrowed. */
+struct machine_console {
+	int in, out;
+};
+
 /* Strings are borrowed for the machine's life. */
 struct machine_config {
 	struct vm_config vm;
-	/* of the serial port, -1: none; borrowed */
-	int console_in, console_out;
+	struct machine_console serial, hvc; /* ttyS0 and hvc0 in a Linux guest */
 	struct machine_disk disks[MACHINE_MAX_DISKS];
 	unsigned int ndisks;
 	struct machine_net nets[MACHINE_MAX_NETS];
@@ -117,8 +122,9 @@ unsigned int machine_disk_stats(struct machine *machine,
 unsigned int machine_net_stats(struct machine *machine,
 			       struct virtio_net_stats stats[MACHINE_MAX_NETS]);
 
-/* The same for its serial port. False: a payload, which has none. */
-bool machine_serial_stats(struct machine *machine, struct serial_stats *stats);
+/* The same for its consoles. False: a payload, which has none. */
+bool machine_console_stats(struct machine *machine, struct serial_stats *serial,
+			   struct virtio_console_stats *hvc);
 
 /* How long the guest takes its i-th disk to be. */
 uint64_t machine_disk_bytes(const struct machine *machine, unsigned int i);

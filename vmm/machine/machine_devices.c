@@ -39,7 +39,7 @@ static int add_serial(struct machine *machine, struct why *why)
 {
 	struct device *dev;
 	int err = serial_create(&dev, vm_irq_line(machine->vm, SERIAL_GSI),
-				machine->config.console_in, machine->config.console_out);
+				machine->config.serial.in, machine->config.serial.out);
 
 	if (err)
 		return why_set(why, err, "no serial port: %s", strerror(-err));
@@ -176,6 +176,20 @@ static int add_rng(struct machine *machine, unsigned int *slot, struct why *why)
 	return add_virtio(machine, slot, model, why);
 }
 
+/* The last slot may be taken: then the guest has the serial port only. */
+static int add_console(struct machine *machine, unsigned int *slot, struct why *why)
+{
+	const struct machine_console *console = &machine->config.hvc;
+	int err;
+
+	if (*slot == VIRTIO_MMIO_SLOTS)
+		return 0;
+	err = virtio_console_create(&machine->hvc, console->in, console->out);
+	if (err)
+		return why_set(why, err, "no virtio console: %s", strerror(-err));
+	return add_virtio(machine, slot, machine->hvc, why);
+}
+
 int machine_add_devices(struct machine *machine, struct why *why)
 {
 	unsigned int i, slot = 0;
@@ -187,6 +201,8 @@ int machine_add_devices(struct machine *machine, struct why *why)
 		err = add_net(machine, i, &slot, why);
 	if (!err)
 		err = add_rng(machine, &slot, why);
+	if (!err)
+		err = add_console(machine, &slot, why);
 	while (!err && slot < VIRTIO_MMIO_SLOTS)
 		err = add_virtio(machine, &slot, NULL, why);
 	return err;
@@ -212,11 +228,15 @@ unsigned int machine_net_stats(struct machine *machine,
 	return i;
 }
 
-bool machine_serial_stats(struct machine *machine, struct serial_stats *stats)
+bool machine_console_stats(struct machine *machine, struct serial_stats *serial,
+			   struct virtio_console_stats *hvc)
 {
 	if (!machine->serial)
 		return false;
-	serial_get_stats(machine->serial, stats);
+	serial_get_stats(machine->serial, serial);
+	*hvc = (struct virtio_console_stats){ 0 };
+	if (machine->hvc)
+		virtio_console_get_stats(machine->hvc, hvc);
 	return true;
 }
 

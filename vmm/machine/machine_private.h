@@ -19,7 +19,8 @@ struct machine {
 	bool started; /* by machine_go() */
 	struct virtio_model *disks[MACHINE_MAX_DISKS]; /* the bus owns them, and the following */
 	struct virtio_model *nets[MACHINE_MAX_NETS];
-	struct device *serial; /* NULL: a payload, which has none */
+	struct device *serial; /* NULL: a payload, which has neither */
+	struct virtio_model *hvc;
 };
 
 /* machine_devices.c: the serial port and all virtio slots, empty ones too. */
