@@ -1,5 +1,5 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
-.PHONY: all deps demo check install deb check-unit check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
+.PHONY: all deps demo check install deb model check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
 
 all: build/build.ninja
 	ninja -C build
@@ -8,10 +8,11 @@ help:
 	@echo 'make demo            the main job: shows sevmirror at work on emulated SEV hosts'
 	@echo 'make check           all tests; ends with "N passed, N failed, N skipped"'
 	@echo 'make                 build only (into build/)'
-	@echo 'make check-RING      one ring of tests: unit, valgrind, kvm, package, emulated, fuzz'
+	@echo 'make check-RING      one ring of tests: unit, model, valgrind, kvm, package, emulated, fuzz'
 	@echo 'make install         the command, the library and what belongs to them; prefix= and DESTDIR= are heeded'
 	@echo 'make deb             Debian packages, into build-deb/'
 	@echo 'make lint            clang-format, cppcheck, clang-tidy, shellcheck'
+	@echo 'make model           the model of the protocol, searched deeper (half an hour, 8 GiB)'
 	@echo 'make fuzz            the fuzzers for FUZZ_SECONDS each (default 600)'
 	@echo 'make bench           measurements, ratios against peers in the same run'
 	@echo 'make deps            install what the build and the tests need (Debian 12 or 13, root)'
@@ -36,7 +37,7 @@ demo: all
 check:
 	@scripts/check
 
-check-unit check-kvm check-package check-emulated check-fuzz:
+check-unit check-model check-kvm check-package check-emulated check-fuzz:
 	@scripts/check $(@:check-%=%)
 
 lint:
@@ -44,6 +45,10 @@ lint:
 
 fuzz:
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-600} scripts/check fuzz
+
+model:
+	@scripts/deps
+	@tests/model/run deep
 
 bench: all
 	@scripts/bench
