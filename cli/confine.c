@@ -65,8 +65,7 @@ int confine_enter_closed(const struct confine *confine, struct why *why)
 	return enter(confine, &config, why);
 }
 
-int confine_enter(const struct confine *confine, const char *const *writable, bool write_anywhere,
-		  struct why *why)
+int confine_enter(const struct confine *confine, const char *const *writable, struct why *why)
 {
 	/*
 	 * Where they were not opened before: a mirror's KVM, a tap that the other host names,
@@ -74,7 +73,7 @@ int confine_enter(const struct confine *confine, const char *const *writable, bo
 	 */
 	static const char *const devices[] = { "/dev/kvm", "/dev/sev", "/dev/net/tun",
 					       "/dev/userfaultfd" };
-	struct sandbox_config config = { .user = confine->user, .write_anywhere = write_anywhere };
+	struct sandbox_config config = { .user = confine->user };
 	char runtime[PATH_MAX];
 	unsigned int i, n = 0;
 

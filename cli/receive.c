@@ -20,6 +20,7 @@ enum {
 	OPT_NAME,
 	OPT_VENDOR,
 	OPT_DISK,
+	OPT_DISK_DIR,
 	OPT_TAP,
 	OPT_HUGEPAGES,
 	OPT_TIMEOUT,
@@ -34,10 +35,14 @@ static const struct cli_option options[] = {
 	  "ASK and ARK of this host's chip in AMD's format (ask_ark_*.cert): needed for encrypted "
 	  "guests" },
 	{ "disk", OPT_DISK, "FILE", "@file",
-	  "this host's path of the VM's disk; as often as it has disks (default: the paths of the "
-	  "source; the storage must be the same)" },
+	  "this host's path of the VM's disk, on storage that both hosts share; as often as the VM has "
+	  "disks" },
+	{ "disk-dir", OPT_DISK_DIR, "DIR", "@file",
+	  "instead of --disk: the source may name any file in this directory; no symbolic links, no "
+	  "block devices" },
 	{ "tap", OPT_TAP, "NAME", "@interface",
-	  "this host's interface for the VM's network card; likewise" },
+	  "this host's interface for the VM's network card; as often as the VM has cards (default: "
+	  "the names of the source)" },
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL,
 	  "take the memory from the reserved 2 MiB pages (hugetlb)" },
 	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
@@ -91,6 +96,9 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		return 0;
 	case OPT_DISK:
 		return add_name(in->disks, &in->ndisks, MACHINE_MAX_DISKS, arg, "disks", why);
+	case OPT_DISK_DIR:
+		in->disk_dir = arg;
+		return 0;
 	case OPT_TAP:
 		return add_name(in->taps, &in->ntaps, MACHINE_MAX_NETS, arg, "network cards", why);
 	case OPT_HUGEPAGES:
@@ -129,6 +137,8 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 		err = why_set(&why, -EINVAL, "'%s' is no option", argv[optind]);
 	if (!err && !r->incoming.address)
 		err = why_set(&why, -EINVAL, "--listen is needed");
+	if (!err && r->incoming.ndisks && r->incoming.disk_dir)
+		err = why_set(&why, -EINVAL, "--disk and --disk-dir exclude each other");
 	if (!err)
 		err = migrate_security_check(&r->incoming.security, &why);
 	if (!err)
@@ -167,10 +177,11 @@ static int confine(struct receive *r, struct why *why)
 	in->devices = &r->guest.devices;
 	for (i = 0; i < in->ndisks; i++)
 		disks[i] = in->disks[i];
+	if (in->disk_dir)
+		disks[0] = in->disk_dir;
 	if (!err)
 		err = service_listen(r->guest.service, in, why);
-	/* Which disks a VM has the source says, unless the operator of this host does. */
-	return err ? err : confine_enter(&r->confine, disks, !in->ndisks, why);
+	return err ? err : confine_enter(&r->confine, disks, why);
 }
 
 static int wait_for_guest(struct receive *r, struct why *why)

@@ -62,12 +62,60 @@ static ssize_t op_config_save(void *opaque, void *buf, size_t max)
 	return n;
 }
 
+/*
+ * A path of the source, which is that of a file in dir if it is relative, or begins with dir. NULL:
+ * it names a file elsewhere. Whether it leaves dir later is seen when it is opened.
+ */
+static const char *path_in(const char *dir, const char *path)
+{
+	size_t len = strlen(dir);
+
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	if (*path != '/')
+		return path;
+	if (strncmp(path, dir, len) != 0 || (path[len] != '/' && dir[len - 1] != '/'))
+		return NULL;
+	path += len;
+	return path + strspn(path, "/");
+}
+
+/*
+ * Which of this host's files a VM gets is said by this host's operator only: file by file, or as a
+ * directory in which the source may choose.
+ */
+static int use_disk(const struct service_incoming *in, unsigned int i, struct machine_disk *disk,
+		    struct why *why)
+{
+	const char *path = disk->path;
+
+	if (in->ndisks) {
+		disk->path = in->disks[i];
+		return 0;
+	}
+	if (!in->disk_dir)
+		return why_set(
+			why, -EPERM,
+			"the VM has the disk %s: the target must name it with --disk, or its "
+			"directory with --disk-dir",
+			path);
+	disk->beneath = in->disk_dir;
+	disk->path = path_in(in->disk_dir, path);
+	if (!disk->path)
+		return why_set(why, -EPERM,
+			       "the VM's disk %s is not in the target's --disk-dir %s: the target "
+			       "must name it with --disk",
+			       path, in->disk_dir);
+	return 0;
+}
+
 /* What the operator of this host said about disks and networks goes over what the source says. */
 static int use_devices(struct service *s, struct why *why)
 {
 	const struct service_incoming *in = s->incoming;
 	struct machine_config *machine = &s->config.machine;
 	unsigned int i;
+	int err = 0;
 
 	if (in->ndisks && in->ndisks != machine->ndisks)
 		return why_set(why, -EINVAL, "the VM has %u disks, and %u were given here",
@@ -76,20 +124,18 @@ static int use_devices(struct service *s, struct why *why)
 		return why_set(why, -EINVAL, "the VM has %u network cards, and %u were given here",
 			       machine->nnets, in->ntaps);
 	/*
-	 * Somebody who has not proved who he is does not say which of this host's files and
+	 * A source that has not authenticated itself does not say which of this host's files and
 	 * interfaces a VM gets.
 	 */
 	if (in->security.insecure &&
 	    ((machine->ndisks && !in->ndisks) || (machine->nnets && !in->ntaps)))
 		return why_set(why, -EPERM,
 			       "with --insecure the VM's disks and networks must be named here");
-	for (i = 0; i < in->ndisks; i++) {
-		machine->disks[i].path = in->disks[i];
-		machine->disks[i].named = true;
-	}
+	for (i = 0; i < machine->ndisks && !err; i++)
+		err = use_disk(in, i, &machine->disks[i], why);
 	for (i = 0; i < in->ntaps; i++)
 		machine->nets[i].tap = in->taps[i];
-	return 0;
+	return err;
 }
 
 static int build(struct service *s, struct why *why)

@@ -49,12 +49,12 @@ struct service_incoming {
 	size_t vendor_chain_bytes;
 	struct machine_console serial, hvc;
 	bool hugepages;
-	/*
-	 * Instead of what the source names, in its order; none: the same paths and interfaces as
-	 * there.
-	 */
+	/* The VM's disks here, in the source's order. */
 	const char *disks[MACHINE_MAX_DISKS];
 	unsigned int ndisks;
+	/* Instead of them: the directory in which the source's paths name files; NULL: none. */
+	const char *disk_dir;
+	/* The VM's interfaces here, in the source's order; none: of the same names as there. */
 	const char *taps[MACHINE_MAX_NETS];
 	unsigned int ntaps;
 	const struct host_devices *devices; /* may be NULL */

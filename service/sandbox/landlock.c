@@ -83,8 +83,6 @@ static int allow_all(int ruleset, uint64_t handled, const struct sandbox_config 
 		err = allow(ruleset, console[i], write, why);
 	for (i = 0; !err && config->writable[i]; i++)
 		err = allow(ruleset, config->writable[i], write, why);
-	if (!err && config->write_anywhere)
-		err = allow(ruleset, "/", write, why);
 	if (!err && config->runtime_dir)
 		err = allow(ruleset, config->runtime_dir, FS_REMOVE_FILE, why);
 	return err;

@@ -26,12 +26,11 @@ int sandbox_begin(int argc, char *const *argv, struct why *why);
 struct sandbox_config {
 	const char *user; /* a name or a number to become; NULL: stay. Only root can */
 	/*
-	 * Files and devices that stay writable, NULL-terminated; what is not there is left out.
-	 * Nothing else can be written.
+	 * Files, directories and devices that stay writable, NULL-terminated; what is not there is
+	 * left out. Nothing else can be written.
 	 */
 	const char *writable[SANDBOX_PATHS_MAX + 1];
 	const char *runtime_dir; /* where the socket is removed at the end; NULL: nowhere */
-	bool write_anywhere; /* every file that the user may write: its paths are not known yet */
 };
 
 /*

@@ -86,6 +86,7 @@ static const int calls_server[] = { SCMP_SYS(accept4) };
 static const int calls_process[] = {
 	SCMP_SYS(open),
 	SCMP_SYS(openat),
+	SCMP_SYS(openat2),
 	SCMP_SYS(stat),
 	SCMP_SYS(lstat),
 	SCMP_SYS(newfstatat),

@@ -28,7 +28,7 @@ hop() {
 	local what=$1 to next=$((last + 1))
 	shift
 	to=$(other)
-	await_guest $next "$to"
+	await_guest $next "$to" --disk-dir /shared
 	if moves "$@"; then ok "$what"; else
 		not_ok "$what [$(cat "$tmp/moved" "$tmp/said-$next")]"
 		exit 1

@@ -17,7 +17,7 @@ arrived() { goes_on "$1" "$2" "$(last_tick $(($2 - 1)))"; }
 hop() {
 	local what=$1 n=$2 from=$3 to=$4
 	shift 4
-	await_guest "$n" "$to"
+	await_guest "$n" "$to" --disk-dir /shared
 	if move_guest "$from" "$to" --json "$@" >"$tmp/moved" 2>&1; then ok "$what"; else
 		not_ok "$what [$(cat "$tmp/moved" "$tmp/said-$n")]"
 		exit 1
@@ -30,13 +30,13 @@ hop() {
 hop "post-copy at once" 2 $one $two --postcopy always
 
 # Written faster than the link takes it.
-await_guest refused $one
+await_guest refused $one --disk-dir /shared
 fails "pre-copy alone does not converge" move_guest $two $one --bandwidth 5M --max-downtime 100 --max-rounds 2
 fails "the target ends" wait "${process[refused]}"
 hop "post-copy when it would not converge" 3 $two $one --bandwidth 5M --max-downtime 100 --max-rounds 2 --postcopy auto
 
 # The connection breaks while pages are missing.
-await_guest 4 $two
+await_guest 4 $two --disk-dir /shared
 move_guest $one $two --postcopy always --bandwidth 5M >"$tmp/moved" 2>&1 &
 mover=$!
 check "it goes over" until_true 120 grep -q 'memory follows' "$tmp/said-4"

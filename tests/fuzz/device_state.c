@@ -4,6 +4,7 @@
  * accepted must save again, to bytes that are accepted too, and the devices must then stand a guest
  * that uses them.
  */
+#include <fcntl.h>
 #include <linux/virtio_mmio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@
 #include "vmm/devices/virtio_net.h"
 #include "vmm/devices/virtio_rng.h"
 
-#define RAM (2ULL << 20)
+#define RAM	(2ULL << 20)
+#define SECTORS 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -43,7 +45,10 @@ static void add_slot(struct guest_memory *memory, unsigned int slot, struct virt
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	static const uint8_t mac[VIRTIO_NET_MAC_BYTES] = { 0x52, 0x54, 0, 0, 0, 1 };
-	const struct virtio_blk_options options = { .path = "/nonexistent", .deferred = true };
+	char path[] = "/tmp/fuzz-disk-XXXXXX";
+	const struct virtio_blk_options options = { .path = path, .incoming_bytes = SECTORS * 512 };
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int disk = mkstemp(path);
 	const struct irq_line irq = { .set = irq_set, .gsi = SERIAL_GSI };
 	struct guest_memory *memory;
 	struct virtio_model *model;
@@ -54,8 +59,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (!bus || guest_memory_create(&memory, RAM, false) || serial_create(&dev, irq, -1, -1) ||
 	    bus_add(bus, BUS_PIO, SERIAL_PORT, SERIAL_PORTS, dev))
 		abort();
-	if (virtio_blk_create(&model, &options))
+	/* A target's disk: the source's lock shows. */
+	if (disk < 0 || ftruncate(disk, SECTORS * 512) || fcntl(disk, F_OFD_SETLK, &lock) ||
+	    virtio_blk_create(&model, &options))
 		abort();
+	unlink(path);
 	add_slot(memory, 0, model);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds) ||
 	    virtio_net_create(&model, fds[0], mac))

@@ -182,7 +182,7 @@ LD_PRELOAD=$full_disk SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest
 	--disk "$tmp/disk" </dev/null >"$tmp/1.out" 2>"$tmp/1.err" &
 pid[1]=$!
 until_true state 1 running
-await 2 "${psk[@]}"
+await 2 "${psk[@]}" --disk "$tmp/disk"
 move 1 "${psk[@]}" --report "$tmp/page.html"
 is "no room for the disk: migrate ends with 1" 1 "$status"
 told "no room for the disk" "$tmp/said" "guest runs on here: stopping the guest and flushing its disks: No space left on device"
@@ -193,7 +193,7 @@ is "no room for the disk: the target ends with 1" 1 "$(cat "$tmp/status")"
 told "no room for the disk: the target" "$tmp/2.err" "the other host gave up: stopping the guest and flushing its disks: No space left on device"
 nothing_left "no room for the disk" 2
 # The guest has not heard of it, as it flushes nothing: it stays with what it takes for written.
-await 2 "${psk[@]}"
+await 2 "${psk[@]}" --disk "$tmp/disk"
 move 1 "${psk[@]}"
 is "nor does it leave before it knows" 1 "$status"
 ended 2

@@ -441,21 +441,26 @@ static void test_files(void **state)
 	assert_fine(files);
 }
 
-static int any_file(void)
+static int directory(void)
 {
-	int err = open_for_writing(in_dir("other")) ? 101 : 0;
+	int err = open_for_writing(in_dir("disks/one")) ? 101 : 0;
 
+	err = err ? err : REFUSED(open_for_writing(in_dir("other")) ? -1 : 0, EACCES);
 	return err ? err :
-		     REFUSED(open(in_dir("new"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600), EACCES);
+		     REFUSED(open(in_dir("disks/new"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600),
+			     EACCES);
 }
 
-static void test_any_file(void **state)
+/* What is in a directory may be written, and nothing made there. */
+static void test_directory(void **state)
 {
 	if (!has_landlock())
 		skip_because("this kernel has no Landlock");
+	assert_int_equal(mkdir(in_dir("disks"), 0700), 0);
+	make_file(in_dir("disks/one"));
 	make_file(in_dir("other"));
-	config.write_anywhere = true;
-	assert_fine(any_file);
+	config.writable[0] = in_dir("disks");
+	assert_fine(directory);
 }
 
 static bool is_open(int fd)
@@ -507,7 +512,7 @@ int main(void)
 		cmocka_unit_test(test_roles),
 		cmocka_unit_test(test_ordinary),
 		cmocka_unit_test_setup_teardown(test_files, make_dir, remove_dir),
-		cmocka_unit_test_setup_teardown(test_any_file, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(test_directory, make_dir, remove_dir),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,7 @@ int fdatasync(int fd)
 
 static void image_reset(void)
 {
-	int fd = open(path, O_RDWR | O_TRUNC);
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
 
 	for (unsigned int i = 0; i < SECTORS; i++) {
 		uint8_t sector[512];
@@ -54,9 +54,14 @@ static void image_reset(void)
 	close(fd);
 }
 
-static struct virtio_model *blk_new(bool read_only, bool deferred)
+/* A target's, while the source has the image. */
+static struct virtio_model *blk_new(bool read_only, bool incoming)
 {
-	const struct virtio_blk_options options = { path, "disk-one", read_only, deferred };
+	const struct virtio_blk_options options = { .path = path,
+						    .serial = "disk-one",
+						    .read_only = read_only,
+						    .incoming_bytes =
+							    incoming ? SECTORS * 512 : 0 };
 	struct virtio_model *model;
 
 	assert_int_equal(virtio_blk_create(&model, &options), 0);
@@ -356,20 +361,109 @@ static void a_migration_hands_the_disk_over(void **state)
 	assert_int_equal(*(uint8_t *)driver_hva(d, DATA, 1), 0x77);
 }
 
+static int check(const char *beneath, const char *name, bool read_only, uint64_t bytes)
+{
+	const struct virtio_blk_options options = {
+		.path = name, .beneath = beneath, .read_only = read_only, .incoming_bytes = bytes
+	};
+	struct virtio_model *model;
+	int err = virtio_blk_create(&model, &options);
+
+	if (!err)
+		model->ops->destroy(model);
+	return err;
+}
+
 /* What a target finds out about its disks while the source runs the guest. */
 static void only_the_image_that_somebody_holds_is_shared(void **state)
 {
 	struct virtio_model *model = virtio_model_of(((struct driver *)*state)->dev);
 	uint64_t bytes = virtio_blk_bytes(model);
 
-	assert_int_equal(virtio_blk_probe(path, false, bytes), 0);
-	assert_int_equal(virtio_blk_probe(path, false, bytes), 0);
-	assert_int_equal(virtio_blk_probe(path, false, bytes + 512), -ESTALE);
-	assert_int_equal(virtio_blk_probe("/dev/null", false, bytes), -EINVAL);
-	assert_int_equal(virtio_blk_probe("/nowhere", false, bytes), -ENOENT);
+	assert_int_equal(check(NULL, path, false, bytes), 0);
+	assert_int_equal(check(NULL, path, false, bytes), 0);
+	assert_int_equal(check(NULL, path, false, bytes + 512), -ESTALE);
+	assert_int_equal(check(NULL, "/dev/null", false, bytes), -EINVAL);
+	assert_int_equal(check(NULL, "/nowhere", false, bytes), -ENOENT);
 	assert_int_equal(virtio_blk_detach(model), 0);
-	assert_int_equal(virtio_blk_probe(path, false, bytes), -ENOLCK);
-	assert_int_equal(virtio_blk_probe(path, true, bytes), 0);
+	assert_int_equal(check(NULL, path, false, bytes), -ENOLCK);
+	assert_int_equal(check(NULL, path, true, bytes), 0);
+}
+
+/* In a directory of the operator the source's names lead nowhere else. */
+static void a_directory_has_no_way_out(void **state)
+{
+	uint64_t bytes = virtio_blk_bytes(virtio_model_of(((struct driver *)*state)->dev));
+	char dir[] = "/tmp/virtio-blk-dir-XXXXXX", file[64], link[64], sub[64];
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(file, sizeof(file), "%s/file", dir);
+	snprintf(link, sizeof(link), "%s/link", dir);
+	snprintf(sub, sizeof(sub), "%s/sub", dir);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(symlink("/", sub), 0);
+	assert_int_equal(check(dir, "file", true, bytes), -ENOENT);
+	assert_int_equal(check(dir, "link", true, bytes), -ELOOP);
+	assert_int_equal(check(dir, path, true, bytes), -EXDEV);
+	assert_int_equal(check(dir, "../../etc/passwd", true, bytes), -EXDEV);
+	assert_int_equal(check(dir, "sub/etc/passwd", true, bytes), -ELOOP);
+	assert_int_equal(rename(path, file), 0);
+	assert_int_equal(check(dir, "file", false, bytes), 0);
+	assert_int_equal(check(dir, "./file", true, bytes), 0);
+	assert_int_equal(rename(file, path), 0);
+	unlink(link);
+	unlink(sub);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+/* What was checked before the guest's memory moved is what the guest gets. */
+static void nobody_puts_another_file_in_the_images_place(void **state)
+{
+	struct virtio_model *source = virtio_model_of(((struct driver *)*state)->dev);
+	struct virtio_model *target = blk_new(false, true);
+	struct stat checked, taken;
+	char away[sizeof(path) + 5];
+
+	assert_int_equal(stat(path, &checked), 0);
+	snprintf(away, sizeof(away), "%s.away", path);
+	assert_int_equal(rename(path, away), 0);
+	image_reset();
+	assert_int_equal(virtio_blk_detach(source), 0);
+	assert_int_equal(virtio_blk_attach(source), -EBADF);
+	assert_int_equal(virtio_blk_attach(target), 0);
+	/* the lock tells which of the two it has */
+	assert_int_equal(check(NULL, path, false, SECTORS * 512), -ENOLCK);
+	assert_int_equal(check(NULL, away, false, SECTORS * 512), 0);
+	assert_int_equal(rename(away, path), 0);
+	assert_int_equal(stat(path, &taken), 0);
+	assert_int_equal(checked.st_ino, taken.st_ino);
+	target->ops->destroy(target);
+	assert_int_equal(virtio_blk_attach(source), 0);
+}
+
+/* STATE comes after CONFIG, and the image has the size that CONFIG said. */
+static void the_state_does_not_say_another_size(void **state)
+{
+	struct driver *d = *state;
+	struct virtio_model *model = blk_new(false, true);
+	struct device *to;
+	uint8_t buf[512];
+	uint64_t sectors = SECTORS;
+	uint8_t *at;
+	int len;
+
+	assert_int_equal(virtio_create(&to, model, d->memory, driver_irq(d)), 0);
+	assert_int_equal(to->ops->quiesce(to), 0);
+	assert_int_equal(d->dev->ops->quiesce(d->dev), 0);
+	len = d->dev->ops->save(d->dev, buf, sizeof(buf));
+	assert_true(len > 9);
+	assert_int_equal(to->ops->load(to, buf, (size_t)len), 0);
+	at = memmem(buf, (size_t)len, &sectors, sizeof(sectors));
+	assert_non_null(at);
+	*at += 1;
+	assert_int_equal(to->ops->load(to, buf, (size_t)len), -EINVAL);
+	to->ops->destroy(to);
+	d->dev->ops->resume(d->dev);
 }
 
 static void an_aborted_hand_over_goes_back(void **state)
@@ -478,6 +572,9 @@ int main(void)
 		blk_test(writes_that_were_lost_before_a_hand_over_are_told_the_guest),
 		blk_test(a_migration_hands_the_disk_over),
 		blk_test(only_the_image_that_somebody_holds_is_shared),
+		blk_test(a_directory_has_no_way_out),
+		blk_test(nobody_puts_another_file_in_the_images_place),
+		blk_test(the_state_does_not_say_another_size),
 		blk_test(an_aborted_hand_over_goes_back),
 		blk_test(another_image_than_the_guest_knows_is_refused),
 	};

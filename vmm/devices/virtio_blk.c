@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/openat2.h>
 #include <linux/virtio_blk.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SECTOR_BYTES	  512U
@@ -25,9 +27,15 @@
 struct virtio_blk {
 	struct virtio_model model;
 	char *path;
+	char *beneath; /* NULL, or the directory that path is in */
 	char serial[VIRTIO_BLK_SERIAL_BYTES];
 	bool read_only;
 	int fd;
+	/* of a target, until it is locked: the image as it was checked; -1: none */
+	int checked_fd;
+	/* of the image that was open here last: another file does not take its place */
+	dev_t dev;
+	ino_t ino;
 	uint64_t sectors;
 	/* an error of a flush that the guest has not been told; with the worker parked, or by it */
 	int owed;
@@ -78,37 +86,105 @@ static void image_drop_cache(int fd)
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+static int image_open_beneath(const char *dir, const char *path, int flags)
+{
+	struct open_how how = { .flags = (unsigned int)flags,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
+
+	if (at < 0)
+		return at;
+	fd = (int)syscall(SYS_openat2, at, path, &how, sizeof(how));
+	close(at);
+	return fd;
+}
+
 /*
  * Without O_NONBLOCK a FIFO given by mistake would wait for ever; with it, a file that an NFS
  * server has delegated to another host would be refused, which is only to be waited for.
  */
-static int image_open_file(const char *path, bool read_only)
+static int image_open_file(const struct virtio_blk *b)
 {
-	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-	int fd = open(path, flags | O_NONBLOCK);
+	int flags = (b->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK, fd;
 
-	if (fd < 0 && errno == EWOULDBLOCK)
-		fd = open(path, flags);
-	return fd < 0 ? -errno : fd;
+	for (;; flags &= ~O_NONBLOCK) {
+		fd = b->beneath ? image_open_beneath(b->beneath, b->path, flags) :
+				  open(b->path, flags);
+		if (fd >= 0)
+			return fd;
+		if (errno != EWOULDBLOCK || !(flags & O_NONBLOCK))
+			return -errno;
+	}
 }
 
-static int image_open(const struct virtio_blk *b, uint64_t *sectors)
+/* A lock that a write lock here would meet. */
+static int image_locked(int fd)
 {
-	int fd = image_open_file(b->path, b->read_only), ret;
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_OFD_GETLK, &lock))
+		return -errno;
+	return lock.l_type == F_UNLCK ? -ENOLCK : 0;
+}
+
+/* Open the image of a target and see whether it is the source's. 0 or a negative errno. */
+static int image_check(struct virtio_blk *b, uint64_t bytes)
+{
+	uint64_t here = 0;
+	struct stat st;
+	int err;
+
+	b->checked_fd = image_open_file(b);
+	if (b->checked_fd < 0)
+		return b->checked_fd;
+	err = image_size(b->checked_fd, &here);
+	if (err)
+		return err;
+	if (here / SECTOR_BYTES != bytes / SECTOR_BYTES)
+		return -ESTALE;
+	b->sectors = here / SECTOR_BYTES;
+	if (fstat(b->checked_fd, &st))
+		return -errno;
+	if (b->beneath && S_ISBLK(st.st_mode))
+		return -EBADFD;
+	return !b->read_only && S_ISREG(st.st_mode) ? image_locked(b->checked_fd) : 0;
+}
+
+/* The same file as before, and no other VM's: then b->fd. */
+static int image_take(struct virtio_blk *b, int fd)
+{
 	uint64_t bytes = 0;
+	struct stat st;
+	int err = image_size(fd, &bytes);
+
+	if (!err && fstat(fd, &st))
+		err = -errno;
+	if (!err && b->ino && (st.st_dev != b->dev || st.st_ino != b->ino))
+		err = -EBADF;
+	if (!err && b->sectors && bytes / SECTOR_BYTES != b->sectors)
+		err = -ESTALE;
+	if (!err)
+		err = image_lock(fd, b->read_only);
+	if (err)
+		return err;
+	image_drop_cache(fd);
+	b->dev = st.st_dev;
+	b->ino = st.st_ino;
+	b->sectors = bytes / SECTOR_BYTES;
+	b->fd = fd;
+	return 0;
+}
+
+static int image_open(struct virtio_blk *b)
+{
+	int fd = image_open_file(b), err;
 
 	if (fd < 0)
 		return fd;
-	ret = image_size(fd, &bytes);
-	if (!ret)
-		ret = image_lock(fd, b->read_only);
-	if (ret) {
+	err = image_take(b, fd);
+	if (err)
 		close(fd);
-		return ret;
-	}
-	image_drop_cache(fd);
-	*sectors = bytes / SECTOR_BYTES;
-	return fd;
+	return err;
 }
 
 static uint64_t blk_features(struct virtio_model *model)
@@ -327,8 +403,8 @@ static int blk_load(struct virtio_model *model, struct state_reader *r)
 	if (!state_complete(r) || !sectors || sectors > INT64_MAX / SECTOR_BYTES ||
 	    read_only != b->read_only)
 		return -EINVAL;
-	/* An image that is open already is as long as it is. */
-	if (b->fd >= 0 && sectors != b->sectors)
+	/* An image that is open already is as long as it is, whatever the source says now. */
+	if (b->sectors && sectors != b->sectors)
 		return -EINVAL;
 	__atomic_store_n(&b->sectors, sectors, __ATOMIC_RELAXED);
 	return 0;
@@ -340,8 +416,11 @@ static void blk_destroy(struct virtio_model *model)
 
 	if (b->fd >= 0)
 		close(b->fd);
+	if (b->checked_fd >= 0)
+		close(b->checked_fd);
 	pthread_mutex_destroy(&b->stats_lock);
 	free(b->path);
+	free(b->beneath);
 	free(b);
 }
 
@@ -373,20 +452,16 @@ int virtio_blk_detach(struct virtio_model *model)
 int virtio_blk_attach(struct virtio_model *model)
 {
 	struct virtio_blk *b = to_blk(model);
-	uint64_t sectors = 0;
-	int fd;
+	int err;
 
 	if (b->fd >= 0)
 		return 0;
-	fd = image_open(b, &sectors);
-	if (fd < 0)
-		return fd;
-	if (sectors != b->sectors) {
-		close(fd);
-		return -ESTALE;
-	}
-	b->fd = fd;
-	return 0;
+	if (b->checked_fd < 0)
+		return image_open(b);
+	err = image_take(b, b->checked_fd);
+	if (!err)
+		b->checked_fd = -1;
+	return err;
 }
 
 uint64_t virtio_blk_bytes(const struct virtio_model *model)
@@ -394,33 +469,6 @@ uint64_t virtio_blk_bytes(const struct virtio_model *model)
 	const struct virtio_blk *b = (const struct virtio_blk *)model;
 
 	return __atomic_load_n(&b->sectors, __ATOMIC_RELAXED) * SECTOR_BYTES;
-}
-
-/* A lock that a write lock here would meet. */
-static int image_locked(int fd)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-	if (fcntl(fd, F_OFD_GETLK, &lock))
-		return -errno;
-	return lock.l_type == F_UNLCK ? -ENOLCK : 0;
-}
-
-int virtio_blk_probe(const char *path, bool read_only, uint64_t bytes)
-{
-	int fd = image_open_file(path, read_only), ret;
-	uint64_t here = 0;
-	struct stat st;
-
-	if (fd < 0)
-		return fd;
-	ret = image_size(fd, &here);
-	if (!ret && here / SECTOR_BYTES != bytes / SECTOR_BYTES)
-		ret = -ESTALE;
-	if (!ret && !read_only && !fstat(fd, &st) && S_ISREG(st.st_mode))
-		ret = image_locked(fd);
-	close(fd);
-	return ret;
 }
 
 void virtio_blk_get_stats(struct virtio_model *model, struct virtio_blk_stats *stats)
@@ -445,19 +493,17 @@ int virtio_blk_create(struct virtio_model **model, const struct virtio_blk_optio
 		return -ENOMEM;
 	pthread_mutex_init(&b->stats_lock, NULL);
 	b->model.ops = &blk_ops;
-	b->fd = -1;
+	b->fd = b->checked_fd = -1;
 	b->read_only = options->read_only;
 	if (serial)
 		memcpy(b->serial, options->serial, serial);
 	b->path = strdup(options->path);
-	if (!b->path)
+	b->beneath = options->beneath ? strdup(options->beneath) : NULL;
+	if (!b->path || (options->beneath && !b->beneath))
 		goto fail;
-	if (!options->deferred) {
-		ret = image_open(b, &b->sectors);
-		if (ret < 0)
-			goto fail;
-		b->fd = ret;
-	}
+	ret = options->incoming_bytes ? image_check(b, options->incoming_bytes) : image_open(b);
+	if (ret)
+		goto fail;
 	*model = &b->model;
 	return 0;
 fail:

@@ -5,7 +5,9 @@
  * same machine and, where the file system carries locks, on others.
  *
  * At migration the disk is shared storage: virtio_blk_detach() at the source flushes, closes and
- * unlocks it when the target takes over, virtio_blk_attach() at the target opens and locks it.
+ * unlocks it when the target takes over. The target opens the image before the guest's memory moves
+ * and checks it, and virtio_blk_attach() locks that same descriptor: nobody can put another file in
+ * its place meanwhile.
  */
 #ifndef VMM_DEVICES_VIRTIO_BLK_H
 #define VMM_DEVICES_VIRTIO_BLK_H
@@ -19,13 +21,17 @@
 
 struct virtio_blk_options {
 	const char *path;
+	/* NULL, or a directory: path is relative to it, without symbolic links and without a way
+	 * out */
+	const char *beneath;
 	const char *serial; /* what get-id tells, at most VIRTIO_BLK_SERIAL_BYTES; NULL: none */
 	bool read_only;
 	/*
-	 * a migration's target: do not open yet; the size comes with the state, virtio_blk_attach()
-	 * opens
+	 * Of a migration's target: how long the source's image is (0: this is no target). Then
+	 * create() opens the image and checks that it is the one that the source has open, but
+	 * neither locks nor changes it.
 	 */
-	bool deferred;
+	uint64_t incoming_bytes;
 };
 
 struct virtio_blk_stats {
@@ -37,30 +43,27 @@ struct virtio_blk_stats {
 
 /*
  * 0; -EAGAIN: another VM holds the image; -EINVAL: not a file or block device, or no sector long;
- * or what open() says.
+ * -EXDEV, -ELOOP: the way leaves beneath, or there is a symbolic link on it; or what open() says.
+ *
+ * Of a target also -ESTALE: another size than incoming_bytes; -ENOLCK: nobody's lock shows. What
+ * proves a writable file to be the source's is the source's lock: it shows here if the storage
+ * carries locks between hosts, and then it keeps a second opener out, too. A block device has only
+ * the locks of its own kernel and a read-only image needs none: of these the size is compared.
+ * -EBADFD: a block device beneath a directory, where the source chose it by its name.
  */
 int virtio_blk_create(struct virtio_model **model, const struct virtio_blk_options *options);
 
 /*
  * Between quiesce() and resume(). detach: 0 or the flush's negative errno (closed all the same); a
- * detached disk fails every request. attach: as for create, and -ESTALE when the image has not the
- * size that the guest knows. Both do nothing the second time.
+ * detached disk fails every request. attach: as for create; -ESTALE when the image has not the size
+ * that the guest knows, -EBADF when it is another file than the one that was detached. Both do
+ * nothing the second time.
  */
 int virtio_blk_detach(struct virtio_model *model);
 int virtio_blk_attach(struct virtio_model *model);
 
 /* How long the guest takes the disk to be. */
 uint64_t virtio_blk_bytes(const struct virtio_model *model);
-
-/*
- * Is the image at path the one that another host has open, and bytes long? It is looked at, neither
- * locked nor changed. What proves a writable file to be the same one is that host's lock: it shows
- * here where the storage carries locks between hosts, and then it will keep a second opener out,
- * too. A block device has only the locks of its own kernel and a read-only image needs none: of
- * these the size is compared. 0; -EINVAL: neither file nor block device; -ESTALE: another size;
- * -ENOLCK: nobody's lock shows; or what open() says.
- */
-int virtio_blk_probe(const char *path, bool read_only, uint64_t bytes);
 
 void virtio_blk_get_stats(struct virtio_model *model, struct virtio_blk_stats *stats);
 

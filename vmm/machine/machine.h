@@ -20,13 +20,10 @@ struct region_plan;
 
 struct machine_disk {
 	const char *path; /* a raw image or a block device */
+	/* NULL, or the directory of this host in which path is: virtio_blk.h */
+	const char *beneath;
 	bool read_only;
-	/*
-	 * of an incoming machine's disk: how long it is, and whether the operator of this host
-	 * named it
-	 */
-	uint64_t bytes;
-	bool named;
+	uint64_t bytes; /* of an incoming machine's disk: how long it is at the source */
 };
 
 struct machine_net {
@@ -54,7 +51,7 @@ struct machine_config {
 	unsigned int ndisks;
 	struct machine_net nets[MACHINE_MAX_NETS];
 	unsigned int nnets;
-	/* comes from another host: disks are opened at the hand-over only */
+	/* comes from another host: its disks are checked now and locked at the hand-over */
 	bool incoming;
 	/*
 	 * what runs in its mirrors, as the other host launched it; of a machine that is launched

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/bus.h"
@@ -81,22 +80,37 @@ static int add_virtio(struct machine *machine, unsigned int *slot, struct virtio
 	return err ? why_set(why, err, "KVM_IOEVENTFD: %s", strerror(-err)) : 0;
 }
 
-static int disk_failed(const char *path, int err, struct why *why)
+static const char *disk_error(int err)
 {
-	if (err == -EAGAIN)
-		return why_set(why, err, "the disk %s is in use by another VM", path);
-	if (err == -EINVAL)
-		return why_set(why, err,
-			       "the disk %s is neither a file nor a block device, or empty", path);
-	if (err == -ESTALE)
-		return why_set(why, err, "the disk %s has not the size that the guest knows", path);
-	if (err == -ENOLCK)
-		return why_set(
-			why, err,
-			"the disk %s is not the file that the source has open, or its file system does not "
-			"carry locks between hosts: nobody holds a lock on it",
-			path);
-	return why_set(why, err, "the disk %s: %s", path, strerror(-err));
+	switch (err) {
+	case -EAGAIN:
+		return "is in use by another VM";
+	case -EINVAL:
+		return "is neither a file nor a block device, or empty";
+	case -ESTALE:
+		return "has not the size that the guest knows";
+	case -ENOLCK:
+		return "is not the file that the source has open, or its file system does not carry "
+		       "locks between hosts: nobody holds a lock on it";
+	case -EBADF:
+		return "is another file than the guest had";
+	case -EXDEV:
+		return "is not in the directory of --disk-dir";
+	case -ELOOP:
+		return "is a symbolic link, or behind one";
+	case -EBADFD:
+		return "is a block device: name it with --disk";
+	default:
+		return NULL;
+	}
+}
+
+static int disk_failed(const struct machine_disk *disk, int err, struct why *why)
+{
+	const char *text = disk_error(err), *dir = disk->beneath ? disk->beneath : "";
+
+	return why_set(why, err, "the disk %s%s%s%s %s", dir, *dir ? "/" : "", disk->path,
+		       text ? "" : ":", text ? text : strerror(-err));
 }
 
 int machine_check_disks(const struct machine_config *config, struct why *why)
@@ -109,7 +123,7 @@ int machine_check_disks(const struct machine_config *config, struct why *why)
 		int err = virtio_blk_create(&model, &options);
 
 		if (err)
-			return disk_failed(disk->path, err, why);
+			return disk_failed(disk, err, why);
 		model->ops->destroy(model);
 	}
 	return 0;
@@ -117,37 +131,23 @@ int machine_check_disks(const struct machine_config *config, struct why *why)
 
 /*
  * An incoming machine's disk must be on storage that both hosts reach, and that is to be known
- * before anything of the guest has moved. A device of the source's name may be any disk here, so
- * this host's operator has to say which one it is.
+ * before anything of the guest has moved.
  */
-static int check_shared(const struct machine_disk *disk, struct why *why)
-{
-	struct stat st;
-	int err = virtio_blk_probe(disk->path, disk->read_only, disk->bytes);
-
-	if (err)
-		return disk_failed(disk->path, err, why);
-	if (!disk->named && !stat(disk->path, &st) && S_ISBLK(st.st_mode))
-		return why_set(why, -EPERM,
-			       "the disk %s is a block device there: name the one it is here with "
-			       "--disk",
-			       disk->path);
-	return 0;
-}
-
 static int add_disk(struct machine *machine, unsigned int i, unsigned int *slot, struct why *why)
 {
 	const struct machine_disk *disk = &machine->config.disks[i];
 	struct virtio_blk_options options = { .path = disk->path,
-					      .read_only = disk->read_only,
-					      .deferred = machine->config.incoming };
-	int err = machine->config.incoming ? check_shared(disk, why) : 0;
+					      .beneath = disk->beneath,
+					      .read_only = disk->read_only };
+	int err;
 
-	if (err)
-		return err;
+	if (machine->config.incoming && !disk->bytes)
+		return why_set(why, -EINVAL, "the source says that the disk %s is empty",
+			       disk->path);
+	options.incoming_bytes = machine->config.incoming ? disk->bytes : 0;
 	err = virtio_blk_create(&machine->disks[i], &options);
 	if (err)
-		return disk_failed(disk->path, err, why);
+		return disk_failed(disk, err, why);
 	return add_virtio(machine, slot, machine->disks[i], why);
 }
 
@@ -261,7 +261,7 @@ int machine_disks_acquire(struct machine *machine, struct why *why)
 		err = virtio_blk_attach(machine->disks[i]);
 		if (err) {
 			machine_disks_release(machine);
-			return disk_failed(machine->config.disks[i].path, err, why);
+			return disk_failed(&machine->config.disks[i], err, why);
 		}
 	}
 	return 0;
