@@ -28,6 +28,10 @@ enum cli_exit {
 	CLI_UNDECIDED = 9,
 	/* post-copy broke off: the guest runs at the other host and lacks pages that are here */
 	CLI_BROKEN = 10,
+	/* migrate: the guest came to its end meanwhile, so neither host runs it */
+	CLI_GUEST_ENDED = 11,
+	/* migrate: it ended as printed, but the file of --report could not be written */
+	CLI_REPORT = 12,
 };
 
 /*

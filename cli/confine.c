@@ -2,6 +2,9 @@
 #include "cli/confine.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "control/runtime.h"
 
@@ -54,7 +57,7 @@ static int enter(const struct confine *confine, const struct sandbox_config *con
 {
 	if (!confine->off)
 		return sandbox_enter(config, why);
-	cli_warning("--no-sandbox: whoever breaks out of the guest has all that you may do");
+	cli_warning("--no-sandbox: code that breaks out of the guest has all of your permissions");
 	return 0;
 }
 
@@ -65,7 +68,8 @@ int confine_enter_closed(const struct confine *confine, struct why *why)
 	return enter(confine, &config, why);
 }
 
-int confine_enter(const struct confine *confine, const char *const *writable, struct why *why)
+int confine_enter(const struct confine *confine, const char *const *writable, const char *listen,
+		  struct why *why)
 {
 	/*
 	 * Where they were not opened before: a mirror's KVM, a tap that the other host names,
@@ -74,7 +78,7 @@ int confine_enter(const struct confine *confine, const char *const *writable, st
 	static const char *const devices[] = { "/dev/kvm", "/dev/sev", "/dev/net/tun",
 					       "/dev/userfaultfd" };
 	struct sandbox_config config = { .user = confine->user };
-	char runtime[PATH_MAX];
+	char runtime[PATH_MAX], socket[PATH_MAX];
 	unsigned int i, n = 0;
 
 	for (i = 0; i < sizeof(devices) / sizeof(*devices); i++)
@@ -83,5 +87,9 @@ int confine_enter(const struct confine *confine, const char *const *writable, st
 		config.writable[n++] = writable[i];
 	if (!runtime_dir(runtime, false))
 		config.runtime_dir = runtime;
+	if (listen && !strncmp(listen, "unix:", 5)) {
+		snprintf(socket, sizeof(socket), "%s", listen + 5);
+		config.socket_dir = dirname(socket);
+	}
 	return enter(confine, &config, why);
 }

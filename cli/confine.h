@@ -32,9 +32,12 @@ int confine_check(const struct confine *confine, struct why *why);
 
 /*
  * Enter the sandbox (or say that it is off), with what every guest needs beside writable
- * (NULL-terminated; files of disks, or their directory). Everything that needs privileges is open.
+ * (NULL-terminated; files of disks, or their directory). listen: the address that the process
+ * listens at, or NULL; the socket file of a unix: one may be removed. Everything that needs
+ * privileges is open.
  */
-int confine_enter(const struct confine *confine, const char *const *writable, struct why *why);
+int confine_enter(const struct confine *confine, const char *const *writable, const char *listen,
+		  struct why *why);
 
 /*
  * As confine_enter(), for a process that has opened all it will ever need: it writes no file and

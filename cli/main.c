@@ -29,9 +29,12 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_GUEST_CRASH, "the guest stopped by a fault of its own" },
 	{ CLI_GUEST_STOPPED, "the guest was stopped from outside" },
 	{ CLI_GUEST_MIGRATED, "the guest was migrated: it runs at another host now" },
-	{ CLI_UNDECIDED, "a migration broke off in its hand-over: look where the guest is" },
+	{ CLI_UNDECIDED,
+	  "a migration's outcome is unknown: the guest is paused here and may run on the target" },
 	{ CLI_BROKEN,
-	  "post-copy broke off: the guest at the other host needs pages that are here" },
+	  "post-copy broke: the guest runs on the target and waits for pages that are here" },
+	{ CLI_GUEST_ENDED, "the guest ended during its migration; neither host runs it" },
+	{ CLI_REPORT, "the migration went well, but its report could not be written" },
 	{ 0 },
 };
 

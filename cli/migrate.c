@@ -18,6 +18,7 @@
 #include "cli/vm_client.h"
 #include "control/client.h"
 #include "lib/util/file.h"
+#include "service/state.h"
 
 #define EVENT_MS  200
 #define ANSWER_MS 30000
@@ -251,21 +252,16 @@ static bool parse(struct migrate *m, int argc, char **argv, int *code)
 	return !err;
 }
 
-static int result_code(const char *outcome)
+static int result_code(enum service_result result)
 {
-	static const struct {
-		const char *outcome;
-		int code;
-	} codes[] = { { "migrated", CLI_OK },
-		      { "unknown", CLI_UNDECIDED },
-		      { "broken", CLI_BROKEN },
-		      { "lost", CLI_GUEST_CRASH } };
+	static const int codes[SERVICE_RESULTS + 1] = {
+		[RESULT_MIGRATED] = CLI_OK,	  [RESULT_FAILED] = CLI_FAILURE,
+		[RESULT_CANCELLED] = CLI_FAILURE, [RESULT_UNKNOWN] = CLI_UNDECIDED,
+		[RESULT_BROKEN] = CLI_BROKEN,	  [RESULT_LOST] = CLI_GUEST_CRASH,
+		[RESULT_ENDED] = CLI_GUEST_ENDED, [SERVICE_RESULTS] = CLI_UNDECIDED,
+	};
 
-	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
-		if (!strcmp(outcome, codes[i].outcome))
-			return codes[i].code;
-	}
-	return CLI_FAILURE;
+	return codes[result];
 }
 
 static void print_postcopy(const json_t *p)
@@ -287,7 +283,7 @@ static void print_summary(const struct migrate *m, const json_t *r)
 {
 	char downtime[128];
 
-	printf("%s runs at the other host.\n", m->name);
+	printf("%s: %s\n", m->name, migrate_text(r, "detail"));
 	printf("  total time     %.2f s\n", migrate_number(r, "total-ms") / 1000);
 	printf("  downtime       %s\n", migrate_downtime(r, downtime, sizeof(downtime)));
 	printf("  sent           %.1f MiB, %.0f pages (%.0f again), %.0f rounds\n",
@@ -299,37 +295,29 @@ static void print_summary(const struct migrate *m, const json_t *r)
 		print_postcopy(json_object_get(r, "postcopy"));
 }
 
-/* The words for people; what to do about it, where there is something. */
+/* The error, the guest's state, and what to do; the last two are the VM's own words. */
+static void say_failure(const struct migrate *m, enum service_result result, const json_t *r)
+{
+	const char *error = migrate_text(r, "error"), *advice = migrate_text(r, "advice");
+
+	if (result == RESULT_CANCELLED)
+		error = "the migration was cancelled";
+	cli_error("%s: %s%s%s%s%s", m->name, error, *error ? ". " : "", migrate_text(r, "detail"),
+		  *advice ? " " : "", advice);
+}
+
 static int say_result(const struct migrate *m, const json_t *r)
 {
-	const char *outcome = migrate_text(r, "outcome"), *warning = migrate_text(r, "warning");
-	int code = result_code(outcome);
+	const char *warning = migrate_text(r, "warning");
+	enum service_result result = service_result_of(migrate_text(r, "outcome"));
+	int code = result_code(result);
 
 	if (*warning)
 		cli_warning("%s", warning);
-	if (code == CLI_OK && !m->json)
+	if (code != CLI_OK)
+		say_failure(m, result, r);
+	else if (!m->json)
 		print_summary(m, r);
-	else if (code == CLI_UNDECIDED)
-		cli_error(
-			"%s. The VM is paused here, and may run at the other host. After --postcopy, "
-			"`sevmirror migrate %s --recover` finds out and goes on; pages that it lacks may "
-			"be here. Else look there. If it does not run: `sevmirror resume %s`; if it does: "
-			"`sevmirror stop %s --force`",
-			migrate_text(r, "error"), m->name, m->name, m->name);
-	else if (code == CLI_BROKEN)
-		cli_error(
-			"%s. The VM runs at the other host, and pages that it lacks are here: `sevmirror "
-			"migrate %s --recover` goes on; `sevmirror stop %s --force` gives the VM up",
-			migrate_text(r, "error"), m->name, m->name);
-	else if (code == CLI_GUEST_CRASH)
-		cli_error(
-			"%s. The VM is lost: its memory is complete at neither host. `sevmirror stop %s "
-			"--force` ends what is left of it here",
-			migrate_text(r, "error"), m->name);
-	else if (!strcmp(outcome, "cancelled"))
-		cli_error("given up: %s runs on here", m->name);
-	else if (code != CLI_OK)
-		cli_error("%s runs on here: %s", m->name, migrate_text(r, "error"));
 	if (m->json) {
 		int printed = cli_print_json(json_deep_copy(r));
 

@@ -82,9 +82,10 @@ static bool migrated(const struct migrate_report *r)
 	return !strcmp(outcome_of(r), "migrated");
 }
 
+/* The guest's state, the error, and what to do: the VM's own words, or that there are none. */
 static void outcome(FILE *f, const struct migrate_report *r)
 {
-	const char *what = outcome_of(r), *why = migrate_text(r->result, "error");
+	const char *what = outcome_of(r), *error = migrate_text(r->result, "error");
 	const char *warning = migrate_text(r->result, "warning");
 
 	fprintf(f, "<p class=\"outcome %s\"><b>",
@@ -92,23 +93,18 @@ static void outcome(FILE *f, const struct migrate_report *r)
 		!strcmp(what, "cancelled") ? "warn" :
 					     "bad");
 	put(f, r->name);
-	if (migrated(r))
-		fputs(" runs at the other host.</b>", f);
-	else if (!strcmp(what, "cancelled"))
-		fputs(" runs on here:</b> the migration was cancelled.", f);
-	else if (!strcmp(what, "failed"))
-		fputs(" runs on here:</b> the migration failed: ", f);
-	else if (!strcmp(what, "broken"))
-		fputs(" runs at the other host and lacks pages that are here:</b> the connection broke in post-copy. ",
-		      f);
-	else if (!strcmp(what, "lost"))
-		fputs(" was started at the other host, and its memory will never be whole there.</b> ",
-		      f);
-	else
-		fputs(": nobody knows at which host it is.</b> It is paused here, or its process has ended; look at the other host. ",
-		      f);
-	if (!migrated(r) && strcmp(what, "cancelled") != 0)
-		put(f, why);
+	fputs(": ", f);
+	put(f, r->result ? migrate_text(r->result, "detail") : "Outcome unknown.");
+	fputs("</b> ", f);
+	if (!strcmp(what, "cancelled")) {
+		fputs("The migration was cancelled.", f);
+	} else if (*error) {
+		put(f, error);
+		fputs(". ", f);
+	}
+	put(f, r->result ?
+		       migrate_text(r->result, "advice") :
+		       "The VM's process ended before it reported the outcome. Check the target.");
 	fputs("</p>\n", f);
 	if (*warning) {
 		fputs("<p class=\"outcome warn\">", f);
@@ -171,22 +167,9 @@ static double total_seconds(const struct migrate_report *r)
 			   migrate_record_seconds(r->record);
 }
 
-/* Seconds in which pages moved. */
-static double moving_seconds(const struct migrate_report *r)
-{
-	const struct migrate_record *record = r->record;
-	double seconds = 0;
-
-	for (size_t i = 0; i < record->nspans; i++)
-		if (record->spans[i].phase != MIGRATE_CONNECT &&
-		    record->spans[i].phase != MIGRATE_SETUP)
-			seconds += record->spans[i].to - record->spans[i].from;
-	return seconds;
-}
-
 static void tiles(FILE *f, const struct migrate_report *r)
 {
-	double moving = moving_seconds(r);
+	double total = total_seconds(r);
 	char text[32];
 
 	fputs("<div class=\"tiles\">\n", f);
@@ -195,21 +178,35 @@ static void tiles(FILE *f, const struct migrate_report *r)
 		     "downtime");
 	tile(f, migrate_duration(total_seconds(r), text), "total time");
 	tile(f, bytes_text(bytes_sent(r), "", text), "sent");
-	if (moving > 0 && bytes_sent(r) > 0)
-		tile(f, bytes_text(bytes_sent(r) / moving, "/s", text), "mean throughput");
+	if (total > 0 && bytes_sent(r) > 0)
+		tile(f, bytes_text(bytes_sent(r) / total, "/s", text),
+		     "mean throughput over the total time");
 	fputs("</div>\n", f);
 }
 
-static void phases_key(FILE *f, const struct migrate_record *record)
+/* Each phase and their sum; of those with the guest stopped, how long it was down. */
+static void phases_key(FILE *f, const struct migrate_report *r)
 {
+	const struct migrate_record *record = r->record;
+	double sum = 0;
 	char time[32];
 
 	fputs("<ul class=\"key\">\n", f);
-	for (size_t i = 0; i < record->nspans; i++)
+	for (size_t i = 0; i < record->nspans; i++) {
+		double seconds = record->spans[i].to - record->spans[i].from;
+
+		sum += seconds;
 		fprintf(f, "<li><i class=\"phase-%d\"></i>%s %s</li>\n", record->spans[i].phase,
 			migrate_phase_name(record->spans[i].phase),
-			migrate_duration(record->spans[i].to - record->spans[i].from, time));
-	fputs("</ul>\n", f);
+			migrate_duration(seconds, time));
+	}
+	fprintf(f, "<li>together %s</li>\n</ul>\n", migrate_duration(sum, time));
+	if (migrated(r) && migrate_number(r->result, "downtime-ms") > 0)
+		fprintf(f,
+			"<p class=\"muted\">The phases are the source's view. The guest itself was down "
+			"for %s of \"guest stopped\" and \"hand-over\": its CPUs run until they have "
+			"stopped, and run again before the source hears of it.</p>\n",
+			migrate_duration(migrate_number(r->result, "downtime-ms") / 1000, time));
 }
 
 static void timeline(FILE *f, const struct migrate_report *r)
@@ -218,13 +215,13 @@ static void timeline(FILE *f, const struct migrate_report *r)
 	if (!r->record->nsamples || !r->record->nrounds) {
 		fputs("<p class=\"muted\">It ended before pages were sent.</p>\n", f);
 		if (r->record->nspans)
-			phases_key(f, r->record);
+			phases_key(f, r);
 		return;
 	}
 	fputs("<div class=\"wide\">\n", f);
 	migrate_chart(f, r->record);
 	fputs("</div>\n", f);
-	phases_key(f, r->record);
+	phases_key(f, r);
 }
 
 static void row(FILE *f, const char *what, const char *value)

@@ -181,7 +181,7 @@ static int confine(struct receive *r, struct why *why)
 		disks[0] = in->disk_dir;
 	if (!err)
 		err = service_listen(r->guest.service, in, why);
-	return err ? err : confine_enter(&r->confine, disks, why);
+	return err ? err : confine_enter(&r->confine, disks, in->address, why);
 }
 
 static int wait_for_guest(struct receive *r, struct why *why)

@@ -114,7 +114,7 @@ static int confine(struct run *run, struct why *why)
 		if (!machine->disks[i].read_only)
 			disks[n++] = machine->disks[i].path;
 	}
-	return confine_enter(&run->options.confine, disks, why);
+	return confine_enter(&run->options.confine, disks, NULL, why);
 }
 
 /* Set the machine up on this host; what fails here is the host's. */

@@ -81,48 +81,32 @@ static void say_arrival(struct foreground *guest)
 	struct sevmirror_summary sum;
 
 	service_summary(guest->service, &sum);
-	fprintf(stderr, "sevmirror: the guest runs here now: %.1f MiB in %u rounds, %.1f s\r\n",
-		(double)sum.bytes / (1 << 20), sum.rounds, (double)sum.total_time / 1e9);
+	fprintf(stderr, "sevmirror: the guest %s here now: %.1f MiB in %u rounds, %.1f s\r\n",
+		service_paused(guest->service) ? "is" : "runs", (double)sum.bytes / (1 << 20),
+		sum.rounds, (double)sum.total_time / 1e9);
+	if (service_paused(guest->service))
+		fprintf(stderr,
+			"sevmirror: it is paused, as on the source: `resume` lets it run\r\n");
 	if (sum.postcopy.pages)
 		fprintf(stderr,
-			"sevmirror: post-copy: the last page was there after %.1f s; %llu accesses had to "
-			"wait, 95 of 100 for at most %.1f ms\r\n",
+			"sevmirror: post-copy: the last page arrived after %.1f s; %llu accesses waited, "
+			"95 of 100 for at most %.1f ms\r\n",
 			(double)sum.postcopy.last_page / 1e9,
 			(unsigned long long)sum.postcopy.faults,
 			(double)sum.postcopy.fault_p95 / 1e6);
 }
 
-static void say_doubt(const struct foreground *guest)
+/* Why, where there is a reason, then the state's sentence and advice. */
+static void say_view(const struct foreground *guest, enum service_state state)
 {
-	fprintf(stderr,
-		"sevmirror: the migration broke off in its hand-over: the guest is paused here and may run at "
-		"the other host.\r\nsevmirror: after --postcopy, `sevmirror migrate %s --recover` finds out and "
-		"goes on; pages that it lacks may be here.\r\nsevmirror: else look there. If it does not run: "
-		"`sevmirror resume %s`; if it does: `sevmirror stop %s --force`\r\n",
-		guest->name, guest->name, guest->name);
-}
-
-static void say_broken(const struct foreground *guest)
-{
+	struct service_view view = service_view(state, VM_RUNS, false);
 	struct sevmirror_summary sum;
 
 	service_summary(guest->service, &sum);
-	fprintf(stderr,
-		"sevmirror: %s\r\nsevmirror: the guest runs at the other host, and pages that it lacks are "
-		"here. `sevmirror migrate %s --recover` goes on; `sevmirror stop %s --force` gives the guest "
-		"up\r\n",
-		sum.error, guest->name, guest->name);
-}
-
-static void say_lost(const struct foreground *guest)
-{
-	struct sevmirror_summary sum;
-
-	service_summary(guest->service, &sum);
-	fprintf(stderr,
-		"sevmirror: %s\r\nsevmirror: the guest stands still here for good; `sevmirror stop %s "
-		"--force` ends it\r\n",
-		sum.error, guest->name);
+	if (*sum.error)
+		fprintf(stderr, "sevmirror: %s\r\n", sum.error);
+	fprintf(stderr, "sevmirror: %s: %s%s%s\r\n", guest->name ? guest->name : "this VM",
+		view.sentence, *view.action ? " " : "", view.action);
 }
 
 /* Enough to see what is wrong, too little to fill a log. */
@@ -144,27 +128,29 @@ static void say_state(struct foreground *guest, enum service_state state)
 {
 	if (state == guest->said)
 		return;
-	if (state == SERVICE_FILLS)
-		fprintf(stderr, "sevmirror: the guest runs here now; its memory follows\r\n");
-	else if (state == SERVICE_CUT)
-		fprintf(stderr,
-			"sevmirror: the connection broke: CPUs that need a page which is missing wait until "
-			"`sevmirror migrate ... --recover` at the other host goes on\r\n");
-	else if (state == SERVICE_RUNS && guest->arrives)
+	if (state == SERVICE_HERE && guest->arrives)
 		say_arrival(guest);
-	else if (state == SERVICE_UNDECIDED)
-		say_doubt(guest);
-	else if (state == SERVICE_BROKEN)
-		say_broken(guest);
-	else if (state == SERVICE_LOST)
-		say_lost(guest);
+	else if (state == SERVICE_FILLING || state == SERVICE_CUT || state == SERVICE_UNDECIDED ||
+		 state == SERVICE_BROKEN || state == SERVICE_LOST)
+		say_view(guest, state);
 	guest->said = state;
 }
 
 /* While pages are missing whoever touches one waits for it. */
 static bool may_look(enum service_state state)
 {
-	return state == SERVICE_RUNS || state == SERVICE_UNDECIDED || state == SERVICE_BROKEN;
+	switch (state) {
+	case SERVICE_HELD:
+	case SERVICE_HERE:
+	case SERVICE_LEAVING:
+	case SERVICE_UNDECIDED:
+	case SERVICE_BROKEN:
+	case SERVICE_RECOVERING:
+	case SERVICE_GONE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* One wait; false: there is nothing more to attend to. */
@@ -178,7 +164,7 @@ static bool attend_once(struct foreground *guest, struct vm *vm, enum service_st
 	};
 	bool payload = vm && vm_payload_shared(vm) && may_look(state);
 
-	if (state == SERVICE_FAILED || (vm && vm_end(vm) != VM_RUNS))
+	if (state == SERVICE_NONE_CAME || (vm && vm_end(vm) != VM_RUNS))
 		return false;
 	if (poll(fds, sizeof(fds) / sizeof(*fds), payload ? PAYLOAD_LOG_POLL_MS : -1) < 0 &&
 	    errno != EINTR)
@@ -194,17 +180,24 @@ static bool attend_once(struct foreground *guest, struct vm *vm, enum service_st
 	return true;
 }
 
+/* There is no guest here, or none that is known to stay. */
+static bool comes(enum service_state state)
+{
+	return state == SERVICE_EMPTY || state == SERVICE_AWAITED || state == SERVICE_ARRIVED ||
+	       state == SERVICE_NONE_CAME;
+}
+
 void foreground_attend(struct foreground *guest)
 {
 	enum service_state state = service_attend(guest->service);
 	struct vm *vm = NULL;
 	bool look;
 
-	guest->arrives = state == SERVICE_EMPTY;
-	guest->said = guest->arrives ? SERVICE_EMPTY : SERVICE_RUNS;
+	guest->arrives = comes(state);
+	guest->said = state;
 	do {
 		state = service_attend(guest->service);
-		if (!vm && state != SERVICE_EMPTY && state != SERVICE_FAILED)
+		if (!vm && !comes(state))
 			vm = machine_vm(service_machine(guest->service));
 		report_unauthenticated_peers(guest);
 		say_state(guest, state);
@@ -245,9 +238,9 @@ static const char *end_sentence(enum vm_end end)
 	case VM_STOPPED:
 		return "the guest was stopped from outside";
 	case VM_FAILED:
-		return "the guest cannot go on";
+		return "the guest cannot continue";
 	case VM_MIGRATED:
-		return "the guest was migrated: it runs at the other host now";
+		return "the guest was migrated: the target has it now";
 	default:
 		return NULL;
 	}
@@ -264,10 +257,10 @@ static enum foreground_end read_end(struct foreground *guest, char *text, size_t
 	/* First: until its end a migration that has brought a guest looks like one that may not. */
 	service_finish(guest->service);
 	state = service_attend(guest->service);
-	if (state == SERVICE_FAILED || state == SERVICE_EMPTY) {
+	if (comes(state)) {
 		bool cancelled = service_summary(guest->service, &summary) == SEVMIRROR_CANCELLED;
 
-		snprintf(text, max, "no guest came: %s", summary.error);
+		snprintf(text, max, "no guest arrived: %s", summary.error);
 		return cancelled ? FOREGROUND_STOPPED : FOREGROUND_EMPTY;
 	}
 	end = vm_end(machine_vm(machine));

@@ -71,7 +71,7 @@ static int run_memory_map(void *opaque, struct control_call *call, struct contro
 	if (!call->ret)
 		return -ENOMEM;
 	pthread_mutex_lock(&s->lock);
-	ret = service_need_vm(s, err);
+	ret = service_permit(s, SERVICE_MAY_LOOK, err);
 	if (!ret) {
 		struct vm *vm = machine_vm(s->machine);
 
@@ -114,7 +114,7 @@ static int run_measurement(void *opaque, struct control_call *call, struct contr
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = service_need_vm(s, err);
+	ret = service_permit(s, SERVICE_MAY_LOOK, err);
 	if (!ret && !vm_sev(machine_vm(s->machine)))
 		ret = not_sev(err);
 	else if (!ret && s->incoming)
@@ -141,7 +141,7 @@ static int inject(struct service *s, const struct secret *secret, struct control
 	struct why why = { "" };
 	int ret;
 
-	if (service_vm_state(s) != CLIENT_STARTING)
+	if (s->state != SERVICE_HELD)
 		return control_fail(
 			err, -EBUSY, CONTROL_WRONG_STATE,
 			"the guest runs already: a secret goes in before, with `run --hold`");
@@ -197,7 +197,7 @@ static int run_inject_secret(void *opaque, struct control_call *call, struct con
 	ret = decode_secret(&secret, call, err);
 	pthread_mutex_lock(&s->lock);
 	if (!ret)
-		ret = service_need_vm(s, err);
+		ret = service_permit(s, SERVICE_MAY_LOOK, err);
 	if (!ret && !vm_sev(machine_vm(s->machine)))
 		ret = not_sev(err);
 	else if (!ret)

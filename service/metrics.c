@@ -42,7 +42,7 @@ static void one_gauge(struct metrics *m, const char *name, const char *help, dou
 
 static void add_state(struct metrics *m, struct service *s)
 {
-	enum client_state state = service_vm_state(s);
+	enum client_state state = service_look(s).client;
 
 	metrics_family(m, METRIC_GAUGE, "sevmirror_info", "Version of sevmirror; always 1.");
 	metrics_count2(m, "name", s->name, "version", SEVMIRROR_VERSION, 1);
@@ -213,7 +213,7 @@ static void add_progress(struct metrics *m, const struct service *s)
  */
 static uint64_t so_far(const struct service *s, uint64_t total, uint64_t before, uint64_t now)
 {
-	return s->migrating && before + now > total ? before + now : total;
+	return service_state_migrates(s->state) && before + now > total ? before + now : total;
 }
 
 /* Over all migrations of this process; the one under way as far as it says. */
@@ -224,9 +224,9 @@ static void add_totals(struct metrics *m, const struct service *s)
 	const struct sevmirror_progress *p = &s->progress;
 
 	metrics_family(m, METRIC_COUNTER, "sevmirror_migrations_total", "Migrations by outcome.");
-	for (int i = 0; i < SEVMIRROR_OUTCOMES; i++)
-		metrics_count(m, "outcome", sevmirror_outcome_name((enum sevmirror_outcome)i),
-			      t->outcomes[i]);
+	for (int i = 0; i < SERVICE_RESULTS; i++)
+		metrics_count(m, "outcome", service_result_name((enum service_result)i),
+			      t->results[i]);
 	one_count(m, "sevmirror_migration_sent_bytes_total", "Bytes on the wire.",
 		  so_far(s, t->bytes, b->bytes, p->bytes_sent));
 	one_count(m, "sevmirror_migration_sent_pages_total", "Pages on the wire.",

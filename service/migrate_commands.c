@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Migration on the control socket: start it, cancel it, look at it. */
 #include <errno.h>
+#include <string.h>
 
+#include "service/migrate_options.h"
 #include "service/service_private.h"
 
 #define NS_PER_MS 1e6
@@ -56,11 +58,19 @@ static json_t *postcopy_json(const struct sevmirror_postcopy *p)
 		(double)p->last_page / NS_PER_MS, "recoveries", (json_int_t)p->recoveries);
 }
 
-json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirror_summary *sum)
+/* After an outcome that is not known: post-copy had begun, so the target can be asked. */
+static bool recoverable(const struct service *s)
 {
+	return s->result == RESULT_UNKNOWN && s->progress.phase == SEVMIRROR_PHASE_BROKEN;
+}
+
+json_t *migrate_result_json(const struct service *s)
+{
+	const struct sevmirror_summary *sum = &s->summary;
+	struct service_advice advice = service_advice(s->result, s->paused_by_user, recoverable(s));
 	json_t *result = json_pack(
 		"{s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
-		sevmirror_outcome_name(outcome), "total-ms", (double)sum->total_time / NS_PER_MS,
+		service_result_name(s->result), "total-ms", (double)sum->total_time / NS_PER_MS,
 		"downtime-ms", (double)sum->downtime / NS_PER_MS, "expected-downtime-ms",
 		(double)sum->expected_downtime / NS_PER_MS, "max-downtime-ms",
 		(double)sum->max_downtime / NS_PER_MS, "bytes", (json_int_t)sum->bytes, "pages",
@@ -68,6 +78,13 @@ json_t *migrate_result_json(enum sevmirror_outcome outcome, const struct sevmirr
 		(int)sum->rounds, "psp-commands", (int)sum->psp_commands, "helper-exits",
 		(json_int_t)sum->helper_exits);
 
+	if (result) {
+		json_object_set_new(result, "paused", json_boolean(s->paused_by_user));
+		json_object_set_new(result, "detail", json_string(advice.sentence));
+		json_object_set_new(result, "advice", json_string(advice.action));
+		json_object_set_new(result, "reason",
+				    json_string(sevmirror_reason_name(sum->reason)));
+	}
 	if (result && sum->postcopy.pages)
 		json_object_set_new(result, "postcopy", postcopy_json(&sum->postcopy));
 	if (result && sum->error[0])
@@ -88,6 +105,17 @@ static int run_migrate(void *opaque, struct control_call *call, struct control_e
 	return ret;
 }
 
+static int run_set(void *opaque, struct control_call *call, struct control_error *err)
+{
+	struct service *s = opaque;
+	int ret;
+
+	pthread_mutex_lock(&s->lock);
+	ret = migrate_tune(s, call->args, err);
+	pthread_mutex_unlock(&s->lock);
+	return ret;
+}
+
 static int run_recover(void *opaque, struct control_call *call, struct control_error *err)
 {
 	struct service *s = opaque;
@@ -102,13 +130,12 @@ static int run_recover(void *opaque, struct control_call *call, struct control_e
 static int run_cancel(void *opaque, struct control_call *call, struct control_error *err)
 {
 	struct service *s = opaque;
-	int ret = 0;
+	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	if (s->migrating)
+	ret = service_permit(s, SERVICE_MAY_CANCEL, err);
+	if (!ret)
 		migrate_cancel(s);
-	else
-		ret = control_fail(err, -ENOENT, CONTROL_WRONG_STATE, "no migration is under way");
 	pthread_mutex_unlock(&s->lock);
 	return ret;
 }
@@ -119,63 +146,48 @@ static int run_query(void *opaque, struct control_call *call, struct control_err
 	const char *status = "none";
 
 	pthread_mutex_lock(&s->lock);
-	if (s->migrating)
-		status = s->incoming && !s->arrived ? "incoming" : "active";
+	if (service_state_migrates(s->state))
+		status = s->state == SERVICE_AWAITED ? "incoming" : "active";
 	else if (s->job)
-		status = sevmirror_outcome_name(s->outcome);
+		status = service_result_name(s->result);
 	call->ret = json_pack("{s:s}", "status", status);
 	if (call->ret && s->job)
 		json_object_set_new(call->ret, "progress", migrate_progress_json(&s->progress));
-	if (call->ret && s->job && !s->migrating)
-		json_object_set_new(call->ret, "result",
-				    migrate_result_json(s->outcome, &s->summary));
+	if (call->ret && s->job && !service_state_migrates(s->state))
+		json_object_set_new(call->ret, "result", migrate_result_json(s));
 	pthread_mutex_unlock(&s->lock);
 	return call->ret ? 0 : -ENOMEM;
 }
-
-static const struct control_arg migrate_args[] = {
-	{ "address", CONTROL_STRING, true, "where the target listens: HOST:PORT or unix:PATH" },
-	{ "streams", CONTROL_UINT, false, "data connections and helper CPUs (2)" },
-	{ "max-downtime-ms", CONTROL_UINT, false, "how long the guest may stand still (300)" },
-	{ "bandwidth", CONTROL_UINT, false, "bytes a second at most; 0: no limit" },
-	{ "throttle", CONTROL_BOOL, false, "slow the guest down if it would not converge" },
-	{ "max-rounds", CONTROL_UINT, false, "give up after so many rounds (30)" },
-	{ "postcopy", CONTROL_STRING, false,
-	  "auto, always or never (never): let the guest go over before all of its memory has" },
-	{ "postcopy-after", CONTROL_UINT, false, "rounds of pre-copy before that" },
-	{ "timeout-ms", CONTROL_UINT, false, "how long the connection may stand still (10000)" },
-	{ "tls-cert", CONTROL_STRING, false, "this host's certificate, PEM; with tls-key, tls-ca" },
-	{ "tls-key", CONTROL_STRING, false, "its private key" },
-	{ "tls-ca", CONTROL_STRING, false, "who must have signed the target's certificate" },
-	{ "tls-peer-name", CONTROL_STRING, false, "the name the target's certificate must bear" },
-	{ "psk-file", CONTROL_STRING, false, "instead: a key that both hosts have" },
-	{ "insecure", CONTROL_BOOL, false, "instead: neither authentication nor encryption" },
-	{ "vendor-chain", CONTROL_STRING, false,
-	  "ASK and ARK of the target's chip, instead of what the target sends" },
-	{ 0 },
-};
 
 static const struct control_arg recover_args[] = {
 	{ "address", CONTROL_STRING, false, "where the target listens now, if not where it did" },
 	{ 0 },
 };
 
-const struct control_command migrate_commands[] = {
+static struct control_command commands[] = {
 	{ "migrate", "Begin to move the VM to another host; the events say how it goes.", NULL,
-	  migrate_args, run_migrate },
+	  NULL, run_migrate },
+	{ "migrate-set", "Change these of the migration under way.", NULL, NULL, run_set },
 	{ "migrate-cancel", "Give the migration up, unless it has passed its hand-over.", NULL,
 	  NULL, run_cancel },
 	{ "migrate-recover",
 	  "Go on with a post-copy whose connection broke; the events say how it goes.", NULL,
 	  recover_args, run_recover },
 	{ "query-migrate", "The migration under way, or the last one.",
-	  "{status (none, incoming, active, migrated, failed, cancelled, unknown, broken, lost), progress {phase, round, "
+	  "{status (none, incoming, active, migrated, failed, cancelled, unknown, broken, lost, ended), progress {phase, round, "
 	  "pages-total, pages-left, pages-sent, pages-resent, bytes-sent, rate, dirty-rate, "
 	  "expected-downtime-ms, throttle, elapsed-ms, faults, fault-p95-ms}, result {outcome, total-ms, downtime-ms, "
 	  "expected-downtime-ms, max-downtime-ms, bytes, pages, pages-resent, rounds, psp-commands, "
 	  "helper-exits, postcopy {pages, faults, fault-p50-ms, fault-p95-ms, fault-p99-ms, fault-max-ms, "
 	  "fault-times [{from-ms, to-ms, faults}], "
-	  "prefetched, prefetch-samples, prefetch-used, last-page-ms, recoveries}, error, warning}}",
+	  "prefetched, prefetch-samples, prefetch-used, last-page-ms, recoveries}, paused, detail, advice, reason, error, warning}}",
 	  NULL, run_query },
 	{ 0 },
 };
+
+const struct control_command *migrate_commands(void)
+{
+	commands[0].args = migrate_option_args(false);
+	commands[1].args = migrate_option_args(true);
+	return commands;
+}

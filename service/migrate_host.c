@@ -238,12 +238,23 @@ static int op_pause(void *opaque)
 	int err;
 
 	pthread_mutex_lock(&s->lock);
-	s->held_by_migration = true;
+	s->paused_by_migration = true;
 	err = vm_pause(vm);
 	if (!err && vm_end(vm) != VM_RUNS)
 		err = -ESHUTDOWN;
 	pthread_mutex_unlock(&s->lock);
 	return err ? err : service_mirror_stop(s);
+}
+
+/* With the lock: post-copy at this target. Before the guest runs here it changes nothing. */
+static void follow_phase(struct service *s)
+{
+	if (!service_state_fills(s->state))
+		return;
+	if (s->progress.phase == SEVMIRROR_PHASE_POSTCOPY && s->state != SERVICE_FILLING)
+		service_step(s, SERVICE_FILL);
+	else if (s->progress.phase == SEVMIRROR_PHASE_BROKEN && s->state != SERVICE_CUT)
+		service_step(s, SERVICE_BREAK);
 }
 
 static int op_resume(void *opaque)
@@ -254,19 +265,20 @@ static int op_resume(void *opaque)
 	int err = 0;
 
 	pthread_mutex_lock(&s->lock);
-	arrives = s->incoming && !s->arrived;
+	arrives = s->state == SERVICE_AWAITED;
 	if (arrives)
 		err = vm_start(vm, NULL);
-	s->held_by_migration = false;
+	s->paused_by_migration = false;
 	if (!err && arrives) {
-		s->arrived = true;
+		service_step(s, SERVICE_RESUME);
+		follow_phase(s);
 		service_started(s);
 	}
-	if (!err && !s->held_by_user)
+	if (!err && !s->paused_by_user)
 		vm_resume(vm);
 	pthread_mutex_unlock(&s->lock);
 	if (!err)
-		service_say_state(s, arrives ? "migrated here" : "migration given up");
+		service_say_state(s, arrives ? "migrated here" : "migration ended");
 	return err;
 }
 
@@ -301,7 +313,7 @@ static ssize_t op_state_save(void *opaque, void *buf, size_t max)
 	if (max < 1 || len > max - 1) {
 		err = -ENOSPC;
 	} else {
-		out[0] = s->held_by_user;
+		out[0] = s->paused_by_user;
 		memcpy(out + 1, state, len);
 	}
 	explicit_bzero(state, len);
@@ -320,7 +332,7 @@ static int op_state_load(void *opaque, const void *buf, size_t len, char *text, 
 		snprintf(text, max, "malformed");
 		return -EINVAL;
 	}
-	s->held_by_user = bytes[0];
+	s->paused_by_user = bytes[0];
 	err = vm_state_load(machine_vm(s->machine), bytes + 1, len - 1, &why);
 	snprintf(text, max, "%s", why.text);
 	return err;
@@ -369,6 +381,7 @@ static void op_progress(void *opaque, const struct sevmirror_progress *progress)
 	pthread_mutex_lock(&s->lock);
 	news = s->progress.phase != progress->phase;
 	s->progress = *progress;
+	follow_phase(s);
 	pthread_mutex_unlock(&s->lock);
 	if (news)
 		service_wake(s);

@@ -9,10 +9,10 @@
 #include <sevmirror/pagemap.h>
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
+#include "service/migrate_options.h"
 #include "service/service_private.h"
 #include "vmm/host_devices.h"
 
-#define NS_PER_MS	 1000000ULL
 #define VENDOR_CHAIN_MAX 8192
 
 static void job_destroy(struct migrate_job *job)
@@ -24,6 +24,9 @@ static void job_destroy(struct migrate_job *job)
 	sevmirror_migration_destroy(job->migration);
 	if (job->listen_fd >= 0)
 		close(job->listen_fd);
+	if (job->socket_path)
+		unlink(job->socket_path); /* as another user it may not be permitted */
+	free(job->socket_path);
 	free(job->vendor_chain);
 	json_decref(job->args);
 	free(job);
@@ -42,7 +45,7 @@ static void add_totals(struct service *s, const struct sevmirror_summary *sum)
 {
 	struct migrate_totals *t = &s->totals;
 
-	t->outcomes[s->outcome]++;
+	t->results[s->result]++;
 	t->bytes = s->before.bytes + larger(sum->bytes, s->progress.bytes_sent);
 	t->pages = s->before.pages + larger(sum->pages, s->progress.pages_sent);
 	t->pages_resent =
@@ -66,40 +69,47 @@ static void *job_main(void *arg)
 	struct service *s = arg;
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome = run_side(s->job, &summary);
+	json_t *result;
+	bool filled;
 
 	pthread_mutex_lock(&s->lock);
 	s->summary = summary;
 	s->outcome = outcome;
-	s->migrating = false;
+	s->result = service_result(outcome, s->machine ? vm_end(machine_vm(s->machine)) : VM_RUNS);
+	filled = outcome == SEVMIRROR_MIGRATED && service_state_fills(s->state);
+	service_step(s, service_end_event(outcome));
 	add_totals(s, &summary);
-	s->undecided = outcome == SEVMIRROR_UNKNOWN;
-	s->broken = outcome == SEVMIRROR_BROKEN;
-	s->lost = outcome == SEVMIRROR_LOST;
-	if (s->arrived && outcome == SEVMIRROR_MIGRATED)
+	if (filled)
 		service_filled(s);
+	result = migrate_result_json(s);
 	pthread_mutex_unlock(&s->lock);
 	/* From here on without the lock: whoever holds it may wait for this thread. */
 	if (s->control)
-		control_event(s->control, "migration-end", migrate_result_json(outcome, &summary));
+		control_event(s->control, "migration-end", result);
+	else
+		json_decref(result);
 	service_wake(s);
 	return NULL;
 }
 
-/* With the lock. s->job goes on its way in a thread of its own. */
-static int job_run(struct service *s)
+/*
+ * With the lock, which the thread takes before it changes the state. s->job goes on its way in a
+ * thread of its own; event says how it begins.
+ */
+static int job_run(struct service *s, enum service_event event)
 {
 	int err;
 
-	s->migrating = true;
 	memset(&s->summary, 0, sizeof(s->summary));
 	err = pthread_create(&s->job->thread, NULL, job_main, s);
 	s->job->thread_made = !err;
-	s->migrating = !err;
+	if (!err)
+		service_step(s, event);
 	return -err;
 }
 
 /* With the lock. Takes the job over whatever happens. */
-static int job_start(struct service *s, struct migrate_job *job)
+static int job_start(struct service *s, struct migrate_job *job, enum service_event event)
 {
 	int err;
 
@@ -107,7 +117,7 @@ static int job_start(struct service *s, struct migrate_job *job)
 	s->job = job;
 	s->progress = (struct sevmirror_progress){ .phase = SEVMIRROR_PHASE_CONNECT };
 	s->before = s->totals;
-	err = job_run(s);
+	err = job_run(s, event);
 	if (err) {
 		s->job = NULL;
 		job_destroy(job);
@@ -121,6 +131,23 @@ void migrate_cancel(struct service *s)
 		sevmirror_migration_cancel(s->job->migration);
 }
 
+int migrate_tune(struct service *s, const json_t *args, struct control_error *err)
+{
+	struct sevmirror_source_options options = { 0 };
+	char why[512] = "";
+	int ret = service_permit(s, SERVICE_MAY_TUNE, err);
+
+	if (!ret)
+		ret = migrate_options_take(&options, args, err);
+	if (ret)
+		return ret;
+	ret = sevmirror_migration_tune(
+		s->job->migration,
+		json_object_get(args, "max-downtime-ms") ? &options.max_downtime : NULL,
+		json_object_get(args, "bandwidth") ? &options.bandwidth : NULL, why, sizeof(why));
+	return ret ? control_fail(err, ret, CONTROL_BAD_ARGUMENTS, "%s", why) : 0;
+}
+
 void migrate_end(struct service *s)
 {
 	struct migrate_job *job;
@@ -132,7 +159,7 @@ void migrate_end(struct service *s)
 	 * What waits for a page that will not come goes on when the job is destroyed, with whatever
 	 * stands in that page.
 	 */
-	if (s->lost || service_fills(s))
+	if (s->machine && (s->outcome == SEVMIRROR_LOST || service_state_fills(s->state)))
 		vm_stop(machine_vm(s->machine));
 	migrate_cancel(s);
 	wait = s->job && s->job->thread_made;
@@ -154,24 +181,11 @@ void migrate_end(struct service *s)
 /* May this VM go now? */
 static int check_departure(struct service *s, struct control_error *err)
 {
+	int ret = service_permit(s, SERVICE_MAY_MIGRATE, err);
 	struct vm *vm;
 
-	if (s->migrating)
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
-				    "a migration is under way; 'migrate-cancel' ends it");
-	if (s->lost || s->broken)
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
-				    s->lost ? "the guest's memory is not whole" :
-					      "the guest runs at the other host, which lacks pages "
-					      "that are here: 'migrate-recover' goes on");
-	if (s->undecided)
-		return control_fail(
-			err, -EBUSY, CONTROL_WRONG_STATE,
-			"nobody knows whether the last migration has come to its end: look at the other "
-			"host, then 'resume' the VM here if it does not run there, else 'stop' it by force");
-	if (!s->machine || vm_end(machine_vm(s->machine)) != VM_RUNS ||
-	    service_vm_state(s) == CLIENT_STARTING)
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "the VM does not run here");
+	if (ret)
+		return ret;
 	vm = machine_vm(s->machine);
 	if (vm_sev(vm) && !sev_pagemap_migration_ready(vm_pagemap(vm)))
 		return control_fail(
@@ -185,10 +199,8 @@ int migrate_recover(struct service *s, const char *address, struct control_error
 {
 	int ret;
 
-	if (s->migrating || !(s->broken || s->undecided))
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
-				    s->migrating ? "a migration is under way" :
-						   "no migration of this VM has broken off");
+	if (service_permit(s, SERVICE_MAY_RECOVER, err))
+		return -EBUSY;
 	if (strlen(address) >= sizeof(s->job->recover_address))
 		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS, "the address is too long");
 	if (s->job->thread_made)
@@ -196,7 +208,7 @@ int migrate_recover(struct service *s, const char *address, struct control_error
 	if (*address)
 		strcpy(s->job->recover_address, address);
 	s->job->recover = true;
-	ret = job_run(s);
+	ret = job_run(s, SERVICE_RECOVER);
 	return ret ? control_fail(err, ret, CONTROL_FAILED, "no thread for the migration: %s",
 				  strerror(-ret)) :
 		     0;
@@ -226,40 +238,13 @@ static int read_vendor_chain(struct migrate_job *job, const char *path, struct c
 		     0;
 }
 
-static int postcopy_mode(const char *text, enum sevmirror_postcopy_mode *mode,
-			 struct control_error *err)
-{
-	static const char *const names[] = { [SEVMIRROR_POSTCOPY_NEVER] = "never",
-					     [SEVMIRROR_POSTCOPY_AUTO] = "auto",
-					     [SEVMIRROR_POSTCOPY_ALWAYS] = "always" };
-
-	for (unsigned int i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		if (!strcmp(text, names[i])) {
-			*mode = (enum sevmirror_postcopy_mode)i;
-			return 0;
-		}
-	}
-	return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
-			    "postcopy is auto, always or never, not '%.40s'", text);
-}
-
 static int make_outgoing(struct service *s, struct migrate_job *job, struct control_error *err)
 {
 	const struct control_call call = { .args = job->args };
-	struct sevmirror_source_options options = {
-		.address = control_arg_string(&call, "address", NULL),
-		.streams = (unsigned int)control_arg_uint(&call, "streams", 0),
-		.max_downtime = control_arg_uint(&call, "max-downtime-ms", 0) * NS_PER_MS,
-		.bandwidth = control_arg_uint(&call, "bandwidth", 0),
-		.throttle = control_arg_bool(&call, "throttle", false),
-		.max_rounds = (unsigned int)control_arg_uint(&call, "max-rounds", 0),
-		.postcopy_after = (unsigned int)control_arg_uint(&call, "postcopy-after", 0),
-		.timeout = control_arg_uint(&call, "timeout-ms", 0) * NS_PER_MS,
-	};
+	struct sevmirror_source_options options = { 0 };
 	char why[512] = "";
-	int ret;
+	int ret = migrate_options_take(&options, job->args, err);
 
-	ret = postcopy_mode(control_arg_string(&call, "postcopy", "never"), &options.postcopy, err);
 	if (ret)
 		return ret;
 	security_of(&options.security, &call);
@@ -293,7 +278,7 @@ int migrate_outgoing(struct service *s, json_t *args, struct control_error *err)
 		job_destroy(job);
 		return ret;
 	}
-	return job_start(s, job);
+	return job_start(s, job, SERVICE_MIGRATE);
 }
 
 /* This host's certificates, which the source's secure processor is to check. */
@@ -321,6 +306,8 @@ static int start_listening(struct service *s, struct migrate_job *job, struct wh
 	job->listen_fd = address_listen(in->address, text, sizeof(text));
 	if (job->listen_fd < 0)
 		return why_set(why, job->listen_fd, "%s", text);
+	if (!strncmp(in->address, "unix:", 5))
+		job->socket_path = strdup(in->address + 5);
 	err = address_of(job->listen_fd, s->address, sizeof(s->address));
 	return err ? why_set(why, err, "the address that it listens at: %s", strerror(-err)) : 0;
 }
@@ -375,7 +362,7 @@ int migrate_incoming(struct service *s, struct why *why)
 		return err;
 	pthread_mutex_lock(&s->lock);
 	s->job = NULL;
-	err = job_start(s, job);
+	err = job_start(s, job, SERVICE_AWAIT);
 	pthread_mutex_unlock(&s->lock);
 	return err ? why_set(why, err, "no thread for the migration: %s", strerror(-err)) : 0;
 }

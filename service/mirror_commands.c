@@ -26,18 +26,10 @@ bool service_mirror_attached(const struct service *s)
 /* With the lock. */
 static int check_attach(struct service *s, struct control_error *err)
 {
-	int ret = service_need_started(s, err);
+	int ret = service_permit(s, SERVICE_MAY_ATTACH, err);
 
-	if (!ret)
-		ret = service_need_runnable(s, err);
 	if (ret)
 		return ret;
-	if (s->migrating)
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
-				    "the VM is being migrated: attach the mirror afterwards");
-	if (s->undecided)
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
-				    "nobody knows whether the VM runs here or at another host");
 	if (!machine_config(s->machine)->workload.bytes)
 		return control_fail(
 			err, -EOPNOTSUPP, CONTROL_UNSUPPORTED,

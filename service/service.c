@@ -2,6 +2,7 @@
 #include "service/service.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -23,7 +24,7 @@ static const char *const events[] = {
 static int add_socket(struct service *s, const char *name, struct why *why)
 {
 	const struct control_command *const tables[] = { vm_commands, launch_commands,
-							 migrate_commands, mirror_commands,
+							 migrate_commands(), mirror_commands,
 							 metrics_commands };
 	struct control_error error = { 0 };
 	size_t i;
@@ -114,6 +115,8 @@ int service_launched(struct service *s, struct machine *machine, bool hold, stru
 		err = machine_go(machine, why);
 	if (!err && !hold)
 		service_started(s);
+	if (!err)
+		service_step(s, hold ? SERVICE_HOLD : SERVICE_START);
 	pthread_mutex_unlock(&s->lock);
 	return err ? err : serve(s, why);
 }
@@ -146,32 +149,50 @@ void service_wake(struct service *s)
 	eventfd_write(s->wait_fd, 1);
 }
 
-/* With the lock. Without post-copy the migration is just about to say that it has ended. */
-static enum service_state filling_state(const struct service *s)
+void service_step(struct service *s, enum service_event event)
 {
-	if (s->progress.phase == SEVMIRROR_PHASE_BROKEN)
-		return SERVICE_CUT;
-	return s->progress.phase == SEVMIRROR_PHASE_POSTCOPY ? SERVICE_FILLS : SERVICE_EMPTY;
+	if (service_state_step(&s->state, event))
+		fprintf(stderr, "sevmirror: the state %s has no event %s\r\n",
+			service_state_name(s->state), service_event_name(event));
+}
+
+struct service_view service_look(const struct service *s)
+{
+	enum vm_end end = s->machine ? vm_end(machine_vm(s->machine)) : VM_RUNS;
+
+	return service_view(s->state, end, s->paused_by_user);
+}
+
+int service_permit(const struct service *s, enum service_permit command, struct control_error *err)
+{
+	struct service_view view = service_look(s);
+
+	if (view.permits & command)
+		return 0;
+	return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "%s%s%s", view.sentence,
+			    *view.action ? " " : "", view.action);
 }
 
 enum service_state service_attend(struct service *s)
 {
-	enum service_state state = SERVICE_EMPTY;
+	enum service_state state;
 	eventfd_t count;
 
 	(void)eventfd_read(s->wait_fd, &count);
 	pthread_mutex_lock(&s->lock);
-	if (s->incoming && !s->arrived)
-		state = s->migrating ? SERVICE_EMPTY : SERVICE_FAILED;
-	else if (service_fills(s))
-		state = filling_state(s);
-	else if (s->machine)
-		state = s->lost	     ? SERVICE_LOST :
-			s->broken    ? SERVICE_BROKEN :
-			s->undecided ? SERVICE_UNDECIDED :
-				       SERVICE_RUNS;
+	state = s->state;
 	pthread_mutex_unlock(&s->lock);
 	return state;
+}
+
+bool service_paused(struct service *s)
+{
+	bool paused;
+
+	pthread_mutex_lock(&s->lock);
+	paused = s->paused_by_user;
+	pthread_mutex_unlock(&s->lock);
+	return paused;
 }
 
 unsigned int service_unauthenticated_peer(struct service *s, char *text, size_t max)

@@ -14,6 +14,7 @@
 #include <sevmirror/migrate.h>
 
 #include "control/control.h"
+#include "service/state.h"
 #include "vmm/machine/machine.h"
 
 struct service;
@@ -84,22 +85,10 @@ unsigned int service_unauthenticated_peer(struct service *service, char *text, s
  */
 int service_wait_fd(const struct service *service);
 
-enum service_state {
-	SERVICE_EMPTY, /* no machine yet */
-	SERVICE_RUNS, /* there is one; vm_end() says whether it goes on */
-	SERVICE_FAILED, /* none came, service_summary() says why */
-	/* as RUNS, but pages of its memory are still to come: nobody here may touch it */
-	SERVICE_FILLS,
-	/* as FILLS, but the connection is broken: what needs a page that is missing waits */
-	SERVICE_CUT,
-	SERVICE_UNDECIDED, /* as RUNS, but paused, and another host may run the guest */
-	/* as RUNS, but paused: another host runs the guest and lacks pages that are here */
-	SERVICE_BROKEN,
-	/* as RUNS, but paused for good: post-copy will never end. service_summary() says why */
-	SERVICE_LOST,
-};
-
 enum service_state service_attend(struct service *service);
+
+/* `pause` holds the guest, also after a migration. */
+bool service_paused(struct service *service);
 
 /* NULL while there is none. */
 struct machine *service_machine(const struct service *service);

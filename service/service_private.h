@@ -18,6 +18,7 @@ struct migrate_job {
 	void *vendor_chain; /* the target's; outgoing: as the operator gave it */
 	size_t vendor_chain_bytes;
 	int listen_fd;
+	char *socket_path; /* of a unix: address, removed at the end; NULL: none */
 	uint8_t pdh[SEV_CERT_BYTES], chain[SEV_CERT_CHAIN_BYTES];
 	bool recover; /* the thread is to go on where the last one broke off ... */
 	/* ... and there; "": where it was. The migration points to it. */
@@ -28,7 +29,7 @@ struct migrate_job {
 
 /* Of the migrations that have ended, for the metrics. */
 struct migrate_totals {
-	uint64_t outcomes[SEVMIRROR_OUTCOMES];
+	uint64_t results[SERVICE_RESULTS];
 	uint64_t bytes, pages, pages_resent, psp_commands, helper_exits, faults, recoveries;
 };
 
@@ -48,27 +49,23 @@ struct service {
 	struct machine *machine;
 	uint32_t policy; /* of an encrypted guest */
 	uint64_t started_ns; /* CLOCK_MONOTONIC; 0: it has not run here */
-	bool held_by_user; /* `pause`: also after a migration */
-	bool held_by_migration;
-	bool undecided; /* its hand-over broke off */
-	/* post-copy: the guest runs at the other host, and pages that it lacks are here */
-	bool broken;
-	bool lost; /* post-copy: and will never have them */
+	enum service_state state;
+	bool paused_by_user; /* `pause`: also after a migration */
+	bool paused_by_migration;
 	bool end_asked; /* of a payload, while the page by which it is asked was missing */
 
 	struct mirror_link *mirror; /* in another process, or NULL; it may have ended */
 
 	struct migrate_job *job; /* the last one; NULL: never any */
-	bool migrating; /* the job's thread has not come to its outcome */
 	struct sevmirror_progress progress;
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;
+	enum service_result result;
 	struct migrate_totals totals;
 	struct migrate_totals before; /* the job began */
 
 	/* A VM that comes. */
 	const struct service_incoming *incoming;
-	bool arrived; /* and runs, or is held by its user */
 	char address[256];
 	unsigned int unauthenticated, unauthenticated_told;
 	char last_unauthenticated[640]; /* the last one */
@@ -76,33 +73,17 @@ struct service {
 	struct migrate_guest_cpu *cpu; /* as compat_check() got it, for config_load() */
 };
 
-/* The states that a client sees, as query-status and the event 'state' name them. */
-enum client_state {
-	CLIENT_STARTING,
-	CLIENT_RUNNING,
-	CLIENT_PAUSED,
-	CLIENT_INCOMING, /* waits for a migration to arrive */
-	CLIENT_MIGRATED, /* runs at another host */
-	CLIENT_STOPPING,
-	CLIENT_CRASHED,
-	CLIENT_STATES
-};
-
-const char *client_state_name(enum client_state state);
-
 /* vm_commands.c, launch_commands.c */
 extern const struct control_command vm_commands[];
 extern const struct control_command launch_commands[];
-enum client_state service_vm_state(struct service *service); /* with the lock */
 void service_say_state(struct service *service, const char *reason); /* without */
-/*
- * With the lock: is there a guest that runs or is paused here, and has it started? 0, or -EBUSY
- * with the sentence in err.
- */
-int service_need_vm(struct service *service, struct control_error *err);
-/* Likewise, and it may run here: it has not gone by post-copy, nor come by one that failed. */
-int service_need_runnable(struct service *service, struct control_error *err);
-int service_need_started(struct service *service, struct control_error *err);
+/* service.c, with the lock. Take a step; one that the table does not have changes nothing. */
+void service_step(struct service *service, enum service_event event);
+
+/* With the lock: what a client is told now; 0, or -EBUSY with the state's sentence and advice. */
+struct service_view service_look(const struct service *service);
+int service_permit(const struct service *service, enum service_permit command,
+		   struct control_error *err);
 
 /*
  * mirror_commands.c: a mirror in another process. forget: what mirrors that have ended wrote is of
@@ -117,20 +98,13 @@ int service_mirror_fetch(struct service *service, uint64_t *bitmap, size_t npage
 int service_mirror_stop(struct service *service);
 void service_mirror_close(struct service *service);
 
-/*
- * With the lock. The guest has come and runs, and pages of it may still be missing (post-copy):
- * nothing that holds the lock may wait for a vCPU or touch guest memory.
- */
-bool service_fills(const struct service *service);
-
 /* With the lock: what had to wait until all of the guest's memory was here. */
 void service_filled(struct service *service);
 
 /* migrate_commands.c */
-extern const struct control_command migrate_commands[];
+const struct control_command *migrate_commands(void); /* before the control thread */
 json_t *migrate_progress_json(const struct sevmirror_progress *progress);
-json_t *migrate_result_json(enum sevmirror_outcome outcome,
-			    const struct sevmirror_summary *summary);
+json_t *migrate_result_json(const struct service *service); /* with the lock, after its end */
 
 /*
  * migrate_run.c. outgoing, recover: with the lock; outgoing takes args (of the command) over
@@ -142,6 +116,7 @@ int migrate_recover(struct service *service, const char *address, struct control
 int migrate_listen(struct service *service, struct why *why);
 int migrate_incoming(struct service *service, struct why *why);
 void migrate_cancel(struct service *service); /* with the lock */
+int migrate_tune(struct service *service, const json_t *args, struct control_error *err);
 void migrate_end(struct service *service);
 
 /* migrate_host.c: what the library asks of this VMM; its opaque is the service. */

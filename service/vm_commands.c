@@ -8,40 +8,6 @@
 #include "launch/layout.h"
 #include "vmm/memory.h"
 
-static const char *const state_names[] = {
-	[CLIENT_STARTING] = "starting", [CLIENT_RUNNING] = "running",
-	[CLIENT_PAUSED] = "paused",	[CLIENT_INCOMING] = "incoming",
-	[CLIENT_MIGRATED] = "migrated", [CLIENT_STOPPING] = "stopping",
-	[CLIENT_CRASHED] = "crashed",
-};
-
-const char *client_state_name(enum client_state state)
-{
-	return state_names[state];
-}
-
-enum client_state service_vm_state(struct service *s)
-{
-	if (s->incoming && !s->arrived)
-		return CLIENT_INCOMING;
-	if (!s->machine)
-		return CLIENT_STARTING;
-	switch (vm_end(machine_vm(s->machine))) {
-	case VM_RUNS:
-		if (!s->incoming && !machine_started(s->machine))
-			return CLIENT_STARTING;
-		return s->held_by_user || s->undecided || s->broken || s->lost ? CLIENT_PAUSED :
-										 CLIENT_RUNNING;
-	case VM_MIGRATED:
-		return CLIENT_MIGRATED;
-	case VM_CRASH:
-	case VM_FAILED:
-		return CLIENT_CRASHED;
-	default:
-		return CLIENT_STOPPING;
-	}
-}
-
 void service_say_state(struct service *s, const char *reason)
 {
 	enum client_state state;
@@ -49,36 +15,11 @@ void service_say_state(struct service *s, const char *reason)
 	if (!s->control)
 		return;
 	pthread_mutex_lock(&s->lock);
-	state = service_vm_state(s);
+	state = service_look(s).client;
 	pthread_mutex_unlock(&s->lock);
-	control_event(s->control, "state",
-		      json_pack("{s:s, s:s*}", "state", state_names[state], "reason", reason));
-}
-
-bool service_fills(const struct service *s)
-{
-	/* A VM that came and goes on to another host has a job that accepts no connections. */
-	return s->incoming && s->arrived && s->migrating && s->job->listen_fd >= 0;
-}
-
-/* With the lock. The VM runs here or is paused here, and is nobody else's. */
-int service_need_vm(struct service *s, struct control_error *err)
-{
-	if (s->incoming && !s->arrived)
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "the VM has not come yet");
-	if (!s->machine || vm_end(machine_vm(s->machine)) != VM_RUNS)
-		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "the VM has ended");
-	return 0;
-}
-
-int service_need_started(struct service *s, struct control_error *err)
-{
-	int ret = service_need_vm(s, err);
-
-	if (!ret && service_vm_state(s) == CLIENT_STARTING)
-		ret = control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
-				   "the VM has not started yet: 'resume' lets it");
-	return ret;
+	control_event(
+		s->control, "state",
+		json_pack("{s:s, s:s*}", "state", client_state_name(state), "reason", reason));
 }
 
 /* With the lock: what needs the machine. */
@@ -97,17 +38,35 @@ static void add_machine(const struct service *s, json_t *status)
 		json_object_set_new(status, "sev-policy", json_integer(s->policy));
 }
 
+/* The commands that the state permits. */
+static json_t *permitted(unsigned int permits)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < SERVICE_PERMITS; i++) {
+		if (permits & (1U << i))
+			json_array_append_new(list, json_string(service_permit_command(i)));
+	}
+	return list;
+}
+
 static int run_status(void *opaque, struct control_call *call, struct control_error *err)
 {
 	struct service *s = opaque;
+	struct service_view view;
 
 	pthread_mutex_lock(&s->lock);
-	call->ret = json_pack("{s:s, s:i, s:i, s:f, s:b, s:b, s:b}", "state",
-			      state_names[service_vm_state(s)], "cpus", 0, "memory-bytes", 0,
-			      "uptime-seconds", service_uptime(s), "sev", 0, "migration-ready", 0,
-			      "mirror-attached", service_mirror_attached(s));
+	view = service_look(s);
+	call->ret =
+		json_pack("{s:s, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:s, s:o}", "state",
+			  client_state_name(view.client), "cpus", 0, "memory-bytes", 0,
+			  "uptime-seconds", service_uptime(s), "sev", 0, "migration-ready", 0,
+			  "mirror-attached", service_mirror_attached(s), "detail", view.sentence,
+			  "advice", view.action, "permitted", permitted(view.permits));
 	if (call->ret && s->machine)
 		add_machine(s, call->ret);
+	if (call->ret && service_state_migrates(s->state) && s->state != SERVICE_AWAITED)
+		json_object_set_new(call->ret, "migration", migrate_progress_json(&s->progress));
 	pthread_mutex_unlock(&s->lock);
 	return call->ret ? 0 : -ENOMEM;
 }
@@ -118,10 +77,10 @@ static int run_pause(void *opaque, struct control_call *call, struct control_err
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = service_need_started(s, err);
+	ret = service_permit(s, SERVICE_MAY_PAUSE, err);
 	if (!ret) {
-		s->held_by_user = true;
-		if (service_fills(s))
+		s->paused_by_user = true;
+		if (service_state_fills(s->state))
 			vm_request_pause(machine_vm(s->machine));
 		else if (vm_pause(machine_vm(s->machine)))
 			ret = control_fail(err, -EIO, CONTROL_FAILED,
@@ -141,32 +100,24 @@ static int decide(struct service *s, struct control_error *err)
 	int ret = machine_disks_acquire(s->machine, &why);
 
 	if (ret)
-		return control_fail(err, ret, CONTROL_FAILED,
-				    "%s: does the other host have the guest?", why.text);
+		return control_fail(err, ret, CONTROL_FAILED, "%s. Does the target have the guest?",
+				    why.text);
 	/*
 	 * The firmware's context was left sending. It says so if not, and either way the guest can
 	 * run.
 	 */
 	if (sev)
 		(void)sev_guest_send_cancel(sev, NULL);
-	s->undecided = false;
-	s->held_by_migration = false;
+	service_step(s, SERVICE_DECIDE);
+	s->paused_by_migration = false;
 	return 0;
 }
 
-int service_need_runnable(struct service *s, struct control_error *err)
+/* With the lock: the guest begins to run. */
+static void start(struct service *s)
 {
-	int ret = service_need_vm(s, err);
-
-	if (!ret && s->lost)
-		ret = control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
-				   "the guest's memory will never be whole: 'stop' it by force");
-	else if (!ret && s->broken)
-		ret = control_fail(
-			err, -EBUSY, CONTROL_WRONG_STATE,
-			"the guest runs at the other host, which lacks pages that are here: "
-			"'migrate-recover' goes on, 'stop' by force gives the guest up");
-	return ret;
+	service_started(s);
+	service_step(s, SERVICE_START);
 }
 
 static int run_resume(void *opaque, struct control_call *call, struct control_error *err)
@@ -176,19 +127,19 @@ static int run_resume(void *opaque, struct control_call *call, struct control_er
 	int ret;
 
 	pthread_mutex_lock(&s->lock);
-	ret = service_need_runnable(s, err);
-	if (!ret && service_vm_state(s) == CLIENT_STARTING) {
+	ret = service_permit(s, SERVICE_MAY_RESUME, err);
+	if (!ret && s->state == SERVICE_HELD) {
 		ret = machine_go(s->machine, &why);
 		if (ret)
 			control_fail(err, ret, CONTROL_FAILED, "%s", why.text);
 		else
-			service_started(s);
-	} else if (!ret && s->undecided) {
+			start(s);
+	} else if (!ret && s->state == SERVICE_UNDECIDED) {
 		ret = decide(s, err);
 	}
 	if (!ret) {
-		s->held_by_user = false;
-		if (!s->held_by_migration)
+		s->paused_by_user = false;
+		if (!s->paused_by_migration)
 			vm_resume(machine_vm(s->machine));
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -207,7 +158,7 @@ static void ask_to_end(struct service *s)
 		vm_power_button(vm);
 		return;
 	}
-	if (service_fills(s)) {
+	if (service_state_fills(s->state)) {
 		s->end_asked = true;
 		return;
 	}
@@ -215,47 +166,54 @@ static void ask_to_end(struct service *s)
 	guest_memory_mark_dirty(vm_memory(vm), LAYOUT_PAYLOAD_SHARED_GPA, sizeof(*shared));
 }
 
-static int stop(struct service *s, bool force, struct control_error *err)
+/* What `stop` did, as its reply names it. */
+static const char *stop(struct service *s, bool force)
 {
-	int ret = 0;
+	bool waits = s->state == SERVICE_AWAITED || s->state == SERVICE_NONE_CAME;
+	const char *done = "stopped";
 
-	pthread_mutex_lock(&s->lock);
-	if (!force && (s->broken || s->lost))
-		ret = service_need_runnable(s, err);
-	if (ret) {
-		pthread_mutex_unlock(&s->lock);
-		return ret;
-	}
 	/*
 	 * A guest that shuts down by itself may do so at either host; one whose power goes does not
 	 * move any more.
 	 */
-	if (force || (s->incoming && !s->arrived))
+	if (force || waits)
 		migrate_cancel(s);
-	if (s->machine && (force || service_vm_state(s) == CLIENT_STARTING))
+	if (s->machine && (force || s->state == SERVICE_HELD)) {
 		vm_stop(machine_vm(s->machine));
-	else if (s->machine && !(s->incoming && !s->arrived))
+	} else if (s->machine && !waits) {
 		ask_to_end(s);
-	pthread_mutex_unlock(&s->lock);
-	service_wake(s);
-	return 0;
+		done = "asked";
+	}
+	return waits ? "not-waiting" : done;
 }
 
 void service_stop(struct service *s)
 {
-	struct control_error none;
-
-	(void)stop(s, true, &none);
+	pthread_mutex_lock(&s->lock);
+	(void)stop(s, true);
+	pthread_mutex_unlock(&s->lock);
+	service_wake(s);
 }
 
 static int run_stop(void *opaque, struct control_call *call, struct control_error *err)
 {
-	return stop(opaque, control_arg_bool(call, "force", false), err);
+	struct service *s = opaque;
+	bool force = control_arg_bool(call, "force", false);
+	int ret = 0;
+
+	pthread_mutex_lock(&s->lock);
+	if (!force)
+		ret = service_permit(s, SERVICE_MAY_STOP, err);
+	if (!ret)
+		call->ret = json_pack("{s:s}", "done", stop(s, force));
+	pthread_mutex_unlock(&s->lock);
+	service_wake(s);
+	return ret;
 }
 
 void service_filled(struct service *s)
 {
-	if (s->held_by_user)
+	if (s->paused_by_user)
 		(void)vm_pause(machine_vm(s->machine)); /* devices, too */
 	if (s->end_asked)
 		ask_to_end(s);
@@ -270,10 +228,11 @@ static const struct control_arg stop_args[] = {
 
 const struct control_command vm_commands[] = {
 	{ "query-status", "What the VM is and what it is doing.",
-	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, mirror-attached, sev-policy}",
+	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, mirror-attached, sev-policy, "
+	  "detail, advice, permitted (commands), migration (as query-migrate's progress)}",
 	  NULL, run_status },
 	{ "pause", "Stop the vCPUs.", NULL, NULL, run_pause },
 	{ "resume", "Let the vCPUs run again.", NULL, NULL, run_resume },
-	{ "stop", "End the VM.", NULL, stop_args, run_stop },
+	{ "stop", "End the VM.", "{done (asked, stopped, not-waiting)}", stop_args, run_stop },
 	{ 0 },
 };

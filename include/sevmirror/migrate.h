@@ -158,6 +158,13 @@ enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *m
 void sevmirror_migration_cancel(struct sevmirror_migration *migration);
 
 /*
+ * Source, any thread, while it runs: change the limits of options; NULL leaves one as it is, and 0
+ * is its default. The next round is judged by them. 0, or -EINVAL with the reason in why.
+ */
+int sevmirror_migration_tune(struct sevmirror_migration *migration, const uint64_t *max_downtime,
+			     const uint64_t *bandwidth, char *why, size_t max);
+
+/*
  * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been
  * told to stop for good (they need not have stopped). What waits for a page that never came goes on
  * from here, with whatever stands in that page: that may be a resume(), which returns before this

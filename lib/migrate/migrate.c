@@ -96,6 +96,8 @@ int sevmirror_source_create(struct sevmirror_migration **out, const struct sevmi
 	if (!err) {
 		(*out)->is_source = true;
 		(*out)->source = o;
+		atomic_init(&(*out)->bandwidth, o.bandwidth);
+		atomic_init(&(*out)->max_downtime, o.max_downtime);
 	}
 	return err;
 }
@@ -154,6 +156,29 @@ enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *m
 	if (address)
 		m->source.address = address;
 	return run(m, summary, source_recover);
+}
+
+int sevmirror_migration_tune(struct sevmirror_migration *m, const uint64_t *max_downtime,
+			     const uint64_t *bandwidth, char *why, size_t max)
+{
+	struct sevmirror_source_options o;
+	int err;
+
+	if (!m->is_source) {
+		snprintf(why, max, "only the source has limits to change");
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&m->cancel_lock);
+	o = m->source;
+	o.bandwidth = bandwidth ? *bandwidth : atomic_load(&m->bandwidth);
+	err = check_bandwidth(&o, why, max);
+	if (!err && bandwidth)
+		atomic_store(&m->bandwidth, *bandwidth);
+	if (!err && max_downtime)
+		atomic_store(&m->max_downtime,
+			     *max_downtime ? *max_downtime : DEFAULT_MAX_DOWNTIME);
+	pthread_mutex_unlock(&m->cancel_lock);
+	return err;
 }
 
 void sevmirror_migration_cancel(struct sevmirror_migration *m)

@@ -27,6 +27,8 @@ struct sevmirror_migration {
 	const struct sevmirror_host_ops *ops;
 	void *opaque;
 	struct sevmirror_source_options source;
+	/* the source's limits, which sevmirror_migration_tune() changes while it runs */
+	_Atomic(uint64_t) bandwidth, max_downtime;
 	struct sevmirror_target_options target;
 	struct channel_security security;
 	int timeout_ms;

@@ -110,7 +110,7 @@ static int establish(struct source *s)
 	if (!err)
 		err = streams_out_create(&s->streams, m, s->dirty);
 	if (!err)
-		streams_out_limit(s->streams, m->source.bandwidth);
+		streams_out_limit(s->streams, atomic_load(&m->bandwidth));
 	return err;
 }
 
@@ -178,6 +178,7 @@ static int send_round(struct source *s, enum sevmirror_phase phase)
 		/* A stream that waits for the network would do so for the whole timeout. */
 		if (session_cancelled(s->m))
 			streams_out_cancel(s->streams);
+		streams_out_limit(s->streams, atomic_load(&s->m->bandwidth));
 		source_report(s, phase);
 	}
 	err = find_reason(s, err);
@@ -202,6 +203,7 @@ static int run_round(struct source *s, enum converge_verdict *verdict)
 	round = (struct converge_round){ .bytes = s->sent.bytes - before,
 					 .time = clock_ns() - begin,
 					 .pages_left = page_set_count(s->dirty) };
+	s->converge.limits.max_downtime = atomic_load(&m->max_downtime);
 	*verdict = converge_judge(&s->converge, &round);
 	m->ops->throttle(m->opaque, s->converge.throttle);
 	source_report(s, SEVMIRROR_PHASE_PRECOPY);
@@ -242,7 +244,7 @@ static int precopy(struct source *s, bool *postcopy)
 			"it does not converge: after %u rounds a stop would take %llu ms, and the limit is %llu ms: allow a "
 			"longer downtime, throttling, or more bandwidth",
 			s->round, (unsigned long long)(s->converge.expected_downtime / NS_PER_MS),
-			(unsigned long long)(m->source.max_downtime / NS_PER_MS));
+			(unsigned long long)(atomic_load(&m->max_downtime) / NS_PER_MS));
 	return err;
 }
 
@@ -387,7 +389,7 @@ static void summarize(struct source *s)
 	    s->outcome == SEVMIRROR_LOST)
 		sum->downtime = s->running - s->stopped;
 	sum->expected_downtime = s->converge.expected_downtime;
-	sum->max_downtime = s->m->source.max_downtime;
+	sum->max_downtime = atomic_load(&s->m->max_downtime);
 	count_sent(s);
 	sum->pages = s->sent.pages;
 	sum->bytes = s->sent.bytes;
@@ -399,7 +401,7 @@ static void summarize(struct source *s)
 static enum sevmirror_outcome run(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
-	struct converge_limits limits = { .max_downtime = m->source.max_downtime,
+	struct converge_limits limits = { .max_downtime = atomic_load(&m->max_downtime),
 					  .fixed_downtime = FIXED_DOWNTIME_NS,
 					  .throttle = m->source.throttle,
 					  .postcopy = m->source.postcopy == SEVMIRROR_POSTCOPY_AUTO,

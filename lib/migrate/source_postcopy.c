@@ -324,7 +324,7 @@ enum sevmirror_outcome source_postcopy_again(struct source *s)
 		err = streams_out_create(&s->streams, m, s->dirty);
 	if (err)
 		return s->outcome;
-	streams_out_limit(s->streams, m->source.bandwidth);
+	streams_out_limit(s->streams, atomic_load(&m->bandwidth));
 	streams_out_begin(s->streams, true);
 	outcome = await_running(s);
 	return outcome == SEVMIRROR_MIGRATED ? finish(s) : outcome;

@@ -14,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/util/number.h"
+
 #define LISTEN_BACKLOG 32
 
 /* One address to try: bind-and-listen or connect. A socket, or a negative errno. */
@@ -103,7 +105,7 @@ static int open_unix(const char *path, bool listening, try_fn attempt, int timeo
 	strcpy(un.sun_path, path);
 	if (listening && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
 		if (unix_is_live(&un)) {
-			snprintf(why, max, "somebody listens at unix:%s already", path);
+			snprintf(why, max, "another process listens at unix:%s", path);
 			return -EADDRINUSE;
 		}
 		unlink(path);
@@ -146,12 +148,19 @@ static int open_tcp(const char *text, bool listening, try_fn attempt, int timeou
 				  .ai_flags = listening ? AI_PASSIVE : 0 };
 	struct addrinfo *list, *ai;
 	char host[256], port[256];
+	uint64_t number;
 	int fd = -ECONNREFUSED;
 	int err;
 
 	if (split_host_port(text, host, port, sizeof(host))) {
-		snprintf(why, max, "address '%s' is none: HOST:PORT, [IPv6]:PORT or unix:PATH",
+		snprintf(why, max,
+			 "invalid address '%s' (expected HOST:PORT, [IPv6]:PORT or unix:PATH)",
 			 text);
+		return -EINVAL;
+	}
+	if (util_parse_number(port, listening ? 0 : 1, 65535, &number)) {
+		snprintf(why, max, "invalid address '%s': expected a port from %d to 65535", text,
+			 listening ? 0 : 1);
 		return -EINVAL;
 	}
 	if (!listening && host[0] == '\0') {
@@ -226,7 +235,7 @@ void address_of_peer(int fd, char *out, size_t max)
 	socklen_t len = sizeof(ss);
 
 	if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0)
-		snprintf(out, max, "somebody who has gone");
+		snprintf(out, max, "a peer that has left");
 	else if (ss.ss_family == AF_UNIX || write_name(&ss, len, out, max))
 		snprintf(out, max, "a local socket");
 }

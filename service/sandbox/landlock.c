@@ -85,6 +85,8 @@ static int allow_all(int ruleset, uint64_t handled, const struct sandbox_config 
 		err = allow(ruleset, config->writable[i], write, why);
 	if (!err && config->runtime_dir)
 		err = allow(ruleset, config->runtime_dir, FS_REMOVE_FILE, why);
+	if (!err && config->socket_dir)
+		err = allow(ruleset, config->socket_dir, FS_REMOVE_FILE, why);
 	return err;
 }
 

@@ -30,7 +30,8 @@ struct sandbox_config {
 	 * left out. Nothing else can be written.
 	 */
 	const char *writable[SANDBOX_PATHS_MAX + 1];
-	const char *runtime_dir; /* where the socket is removed at the end; NULL: nowhere */
+	/* where the sockets of control and of a unix: address are removed; NULL: nowhere */
+	const char *runtime_dir, *socket_dir;
 };
 
 /*

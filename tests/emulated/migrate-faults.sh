@@ -100,7 +100,7 @@ what="the target is killed"
 depart --bandwidth 2M
 first_round
 signal $target KILL receive
-migrate_ends 1 "guest runs on here"
+migrate_ends 1 "still runs here"
 target_ends 137
 unharmed
 
@@ -109,7 +109,7 @@ patience=(--timeout 20)
 depart --bandwidth 2M
 first_round
 "$sev_host" link fal-$$ --cut >/dev/null
-migrate_ends 1 "guest runs on here"
+migrate_ends 1 "still runs here"
 "$sev_host" link fal-$$ --restore >/dev/null
 target_ends 1
 patience=()
@@ -119,7 +119,7 @@ what="Ctrl-C"
 depart --bandwidth 2M
 first_round
 signal $host INT migrate
-migrate_ends 1 "given up: guest runs on here"
+migrate_ends 1 "the migration was cancelled. The guest still runs here"
 target_ends 1 "the other host gave up: cancelled"
 unharmed
 
@@ -134,7 +134,7 @@ check "$what: its code is overwritten" on $host sh -ec 'for f in /proc/$(pidof s
 	dd if=$ram of=/helper bs=4096 skip=$((94 * 256 + 7)) count=80 2>/dev/null
 	dd if=/dev/urandom of=$ram bs=4096 seek=$((94 * 256 + 7)) count=80 conv=notrunc 2>/dev/null
 	echo $ram >/ram'
-migrate_ends 1 "guest runs on here" "the helper crashed"
+migrate_ends 1 "still runs here" "the helper crashed"
 target_ends 1 "the helper crashed"
 # shellcheck disable=SC2016 # for the host's shell
 check "$what: its code is put back" on $host sh -c 'dd if=/helper of=$(cat /ram) bs=4096 seek=$((94 * 256 + 7)) conv=notrunc'
@@ -143,7 +143,7 @@ unharmed
 what="a record is changed on the wire"
 depart_by_gate frame
 gate_does spoil
-migrate_ends 1 "guest runs on here"
+migrate_ends 1 "still runs here"
 target_ends 1
 gate_gone
 unharmed
@@ -151,7 +151,7 @@ unharmed
 what="a packet of the secure processor's is changed on the wire"
 depart_by_gate '>PSP_PACKET'
 gate_does spoil
-migrate_ends 1 "guest runs on here"
+migrate_ends 1 "still runs here"
 target_ends 1
 gate_gone
 unharmed
@@ -198,7 +198,7 @@ signal $target KILL receive
 migrate_ends 10 "sevmirror migrate guest --recover" "sevmirror stop guest --force"
 target_ends 137
 says "$what: there is nobody to go on with" "refused" on $host sevmirror migrate guest --recover
-says "$what: the source does not run it again" "runs at the other host" on $host sevmirror resume guest
+says "$what: the source does not run it again" "runs on the target" on $host sevmirror resume guest
 given_up
 
 what="the source is killed"
@@ -207,7 +207,7 @@ depart --bandwidth 2M
 first_round
 signal $host KILL run
 migrate_ends 9 "how the migration ended is not known"
-target_ends 1 "no guest came: "
+target_ends 1 "no guest arrived: "
 check "$what: no guest is left in its secure processor" until_true 10 guests $host 0
 
 what="the target gives up in post-copy"

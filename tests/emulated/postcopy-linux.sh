@@ -44,9 +44,9 @@ check "it goes over" until_true 120 grep -q 'memory follows' "$tmp/said-4"
 on $one sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline || kill -INT $p; done'
 wait $mover
 check "the connection breaks: 10" [ $? -eq 10 ]
-check "the target says so" until_true 60 grep -q 'connection broke' "$tmp/said-4"
+check "the target says so" until_true 60 grep -q 'connection to the source broke' "$tmp/said-4"
 check "the target answers while CPUs wait" on $two sevmirror status guest
-says "the source does not run it again" "runs at the other host" on $one sevmirror resume guest
+says "the source does not run it again" "runs on the target" on $one sevmirror resume guest
 for h in $one $two; do
 	"$sev_host" dump-memory $h "$tmp/ram" >/dev/null 2>&1
 	"$build/demo/demo-search" "$tmp/ram" >"$tmp/found"

@@ -18,9 +18,9 @@ static struct control control = { .name = "fuzz" };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	static const struct control_command *const tables[] = { vm_commands, launch_commands,
-								migrate_commands, mirror_commands,
-								metrics_commands };
+	const struct control_command *const tables[] = { vm_commands, launch_commands,
+							 migrate_commands(), mirror_commands,
+							 metrics_commands };
 	struct service *service;
 	struct why why;
 

@@ -116,10 +116,10 @@ source_stopped() {
 # After UNKNOWN: the guest is paused here, and both sides said what there is to say.
 doubt_is_said() {
 	must "migrate ends with 9" exit_is 9
-	must "it says what resolves it" says 'sevmirror resume guest'
-	must "and the other way" says 'sevmirror stop guest --force'
+	must "it says what resolves it" says '`resume` here'
+	must "and the other way" says '`stop --force` here'
 	must "the guest is paused" state 1 paused
-	must "the VM's process says so too" grep -q 'sevmirror resume guest' "$tmp/1.err"
+	must "the VM's process says so too" grep -q '`resume` here' "$tmp/1.err"
 }
 resumed_here() {
 	must "resume is obeyed" at 1 resume guest >/dev/null
@@ -134,7 +134,7 @@ cut() {
 	case $who in
 	here | untouched)
 		must "migrate ends with 1" exit_is 1
-		must "it says where the guest is" says 'guest runs on here'
+		must "it says where the guest is" says 'still runs here'
 		must "the guest runs on" state 1 running
 		must "the target ends with 1 and leaves nothing" target_has_nothing
 		;;
@@ -213,7 +213,7 @@ interrupt() {
 	if is_here; then
 		arrived
 		must "migrate ends with 1" exit_is 1
-		must "it says so" says 'given up: guest runs on here'
+		must "it says so" says 'the migration was cancelled. The guest still runs here'
 		must "the guest runs on" state 1 running
 		gate_gone
 		must "the target ends with 1 and leaves nothing" target_has_nothing
@@ -238,7 +238,7 @@ interrupt_target() {
 	arrived
 	gate_gone
 	must "migrate ends with 1" exit_is 1
-	must "it says where the guest is" says 'guest runs on here'
+	must "it says where the guest is" says 'still runs here'
 	must "the guest runs on" state 1 running
 }
 

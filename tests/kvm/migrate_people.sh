@@ -70,7 +70,7 @@ tr '\r' '\n' <"$tmp/said" | grep -a 'pages left' >"$tmp/drawn"
 if [ "$(wc -l <"$tmp/drawn")" -ge 3 ]; then ok "progress is drawn again and again"; else not_ok "progress is drawn again and again"; fi
 if [ "$(sed 's/\x1b\[K//g' "$tmp/drawn" | awk '{ if (length($0) > n) n = length($0) } END { print n }')" -lt 60 ]; then
 	ok "and never wraps"; else not_ok "and never wraps"; fi
-page "$tmp/moved.html" "moved" "guest runs at the other host"
+page "$tmp/moved.html" "moved" "guest: The guest runs on the target"
 is "the page can be read by others" 644 "$(stat -c %a "$tmp/moved.html")"
 is "nothing is left beside the pages" "" "$(find "$tmp" -name '*.html.*')"
 ended 1

@@ -92,7 +92,7 @@ for kind in random http ssh; do
 	stranger connect "$address" $kind >"$tmp/stranger"
 	ended 2
 	is "--insecure: $kind ends the wait" 1 "$(cat "$tmp/status")"
-	told "--insecure: $kind" "$tmp/2.err" "no guest came: not a sevmirror control message"
+	told "--insecure: $kind" "$tmp/2.err" "no guest arrived: not a sevmirror control message"
 done
 told "text is shown as text" "$tmp/2.err" "it begins with 'SSH-'"
 nothing_left "after strangers" 2
@@ -108,7 +108,7 @@ answers() {
 	address=$(head -n 1 "$tmp/address")
 	move 1 "$@"
 	is "$kind answers: migrate ends with 1" 1 "$status"
-	told "$kind answers" "$tmp/said" "guest runs on here: "
+	told "$kind answers" "$tmp/said" "still runs here"
 	told "$kind answers" "$tmp/said" "$text"
 	runs_on "$kind answers"
 	wait "${pid[stranger]}"
@@ -131,7 +131,7 @@ for kind in version version-long helper; do
 	is "$kind comes: receive ends with 1" 1 "$(cat "$tmp/status")"
 	text="the source speaks version $((ours + 1)) of the protocol, the target version $ours"
 	[ $kind != helper ] || text="the two hosts have different builds of the Migration Helper"
-	told "$kind comes" "$tmp/2.err" "no guest came: $text"
+	told "$kind comes" "$tmp/2.err" "no guest arrived: $text"
 	told "$kind is told" "$tmp/stranger" "$text"
 done
 
@@ -185,7 +185,7 @@ until_true state 1 running
 await 2 "${psk[@]}" --disk "$tmp/disk"
 move 1 "${psk[@]}" --report "$tmp/page.html"
 is "no room for the disk: migrate ends with 1" 1 "$status"
-told "no room for the disk" "$tmp/said" "guest runs on here: stopping the guest and flushing its disks: No space left on device"
+told "no room for the disk" "$tmp/said" "guest: stopping the guest and flushing its disks: No space left on device"
 told "no room for the disk: in the report" "$tmp/page.html" "stopping the guest and flushing its disks: No space left on device"
 runs_on "no room for the disk"
 ended 2

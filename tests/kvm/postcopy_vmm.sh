@@ -30,7 +30,7 @@ break_off() {
 	kill -INT "$mover"
 	wait "$mover"
 	is "$1: Ctrl-C in post-copy ends with 10" 10 $?
-	if until_true grep -q 'connection broke' "$tmp/2.err"; then ok "$1: the target says so"; else not_ok "$1: the target says so"; fi
+	if until_true grep -q 'connection to the source broke' "$tmp/2.err"; then ok "$1: the target says so"; else not_ok "$1: the target says so"; fi
 }
 
 # answers WHAT HOST COMMAND...: it does, however long CPUs wait for pages
@@ -128,7 +128,7 @@ cut_at() {
 launch 1 2 28 0 0 1 0 2 1
 cut_at '<RUNNING'
 is "RUNNING is lost: 9" 9 "$status"
-if grep -q -- 'migrate guest --recover' "$tmp/said"; then ok "what to do is said"; else not_ok "what to do is said"; fi
+if grep -q -- 'migrate --recover' "$tmp/said"; then ok "what to do is said"; else not_ok "what to do is said"; fi
 if state 1 paused; then ok "the guest stands still at the source"; else not_ok "the guest stands still at the source"; fi
 answers "recovery finds out" 1 migrate guest --recover --to "$there"
 ended 1
@@ -176,7 +176,7 @@ leave
 answers "the target is stopped by force while pages come" 2 stop guest --force
 wait "$mover"
 is "migrate ends with 6" 6 $?
-if grep -aq 'gave up: .* never came.*The VM is lost' "$tmp/said"; then ok "and says that the guest is lost"; else not_ok "and says that the guest is lost"; fi
+if grep -aq 'gave up: .* never came.*The guest is lost' "$tmp/said"; then ok "and says that the guest is lost"; else not_ok "and says that the guest is lost"; fi
 ended 2
 is "the target's process ends with 7" 7 "$(cat "$tmp/status")"
 answers "what is left at the source is stopped" 1 stop guest --force

@@ -178,16 +178,19 @@ static void the_page_stands_alone(void **state)
 	static const char *const outside[] = { "http:",	  "https:",  "src=", "href=", "url(",
 					       "@import", "<script", "nan",  "inf" };
 	json_t *args = json_pack("{s:s, s:b}", "address", "10.0.0.2:7777", "insecure", 1);
-	json_t *result = json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "outcome", "migrated",
-				   "total-ms", 1600.0, "downtime-ms", 99.5, "expected-downtime-ms",
-				   80.0, "max-downtime-ms", 300.0, "bytes", 1260.0);
+	json_t *result =
+		json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f}", "outcome", "migrated", "detail",
+			  "The guest runs on the target.", "total-ms", 1600.0, "downtime-ms", 99.5,
+			  "expected-downtime-ms", 80.0, "max-downtime-ms", 300.0, "bytes", 1260.0);
 	struct migrate_record r = { 0 };
 	char *page;
 
 	whole_migration(&r);
 	page = page_of(&r, "web", args, result);
 	assert_has(page, "<!DOCTYPE html>");
-	assert_has(page, "web runs at the other host");
+	assert_has(page, "web: The guest runs on the target.");
+	assert_has(page, "788 B/s");
+	assert_has(page, "mean throughput over the total time");
 	assert_has(page, "99.5 ms (estimated 80.0 ms, limit of the estimate 300 ms)");
 	assert_has(page, "prefers-color-scheme:dark");
 	assert_has(page, "<svg ");
@@ -204,26 +207,27 @@ static void the_page_stands_alone(void **state)
 static void what_went_wrong_is_said(void **state)
 {
 	json_t *args = json_pack("{s:s, s:s}", "address", "x", "psk-file", "/secret/path");
-	json_t *failed = json_pack("{s:s, s:s}", "outcome", "failed", "error", "no route");
+	json_t *failed = json_pack("{s:s, s:s, s:s, s:s}", "outcome", "failed", "error", "no route",
+				   "detail", "The guest still runs here.", "advice", "Try again.");
 	json_t *cancelled = json_pack("{s:s}", "outcome", "cancelled");
 	json_t *moved = json_pack("{s:s, s:s}", "outcome", "migrated", "warning", "SEND_FINISH: x");
 	struct migrate_record empty = { 0 };
 	char *page;
 
 	page = page_of(&empty, "web", args, failed);
-	assert_has(page, "web runs on here:</b> the migration failed: no route");
+	assert_has(page, "web: The guest still runs here.</b> no route. Try again.");
 	assert_has(page, "It ended before pages were sent");
 	assert_has(page, "pre-shared key");
 	assert_has_not(page, "/secret/path");
 	free(page);
 	page = page_of(&empty, "web", args, cancelled);
-	assert_has(page, "the migration was cancelled");
+	assert_has(page, "The migration was cancelled");
 	free(page);
 	page = page_of(&empty, "web", args, moved);
 	assert_has(page, "SEND_FINISH: x");
 	free(page);
 	page = page_of(&empty, "web", args, NULL);
-	assert_has(page, "nobody knows at which host it is");
+	assert_has(page, "Outcome unknown.");
 	free(page);
 	json_decref(args);
 	json_decref(failed);
@@ -321,7 +325,10 @@ static void post_copy_has_its_part(void **state)
 		0.25, "fault-p95-ms", 0.5, "fault-p99-ms", 1.0, "fault-max-ms", 7.75, "fault-times",
 		fault_times(), "prefetched", 800, "prefetch-samples", 100, "prefetch-used", 60,
 		"last-page-ms", 2500.0, "recoveries", 1);
-	json_t *broken = json_pack("{s:s}", "outcome", "broken"), *args = json_object();
+	json_t *broken =
+		json_pack("{s:s, s:s}", "outcome", "broken", "detail",
+			  "The guest runs on the target, and pages that it needs are here.");
+	json_t *args = json_object();
 	struct migrate_record r = { 0 };
 	char *page;
 
@@ -349,7 +356,8 @@ static void post_copy_has_its_part(void **state)
 	assert_has(page, "broken off 700 ms");
 	free(page);
 	page = page_of(&r, "web", args, broken);
-	assert_has(page, "web runs at the other host and lacks pages that are here");
+	assert_has(page,
+		   "web: The guest runs on the target, and pages that it needs are here.</b>");
 	assert_has_not(page, "<h2>Post-copy");
 	/* a recovery is asked for nothing */
 	assert_has_not(page, "As asked for");
