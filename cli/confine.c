@@ -19,6 +19,8 @@ const struct cli_option confine_options[] = {
 	{ "user", CONFINE_OPT_USER, "USER", NULL,
 	  "become this user (a name or a number) once what needs root is open; disks, and what the "
 	  "guest boots from, are opened as that user" },
+	{ "allow-unix", CONFINE_OPT_UNIX, NULL, NULL,
+	  "let the VM connect to Unix sockets: for 'migrate --to unix:PATH' only" },
 	NO_SANDBOX,
 	{ 0 },
 };
@@ -39,6 +41,9 @@ int confine_take(struct confine *confine, int id, const char *arg)
 		return 0;
 	case CONFINE_OPT_OFF:
 		confine->off = true;
+		return 0;
+	case CONFINE_OPT_UNIX:
+		confine->unix_sockets = true;
 		return 0;
 	default:
 		return -EINVAL;
@@ -77,7 +82,8 @@ int confine_enter(const struct confine *confine, const char *const *writable, co
 	 */
 	static const char *const devices[] = { "/dev/kvm", "/dev/sev", "/dev/net/tun",
 					       "/dev/userfaultfd" };
-	struct sandbox_config config = { .user = confine->user };
+	struct sandbox_config config = { .user = confine->user,
+					 .unix_sockets = confine->unix_sockets };
 	char runtime[PATH_MAX], socket[PATH_MAX];
 	unsigned int i, n = 0;
 

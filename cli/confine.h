@@ -12,11 +12,13 @@
 enum {
 	CONFINE_OPT_USER = 0x400,
 	CONFINE_OPT_OFF,
+	CONFINE_OPT_UNIX,
 };
 
 struct confine {
 	const char *user;
 	bool off;
+	bool unix_sockets;
 };
 
 #define CONFINE_TITLE	     "What the process of the guest may do:"

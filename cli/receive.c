@@ -114,6 +114,7 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		return console_take(&r->guest.choice, id, arg, why);
 	case CONFINE_OPT_USER:
 	case CONFINE_OPT_OFF:
+	case CONFINE_OPT_UNIX:
 		return confine_take(&r->confine, id, arg);
 	default:
 		return migrate_security_take(&in->security, id, arg);

@@ -47,7 +47,7 @@ int sandbox_enter(const struct sandbox_config *config, struct why *why)
 	if (!err)
 		err = landlock_enter(config, why);
 	if (!err)
-		err = seccomp_enter(why);
+		err = seccomp_enter(config->unix_sockets, why);
 	if (!err)
 		vmm_threads_confine();
 	return err;

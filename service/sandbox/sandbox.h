@@ -32,6 +32,7 @@ struct sandbox_config {
 	const char *writable[SANDBOX_PATHS_MAX + 1];
 	/* where the sockets of control and of a unix: address are removed; NULL: nowhere */
 	const char *runtime_dir, *socket_dir;
+	bool unix_sockets; /* new ones can be made, and connected to what listens on this host */
 };
 
 /*

@@ -2,6 +2,8 @@
 #ifndef SERVICE_SANDBOX_PRIVATE_H
 #define SERVICE_SANDBOX_PRIVATE_H
 
+#include <stdbool.h>
+
 #include "service/sandbox/sandbox.h"
 
 /* descriptors.c */
@@ -17,6 +19,6 @@ int landlock_enter(const struct sandbox_config *config, struct why *why);
 void vmm_threads_confine(void);
 
 /* seccomp.c: of the process, and make ready those of the roles. */
-int seccomp_enter(struct why *why);
+int seccomp_enter(bool unix_sockets, struct why *why);
 
 #endif

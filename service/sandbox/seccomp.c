@@ -77,7 +77,7 @@ static int add_common(scmp_filter_ctx ctx)
 	return err ? err : allow_arguments(ctx, arguments_everyone, N(arguments_everyone));
 }
 
-static int add_process(scmp_filter_ctx ctx)
+static int add_process(scmp_filter_ctx ctx, bool unix_sockets)
 {
 	int err = allow(ctx, calls_process, N(calls_process));
 
@@ -85,7 +85,11 @@ static int add_process(scmp_filter_ctx ctx)
 		err = allow(ctx, calls_files, N(calls_files));
 	if (!err)
 		err = allow(ctx, calls_connected, N(calls_connected));
-	return err ? err : allow_arguments(ctx, arguments_process, N(arguments_process));
+	if (!err)
+		err = allow_arguments(ctx, arguments_process, N(arguments_process));
+	if (!err && unix_sockets)
+		err = allow_arguments(ctx, arguments_unix, N(arguments_unix));
+	return err;
 }
 
 static int add_role(scmp_filter_ctx ctx, enum sandbox_role role)
@@ -130,7 +134,7 @@ static int take_code(scmp_filter_ctx ctx, struct program *program)
 }
 
 /* role SANDBOX_ROLES: the process. */
-static int compile(struct program *program, enum sandbox_role role)
+static int compile(struct program *program, enum sandbox_role role, bool unix_sockets)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
 	int err;
@@ -142,7 +146,7 @@ static int compile(struct program *program, enum sandbox_role role)
 	if (!err)
 		err = add_common(ctx);
 	if (!err)
-		err = role == SANDBOX_ROLES ? add_process(ctx) : add_role(ctx, role);
+		err = role == SANDBOX_ROLES ? add_process(ctx, unix_sockets) : add_role(ctx, role);
 	if (!err)
 		err = take_code(ctx, program);
 	seccomp_release(ctx);
@@ -163,14 +167,14 @@ static int install(const struct program *program)
 		       0;
 }
 
-int seccomp_enter(struct why *why)
+int seccomp_enter(bool unix_sockets, struct why *why)
 {
 	struct program process = { 0 };
 	enum sandbox_role role;
-	int err = compile(&process, SANDBOX_ROLES);
+	int err = compile(&process, SANDBOX_ROLES, unix_sockets);
 
 	for (role = 0; !err && role < SANDBOX_ROLES; role++)
-		err = compile(&roles[role], role);
+		err = compile(&roles[role], role, unix_sockets);
 	if (!err)
 		err = install(&process);
 	free(process.code);

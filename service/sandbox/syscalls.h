@@ -129,7 +129,6 @@ static const int calls_process[] = {
 	SCMP_SYS(select),
 	SCMP_SYS(pselect6),
 	SCMP_SYS(userfaultfd),
-	SCMP_SYS(socketpair),
 	SCMP_SYS(connect),
 	SCMP_SYS(bind),
 	SCMP_SYS(listen),
@@ -315,10 +314,17 @@ static const struct argument_rule arguments_process[] = {
 	 * callers know clone()
 	 */
 	{ SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD },
-	SOCKET(AF_UNIX),
 	SOCKET(AF_INET),
 	SOCKET(AF_INET6),
 	SOCKET(AF_NETLINK), /* the resolver asks which addresses there are */
+	/* a connected pair; not of datagrams, which could be sent to any other socket */
+	{ SCMP_SYS(socketpair), 1, 0xf, SOCK_SEQPACKET },
 };
+
+/*
+ * Only of a process that says so: a daemon believes what SO_PEERCRED says of the user, and a VM
+ * that root started is root to it.
+ */
+static const struct argument_rule arguments_unix[] = { SOCKET(AF_UNIX) };
 
 #endif

@@ -298,6 +298,31 @@ static void test_allowed(void **state)
 	assert_fine(what_the_process_needs);
 }
 
+/* Who is root to SO_PEERCRED must not knock at this host's daemons. */
+static int no_unix_sockets(void)
+{
+	int pair[2], err = REFUSED(socket(AF_UNIX, SOCK_STREAM, 0), ENOSYS);
+
+	err = err ? err : REFUSED(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), ENOSYS);
+	err = err ? err : REFUSED(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), ENOSYS);
+	err = err ? err : REFUSED(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ENOSYS);
+	if (!err && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		err = 126;
+	return err;
+}
+
+static int unix_sockets(void)
+{
+	return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) >= 0 ? 0 : 1;
+}
+
+static void test_unix_sockets(void **state)
+{
+	assert_fine(no_unix_sockets);
+	config.unix_sockets = true;
+	assert_fine(unix_sockets);
+}
+
 static enum sandbox_role role;
 static int (*role_body)(void);
 
@@ -509,6 +534,7 @@ int main(void)
 		cmocka_unit_test(test_lethal),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_allowed),
+		cmocka_unit_test(test_unix_sockets),
 		cmocka_unit_test(test_roles),
 		cmocka_unit_test(test_ordinary),
 		cmocka_unit_test_setup_teardown(test_files, make_dir, remove_dir),
