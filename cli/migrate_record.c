@@ -70,6 +70,21 @@ const char *migrate_phase_name(enum migrate_phase phase)
 	return names[phase];
 }
 
+const char *migrate_phase_word(enum migrate_phase phase)
+{
+	static const enum sevmirror_phase phases[] = {
+		[MIGRATE_CONNECT] = SEVMIRROR_PHASE_CONNECT,
+		[MIGRATE_SETUP] = SEVMIRROR_PHASE_SETUP,
+		[MIGRATE_PRECOPY] = SEVMIRROR_PHASE_PRECOPY,
+		[MIGRATE_STOP] = SEVMIRROR_PHASE_STOP,
+		[MIGRATE_COMMIT] = SEVMIRROR_PHASE_COMMIT,
+		[MIGRATE_POSTCOPY] = SEVMIRROR_PHASE_POSTCOPY,
+		[MIGRATE_BROKEN] = SEVMIRROR_PHASE_BROKEN,
+	};
+
+	return phase < MIGRATE_END ? sevmirror_phase_name(phases[phase]) : "other";
+}
+
 struct migrate_sample migrate_sample_read(const json_t *data)
 {
 	return (struct migrate_sample){
@@ -186,28 +201,4 @@ void migrate_record_free(struct migrate_record *r)
 double migrate_record_seconds(const struct migrate_record *r)
 {
 	return r->nsamples ? r->samples[r->nsamples - 1].seconds : 0;
-}
-
-double migrate_record_bytes_at(const struct migrate_record *r, double seconds)
-{
-	size_t low = 0, high = r->nsamples;
-	const struct migrate_sample *a, *b;
-
-	/* The last sample that is not later is before 'low'. */
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if (r->samples[middle].seconds <= seconds)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (!low)
-		return 0;
-	a = &r->samples[low - 1];
-	if (low == r->nsamples)
-		return a->bytes;
-	b = &r->samples[low];
-	return a->bytes +
-	       (b->bytes - a->bytes) * (seconds - a->seconds) / (b->seconds - a->seconds);
 }

@@ -76,15 +76,15 @@ struct migrate_sample migrate_sample_read(const json_t *data);
 /* "pre-copy": for people. */
 const char *migrate_phase_name(enum migrate_phase phase);
 
+/* "precopy": as the control socket and the page's style have it; "other" if not known here. */
+const char *migrate_phase_word(enum migrate_phase phase);
+
 /* 0 or -ENOMEM; then the record is as before. */
 int migrate_record_add(struct migrate_record *record, const struct migrate_sample *sample);
 void migrate_record_free(struct migrate_record *record);
 
 /* Seconds from the beginning to the last sample. */
 double migrate_record_seconds(const struct migrate_record *record);
-
-/* Bytes sent at a time, between samples by proportion. */
-double migrate_record_bytes_at(const struct migrate_record *record, double seconds);
 
 /* The downtime of a result, as it was and as it was expected, in words. Returns text. */
 char *migrate_downtime(const json_t *result, char *text, size_t max);

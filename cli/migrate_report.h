@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `sevmirror migrate --report`: a migration as one HTML page that needs nothing else: no script, no
- * other file, no network.
+ * `sevmirror migrate --report`: a migration as one HTML page that needs no other file and no
+ * network. The page is cli/report.html with the migration in it as JSON; its script draws.
  */
 #ifndef CLI_MIGRATE_REPORT_H
 #define CLI_MIGRATE_REPORT_H
@@ -19,6 +19,9 @@ struct migrate_report {
 	const json_t *result;
 	const struct migrate_record *record;
 };
+
+/* The page around the JSON (cli/embed-report makes them). */
+extern const char migrate_report_before[], migrate_report_after[];
 
 /* The page: text to be freed, and its length. 0 or -ENOMEM. */
 int migrate_report_make(const struct migrate_report *report, char **text, size_t *len);
