@@ -103,8 +103,10 @@ static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, ui
 
 	slot->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
 	if (ram->fd < 0) {
+		if (!ram->hva)
+			return -EINVAL;
 		slot->hva = (uint8_t *)ram->hva + (gpa - ram->gpa);
-		return ram->hva ? 0 : -EINVAL;
+		return 0;
 	}
 	error = util_map_aligned(&hva, ram->fd, (off_t)offset, bytes);
 	if (error)
