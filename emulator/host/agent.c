@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sev-host-agent PORT: process 1 of an emulated host. Runs commands for the clients outside, over
- * the virtio-serial port PORT, and does what process 1 has to do: collect orphans, power off.
+ * sev-host-agent PORT: runs commands in an emulated host for the clients outside, over the
+ * virtio-serial port PORT. In a small host it is process 1 and does what process 1 has to do:
+ * collect orphans, power off. In a system host it is a service of systemd.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -146,8 +147,11 @@ static int on_port(struct agent *a)
 	return ret;
 }
 
+/* A service leaves power to systemd. */
 static void power(int how)
 {
+	if (getpid() != 1)
+		exit(0);
 	sync();
 	reboot(how);
 }
@@ -260,6 +264,7 @@ int main(int argc, char **argv)
 	frame_put_u32(&a.out, 0, FRAME_HELLO, FRAME_VERSION);
 	ret = loop(&a);
 	fprintf(stderr, "sev-host-agent: %s: %s\n", argv[1], strerror(-ret));
-	power(RB_POWER_OFF);
+	if (getpid() == 1)
+		power(RB_POWER_OFF);
 	return 1;
 }

@@ -24,7 +24,7 @@ copy_in() {
 	copy_libraries_of "$name" "$real"
 	# the name in the stream is the one asked for, not that of what a link leads to
 	tar -C "$from" --format=gnu --owner=0 --group=0 --numeric-owner --transform "$(tar_rename "$kind" "$what" "$base")" -cf - -- "./$what" |
-		in_host "$name" /usr/lib/sev-host/copy-in "$kind" "$base" "$dst" || die "copying '$src' to $name:$dst failed"
+		in_host "$name" sh /usr/lib/sev-host/copy-in "$kind" "$base" "$dst" || die "copying '$src' to $name:$dst failed"
 }
 
 # tar_rename KIND FROM TO: a transform expression for the one member of a file's stream

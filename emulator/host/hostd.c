@@ -242,7 +242,8 @@ static void loop(struct hostd *h)
 
 static void remove_dir(const char *dir)
 {
-	static const char *const names[] = { "sock", "qemu.log", "qmp", "info", "psp.nv" };
+	static const char *const names[] = { "sock", "qemu.log",   "qmp",
+					     "info", "ssh_config", "psp.nv" };
 	char path[256];
 
 	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -4,12 +4,11 @@
 # image that lies under the host's root. Sourced by sev-host.
 : "${top:?}" "${cache:?}"
 
-# packages_image P,...: prints the image's path, building it if needed
+# packages_image PACKAGE...: prints the image's path, building it if needed
 packages_image() {
 	local image
-	[[ $1 =~ ^[a-z0-9.+-]+(,[a-z0-9.+-]+)*$ ]] || usage_error "--packages: '$1' is not a list of package names, with commas"
-	image=$cache/packages-$(tr , '\n' <<<"$1" | sort -u | cat - "$top/emulator/host/packages.sh" | sha256sum | cut -c1-16).ext4
-	[ -e "$image" ] || locked packages build_packages "$image" "${1//,/ }" >&2 || return 1
+	image=$cache/packages-$(printf '%s\n' "$@" | sort -u | cat - "$top/emulator/host/packages.sh" | sha256sum | cut -c1-16).ext4
+	[ -e "$image" ] || locked packages build_packages "$image" "$*" >&2 || return 1
 	echo "$image"
 }
 
