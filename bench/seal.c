@@ -93,10 +93,10 @@ static void guest_start(struct guest *g, unsigned int nrings)
 		.nrings = nrings,
 		.data_pages = DATA,
 	};
-	char why[256] = "";
+	struct why why;
 
-	if (rings_create(&g->rings, &config, why, sizeof(why))) {
-		fprintf(stderr, "bench-seal: error: %s\n", why);
+	if (rings_create(&g->rings, &config, &why)) {
+		fprintf(stderr, "bench-seal: error: %s\n", why.text);
 		exit(1);
 	}
 }

@@ -231,14 +231,14 @@ static void check_memlock(struct findings *f)
 
 static void check_uffd(struct findings *f)
 {
-	char why[256];
-	int fd = uffd_open(-1, why, sizeof(why));
+	struct why why;
+	int fd = uffd_open(-1, &why);
 
 	f->uffd = fd >= 0;
 	if (f->uffd)
 		close(fd);
 	add(f, "userfaultfd", f->uffd ? GOOD : BAD, "post-copy needs it", "%s",
-	    f->uffd ? "minor faults on shared memory" : why);
+	    f->uffd ? "minor faults on shared memory" : why.text);
 }
 
 static void check_tsc(struct findings *f)

@@ -187,7 +187,7 @@ static void thread_begins(void *opaque)
 static int make(struct attach *a)
 {
 	struct mirror_offer offer;
-	const char *why = "";
+	struct why why;
 	int err = mirror_offer_receive(a->link, OFFER_MS, &offer);
 
 	if (err) {
@@ -197,7 +197,7 @@ static int make(struct attach *a)
 	err = workload_create(&a->workload, &offer, a->kvm_fd, thread_begins, &why);
 	mirror_offer_close(&offer);
 	if (err) {
-		cli_error("a mirror of %s cannot be made: %s: %s", a->name, why, strerror(-err));
+		cli_error("a mirror of %s cannot be made: %s", a->name, why.text);
 		return err == -ENOENT || err == -EACCES ? CLI_UNSUPPORTED : CLI_FAILURE;
 	}
 	_Static_assert(MEMSCAN_PAGE_BYTES + sizeof(struct memscan_mailbox) <= WORKLOAD_WINDOW_BYTES,

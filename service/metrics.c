@@ -313,16 +313,18 @@ static const struct http_ops http_ops = { .page = page, .thread = begin_thread }
 
 int service_listen_metrics(struct service *s, const char *address, struct why *why)
 {
-	char loopback[64], text[512] = "";
+	char loopback[64];
 	int err;
 
 	if (!strchr(address, ':')) {
 		snprintf(loopback, sizeof(loopback), "127.0.0.1:%s", address);
 		address = loopback;
 	}
-	s->metrics_fd = address_listen(address, text, sizeof(text));
-	if (s->metrics_fd < 0)
-		return why_set(why, s->metrics_fd, "--metrics: %s", text);
+	s->metrics_fd = address_listen(address, why);
+	if (s->metrics_fd < 0) {
+		why_prefix(why, "--metrics: ");
+		return s->metrics_fd;
+	}
 	err = address_of(s->metrics_fd, s->metrics_address, sizeof(s->metrics_address));
 	return err ? why_set(why, err, "--metrics %s: %s", address, strerror(-err)) : 0;
 }

@@ -298,14 +298,13 @@ static int read_platform(const struct host_devices *devices, struct migrate_job 
 static int start_listening(struct service *s, struct migrate_job *job, struct why *why)
 {
 	const struct service_incoming *in = s->incoming;
-	char text[512] = "";
 	int err = in->vendor_chain ? read_platform(in->devices, job, why) : 0;
 
 	if (err)
 		return err;
-	job->listen_fd = address_listen(in->address, text, sizeof(text));
+	job->listen_fd = address_listen(in->address, why);
 	if (job->listen_fd < 0)
-		return why_set(why, job->listen_fd, "%s", text);
+		return job->listen_fd;
 	if (!strncmp(in->address, "unix:", 5))
 		job->socket_path = strdup(in->address + 5);
 	err = address_of(job->listen_fd, s->address, sizeof(s->address));

@@ -16,6 +16,16 @@ static void *core_page(const struct sevmirror_migration *m, uint32_t index)
 	return (uint8_t *)m->vm.helper.hva + index * PAGE_BYTES;
 }
 
+static int fail_firmware(struct sevmirror_migration *m, int err, const char *what,
+			 const struct sev_error *error)
+{
+	struct why why;
+
+	why_sev(&why, err, error);
+	why_prefix(&why, "%s: ", what);
+	return session_fail_why(m, &why);
+}
+
 /* SEND_START, and what the target needs for its RECEIVE_START. */
 static int send_start(struct sevmirror_migration *m, uint32_t npages,
 		      const struct peer_certs *certs)
@@ -45,15 +55,13 @@ static int send_start(struct sevmirror_migration *m, uint32_t npages,
 		m->summary->psp_commands++;
 	}
 	if (err)
-		return session_fail(m, err, "the secure processor does not send this guest: %s",
-				    error.message);
+		return fail_firmware(
+			m, err, "the source's secure processor refuses to send this guest", &error);
 	const struct message_part parts[] = { { &start, sizeof(start) },
 					      { pdh, sizeof(pdh) },
 					      { &session, sizeof(session) } };
 
-	err = message_send(m->control, WIRE_PSP_START, parts, 3, m->timeout_ms);
-	return err ? session_fail(m, err, "sending the session to the target: %s", strerror(-err)) :
-		     0;
+	return session_send_parts(m, WIRE_PSP_START, parts, 3);
 }
 
 static int send_page_by_psp(struct sevmirror_migration *m, uint32_t index)
@@ -69,23 +77,20 @@ static int send_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 
 	m->summary->psp_commands++;
 	if (err)
-		return session_fail(m, err, "page %u of the helper's core: %s", index,
-				    error.message);
+		return fail_firmware(m, err, "sending a page of the helper's core from the source",
+				     &error);
 	const struct message_part parts[] = { { &packet, sizeof(packet) },
 					      { &header, sizeof(header) },
 					      { transport, sizeof(transport) } };
 
-	err = message_send(m->control, WIRE_PSP_PACKET, parts, 3, m->timeout_ms);
-	return err ? session_fail(m, err, "sending the helper's core: %s", strerror(-err)) : 0;
+	return session_send_parts(m, WIRE_PSP_PACKET, parts, 3);
 }
 
 static int send_page_in_clear(struct sevmirror_migration *m, uint32_t index)
 {
 	const struct message_part parts[] = { { &index, sizeof(index) },
 					      { core_page(m, index), PAGE_BYTES } };
-	int err = message_send(m->control, WIRE_CORE_SECRET, parts, 2, m->timeout_ms);
-
-	return err ? session_fail(m, err, "sending the helper's core: %s", strerror(-err)) : 0;
+	return session_send_parts(m, WIRE_CORE_SECRET, parts, 2);
 }
 
 int core_transfer_send(struct sevmirror_migration *m, uint64_t core_bytes,
@@ -100,11 +105,8 @@ int core_transfer_send(struct sevmirror_migration *m, uint64_t core_bytes,
 		err = m->vm.sev ? send_page_by_psp(m, i) : send_page_in_clear(m, i);
 	if (!err && session_cancelled(m))
 		err = -ECANCELED;
-	if (!err) {
-		err = message_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
-		if (err)
-			session_fail(m, err, "the control connection: %s", strerror(-err));
-	}
+	if (!err)
+		err = session_send(m, WIRE_CORE_DONE, NULL, 0);
 	return err;
 }
 
@@ -115,8 +117,7 @@ static int receive_start(struct sevmirror_migration *m, uint32_t npages)
 	struct wire_psp_start start;
 	struct sev_session_blob session;
 	struct sev_error error;
-	int err = message_recv(m->control, WIRE_PSP_START, body, sizeof(body), sizeof(body), NULL,
-			       m->timeout_ms, m->why, sizeof(m->why));
+	int err = session_recv(m, WIRE_PSP_START, body, sizeof(body));
 
 	if (err)
 		return err;
@@ -126,13 +127,14 @@ static int receive_start(struct sevmirror_migration *m, uint32_t npages)
 	    start.npages != npages)
 		return session_fail(
 			m, -EPROTO,
-			"PSP_START describes another helper core than this host's (%u pages, %u here)",
+			"the source sends another helper core than the target's (%u pages instead of %u)",
 			start.npages, npages);
 	err = sev_guest_receive_start(m->vm.sev, start.policy, body + sizeof(start), &session,
 				      &error);
 	m->summary->psp_commands++;
-	return err ? session_fail(m, err, "the secure processor does not receive this guest: %s",
-				  error.message) :
+	return err ? fail_firmware(m, err,
+				   "the target's secure processor refuses to receive this guest",
+				   &error) :
 		     0;
 }
 
@@ -145,8 +147,7 @@ static int receive_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 	struct wire_psp_packet packet;
 	struct sev_packet_header header;
 	struct sev_error error;
-	int err = message_recv(m->control, WIRE_PSP_PACKET, body, sizeof(body), sizeof(body), NULL,
-			       m->timeout_ms, m->why, sizeof(m->why));
+	int err = session_recv(m, WIRE_PSP_PACKET, body, sizeof(body));
 
 	if (err)
 		return err;
@@ -154,14 +155,15 @@ static int receive_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 	memcpy(&header, body + sizeof(packet), sizeof(header));
 	if (packet.index != index || packet.header_bytes != sizeof(header) ||
 	    packet.bytes != PAGE_BYTES)
-		return session_fail(m, -EPROTO,
-				    "page %u of the helper's core was due, page %u came", index,
-				    packet.index);
+		return session_fail(
+			m, -EPROTO,
+			"the source sent page %u of the helper's core instead of page %u",
+			packet.index, index);
 	err = sev_guest_receive_update_data(m->vm.sev, &header, transport, PAGE_BYTES,
 					    core_page(m, index), &error);
 	m->summary->psp_commands++;
-	return err ? session_fail(m, err, "page %u of the helper's core: %s", index,
-				  error.message) :
+	return err ? fail_firmware(m, err, "receiving a page of the helper's core at the target",
+				   &error) :
 		     0;
 }
 
@@ -169,15 +171,15 @@ static int receive_page_in_clear(struct sevmirror_migration *m, uint32_t index)
 {
 	uint8_t body[sizeof(uint32_t) + PAGE_BYTES];
 	uint32_t got;
-	int err = message_recv(m->control, WIRE_CORE_SECRET, body, sizeof(body), sizeof(body), NULL,
-			       m->timeout_ms, m->why, sizeof(m->why));
+	int err = session_recv(m, WIRE_CORE_SECRET, body, sizeof(body));
 
 	if (!err) {
 		memcpy(&got, body, sizeof(got));
 		if (got != index)
-			err = session_fail(m, -EPROTO,
-					   "page %u of the helper's core was due, page %u came",
-					   index, got);
+			err = session_fail(
+				m, -EPROTO,
+				"the source sent page %u of the helper's core instead of page %u",
+				got, index);
 		else
 			memcpy(core_page(m, index), body + sizeof(got), PAGE_BYTES);
 	}
@@ -196,8 +198,7 @@ int core_transfer_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 	for (uint32_t i = 0; i < npages && !err; i++)
 		err = m->vm.sev ? receive_page_by_psp(m, i) : receive_page_in_clear(m, i);
 	if (!err)
-		err = message_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
-				   m->why, sizeof(m->why));
+		err = session_recv(m, WIRE_CORE_DONE, NULL, 0);
 	if (!err && m->vm.sev) {
 		/*
 		 * At once, so that the mirror never runs under a context that is still receiving.
@@ -205,8 +206,10 @@ int core_transfer_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 		err = sev_guest_receive_finish(m->vm.sev, &error);
 		m->summary->psp_commands++;
 		if (err)
-			session_fail(m, err, "the secure processor did not finish receiving: %s",
-				     error.message);
+			fail_firmware(
+				m, err,
+				"the target's secure processor cannot finish receiving the guest",
+				&error);
 	}
 	return err;
 }
@@ -240,7 +243,7 @@ void core_transfer_finish(struct sevmirror_migration *m)
 	 */
 	snprintf(
 		m->summary->warning, sizeof(m->summary->warning),
-		"the guest has left, but this host's secure processor did not finish sending it: %.300s",
+		"the guest runs at the target, but the source's secure processor did not finish sending it: %.300s",
 		error.message);
 }
 

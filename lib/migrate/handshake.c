@@ -58,15 +58,8 @@ static int my_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 	hello->ram_bytes = m->numbering.npages * PAGE_BYTES;
 	if (RAND_bytes(hello->session, sizeof(hello->session)) != 1 ||
 	    RAND_bytes(hello->recovery_salt, sizeof(hello->recovery_salt)) != 1)
-		return session_fail(m, -EIO, "this host has no random numbers");
+		return session_fail(m, -EIO, "the source has no random numbers");
 	return 0;
-}
-
-static int send_hello(struct sevmirror_migration *m, const struct wire_hello *hello)
-{
-	int err = message_send_one(m->control, WIRE_HELLO, hello, sizeof(*hello), m->timeout_ms);
-
-	return err ? session_fail(m, err, "greeting the other host: %s", strerror(-err)) : 0;
 }
 
 /* Only that it begins with its version is the same in every version; what is not there is 0. */
@@ -74,8 +67,7 @@ static int recv_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 {
 	void *body;
 	size_t len;
-	int err = message_recv_alloc(m->control, WIRE_HELLO, &body, &len, m->timeout_ms, m->why,
-				     sizeof(m->why));
+	int err = session_recv_alloc(m, WIRE_HELLO, &body, &len);
 
 	if (err)
 		return err;
@@ -84,8 +76,9 @@ static int recv_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 	free(body);
 	if (len < sizeof(hello->major) ||
 	    (hello->major == WIRE_VERSION_MAJOR && len != sizeof(*hello)))
-		return session_fail(m, -EPROTO, "HELLO message of %zu bytes, %zu were due", len,
-				    sizeof(*hello));
+		return session_fail(m, -EPROTO,
+				    "%s sent a HELLO message of %zu bytes instead of %zu",
+				    channel_peer(m->control), len, sizeof(*hello));
 	return 0;
 }
 
@@ -94,9 +87,9 @@ static int compare_versions(struct sevmirror_migration *m, const struct wire_hel
 {
 	if (source->major == target->major)
 		return 0;
-	return session_fail(
-		m, -EPROTO,
-		"the source speaks version %u of the protocol, the target version %u: install the same sevmirror",
+	return session_fail_because(
+		m, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
+		"the source speaks version %u of the protocol, the target version %u: install the same sevmirror on both",
 		source->major, target->major);
 }
 
@@ -105,42 +98,46 @@ static int compare(struct sevmirror_migration *m, const struct wire_hello *sourc
 		   const struct wire_hello *target)
 {
 	if ((source->flags | target->flags) & ~WIRE_F_ALL)
-		return session_fail(m, -EPROTO, "a greeting with unknown flags (%#x)",
+		return session_fail(m, -EPROTO, "a HELLO message with unknown flags (%#x)",
 				    source->flags | target->flags);
 	if (source->helper_version != target->helper_version ||
 	    memcmp(source->helper_digest, target->helper_digest, sizeof(source->helper_digest)) !=
 		    0)
-		return session_fail(
-			m, -EPROTO,
-			"the two hosts have different builds of the Migration Helper: install the same sevmirror");
+		return session_fail_because(
+			m, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
+			"the source and the target have different builds of the Migration Helper: install the same sevmirror on both");
 	if ((source->flags & WIRE_F_SEV) && !(target->flags & WIRE_F_SEV))
-		return session_fail(m, -ENOTSUP,
-				    "the guest is encrypted by SEV, and the target has no SEV");
+		return session_fail_because(
+			m, SEVMIRROR_REASON_INCOMPATIBLE, -ENOTSUP,
+			"the guest is encrypted by SEV, and the target has no SEV");
 	if ((source->flags & WIRE_F_SEV) && source->cbit != target->cbit)
-		return session_fail(
-			m, -ENOTSUP,
+		return session_fail_because(
+			m, SEVMIRROR_REASON_INCOMPATIBLE, -ENOTSUP,
 			"the C-bit is at position %u on the source and %u on the target",
 			source->cbit, target->cbit);
 	if (source->streams == 0 || source->streams > WIRE_MAX_STREAMS || target->streams == 0)
-		return session_fail(m, -EPROTO, "%u data streams, 1 to %u are possible",
+		return session_fail(m, -EPROTO,
+				    "the source wants %u data streams, 1 to %u are possible",
 				    source->streams, WIRE_MAX_STREAMS);
 	if (source->ram_bytes == 0)
-		return session_fail(m, -EPROTO, "a guest without memory");
+		return session_fail(m, -EPROTO, "the source sent a guest without memory");
 	/*
 	 * The target refuses by itself, and says why; this is for one that has never heard of it.
 	 */
 	if ((source->flags & WIRE_F_POSTCOPY) && !(target->flags & WIRE_F_POSTCOPY))
-		return session_fail(m, -ENOTSUP, "the target does not do post-copy");
+		return session_fail_because(m, SEVMIRROR_REASON_POSTCOPY, -ENOTSUP,
+					    "the target cannot do post-copy");
 	return 0;
 }
 
 /* Post-copy is asked for: what it needs of this host must be there before any page moves. */
 static int prepare_postcopy(struct sevmirror_migration *m)
 {
-	char why[256];
+	struct why why;
 
-	m->uffd = uffd_open(m->target.uffd_device, why, sizeof(why));
-	return m->uffd < 0 ? session_fail(m, m->uffd, "the target cannot do post-copy: %s", why) :
+	m->uffd = uffd_open(m->target.uffd_device, &why);
+	return m->uffd < 0 ? session_fail_because(m, SEVMIRROR_REASON_POSTCOPY, m->uffd,
+						  "the target cannot do post-copy: %s", why.text) :
 			     0;
 }
 
@@ -151,9 +148,9 @@ static int check_page_size(struct sevmirror_migration *m)
 
 	for (unsigned int i = 0; i < m->vm.nranges; i++)
 		if (fstatfs(m->vm.ranges[i].fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-			return session_fail(
-				m, -ENOTSUP,
-				"the target cannot do post-copy: its guest memory is of huge pages");
+			return session_fail_because(
+				m, SEVMIRROR_REASON_POSTCOPY, -ENOTSUP,
+				"the target cannot do post-copy: its guest memory consists of huge pages");
 	return 0;
 }
 
@@ -174,31 +171,29 @@ static int send_section(struct sevmirror_migration *m, enum wire_type type,
 {
 	void *buf = malloc(WIRE_MAX_SECTION);
 	ssize_t n = buf ? save(m->opaque, buf, WIRE_MAX_SECTION) : -ENOMEM;
-	int err =
-		n < 0 ? (int)n : message_send_one(m->control, type, buf, (size_t)n, m->timeout_ms);
+	int err = n < 0 ? session_fail(m, (int)n, "the source cannot describe %s: %s",
+				       wire_type_text((uint16_t)type), strerror((int)-n)) :
+			  session_send(m, type, buf, (size_t)n);
 
 	free(buf);
-	return err ? session_fail(m, err, "sending the VM's description (%s): %s",
-				  wire_type_name((uint16_t)type), strerror(-err)) :
-		     0;
+	return err;
 }
 
 static int recv_section(struct sevmirror_migration *m, enum wire_type type,
 			int (*load)(void *opaque, const void *buf, size_t len, char *why,
 				    size_t max))
 {
-	char why[SESSION_WHY_BYTES - 64] = "";
+	char why[HOST_WORDS_BYTES] = "";
 	void *buf;
 	size_t len;
-	int err = message_recv_alloc(m->control, type, &buf, &len, m->timeout_ms, m->why,
-				     sizeof(m->why));
+	int err = session_recv_alloc(m, type, &buf, &len);
 
 	if (err)
 		return err;
 	err = load(m->opaque, buf, len, why, sizeof(why));
 	free(buf);
-	return err ? session_fail(m, err, "the target cannot run this VM: %s",
-				  why[0] ? why : strerror(-err)) :
+	return err ? session_host_failed(m, SEVMIRROR_REASON_INCOMPATIBLE, err,
+					 "the target cannot run this VM", why) :
 		     0;
 }
 
@@ -207,8 +202,7 @@ static int recv_accept(struct sevmirror_migration *m, struct peer_certs *certs)
 	struct wire_accept accept;
 	void *body;
 	size_t len;
-	int err = message_recv_alloc(m->control, WIRE_ACCEPT, &body, &len, m->timeout_ms, m->why,
-				     sizeof(m->why));
+	int err = session_recv_alloc(m, WIRE_ACCEPT, &body, &len);
 
 	if (err)
 		return err;
@@ -226,7 +220,8 @@ static int recv_accept(struct sevmirror_migration *m, struct peer_certs *certs)
 	}
 	if (err) {
 		free(body);
-		return session_fail(m, err, "the target's certificates have wrong sizes");
+		return session_fail_because(m, SEVMIRROR_REASON_CERTIFICATES, err,
+					    "the target's certificates have wrong sizes");
 	}
 	memmove(body, (char *)body + sizeof(accept), len);
 	*certs = (struct peer_certs){ body, accept.pdh_bytes, accept.chain_bytes,
@@ -241,7 +236,7 @@ int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs)
 
 	memset(certs, 0, sizeof(*certs));
 	if (!err)
-		err = send_hello(m, &mine);
+		err = session_send(m, WIRE_HELLO, &mine, sizeof(mine));
 	if (!err)
 		err = recv_hello(m, &theirs);
 	if (!err)
@@ -269,7 +264,6 @@ static int send_accept(struct sevmirror_migration *m)
 	struct wire_accept accept = { 0 };
 	struct message_part parts[4] = { { &accept, sizeof(accept) } };
 	unsigned int n = 1;
-	int err;
 
 	if (m->vm.sev) {
 		accept.pdh_bytes = (uint32_t)o->pdh_bytes;
@@ -279,8 +273,7 @@ static int send_accept(struct sevmirror_migration *m)
 		parts[n++] = (struct message_part){ o->chain, o->chain_bytes };
 		parts[n++] = (struct message_part){ o->vendor_chain, o->vendor_chain_bytes };
 	}
-	err = message_send(m->control, WIRE_ACCEPT, parts, n, m->timeout_ms);
-	return err ? session_fail(m, err, "answering the source: %s", strerror(-err)) : 0;
+	return session_send_parts(m, WIRE_ACCEPT, parts, n);
 }
 
 /* The VM that config_load() built must be the one that the source spoke of. */
@@ -291,16 +284,16 @@ static int check_vm(struct sevmirror_migration *m)
 	if (!err)
 		err = page_numbering_init(&m->numbering, &m->vm);
 	if (err)
-		return session_fail(m, err, "this host's description of the VM is unusable: %s",
+		return session_fail(m, err, "the target cannot describe the VM that it built: %s",
 				    strerror(-err));
 	if (m->numbering.npages * PAGE_BYTES != m->hello.ram_bytes)
-		return session_fail(
-			m, -EPROTO,
+		return session_fail_because(
+			m, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
 			"the VM has %llu bytes of memory at the source and %llu at the target",
 			(unsigned long long)m->hello.ram_bytes,
 			(unsigned long long)(m->numbering.npages * PAGE_BYTES));
 	if (!!m->vm.sev != !!(m->hello.flags & WIRE_F_SEV))
-		return session_fail(m, -EPROTO, "the VM is encrypted on one of the hosts only");
+		return session_fail(m, -EPROTO, "the VM is encrypted on only one of the hosts");
 	if (m->hello.flags & WIRE_F_POSTCOPY)
 		return check_page_size(m);
 	return 0;
@@ -322,7 +315,7 @@ int handshake_target(struct sevmirror_migration *m)
 	memcpy(mine.session, theirs.session, sizeof(mine.session));
 	err = compare(m, &theirs, &mine);
 	if (!err)
-		err = send_hello(m, &mine);
+		err = session_send(m, WIRE_HELLO, &mine, sizeof(mine));
 	if (err)
 		return err;
 	agree(m, &theirs, &mine);

@@ -7,6 +7,7 @@
 
 #include "lib/migrate/message.h"
 #include "lib/mirror/calls.h"
+#include "lib/mirror/rings.h"
 #include "lib/util/page.h"
 
 static struct rings_manifest *manifest_alloc(struct sevmirror_migration *m, size_t *bytes)
@@ -34,14 +35,12 @@ int manifest_send(struct sevmirror_migration *m)
 	if (!manifest)
 		return -ENOMEM;
 	err = rings_manifest_make(m->rings, manifest);
-	if (err) {
-		session_fail(m, err, "the helper makes no manifest: %s", strerror(-err));
-	} else {
-		err = message_send_one(m->control, WIRE_MANIFEST, manifest->span, bytes,
-				       m->timeout_ms);
-		if (err)
-			session_fail(m, err, "sending the manifest: %s", strerror(-err));
-	}
+	if (err)
+		session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
+				     "the helper cannot make the manifest at the source: %s",
+				     rings_explain(m->rings, err));
+	else
+		err = session_send(m, WIRE_MANIFEST, manifest->span, bytes);
 	free(manifest);
 	return err;
 }
@@ -52,15 +51,16 @@ static int check(struct sevmirror_migration *m, const struct rings_manifest *man
 	int err = rings_manifest_check(m->rings, manifest, &differing, &first);
 
 	if (err == -EBADMSG)
-		return session_fail(
-			m, err,
-			"the guest's memory is not what the source sealed last: %u ranges of 128 MiB differ, the first from %#llx on",
+		return session_fail_because(
+			m, SEVMIRROR_REASON_MANIFEST, err,
+			"the guest's memory at the target is not what the source sealed last: %u ranges of 128 MiB differ, the first from %#llx on",
 			differing,
 			(unsigned long long)(page_gfn(&m->numbering,
 						      (uint64_t)first * HELPER_MANIFEST_SPAN) *
 					     PAGE_BYTES));
-	return err ? session_fail(m, err, "the helper does not check the manifest: %s",
-				  strerror(-err)) :
+	return err ? session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
+					  "the helper cannot check the manifest at the target: %s",
+					  rings_explain(m->rings, err)) :
 		     0;
 }
 
@@ -73,8 +73,9 @@ int manifest_check(struct sevmirror_migration *m, const void *spans, size_t len)
 	if (!manifest)
 		return -ENOMEM;
 	if (len != bytes) {
-		err = session_fail(m, -EPROTO, "a MANIFEST message of %zu bytes, %zu were due", len,
-				   bytes);
+		err = session_fail(m, -EPROTO,
+				   "the source sent a MANIFEST message of %zu bytes instead of %zu",
+				   len, bytes);
 	} else {
 		memcpy(manifest->span, spans, bytes);
 		err = check(m, manifest);
@@ -87,8 +88,7 @@ int manifest_receive(struct sevmirror_migration *m)
 {
 	void *spans;
 	size_t len;
-	int err = message_recv_alloc(m->control, WIRE_MANIFEST, &spans, &len, m->timeout_ms, m->why,
-				     sizeof(m->why));
+	int err = session_recv_alloc(m, WIRE_MANIFEST, &spans, &len);
 
 	if (!err)
 		err = manifest_check(m, spans, len);

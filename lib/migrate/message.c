@@ -2,7 +2,6 @@
 #include "lib/migrate/message.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,82 +39,83 @@ int message_send_one(struct channel *channel, enum wire_type type, const void *b
 	return message_send(channel, type, &part, len ? 1 : 0, timeout_ms);
 }
 
-/* What went wrong with the connection itself, in words. */
-static int explain(int err, const char *waiting_for, char *why, size_t max)
+/* The connection has failed while something was to come. */
+static int explain(const struct channel *channel, int err, const char *awaited, struct why *why)
 {
+	const char *peer = channel_peer(channel);
+
 	if (err == -ECONNRESET)
-		snprintf(why, max, "the other host hung up while %s was due", waiting_for);
-	else if (err == -ETIMEDOUT)
-		snprintf(why, max, "the other host did not send %s in time", waiting_for);
-	else if (err == -ECANCELED)
-		snprintf(why, max, "cancelled");
-	else
-		snprintf(why, max, "connection: %s", strerror(-err));
-	return err;
+		return why_set(why, err, "%s closed the connection before it sent %s", peer,
+			       awaited);
+	if (err == -ETIMEDOUT)
+		return why_set(why, err, "%s did not send %s in time", peer, awaited);
+	if (err == -ECANCELED)
+		return why_set(why, err, "cancelled");
+	return why_because(why, SEVMIRROR_REASON_CONNECTION, err,
+			   "the connection to %s failed before it sent %s: %s", peer, awaited,
+			   strerror(-err));
 }
 
 /*
  * The peer's words, with everything but printable ASCII replaced: they go to a terminal, and some
  * take U+009B for an escape.
  */
-static int read_abort(struct channel *channel, uint32_t len, int timeout_ms, char *why, size_t max)
+static int read_abort(struct channel *channel, uint32_t len, int timeout_ms, struct why *why)
 {
-	char reason[WIRE_MAX_REASON + 1];
-	int err = channel_recv(channel, reason, len, timeout_ms);
+	char words[WIRE_MAX_REASON + 1];
+	int err = channel_recv(channel, words, len, timeout_ms);
 
 	if (err)
-		return explain(err, "the reason of its abort", why, max);
-	reason[len] = '\0';
+		return explain(channel, err, "why it gave up", why);
+	words[len] = '\0';
 	for (uint32_t i = 0; i < len; i++)
-		if ((unsigned char)reason[i] < 0x20 || (unsigned char)reason[i] >= 0x7f)
-			reason[i] = '?';
-	snprintf(why, max, "the other host gave up: %s", len ? reason : "no reason given");
-	return MESSAGE_PEER_ABORTED;
+		if ((unsigned char)words[i] < 0x20 || (unsigned char)words[i] >= 0x7f)
+			words[i] = '?';
+	return why_set(why, MESSAGE_PEER_ABORTED, "%s gave up: %s", channel_peer(channel),
+		       len ? words : "it gave no reason");
 }
 
-static int recv_header(struct channel *channel, const char *waiting_for, struct wire_header *header,
-		       int timeout_ms, char *why, size_t max)
+static int recv_header(struct channel *channel, const char *awaited, struct wire_header *header,
+		       int timeout_ms, struct why *why)
 {
 	int err = channel_recv(channel, header, sizeof(*header), timeout_ms);
 
 	if (err)
-		return explain(err, waiting_for, why, max);
-	err = wire_check_header(header, why, max);
+		return explain(channel, err, awaited, why);
+	err = wire_check_header(header, why);
 	if (!err && header->type == WIRE_ABORT)
-		err = read_abort(channel, header->bytes, timeout_ms, why, max);
+		err = read_abort(channel, header->bytes, timeout_ms, why);
 	return err;
 }
 
 static int expect(struct channel *channel, enum wire_type type, struct wire_header *header,
-		  int timeout_ms, char *why, size_t max)
+		  int timeout_ms, struct why *why)
 {
-	int err =
-		recv_header(channel, wire_type_name((uint16_t)type), header, timeout_ms, why, max);
+	int err = recv_header(channel, wire_type_text((uint16_t)type), header, timeout_ms, why);
 
 	if (err || header->type == type)
 		return err;
-	snprintf(why, max, "%s came where %s was due", wire_type_name(header->type),
-		 wire_type_name((uint16_t)type));
-	return -EPROTO;
+	return why_set(why, -EPROTO, "%s sent %s instead of %s", channel_peer(channel),
+		       wire_type_text(header->type), wire_type_text((uint16_t)type));
 }
 
 int message_recv(struct channel *channel, enum wire_type type, void *body, size_t min, size_t max,
-		 size_t *len, int timeout_ms, char *why, size_t why_max)
+		 size_t *len, int timeout_ms, struct why *why)
 {
 	struct wire_header header;
-	int err = expect(channel, type, &header, timeout_ms, why, why_max);
+	int err = expect(channel, type, &header, timeout_ms, why);
 
 	if (err)
 		return err;
 	if (header.bytes < min || header.bytes > max) {
-		snprintf(why, why_max, "%s message of %u bytes, %zu to %zu were due",
-			 wire_type_name(header.type), header.bytes, min, max);
-		return -EPROTO;
+		return why_set(
+			why, -EPROTO, "%s sent a %s message of %u bytes, expected %zu to %zu",
+			channel_peer(channel), wire_type_name(header.type), header.bytes, min, max);
 	}
 	if (len)
 		*len = header.bytes;
 	err = channel_recv(channel, body, header.bytes, timeout_ms);
-	return err ? explain(err, wire_type_name(header.type), why, why_max) : 0;
+	return err ? explain(channel, err, wire_type_text(header.type), why) : 0;
 }
 
 /*
@@ -123,7 +123,7 @@ int message_recv(struct channel *channel, enum wire_type type, void *body, size_
  * announces a quarter of a gigabyte costs the sender that much, too.
  */
 static int recv_growing(struct channel *channel, const struct wire_header *header, void **body,
-			int timeout_ms, char *why, size_t max)
+			int timeout_ms, struct why *why)
 {
 	size_t have = 0, room = 0;
 	char *buf = NULL;
@@ -138,15 +138,14 @@ static int recv_growing(struct channel *channel, const struct wire_header *heade
 		room = have + want;
 		grown = realloc(buf, room ? room : 1);
 		if (!grown) {
-			snprintf(why, max, "out of memory for a %s message",
-				 wire_type_name(header->type));
-			err = -ENOMEM;
+			err = why_set(why, -ENOMEM, "out of memory for a %s message",
+				      wire_type_name(header->type));
 			break;
 		}
 		buf = grown;
 		err = channel_recv(channel, buf + have, want, timeout_ms);
 		if (err)
-			explain(err, wire_type_name(header->type), why, max);
+			explain(channel, err, wire_type_text(header->type), why);
 		have += want;
 	}
 	if (err) {
@@ -158,28 +157,28 @@ static int recv_growing(struct channel *channel, const struct wire_header *heade
 }
 
 int message_recv_alloc(struct channel *channel, enum wire_type type, void **body, size_t *len,
-		       int timeout_ms, char *why, size_t why_max)
+		       int timeout_ms, struct why *why)
 {
 	struct wire_header header;
-	int err = expect(channel, type, &header, timeout_ms, why, why_max);
+	int err = expect(channel, type, &header, timeout_ms, why);
 
 	*body = NULL;
 	if (!err)
-		err = recv_growing(channel, &header, body, timeout_ms, why, why_max);
+		err = recv_growing(channel, &header, body, timeout_ms, why);
 	if (!err)
 		*len = header.bytes;
 	return err;
 }
 
 int message_recv_any(struct channel *channel, uint16_t *type, void **body, size_t *len,
-		     int timeout_ms, char *why, size_t why_max)
+		     int timeout_ms, struct why *why)
 {
 	struct wire_header header;
-	int err = recv_header(channel, "a message", &header, timeout_ms, why, why_max);
+	int err = recv_header(channel, "its next message", &header, timeout_ms, why);
 
 	*body = NULL;
 	if (!err)
-		err = recv_growing(channel, &header, body, timeout_ms, why, why_max);
+		err = recv_growing(channel, &header, body, timeout_ms, why);
 	if (!err) {
 		*type = header.type;
 		*len = header.bytes;

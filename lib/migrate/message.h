@@ -42,15 +42,15 @@ int message_send_one(struct channel *channel, enum wire_type type, const void *b
  * message_recv_alloc().
  */
 int message_recv(struct channel *channel, enum wire_type type, void *body, size_t min, size_t max,
-		 size_t *len, int timeout_ms, char *why, size_t why_max);
+		 size_t *len, int timeout_ms, struct why *why);
 
 /* As above, any length up to wire_limit(): *body is allocated and the caller's to free(). */
 int message_recv_alloc(struct channel *channel, enum wire_type type, void **body, size_t *len,
-		       int timeout_ms, char *why, size_t why_max);
+		       int timeout_ms, struct why *why);
 
 /* Any type: *type says which. For loops that serve requests. */
 int message_recv_any(struct channel *channel, uint16_t *type, void **body, size_t *len,
-		     int timeout_ms, char *why, size_t why_max);
+		     int timeout_ms, struct why *why);
 
 /*
  * Tell the peer that it is over, and why, even on a cancelled channel. Never fails: a peer that

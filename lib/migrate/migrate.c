@@ -26,6 +26,7 @@ static int create(struct sevmirror_migration **out, const struct sevmirror_host_
 		  char *why, size_t max)
 {
 	struct sevmirror_migration *m = calloc(1, sizeof(*m));
+	struct why failure;
 	int err;
 
 	*out = NULL;
@@ -45,8 +46,10 @@ static int create(struct sevmirror_migration **out, const struct sevmirror_host_
 						 .insecure = security->insecure };
 	pthread_mutex_init(&m->cancel_lock, NULL);
 	m->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	err = m->cancel_fd < 0 ? -errno : channel_security_check(&m->security, why, max);
+	err = m->cancel_fd < 0 ? why_errno(&failure, "eventfd") :
+				 channel_security_check(&m->security, &failure);
 	if (err) {
+		snprintf(why, max, "%s", failure.text);
 		sevmirror_migration_destroy(m);
 		return err;
 	}
@@ -121,6 +124,14 @@ int sevmirror_target_create(struct sevmirror_migration **out, const struct sevmi
 	return err;
 }
 
+static enum sevmirror_reason reason_of(const struct sevmirror_migration *m,
+				       enum sevmirror_outcome outcome)
+{
+	if (outcome == SEVMIRROR_CANCELLED)
+		return SEVMIRROR_REASON_CANCELLED;
+	return m->why.reason ? m->why.reason : SEVMIRROR_REASON_INTERNAL;
+}
+
 static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirror_summary *summary,
 				  enum sevmirror_outcome (*side)(struct sevmirror_migration *m))
 {
@@ -128,14 +139,13 @@ static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirro
 
 	memset(summary, 0, sizeof(*summary));
 	m->summary = summary;
-	m->why[0] = '\0';
+	why_clear(&m->why);
 	outcome = side(m);
-	snprintf(summary->error, sizeof(summary->error), "%s",
-		 outcome == SEVMIRROR_MIGRATED ? "" : m->why);
-	if (outcome == SEVMIRROR_CANCELLED)
-		summary->reason = SEVMIRROR_REASON_CANCELLED;
-	else if (outcome != SEVMIRROR_MIGRATED)
-		summary->reason = SEVMIRROR_REASON_INTERNAL;
+	if (outcome != SEVMIRROR_MIGRATED) {
+		summary->reason = reason_of(m, outcome);
+		snprintf(summary->error, sizeof(summary->error), "%.*s",
+			 (int)sizeof(summary->error) - 1, m->why.text);
+	}
 	session_drop_control(m);
 	util_stack_wipe();
 	m->summary = NULL;

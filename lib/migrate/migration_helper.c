@@ -26,8 +26,9 @@ static int plan_region(struct sevmirror_migration *m, struct region_plan *plan)
 	int err = helper_place_plan(plan, m->vm.ranges, m->vm.nranges, m->vm.cbit_mask);
 
 	if (err)
-		return session_fail(m, err, "the guest can have no helper region: %s",
-				    strerror(-err));
+		return session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
+					    "the guest can have no helper region: %s",
+					    strerror(-err));
 	m->core_bytes = plan->core_bytes;
 	m->helper_bytes = plan->bytes;
 	return 0;
@@ -62,18 +63,19 @@ int migration_helper_start(struct sevmirror_migration *m)
 		.thread_begins = helper_thread_begins,
 		.thread_opaque = m,
 	};
-	char why[256] = "";
+	struct why why;
 	int err = plan_region(m, &plan);
 
 	if (err)
 		return err;
 	for (unsigned int i = 0; i < m->vm.nranges; i++)
 		ram[i] = helper_place_ram(&m->vm.ranges[i]);
-	err = rings_create(&m->rings, &config, why, sizeof(why));
+	err = rings_create(&m->rings, &config, &why);
 	if (!err)
 		rings_spin(m->rings, HELPER_POLLS, HOST_POLLS);
-	return err ? session_fail(m, err, "starting the Migration Helper: %s",
-				  why[0] ? why : strerror(-err)) :
+	return err ? session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
+					  "the Migration Helper cannot start at the %s: %s",
+					  m->is_source ? "source" : "target", why.text) :
 		     0;
 }
 
@@ -87,7 +89,10 @@ int migration_helper_make_session(struct sevmirror_migration *m)
 		err = rings_session_wipe(m->rings);
 	if (!err)
 		err = rings_session_make(m->rings, false, m->helper_session);
-	return err ? session_fail(m, err, "the helper makes no session: %s", strerror(-err)) : 0;
+	return err ? session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
+					  "the helper cannot make a session at the source: %s",
+					  rings_explain(m->rings, err)) :
+		     0;
 }
 
 int migration_helper_check_session(struct sevmirror_migration *m)
@@ -97,8 +102,9 @@ int migration_helper_check_session(struct sevmirror_migration *m)
 
 	if (!err && state != HELPER_TARGET)
 		err = -EPROTO;
-	return err ? session_fail(m, err,
-				  "the helper that came holds no session to receive pages in") :
+	return err ? session_fail_because(
+			     m, SEVMIRROR_REASON_HELPER, err,
+			     "the helper at the target has no session to receive pages in") :
 		     0;
 }
 

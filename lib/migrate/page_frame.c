@@ -2,7 +2,6 @@
 #include "lib/migrate/page_frame.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,8 +84,8 @@ int frame_make_hello(struct frame_cipher *cipher, struct wire_stream_hello *hell
 	return hello_mac(cipher, hello, hello->mac);
 }
 
-int frame_check_hello(struct frame_cipher *cipher, const struct wire_stream_hello *hello, char *why,
-		      size_t max)
+int frame_check_hello(struct frame_cipher *cipher, const struct wire_stream_hello *hello,
+		      struct why *why)
 {
 	uint8_t mac[32];
 
@@ -94,8 +93,8 @@ int frame_check_hello(struct frame_cipher *cipher, const struct wire_stream_hell
 	    memcmp(hello->session, cipher->session, sizeof(hello->session)) == 0 &&
 	    hello_mac(cipher, hello, mac) == 0 && CRYPTO_memcmp(mac, hello->mac, sizeof(mac)) == 0)
 		return 0;
-	snprintf(why, max, "a data connection could not prove that it belongs to this migration");
-	return -EPERM;
+	return why_set(why, -EPERM,
+		       "a data connection could not prove that it belongs to this migration");
 }
 
 static void make_nonce(uint64_t sequence, uint8_t nonce[NONCE_BYTES])
@@ -126,19 +125,19 @@ int frame_seal(struct frame_cipher *cipher, struct wire_frame *header, void *dir
 }
 
 int frame_open(struct frame_cipher *cipher, const struct wire_frame *header, void *directory,
-	       size_t *len, char *why, size_t max)
+	       size_t *len, struct why *why)
 {
 	uint8_t nonce[NONCE_BYTES];
 	uint8_t *bytes = directory;
 	const void *aad = header;
-	int err = wire_check_frame(header, cipher->sequence, why, max);
+	int err = wire_check_frame(header, cipher->sequence, why);
 	int n;
 
 	if (err)
 		return err;
 	if (header->directory_bytes <= FRAME_TAG_BYTES) {
-		snprintf(why, max, "frame with a directory of %u bytes", header->directory_bytes);
-		return -EPROTO;
+		return why_set(why, -EPROTO, "frame with a directory of %u bytes",
+			       header->directory_bytes);
 	}
 	*len = header->directory_bytes - FRAME_TAG_BYTES;
 	make_nonce(cipher->sequence, nonce);
@@ -148,9 +147,8 @@ int frame_open(struct frame_cipher *cipher, const struct wire_frame *header, voi
 	    !EVP_CIPHER_CTX_ctrl(cipher->ctx, EVP_CTRL_AEAD_SET_TAG, FRAME_TAG_BYTES,
 				 bytes + *len) ||
 	    EVP_CipherFinal_ex(cipher->ctx, bytes + n, &n) <= 0) {
-		snprintf(why, max, "frame %llu of stream %u is not what the other host sent",
-			 (unsigned long long)header->sequence, cipher->stream);
-		return -EBADMSG;
+		return why_set(why, -EBADMSG, "frame %llu of stream %u was changed on the way",
+			       (unsigned long long)header->sequence, cipher->stream);
 	}
 	cipher->sequence++;
 	return 0;

@@ -31,8 +31,8 @@ void frame_cipher_destroy(struct frame_cipher *cipher);
  * the reason in why.
  */
 int frame_make_hello(struct frame_cipher *cipher, struct wire_stream_hello *hello);
-int frame_check_hello(struct frame_cipher *cipher, const struct wire_stream_hello *hello, char *why,
-		      size_t max);
+int frame_check_hello(struct frame_cipher *cipher, const struct wire_stream_hello *hello,
+		      struct why *why);
 
 /*
  * Seal len bytes in place and write the tag behind them (room for FRAME_TAG_BYTES more). Fills in
@@ -48,7 +48,7 @@ int frame_seal(struct frame_cipher *cipher, struct wire_frame *header, void *dir
  * was refused.
  */
 int frame_open(struct frame_cipher *cipher, const struct wire_frame *header, void *directory,
-	       size_t *len, char *why, size_t max);
+	       size_t *len, struct why *why);
 
 /* Frames sealed or opened so far: the sequence number of the next one. */
 uint64_t frame_count(const struct frame_cipher *cipher);

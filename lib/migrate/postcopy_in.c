@@ -48,9 +48,8 @@ struct postcopy_in {
 	struct sevmirror_postcopy numbers;
 	uint64_t guest_start;
 
-	pthread_mutex_t
-		/* one writer at a time on the control connection, and none while it changes */
-		send_lock;
+	/* one writer at a time on the control connection, and none while it changes */
+	pthread_mutex_t send_lock;
 	bool connected;
 };
 
@@ -284,7 +283,7 @@ int postcopy_in_create(struct postcopy_in **out, struct sevmirror_migration *m)
 
 	*out = NULL;
 	if (!p)
-		return session_fail(m, -ENOMEM, "out of memory for post-copy");
+		return session_fail(m, -ENOMEM, "the target is out of memory for post-copy");
 	p->m = m;
 	p->fd = m->uffd;
 	m->uffd = -1;
@@ -295,7 +294,8 @@ int postcopy_in_create(struct postcopy_in **out, struct sevmirror_migration *m)
 		err = uffd_arm(p->fd, m->vm.ranges[i].hva, m->vm.ranges[i].bytes);
 	if (err) {
 		postcopy_in_destroy(p);
-		return session_fail(m, err, "arming the guest's memory for post-copy: %s",
+		return session_fail(m, err,
+				    "the target cannot arm the guest's memory for post-copy: %s",
 				    strerror(-err));
 	}
 	*out = p;
@@ -334,7 +334,7 @@ int postcopy_in_begin(struct postcopy_in *p, const uint64_t *private_pages,
 	for (uint64_t i = 0; i < m->numbering.npages / 64; i++)
 		if (private_pages[i] & shared_pages[i])
 			return session_fail(m, -EPROTO,
-					    "a page is to come as private and as shared");
+					    "the source announced a page as private and as shared");
 	page_set_add_bitmap(p->missing, private_pages);
 	page_set_add_bitmap(p->shared, shared_pages);
 	page_set_add_bitmap(p->missing, shared_pages);
@@ -343,12 +343,14 @@ int postcopy_in_begin(struct postcopy_in *p, const uint64_t *private_pages,
 		signal_fd(p->done_fd);
 	err = rings_postcopy(m->rings, private_pages, m->numbering.npages);
 	if (err)
-		return session_fail(m, err, "the helper does not go into post-copy: %s",
-				    strerror(-err));
+		return session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
+					    "the helper at the target cannot begin post-copy: %s",
+					    rings_explain(m->rings, err));
 	p->connected = true;
 	err = -pthread_create(&p->thread, NULL, serve, p);
 	if (err)
-		return session_fail(m, err, "no thread for post-copy: %s", strerror(-err));
+		return session_fail(m, err, "the target has no thread for post-copy: %s",
+				    strerror(-err));
 	p->started = true;
 	return 0;
 }

@@ -43,7 +43,7 @@ static int send_pages(struct stream_out *s, struct stream_out *owner, const uint
 		if (!err && (completion.status != HELPER_OK || completion.count != request.count))
 			err = -EIO;
 		if (err)
-			stream_out_fail(s, err, "asking the helper to seal pages");
+			stream_out_helper_failed(s, err, "asking the helper to seal pages");
 	}
 	ring_lock_release(&owner->ring_lock);
 	return err ? err : stream_out_send_batch(s, batch, request.count, request.page);

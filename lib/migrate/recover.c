@@ -21,7 +21,7 @@ int recover_prepare(struct sevmirror_migration *m)
 	       sizeof(m->hello.recovery_salt));
 	if (channel_export_key(m->control, "EXPORTER-sevmirror-recovery", context, sizeof(context),
 			       m->recovery_key, sizeof(m->recovery_key)))
-		return session_fail(m, -EIO, "no key for the recovery of this session");
+		return session_fail(m, -EIO, "no key for a recovery of this session");
 	return 0;
 }
 
@@ -71,7 +71,7 @@ int recover_name_streams(struct sevmirror_migration *m, const struct wire_recove
 
 	if (!HMAC(EVP_sha256(), m->recovery_key, sizeof(m->recovery_key), message->nonce,
 		  sizeof(message->nonce), name, NULL))
-		return session_fail(m, -EIO, "no name for the data streams");
+		return session_fail(m, -EIO, "no key for the data streams of this connection");
 	memcpy(m->stream_session, name, sizeof(m->stream_session));
 	return 0;
 }

@@ -9,16 +9,50 @@
 
 #include "lib/net/accept_queue.h"
 
+static bool has_failed(const struct sevmirror_migration *m)
+{
+	return m->why.text[0] != '\0';
+}
+
 int session_fail(struct sevmirror_migration *m, int err, const char *format, ...)
 {
+	char text[sizeof(m->why.text)];
 	va_list ap;
 
-	if (m->why[0] == '\0') {
-		va_start(ap, format);
-		vsnprintf(m->why, sizeof(m->why), format, ap);
-		va_end(ap);
-	}
-	return err;
+	if (has_failed(m))
+		return err;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	return why_set(&m->why, err, "%s", text);
+}
+
+int session_fail_because(struct sevmirror_migration *m, enum sevmirror_reason reason, int err,
+			 const char *format, ...)
+{
+	char text[sizeof(m->why.text)];
+	va_list ap;
+
+	if (has_failed(m))
+		return err;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	return why_because(&m->why, reason, err, "%s", text);
+}
+
+int session_fail_why(struct sevmirror_migration *m, const struct why *why)
+{
+	if (!has_failed(m))
+		m->why = *why;
+	return why->err;
+}
+
+int session_host_failed(struct sevmirror_migration *m, enum sevmirror_reason reason, int err,
+			const char *what, const char *words)
+{
+	return session_fail_because(m, reason, err, "%s: %s", what,
+				    words && words[0] ? words : strerror(-err));
 }
 
 bool session_cancelled(struct sevmirror_migration *m)
@@ -48,19 +82,19 @@ int session_accept(struct sevmirror_migration *m, struct accept_queue *queue)
 		return -ECANCELED;
 	}
 	if (fd < 0 && fd != -EINTR)
-		session_fail(m, fd, "waiting for the source: %s", strerror(-fd));
+		session_fail(m, fd, "the target cannot wait for the source: %s", strerror(-fd));
 	return fd;
 }
 
 void session_notice(struct sevmirror_migration *m)
 {
-	m->why[0] = '\0';
+	why_clear(&m->why);
 }
 
 void session_unauthenticated_peer(struct sevmirror_migration *m, const char *address)
 {
 	if (m->ops->unauthenticated_peer)
-		m->ops->unauthenticated_peer(m->opaque, address, m->why);
+		m->ops->unauthenticated_peer(m->opaque, address, m->why.text);
 	session_notice(m);
 }
 

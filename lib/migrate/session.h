@@ -13,10 +13,13 @@
 
 #include "lib/net/channel.h"
 #include "lib/migrate/host_call.h"
+#include "lib/migrate/message.h"
 #include "lib/migrate/pages.h"
 #include "lib/migrate/wire.h"
+#include "lib/util/why.h"
 
-#define SESSION_WHY_BYTES 512
+/* Room for a callback's words about its failure. */
+#define HOST_WORDS_BYTES 448
 
 struct postcopy_in;
 struct rings;
@@ -73,12 +76,52 @@ struct sevmirror_migration {
 
 	struct sevmirror_summary *summary;
 	enum sevmirror_outcome ended; /* what the last run came to */
-	char why[SESSION_WHY_BYTES];
+	struct why why; /* the first failure */
 };
 
-/* Set the reason once: the first failure is the one that people should read. Returns err. */
+/*
+ * Record why the migration fails, as why_set() and why_because(). Only the first failure counts:
+ * later ones are its consequences. Returns err.
+ */
 int session_fail(struct sevmirror_migration *m, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+int session_fail_because(struct sevmirror_migration *m, enum sevmirror_reason reason, int err,
+			 const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The same with what a part of the migration has recorded. Returns its errno. */
+int session_fail_why(struct sevmirror_migration *m, const struct why *why);
+
+/*
+ * A callback of the VMM failed: WHAT and the callback's words, or those of errno where it has none.
+ * Returns err.
+ */
+int session_host_failed(struct sevmirror_migration *m, enum sevmirror_reason reason, int err,
+			const char *what, const char *words);
+
+/*
+ * Messages on the control connection, as message.h, with m's timeout. A failure is recorded here,
+ * with the host and what was to be sent or received. session_recv(): a body of exactly len bytes.
+ */
+int session_send(struct sevmirror_migration *m, enum wire_type type, const void *body, size_t len);
+int session_send_parts(struct sevmirror_migration *m, enum wire_type type,
+		       const struct message_part *parts, unsigned int nparts);
+int session_send_failed(struct sevmirror_migration *m, enum wire_type type, int err);
+int session_recv(struct sevmirror_migration *m, enum wire_type type, void *body, size_t len);
+int session_recv_alloc(struct sevmirror_migration *m, enum wire_type type, void **body,
+		       size_t *len);
+int session_recv_any(struct sevmirror_migration *m, uint16_t *type, void **body, size_t *len);
+
+/* No message is due, but one can be read: it is the peer's end, or a breach of the protocol. */
+int session_recv_unexpected(struct sevmirror_migration *m);
+
+/*
+ * Something failed with err, maybe because the peer has given up: it closes its streams first, then
+ * says why on the control connection, behind what else it had to say. If it says so within
+ * PEER_WORDS_MS, its words are the reason, and MESSAGE_PEER_ABORTED is returned; else err. Does
+ * nothing once m is cancelled. Nobody else may use the control connection.
+ */
+#define PEER_WORDS_MS 2000
+int session_why_peer_left(struct sevmirror_migration *m, int err);
 
 /* True once cancelled; sets the reason. */
 bool session_cancelled(struct sevmirror_migration *m);

@@ -22,7 +22,6 @@
  */
 #define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
 #define PATIENCE_ROUNDS	  3
-#define LAST_WORDS_MS	  2000
 
 static void count_sent(struct source *s)
 {
@@ -65,20 +64,20 @@ void source_report(struct source *s, enum sevmirror_phase phase)
 		.elapsed = now - s->begin,
 	};
 	if (phase == SEVMIRROR_PHASE_BROKEN)
-		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1, m->why);
+		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1,
+			 m->why.text);
 	m->ops->progress(m->opaque, &p);
 }
 
 int source_connect(struct sevmirror_migration *m)
 {
 	struct channel *channel;
-	int fd = address_connect(m->source.address, m->timeout_ms, m->why, sizeof(m->why));
+	int fd = address_connect(m->source.address, m->timeout_ms, &m->why);
 	int err;
 
 	if (fd < 0)
 		return fd;
-	err = channel_open(&channel, fd, false, &m->security, m->timeout_ms, m->why,
-			   sizeof(m->why));
+	err = channel_open(&channel, fd, false, &m->security, m->timeout_ms, &m->why);
 	if (!err)
 		session_set_control(m, channel);
 	return err;
@@ -105,31 +104,11 @@ static int establish(struct source *s)
 		err = core_transfer_send(m, m->core_bytes, &s->certs);
 	}
 	if (!err)
-		err = message_recv(m->control, WIRE_CORE_DONE, NULL, 0, 0, NULL, m->timeout_ms,
-				   m->why, sizeof(m->why));
+		err = session_recv(m, WIRE_CORE_DONE, NULL, 0);
 	if (!err)
 		err = streams_out_create(&s->streams, m, s->dirty);
 	if (!err)
 		streams_out_limit(s->streams, atomic_load(&m->bandwidth));
-	return err;
-}
-
-/*
- * A stream that breaks is often the echo of what went wrong at the target, which says so on the
- * control connection.
- */
-static int find_reason(struct source *s, int err)
-{
-	struct sevmirror_migration *m = s->m;
-	char why[SESSION_WHY_BYTES];
-	struct wire_round none;
-
-	if (!err || atomic_load(&m->cancelled))
-		return err;
-	if (message_recv(m->control, WIRE_ROUND, &none, sizeof(none), sizeof(none), NULL,
-			 LAST_WORDS_MS, why, sizeof(why)) == MESSAGE_PEER_ABORTED &&
-	    !atomic_load(&m->cancelled))
-		memcpy(m->why, why, sizeof(why));
 	return err;
 }
 
@@ -141,11 +120,10 @@ static int close_round(struct source *s)
 	int err;
 
 	memcpy(round.frames, s->frames, sizeof(round.frames));
-	err = message_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
+	err = session_send(m, WIRE_ROUND, &round, sizeof(round));
 	if (err)
-		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = message_recv(m->control, WIRE_ROUND, &answer, sizeof(answer), sizeof(answer), NULL,
-			   m->timeout_ms, m->why, sizeof(m->why));
+		return err;
+	err = session_recv(m, WIRE_ROUND, &answer, sizeof(answer));
 	if (!err && answer.round != round.round)
 		err = session_fail(m, -EPROTO, "the target answered for round %u, not %u",
 				   answer.round, round.round);
@@ -160,7 +138,7 @@ static int fetch_dirty(struct source *s)
 	memset(s->bitmap, 0, m->numbering.npages / 8);
 	err = m->ops->dirty_fetch(m->opaque, s->bitmap, m->numbering.npages);
 	if (err)
-		return session_fail(m, err, "asking which pages the guest wrote: %s",
+		return session_fail(m, err, "reading the log of pages that the guest wrote: %s",
 				    strerror(-err));
 	page_set_add_bitmap(s->dirty, s->bitmap);
 	return 0;
@@ -181,7 +159,7 @@ static int send_round(struct source *s, enum sevmirror_phase phase)
 		streams_out_limit(s->streams, atomic_load(&s->m->bandwidth));
 		source_report(s, phase);
 	}
-	err = find_reason(s, err);
+	err = session_why_peer_left(s->m, err);
 	count_sent(s);
 	if (s->round == 1)
 		s->first_pages = s->sent.pages;
@@ -239,20 +217,12 @@ static int precopy(struct source *s, bool *postcopy)
 	}
 	*postcopy = verdict == CONVERGE_POSTCOPY || postcopy_due(s);
 	if (!err && verdict == CONVERGE_GIVE_UP)
-		err = session_fail(
-			m, -EBUSY,
-			"it does not converge: after %u rounds a stop would take %llu ms, and the limit is %llu ms: allow a "
-			"longer downtime, throttling, or more bandwidth",
+		err = session_fail_because(
+			m, SEVMIRROR_REASON_CONVERGENCE, -EBUSY,
+			"the migration does not converge: after %u rounds a stop would take %llu ms, and the limit is %llu ms; allow a longer downtime, throttling, post-copy, or more bandwidth",
 			s->round, (unsigned long long)(s->converge.expected_downtime / NS_PER_MS),
 			(unsigned long long)(atomic_load(&m->max_downtime) / NS_PER_MS));
 	return err;
-}
-
-int source_send_state(struct source *s, const void *state, size_t len)
-{
-	int err = message_send_one(s->m->control, WIRE_STATE, state, len, s->m->timeout_ms);
-
-	return err ? session_fail(s->m, err, "sending the guest's state: %s", strerror(-err)) : 0;
 }
 
 int source_stop(struct source *s, void **state, size_t *len)
@@ -263,17 +233,20 @@ int source_stop(struct source *s, void **state, size_t *len)
 
 	*state = malloc(WIRE_MAX_SECTION);
 	if (!*state)
-		return session_fail(m, -ENOMEM, "out of memory for the guest's state");
+		return session_fail(m, -ENOMEM,
+				    "the source is out of memory for the guest's state");
 	source_report(s, SEVMIRROR_PHASE_STOP);
 	s->paused = true;
 	s->stopped = clock_ns();
 	err = m->ops->pause(m->opaque);
 	if (err)
-		return session_fail(m, err, "stopping the guest and flushing its disks: %s",
-				    strerror(-err));
+		return session_host_failed(
+			m, SEVMIRROR_REASON_GUEST, err,
+			"stopping the guest and flushing its disks at the source", NULL);
 	n = m->ops->state_save(m->opaque, *state, WIRE_MAX_SECTION);
 	if (n < 0)
-		return session_fail(m, (int)n, "saving the guest's state: %s", strerror((int)-n));
+		return session_host_failed(m, SEVMIRROR_REASON_GUEST, (int)n,
+					   "saving the guest's state at the source", NULL);
 	*len = (size_t)n;
 	return fetch_dirty(s);
 }
@@ -289,7 +262,7 @@ static int stop_and_copy(struct source *s)
 	if (!err)
 		err = send_round(s, SEVMIRROR_PHASE_STOP);
 	if (!err)
-		err = source_send_state(s, state, len);
+		err = session_send(s->m, WIRE_STATE, state, len);
 	if (state)
 		explicit_bzero(state, WIRE_MAX_SECTION);
 	free(state);
@@ -302,20 +275,7 @@ static int stop_and_copy(struct source *s)
  */
 static int still_there(struct sevmirror_migration *m)
 {
-	uint16_t type;
-	void *body;
-	size_t len;
-	int err;
-
-	if (!channel_readable(m->control))
-		return 0;
-	err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
-			       sizeof(m->why));
-	if (!err)
-		err = session_fail(m, -EPROTO, "%s came where nothing was due",
-				   wire_type_name(type));
-	free(body);
-	return err;
+	return channel_readable(m->control) ? session_recv_unexpected(m) : 0;
 }
 
 bool source_let_go(struct source *s)
@@ -326,7 +286,8 @@ bool source_let_go(struct source *s)
 	s->released = true;
 	err = m->ops->disks_release(m->opaque);
 	if (err)
-		session_fail(m, err, "flushing the disks: %s", strerror(-err));
+		session_host_failed(m, SEVMIRROR_REASON_DISK, err,
+				    "flushing and releasing the disks at the source", NULL);
 	else
 		err = still_there(m);
 	return !err && !session_cancelled(m) && session_pass_handover(m);
@@ -339,23 +300,20 @@ bool source_let_go(struct source *s)
 static enum sevmirror_outcome hand_over(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
-	int err = message_recv(m->control, WIRE_READY, NULL, 0, 0, NULL, m->timeout_ms, m->why,
-			       sizeof(m->why));
+	int err = session_recv(m, WIRE_READY, NULL, 0);
 
 	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
 	source_report(s, SEVMIRROR_PHASE_COMMIT);
-	err = message_send_one(m->control, WIRE_COMMIT, NULL, 0, m->timeout_ms);
+	err = session_send(m, WIRE_COMMIT, NULL, 0);
 	if (!err)
-		err = message_recv(m->control, WIRE_RUNNING, NULL, 0, 0, NULL, m->timeout_ms,
-				   m->why, sizeof(m->why));
+		err = session_recv(m, WIRE_RUNNING, NULL, 0);
 	s->running = clock_ns();
 	if (err == 0)
 		return SEVMIRROR_MIGRATED;
 	if (err == MESSAGE_PEER_ABORTED)
 		/* the target's own word: it does not run the guest and will not */
 		return SEVMIRROR_FAILED;
-	session_fail(m, err, "the connection broke in the hand-over: %s", strerror(-err));
 	return SEVMIRROR_UNKNOWN;
 }
 
@@ -366,16 +324,12 @@ static void roll_back(struct source *s)
 	char why[256] = "";
 
 	if (m->control)
-		message_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why);
+		message_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why.text);
 	m->ops->throttle(m->opaque, 0);
 	if (s->sending)
 		core_transfer_cancel(m);
-	if (s->released && m->ops->disks_acquire(m->opaque, why, sizeof(why))) {
-		size_t used = strlen(m->why);
-
-		snprintf(m->why + used, sizeof(m->why) - used,
-			 "; and this host cannot open the disks again: %s", why);
-	}
+	if (s->released && m->ops->disks_acquire(m->opaque, why, sizeof(why)))
+		why_append(&m->why, "; and the source cannot open the disks again: %s", why);
 	if (s->paused)
 		(void)m->ops->resume(m->opaque);
 }
@@ -421,7 +375,7 @@ static enum sevmirror_outcome run(struct source *s)
 		err = s->bitmap ? 0 : -ENOMEM;
 	}
 	if (err)
-		session_fail(m, err, "preparing: %s", strerror(-err));
+		session_fail(m, err, "preparing the migration: %s", strerror(-err));
 	if (!err)
 		err = establish(s);
 	if (!err)
@@ -502,7 +456,7 @@ enum sevmirror_outcome source_run(struct sevmirror_migration *m)
 	struct source *s = calloc(1, sizeof(*s));
 
 	if (!s) {
-		session_fail(m, -ENOMEM, "out of memory");
+		session_fail(m, -ENOMEM, "the source is out of memory");
 		return SEVMIRROR_FAILED;
 	}
 	s->m = m;
@@ -516,7 +470,7 @@ enum sevmirror_outcome source_recover(struct sevmirror_migration *m)
 	struct source *s = m->kept;
 
 	if (!s) {
-		session_fail(m, -EINVAL, "there is no post-copy to go on with");
+		session_fail(m, -EINVAL, "no post-copy waits for a recovery here");
 		return m->ended;
 	}
 	s->outcome = source_postcopy_again(s);

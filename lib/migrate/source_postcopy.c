@@ -16,15 +16,6 @@
 #include "lib/util/page.h"
 #include <sevmirror/pagemap.h>
 
-#define LAST_WORDS_MS 2000
-
-static int send_message(struct sevmirror_migration *m, enum wire_type type)
-{
-	int err = message_send_one(m->control, type, NULL, 0, m->timeout_ms);
-
-	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
-}
-
 /* PAGE_REQUEST: what something waits for at the target. */
 static int take_requests(struct source *s, const void *body, size_t len)
 {
@@ -33,16 +24,18 @@ static int take_requests(struct source *s, const void *body, size_t len)
 	unsigned int n = (unsigned int)(len / sizeof(uint64_t));
 
 	if (len % sizeof(uint64_t))
-		return session_fail(s->m, -EPROTO, "a PAGE_REQUEST message of %zu bytes", len);
+		return session_fail(s->m, -EPROTO,
+				    "the target sent a PAGE_REQUEST message of %zu bytes", len);
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t gfn;
 
 		memcpy(&gfn, (const char *)body + i * sizeof(gfn), sizeof(gfn));
 		numbers[i] = page_number(numbering, gfn);
 		if (numbers[i] == UINT64_MAX)
-			return session_fail(s->m, -EPROTO,
-					    "the target asks for page %#llx, which is no memory",
-					    (unsigned long long)gfn);
+			return session_fail(
+				s->m, -EPROTO,
+				"the target asked for page %#llx, which is not the guest's memory",
+				(unsigned long long)gfn);
 	}
 	streams_out_request(s->streams, numbers, n);
 	return 0;
@@ -58,16 +51,15 @@ static int take_message(struct source *s, enum wire_type type, void *buf, size_t
 	uint16_t got;
 	void *body;
 	size_t len;
-	int err = message_recv_any(m->control, &got, &body, &len, m->timeout_ms, m->why,
-				   sizeof(m->why));
+	int err = session_recv_any(m, &got, &body, &len);
 
 	if (err)
 		return err;
 	if (got == WIRE_PAGE_REQUEST) {
 		err = take_requests(s, body, len);
 	} else if (got != type || len != max) {
-		err = session_fail(m, -EPROTO, "%s (%zu bytes) came in the middle of post-copy",
-				   wire_type_name(got), len);
+		err = session_fail(m, -EPROTO, "the target sent %s (%zu bytes) during post-copy",
+				   wire_type_text(got), len);
 	} else {
 		if (len)
 			memcpy(buf, body, len);
@@ -97,8 +89,8 @@ static int await(struct source *s, enum wire_type type, void *buf, size_t max)
 			if (err && channel_readable(m->control))
 				err = take_message(s, type, buf, max);
 		} else {
-			err = session_fail(m, ready, "the other host did not send %s: %s",
-					   wire_type_name((uint16_t)type), strerror(-ready));
+			err = session_fail(m, ready, "the target did not send %s: %s",
+					   wire_type_text((uint16_t)type), strerror(-ready));
 		}
 	}
 	return err < 0 ? err : 0;
@@ -113,7 +105,8 @@ static int send_missing(struct source *s)
 	int err;
 
 	if (!bitmaps)
-		return session_fail(m, -ENOMEM, "out of memory for the missing pages");
+		return session_fail(m, -ENOMEM,
+				    "the source is out of memory for the missing pages");
 	page_set_copy(s->dirty, bitmaps);
 	for (uint64_t i = 0; m->vm.pagemap && i < m->numbering.npages; i++) {
 		uint64_t bit = 1ULL << i % 64;
@@ -124,10 +117,9 @@ static int send_missing(struct source *s)
 		bitmaps[i / 64] &= ~bit;
 		bitmaps[words + i / 64] |= bit;
 	}
-	err = message_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
-			       m->timeout_ms);
+	err = session_send(m, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps));
 	free(bitmaps);
-	return err ? session_fail(m, err, "saying which pages are missing: %s", strerror(-err)) : 0;
+	return err;
 }
 
 /* The guest stops, and its state goes with the word of what is missing. From then on pages go. */
@@ -136,17 +128,16 @@ static int stop_and_go(struct source *s)
 	struct sevmirror_migration *m = s->m;
 	void *state = NULL;
 	size_t len = 0;
-	int err = send_message(m, WIRE_POSTCOPY);
+	int err = session_send(m, WIRE_POSTCOPY, NULL, 0);
 
 	if (!err)
-		err = message_recv(m->control, WIRE_POSTCOPY, NULL, 0, 0, NULL, m->timeout_ms,
-				   m->why, sizeof(m->why));
+		err = session_recv(m, WIRE_POSTCOPY, NULL, 0);
 	if (!err)
 		err = source_stop(s, &state, &len);
 	if (!err)
 		err = send_missing(s);
 	if (!err)
-		err = source_send_state(s, state, len);
+		err = session_send(m, WIRE_STATE, state, len);
 	if (!err)
 		streams_out_begin(s->streams, true);
 	if (state)
@@ -155,39 +146,15 @@ static int stop_and_go(struct source *s)
 	return err;
 }
 
-/*
- * What broke may be the echo of the target's giving up, which it says on the control connection,
- * behind what it still asked for.
- */
-static bool has_given_up(struct source *s)
-{
-	struct sevmirror_migration *m = s->m;
-	char why[SESSION_WHY_BYTES];
-	int err = 0;
-
-	for (unsigned int i = 0; i < WIRE_MAX_REQUESTS && !err; i++) {
-		uint16_t type;
-		void *body;
-		size_t len;
-
-		err = message_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why,
-				       sizeof(why));
-		free(body);
-	}
-	if (err != MESSAGE_PEER_ABORTED || atomic_load(&m->cancelled))
-		return false;
-	memcpy(m->why, why, sizeof(m->why));
-	return true;
-}
-
 /* The target gives up: then it is over. Anything else can be tried again. */
 static enum sevmirror_outcome judge_break(struct source *s, int err)
 {
 	if (atomic_load(&s->m->cancelled)) {
-		session_fail(s->m, err, "stopped in the middle of post-copy");
+		session_fail(s->m, -ECANCELED, "cancelled at the source during post-copy");
 		return SEVMIRROR_BROKEN;
 	}
-	return err == MESSAGE_PEER_ABORTED || has_given_up(s) ? SEVMIRROR_LOST : SEVMIRROR_BROKEN;
+	return session_why_peer_left(s->m, err) == MESSAGE_PEER_ABORTED ? SEVMIRROR_LOST :
+									  SEVMIRROR_BROKEN;
 }
 
 /* Until the target has the last page and the manifest holds. */
@@ -213,7 +180,7 @@ static enum sevmirror_outcome finish(struct source *s)
 	if (!err)
 		err = manifest_send(m);
 	if (!err)
-		err = send_message(m, WIRE_LAST_PAGE);
+		err = session_send(m, WIRE_LAST_PAGE, NULL, 0);
 	if (!err)
 		err = await(s, WIRE_LAST_PAGE, &m->summary->postcopy, sizeof(m->summary->postcopy));
 	return err ? judge_break(s, err) : SEVMIRROR_MIGRATED;
@@ -226,12 +193,11 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 
 	if (!err)
 		err = await(s, WIRE_READY, NULL, 0);
-	if (err && !atomic_load(&m->cancelled) && err != MESSAGE_PEER_ABORTED)
-		(void)has_given_up(s);
+	err = session_why_peer_left(m, err);
 	if (err || !source_let_go(s))
 		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
 	source_report(s, SEVMIRROR_PHASE_COMMIT);
-	err = send_message(m, WIRE_COMMIT);
+	err = session_send(m, WIRE_COMMIT, NULL, 0);
 	if (!err)
 		err = await(s, WIRE_RUNNING, NULL, 0);
 	if (err == MESSAGE_PEER_ABORTED)
@@ -253,17 +219,18 @@ static int meet_again(struct sevmirror_migration *m)
 	int err = recover_make(m, m->control, &mine);
 
 	if (err)
-		return session_fail(m, err, "proving which migration this is: %s", strerror(-err));
-	err = message_send_one(m->control, WIRE_RECOVER, &mine, sizeof(mine), m->timeout_ms);
+		return session_fail(m, err, "proving to the target which migration this is: %s",
+				    strerror(-err));
+	err = session_send(m, WIRE_RECOVER, &mine, sizeof(mine));
 	if (err)
-		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = message_recv(m->control, WIRE_RECOVER, &theirs, sizeof(theirs), sizeof(theirs), NULL,
-			   m->timeout_ms, m->why, sizeof(m->why));
+		return err;
+	err = session_recv(m, WIRE_RECOVER, &theirs, sizeof(theirs));
 	if (err)
 		return err;
 	if (memcmp(mine.nonce, theirs.nonce, sizeof(mine.nonce)) != 0 ||
 	    recover_check(m, m->control, &theirs))
-		return session_fail(m, -EPERM, "what answers there is not this migration's target");
+		return session_fail_because(m, SEVMIRROR_REASON_AUTHENTICATION, -EPERM,
+					    "the host that answers is not this migration's target");
 	return recover_name_streams(m, &mine);
 }
 
@@ -273,8 +240,7 @@ static int take_missing(struct source *s)
 	struct sevmirror_migration *m = s->m;
 	size_t bytes = m->numbering.npages / 8, len;
 	void *body;
-	int err = message_recv_alloc(m->control, WIRE_MISSING, &body, &len, m->timeout_ms, m->why,
-				     sizeof(m->why));
+	int err = session_recv_alloc(m, WIRE_MISSING, &body, &len);
 
 	if (err)
 		return err;
@@ -283,7 +249,8 @@ static int take_missing(struct source *s)
 		page_set_add_bitmap(s->dirty, body);
 		page_set_add_bitmap(s->dirty, (const uint64_t *)body + bytes / 8);
 	} else {
-		err = session_fail(m, -EPROTO, "a MISSING message of %zu bytes", len);
+		err = session_fail(m, -EPROTO, "the target sent a MISSING message of %zu bytes",
+				   len);
 	}
 	free(body);
 	return err;

@@ -43,7 +43,6 @@ int source_connect(struct sevmirror_migration *m);
  * *len its length; s->dirty is complete.
  */
 int source_stop(struct source *s, void **state, size_t *len);
-int source_send_state(struct source *s, const void *state, size_t len);
 
 /* Disks are flushed and released; from a true on there is no way back. */
 bool source_let_go(struct source *s);

@@ -2,7 +2,6 @@
 #include "lib/migrate/stream_in_private.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -49,7 +48,7 @@ static int pass_frame_gate(struct stream_in *s)
 	if (!err && atomic_load(&all->cancelled))
 		err = stream_in_fail(s, -ECANCELED, "stopped");
 	else if (!err && all->frame_gate == FRAME_GATE_SHUT)
-		err = stream_in_fail(s, -EPROTO, "pages where none were due any more");
+		err = stream_in_fail(s, -EPROTO, "the source sent pages after the last round");
 	if (!err)
 		s->at_rest = false;
 	pthread_mutex_unlock(&all->lock);
@@ -65,15 +64,15 @@ static int recv_frame(struct stream_in *s)
 	if (err)
 		return stream_in_fail(s, err, "waiting for pages");
 	atomic_fetch_add(&s->all->moved, 1);
-	err = wire_check_frame(&header, frame_count(s->cipher), s->why, sizeof(s->why));
+	err = wire_check_frame(&header, frame_count(s->cipher), &s->why);
 	if (!err && header.directory_bytes > RECORD_SHARED_BYTES)
-		err = stream_in_fail(s, -EPROTO, "a directory of a wrong size");
+		err = stream_in_fail(s, -EPROTO, "the source sent a directory of a wrong size");
 	if (err)
 		return err;
 	err = channel_recv(s->channel, s->directory, header.directory_bytes, s->all->m->timeout_ms);
 	if (err)
 		return stream_in_fail(s, err, "receiving pages");
-	err = frame_open(s->cipher, &header, s->directory, &len, s->why, sizeof(s->why));
+	err = frame_open(s->cipher, &header, s->directory, &len, &s->why);
 	if (!err)
 		err = pass_frame_gate(s);
 	if (!err)
@@ -127,11 +126,9 @@ static void *serve(void *arg)
 /* Which stream's hello this is; -EPERM if it is none's, or one that is there already. */
 static int match_hello(struct streams_in *all, const struct wire_stream_hello *hello)
 {
-	char why[128];
-
 	if (hello->stream > WIRE_PRIORITY_STREAM || !all->stream[hello->stream].cipher ||
 	    all->stream[hello->stream].channel ||
-	    frame_check_hello(all->stream[hello->stream].cipher, hello, why, sizeof(why)))
+	    frame_check_hello(all->stream[hello->stream].cipher, hello, NULL))
 		return -EPERM;
 	return (int)hello->stream;
 }
@@ -145,7 +142,6 @@ static int take_connection(struct streams_in *all, struct accept_queue *queue, u
 	static const struct channel_security bare = { .insecure = true };
 	struct wire_stream_hello hello;
 	struct channel *channel;
-	char why[128];
 	int fd = accept_queue_next(queue, deadline), number;
 
 	if (fd == -EINTR)
@@ -153,9 +149,9 @@ static int take_connection(struct streams_in *all, struct accept_queue *queue, u
 	if (fd < 0)
 		return session_cancelled(all->m) ?
 			       -ECANCELED :
-			       session_fail(all->m, fd, "waiting for the data streams: %s",
+			       session_fail(all->m, fd, "waiting for the source's data streams: %s",
 					    strerror(-fd));
-	if (channel_open(&channel, fd, true, &bare, HELLO_PATIENCE_MS, why, sizeof(why)))
+	if (channel_open(&channel, fd, true, &bare, HELLO_PATIENCE_MS, NULL))
 		return -EPERM;
 	number = channel_recv_within(channel, &hello, sizeof(hello), HELLO_PATIENCE_MS) ?
 			 -EPERM :
@@ -176,30 +172,19 @@ static int prepare(struct streams_in *all, unsigned int number)
 		s->window = rings_data(all->m->rings, number, &window_pages);
 	s->directory = malloc(RECORD_SHARED_BYTES);
 	if (!s->directory)
-		return session_fail(all->m, -ENOMEM, "out of memory for stream %u", number);
+		return session_fail(all->m, -ENOMEM, "the target is out of memory for stream %u",
+				    number);
 	if (frame_cipher_create(&s->cipher, all->m->control, all->m->stream_session, number))
-		return session_fail(all->m, -EIO, "no key for stream %u", number);
+		return session_fail(all->m, -EIO, "the target has no key for stream %u", number);
 	return 0;
 }
 
-/*
- * The source has closed the control connection. It may have said why, behind what else it had to
- * say.
- */
-static int hear_why_it_left(struct sevmirror_migration *m)
+/* The source has closed the control connection. It may have said why. */
+static int source_left(struct sevmirror_migration *m)
 {
-	int err;
+	int err = session_why_peer_left(m, -ECONNRESET);
 
-	do {
-		uint16_t type;
-		void *body;
-		size_t len;
-
-		err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
-				       sizeof(m->why));
-		free(body);
-	} while (!err);
-	return err;
+	return session_fail(m, err, "the source closed the connection before its data streams");
 }
 
 static int accept_all(struct streams_in *all, struct accept_queue *queue)
@@ -216,14 +201,15 @@ static int accept_all(struct streams_in *all, struct accept_queue *queue)
 		    !session_cancelled(all->m))
 			continue;
 		if (number == -EINTR)
-			return hear_why_it_left(all->m);
+			return source_left(all->m);
 		if (number < 0)
 			return session_fail(
 				all->m, number,
 				"too many unauthenticated connections for the data streams");
 		s = &all->stream[number];
 		if (pthread_create(&s->thread, NULL, serve, s))
-			return session_fail(all->m, -EAGAIN, "no thread for stream %d", number);
+			return session_fail(all->m, -EAGAIN,
+					    "the target has no thread for stream %d", number);
 		s->started = true;
 		have++;
 	}
@@ -238,7 +224,7 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 
 	*out = NULL;
 	if (!all)
-		return session_fail(m, -ENOMEM, "out of memory for the data streams");
+		return session_fail(m, -ENOMEM, "the target is out of memory for the data streams");
 	all->m = m;
 	all->n = m->hello.streams;
 	pthread_mutex_init(&all->lock, NULL);
@@ -251,7 +237,8 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 	}
 	all->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->failed_fd < 0)
-		err = session_fail(m, -errno, "no eventfd: %s", strerror(errno));
+		err = session_fail(m, -errno, "the target cannot create an eventfd: %s",
+				   strerror(errno));
 	for (unsigned int i = 0; i < all->n && !err; i++)
 		err = prepare(all, i);
 	if (!err && m->hello.flags & WIRE_F_POSTCOPY)
@@ -316,7 +303,9 @@ static int wait_change(struct stream_in *s)
 	if (pthread_cond_timedwait(&all->changed, &all->lock, &until) != ETIMEDOUT ||
 	    streams_in_moved(all) != before)
 		return 0;
-	return session_fail(all->m, -ETIMEDOUT, "data stream %u stands still", s->number);
+	return session_fail(all->m, -ETIMEDOUT,
+			    "the source sent nothing on data stream %u for %d ms", s->number,
+			    all->m->timeout_ms);
 }
 
 int streams_in_wait(struct streams_in *all, const uint64_t frames[WIRE_MAX_STREAMS])
@@ -330,7 +319,7 @@ int streams_in_wait(struct streams_in *all, const uint64_t frames[WIRE_MAX_STREA
 		while (!err && !s->err && s->in_place < frames[i])
 			err = wait_change(s);
 		if (!err && s->err && s->in_place < frames[i])
-			err = session_fail(all->m, s->err, "%s", s->why);
+			err = session_fail_why(all->m, &s->why);
 	}
 	pthread_mutex_unlock(&all->lock);
 	return err;
@@ -350,7 +339,7 @@ static int set_frame_gate(struct streams_in *all, enum frame_gate state)
 		while (!err && !s->at_rest)
 			err = wait_change(s);
 		if (!err && s->err)
-			err = session_fail(all->m, s->err, "%s", s->why);
+			err = session_fail_why(all->m, &s->why);
 	}
 	pthread_mutex_unlock(&all->lock);
 	return err;
@@ -371,14 +360,14 @@ int streams_in_shut(struct streams_in *all)
 	return set_frame_gate(all, FRAME_GATE_SHUT);
 }
 
-int streams_in_error(struct streams_in *all, char *why, size_t max)
+int streams_in_error(struct streams_in *all, struct why *why)
 {
 	int err = 0;
 
 	pthread_mutex_lock(&all->lock);
 	if (all->failed) {
 		err = all->failed->err;
-		snprintf(why, max, "%s", all->failed->why);
+		*why = all->failed->why;
 	}
 	pthread_mutex_unlock(&all->lock);
 	return err;

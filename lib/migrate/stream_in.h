@@ -51,7 +51,7 @@ int streams_in_shut(struct streams_in *streams);
  * The first stream's failure so far, in words, or 0. A failing stream also wakes whoever waits at
  * the control connection.
  */
-int streams_in_error(struct streams_in *streams, char *why, size_t max);
+int streams_in_error(struct streams_in *streams, struct why *why);
 
 /* Readable once a stream has failed. */
 int streams_in_failed_fd(const struct streams_in *streams);

@@ -9,15 +9,27 @@
 #include "lib/mirror/rings.h"
 #include "lib/util/page.h"
 
-int stream_in_fail(struct stream_in *s, int err, const char *what)
+static int fail(struct stream_in *s, enum sevmirror_reason reason, int err, const char *what)
 {
 	char name[SESSION_STREAM_NAME_BYTES];
 
+	if (s->why.text[0] != '\0')
+		return err;
 	session_stream_name(s->number, name);
-	if (s->why[0] == '\0')
-		snprintf(s->why, sizeof(s->why), "%s: %s: %s", name, what,
-			 rings_explain(s->all->m->rings, err));
+	why_set(&s->why, err, "%s: %s: %s", name, what, rings_explain(s->all->m->rings, err));
+	if (reason)
+		s->why.reason = reason;
 	return err;
+}
+
+int stream_in_fail(struct stream_in *s, int err, const char *what)
+{
+	return fail(s, SEVMIRROR_REASON_NONE, err, what);
+}
+
+int stream_in_helper_failed(struct stream_in *s, int err, const char *what)
+{
+	return fail(s, SEVMIRROR_REASON_HELPER, err, what);
 }
 
 /*
@@ -44,12 +56,12 @@ static int judge_batch(struct stream_in *s, const struct helper_batch *batch,
 		} else if (!err) {
 			err = -EBADMSG;
 			session_stream_name(s->number, name);
-			snprintf(s->why, sizeof(s->why), "%s: the page at %#llx was refused: %s",
-				 name,
-				 (unsigned long long)(page_gfn(&s->all->m->numbering,
-							       mine->number[i]) *
-						      PAGE_BYTES),
-				 rings_status_name(status));
+			why_because(&s->why, SEVMIRROR_REASON_HELPER, err,
+				    "%s: the helper refused the page at %#llx: %s", name,
+				    (unsigned long long)(page_gfn(&s->all->m->numbering,
+								  mine->number[i]) *
+							 PAGE_BYTES),
+				    rings_status_name(status));
 		}
 	}
 	if (!postcopy)
@@ -73,10 +85,10 @@ static int finish_batch(struct stream_in *s, struct stream_in *blame)
 	int err = rings_wait(m->rings, s->number, &completion, HELPER_PATIENCE_NS);
 
 	if (err)
-		return stream_in_fail(blame, err, "waiting for the helper");
+		return stream_in_helper_failed(blame, err, "waiting for the helper");
 	s->tail++; /* it is answered, well or not: nobody must wait for it again */
 	if (completion.op != HELPER_OP_OPEN)
-		return stream_in_fail(blame, -EIO, "the helper answered another question");
+		return stream_in_helper_failed(blame, -EIO, "the helper answered another question");
 	return judge_batch(blame, batch, mine);
 }
 
@@ -157,7 +169,7 @@ static int recv_batch(struct stream_in *s, const struct wire_frame *header, size
 	uint32_t body = 0;
 
 	if (len != sizeof(struct record_batch) + header->records * sizeof(records[0]))
-		return stream_in_fail(s, -EPROTO, "a directory of a wrong size");
+		return stream_in_fail(s, -EPROTO, "the source sent a directory of a wrong size");
 	memcpy(batch->salt, s->directory, sizeof(batch->salt));
 	mine->records = header->records;
 	for (unsigned int i = 0; i < header->records; i++) {
@@ -175,10 +187,13 @@ static int recv_batch(struct stream_in *s, const struct wire_frame *header, size
 			r->slot = page + 1 + body++;
 		mine->number[i] = page_number(&m->numbering, records[i].gpa / PAGE_BYTES);
 		if (mine->number[i] == UINT64_MAX)
-			return stream_in_fail(s, -EPROTO, "a page that is not the guest's memory");
+			return stream_in_fail(
+				s, -EPROTO,
+				"the source sent a page that is not the guest's memory");
 	}
 	if (body * PAGE_BYTES != header->payload_bytes)
-		return stream_in_fail(s, -EPROTO, "a payload that does not match its directory");
+		return stream_in_fail(
+			s, -EPROTO, "the source sent a payload that does not match its directory");
 	return recv_bodies(s, header, page);
 }
 
@@ -201,7 +216,7 @@ static int open_private(struct stream_in *s, const struct wire_frame *header, si
 	if (!err)
 		s->head++;
 	ring_lock_release(&s->ring_lock);
-	return err ? stream_in_fail(s, err, "asking the helper to open pages") : 0;
+	return err ? stream_in_helper_failed(s, err, "asking the helper to open pages") : 0;
 }
 
 /*
@@ -217,7 +232,7 @@ static int open_priority(struct stream_in *s, const struct wire_frame *header, s
 	int err;
 
 	if (len < sizeof(struct record_batch) + sizeof(gpa))
-		return stream_in_fail(s, -EPROTO, "a directory of a wrong size");
+		return stream_in_fail(s, -EPROTO, "the source sent a directory of a wrong size");
 	memcpy(&gpa, s->directory + sizeof(struct record_batch), sizeof(gpa));
 	owner = &s->all->stream[helper_ring_of(gpa / PAGE_BYTES, s->all->n)];
 	request.page = record_priority_page(owner->window);
@@ -229,7 +244,7 @@ static int open_priority(struct stream_in *s, const struct wire_frame *header, s
 	if (!err) {
 		err = rings_call(m->rings, owner->number, &request, &completion,
 				 HELPER_PATIENCE_NS);
-		err = err ? stream_in_fail(s, err, "asking the helper to open pages") :
+		err = err ? stream_in_helper_failed(s, err, "asking the helper to open pages") :
 			    judge_batch(s, rings_page(m->rings, request.page), &s->batch[0]);
 	}
 	ring_lock_release(&owner->ring_lock);
@@ -261,7 +276,8 @@ static int write_shared(struct stream_in *s, const struct wire_frame *header, si
 	int err = 0;
 
 	if (header->payload_bytes || len != header->records * (sizeof(uint64_t) + PAGE_BYTES))
-		return stream_in_fail(s, -EPROTO, "a frame of shared pages of a wrong size");
+		return stream_in_fail(s, -EPROTO,
+				      "the source sent a frame of shared pages of a wrong size");
 	/*
 	 * An earlier, private record of the same page must not come after. In post-copy there is
 	 * none.
@@ -277,7 +293,7 @@ static int write_shared(struct stream_in *s, const struct wire_frame *header, si
 		if (!page)
 			return stream_in_fail(
 				s, -EPROTO,
-				"a shared page that is none of this stream's, or there already");
+				"the source sent a shared page of another stream, or one that is here already");
 		memcpy(page, pages + i * PAGE_BYTES, PAGE_BYTES);
 		if (postcopy)
 			err = postcopy_in_installed(postcopy, &number, 1,
@@ -293,7 +309,7 @@ int stream_in_take_frame(struct stream_in *s, const struct wire_frame *header, s
 	bool priority = s->number == WIRE_PRIORITY_STREAM;
 
 	if (priority && !atomic_load(&s->all->m->postcopy))
-		return stream_in_fail(s, -EPROTO, "pages before post-copy has begun");
+		return stream_in_fail(s, -EPROTO, "the source sent pages before post-copy began");
 	if (header->type == WIRE_FRAME_SHARED)
 		return write_shared(s, header, len);
 	return priority ? open_priority(s, header, len) : open_private(s, header, len);

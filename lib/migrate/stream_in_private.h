@@ -39,7 +39,7 @@ struct stream_in {
 	uint64_t in_place; /* frames; under all->lock */
 	bool at_rest; /* nothing is in the helper, and no frame is being taken; as is this */
 	int err; /* and this */
-	char why[SESSION_WHY_BYTES];
+	struct why why; /* and this */
 };
 
 enum frame_gate { FRAME_GATE_OPEN, FRAME_GATE_HELD, FRAME_GATE_SHUT };
@@ -60,6 +60,7 @@ struct streams_in {
 
 /* Remembers the first reason of the stream's failure. Returns err. */
 int stream_in_fail(struct stream_in *s, int err, const char *what);
+int stream_in_helper_failed(struct stream_in *s, int err, const char *what);
 
 /*
  * Wait until the helper has opened all that it was given of the stream. 0 or a negative errno: what

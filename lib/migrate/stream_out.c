@@ -22,15 +22,27 @@
 	20 /* in post-copy a batch takes at most this part of a second, so that the end of the \
 	      line is never far */
 
-int stream_out_fail(struct stream_out *s, int err, const char *what)
+static int fail(struct stream_out *s, enum sevmirror_reason reason, int err, const char *what)
 {
 	char name[SESSION_STREAM_NAME_BYTES];
 
+	if (s->why.text[0] != '\0')
+		return err;
 	session_stream_name(s->number, name);
-	if (s->why[0] == '\0')
-		snprintf(s->why, sizeof(s->why), "%s: %s: %s", name, what,
-			 rings_explain(s->all->m->rings, err));
+	why_set(&s->why, err, "%s: %s: %s", name, what, rings_explain(s->all->m->rings, err));
+	if (reason)
+		s->why.reason = reason;
 	return err;
+}
+
+int stream_out_fail(struct stream_out *s, int err, const char *what)
+{
+	return fail(s, SEVMIRROR_REASON_NONE, err, what);
+}
+
+int stream_out_helper_failed(struct stream_out *s, int err, const char *what)
+{
+	return fail(s, SEVMIRROR_REASON_HELPER, err, what);
 }
 
 void stream_out_give_up(struct stream_out *s, int err)
@@ -177,7 +189,7 @@ static int submit_batch(struct stream_out *s, bool *took)
 	if (!err)
 		s->head++;
 	ring_lock_release(&s->ring_lock);
-	return err ? stream_out_fail(s, err, "asking the helper to seal pages") : 0;
+	return err ? stream_out_helper_failed(s, err, "asking the helper to seal pages") : 0;
 }
 
 /* One more page to send; pages that follow one another in the window are one piece. */
@@ -212,7 +224,8 @@ int stream_out_send_batch(struct stream_out *s, const struct helper_batch *batch
 		struct helper_record r = batch->record[i];
 
 		if (r.status != HELPER_OK || (r.kind != HELPER_PAGE && r.kind != HELPER_ZERO))
-			return stream_out_fail(s, -EIO, "the helper refused to seal a page");
+			return stream_out_helper_failed(s, -EIO,
+							"the helper refused to seal a page");
 		memset(&records[header.records], 0, sizeof(records[0]));
 		records[header.records] = (struct record_private){
 			.gpa = r.gpa, .epoch = r.epoch, .kind = r.kind, .index = r.index
@@ -243,10 +256,11 @@ int stream_out_reap(struct stream_out *s, struct stream_out *blame)
 	int err = rings_wait(s->all->m->rings, s->number, &completion, HELPER_PATIENCE_NS);
 
 	if (err)
-		return stream_out_fail(blame, err, "waiting for the helper");
+		return stream_out_helper_failed(blame, err, "waiting for the helper");
 	if (completion.op != HELPER_OP_SEAL || completion.status != HELPER_OK ||
 	    completion.count == 0 || completion.count > HELPER_BATCH_MAX)
-		return stream_out_fail(blame, -EIO, "the helper did not seal what it was asked to");
+		return stream_out_helper_failed(blame, -EIO,
+						"the helper did not seal what it was asked to");
 	s->records[s->sealed % RECORD_DEPTH] = completion.count;
 	s->sealed++;
 	return 0;
@@ -348,11 +362,12 @@ static int open_stream(struct streams_out *all, unsigned int number)
 		s->window = rings_data(all->m->rings, number, &window_pages);
 	s->shared = malloc(RECORD_SHARED_BYTES);
 	if (!s->shared)
-		return session_fail(m, -ENOMEM, "out of memory for stream %u", number);
-	fd = address_connect(m->source.address, m->timeout_ms, m->why, sizeof(m->why));
+		return session_fail(m, -ENOMEM, "the source is out of memory for stream %u",
+				    number);
+	fd = address_connect(m->source.address, m->timeout_ms, &m->why);
 	if (fd < 0)
 		return fd;
-	err = channel_open(&s->channel, fd, false, &bare, m->timeout_ms, m->why, sizeof(m->why));
+	err = channel_open(&s->channel, fd, false, &bare, m->timeout_ms, &m->why);
 	if (!err)
 		err = frame_cipher_create(&s->cipher, m->control, m->stream_session, number);
 	if (!err)
@@ -362,7 +377,8 @@ static int open_stream(struct streams_out *all, unsigned int number)
 	if (!err)
 		err = -pthread_create(&s->thread, NULL, priority ? priority_out_serve : serve, s);
 	if (err)
-		return session_fail(m, err, "opening data stream %u: %s", number, strerror(-err));
+		return session_fail(m, err, "opening data stream %u to the target: %s", number,
+				    strerror(-err));
 	s->started = true;
 	return 0;
 }
@@ -376,7 +392,7 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 
 	*out = NULL;
 	if (!all)
-		return session_fail(m, -ENOMEM, "out of memory for the data streams");
+		return session_fail(m, -ENOMEM, "the source is out of memory for the data streams");
 	all->m = m;
 	all->set = set;
 	all->n = m->hello.streams;
@@ -397,7 +413,8 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 	}
 	all->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->done_fd < 0)
-		err = session_fail(m, -errno, "no eventfd: %s", strerror(errno));
+		err = session_fail(m, -errno, "the source cannot create an eventfd: %s",
+				   strerror(errno));
 	for (unsigned int i = 0; i < all->n && !err; i++)
 		err = open_stream(all, i);
 	if (!err && m->hello.flags & WIRE_F_POSTCOPY)
@@ -487,7 +504,7 @@ int streams_out_wait(struct streams_out *all, int timeout_ms, uint64_t frames[WI
 	memset(frames, 0, WIRE_MAX_STREAMS * sizeof(frames[0]));
 	for (unsigned int i = 0; i < all->n; i++)
 		frames[i] = frame_count(all->stream[i].cipher);
-	err = all->failed ? session_fail(all->m, all->failed->err, "%s", all->failed->why) : 0;
+	err = all->failed ? session_fail_why(all->m, &all->failed->why) : 0;
 	pthread_mutex_unlock(&all->lock);
 	return err;
 }

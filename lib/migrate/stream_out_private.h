@@ -33,7 +33,7 @@ struct stream_out {
 	uint64_t pace_start, pace_bytes;
 	enum command command; /* under all->lock */
 	int err; /* as is this */
-	char why[SESSION_WHY_BYTES];
+	struct why why; /* and this */
 
 	/*
 	 * The stream's ring: its own batches, from `head` (the next one) back to `sealed` (with the
@@ -72,7 +72,9 @@ struct streams_out {
 	struct stream_out stream[WIRE_MAX_STREAMS + 1];
 };
 
+/* Remembers the first reason of the stream's failure. Returns err. */
 int stream_out_fail(struct stream_out *s, int err, const char *what);
+int stream_out_helper_failed(struct stream_out *s, int err, const char *what);
 
 /* The stream has failed: what it failed with is the reason of all, if it is the first. */
 void stream_out_give_up(struct stream_out *s, int err);

@@ -18,8 +18,6 @@
 #include "lib/migrate/migration_helper.h"
 #include "lib/migrate/postcopy_in.h"
 
-#define LAST_WORDS_MS 2000
-
 static void count_came(struct target *t)
 {
 	struct streams_in_count now;
@@ -52,7 +50,8 @@ void target_report(struct target *t, enum sevmirror_phase phase)
 		.elapsed = now - t->begin,
 	};
 	if (phase == SEVMIRROR_PHASE_BROKEN)
-		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1, m->why);
+		snprintf(p.reason, sizeof(p.reason), "%.*s", (int)sizeof(p.reason) - 1,
+			 m->why.text);
 	if (postcopy) {
 		struct sevmirror_postcopy numbers;
 
@@ -65,46 +64,21 @@ void target_report(struct target *t, enum sevmirror_phase phase)
 }
 
 /*
- * A source that gives up closes its streams first, then says why. Into why; false if it does not.
- */
-static bool hear_last_words(struct sevmirror_migration *m, char *why, size_t max)
-{
-	uint64_t until = clock_ns() + LAST_WORDS_MS * NS_PER_MS;
-
-	/* Each stream that ends interrupts what goes on at the control connection. */
-	while (!atomic_load(&m->cancelled) && clock_ns() < until) {
-		uint16_t type;
-		void *body;
-		size_t len;
-		int err;
-
-		channel_uncancel(m->control);
-		err = message_recv_any(m->control, &type, &body, &len, LAST_WORDS_MS, why, max);
-		free(body);
-		if (err == MESSAGE_PEER_ABORTED)
-			return true;
-		if (err && err != -ECANCELED)
-			return false;
-	}
-	return false;
-}
-
-/*
  * A failure at the control connection may only be the echo of a stream's: that one is the reason,
  * or what the source says about it.
  */
 static void find_reason(struct target *t, int err)
 {
 	struct sevmirror_migration *m = t->m;
-	char why[SESSION_WHY_BYTES];
+	struct why why;
 
 	if (!t->streams || err == MESSAGE_PEER_ABORTED || atomic_load(&m->cancelled))
 		return;
-	err = streams_in_error(t->streams, why, sizeof(why));
-	if (err)
-		memcpy(m->why, why, sizeof(why));
-	if (err == -ECONNRESET && hear_last_words(m, why, sizeof(why)))
-		memcpy(m->why, why, sizeof(why));
+	if (!streams_in_error(t->streams, &why))
+		return;
+	m->why = why;
+	if (why.err == -ECONNRESET)
+		(void)session_why_peer_left(m, why.err);
 }
 
 /* Wait for the source; a peer that cannot authenticate is disconnected and the target waits on. */
@@ -122,8 +96,7 @@ static int accept_control(struct sevmirror_migration *m)
 		if (fd < 0)
 			break;
 		address_of_peer(fd, from, sizeof(from));
-		if (channel_open(&channel, fd, true, &m->security, m->timeout_ms, m->why,
-				 sizeof(m->why)))
+		if (channel_open(&channel, fd, true, &m->security, m->timeout_ms, &m->why))
 			session_unauthenticated_peer(m, from);
 	}
 	accept_queue_close(&queue);
@@ -151,11 +124,8 @@ static int establish(struct target *t)
 		core_transfer_forget(m);
 	if (!err)
 		err = migration_helper_check_session(m);
-	if (!err) {
-		err = message_send_one(m->control, WIRE_CORE_DONE, NULL, 0, m->timeout_ms);
-		if (err)
-			session_fail(m, err, "the control connection: %s", strerror(-err));
-	}
+	if (!err)
+		err = session_send(m, WIRE_CORE_DONE, NULL, 0);
 	return err ? err : streams_in_create(&t->streams, m, m->target.listen_fd);
 }
 
@@ -166,18 +136,19 @@ static int take_round(struct target *t, const void *body, size_t len)
 	int err;
 
 	if (len != sizeof(round))
-		return session_fail(m, -EPROTO, "a ROUND message of %zu bytes", len);
+		return session_fail(m, -EPROTO, "the source sent a ROUND message of %zu bytes",
+				    len);
 	memcpy(&round, body, sizeof(round));
 	if (round.streams != m->hello.streams)
-		return session_fail(m, -EPROTO, "a round of %u streams, there are %u",
+		return session_fail(m, -EPROTO,
+				    "the source sent a round of %u streams instead of %u",
 				    round.streams, m->hello.streams);
 	err = streams_in_wait(t->streams, round.frames);
 	if (err)
 		return err;
 	t->rounds = round.round;
 	target_report(t, SEVMIRROR_PHASE_PRECOPY);
-	err = message_send_one(m->control, WIRE_ROUND, &round, sizeof(round), m->timeout_ms);
-	return err ? session_fail(m, err, "the control connection: %s", strerror(-err)) : 0;
+	return session_send(m, WIRE_ROUND, &round, sizeof(round));
 }
 
 /*
@@ -197,7 +168,8 @@ static int await_message(struct target *t)
 		if (moved != before)
 			moved_at = now;
 		if (now - moved_at > (uint64_t)m->timeout_ms * NS_PER_MS)
-			return session_fail(m, -ETIMEDOUT, "the source sends nothing any more");
+			return session_fail(m, -ETIMEDOUT, "the source sent nothing for %d ms",
+					    m->timeout_ms);
 	}
 	return 0;
 }
@@ -216,8 +188,7 @@ static int receive_guest(struct target *t)
 		err = await_message(t);
 		if (err)
 			return err;
-		err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
-				       sizeof(m->why));
+		err = session_recv_any(m, &type, &body, &len);
 		if (err)
 			return err;
 		if (type == WIRE_STATE) {
@@ -230,8 +201,9 @@ static int receive_guest(struct target *t)
 		else if (type == WIRE_POSTCOPY && m->hello.flags & WIRE_F_POSTCOPY && !m->postcopy)
 			err = target_postcopy_begin(t);
 		else
-			err = session_fail(m, -EPROTO, "%s came where a round or the state was due",
-					   wire_type_name(type));
+			err = session_fail(m, -EPROTO,
+					   "the source sent %s instead of a round or the state",
+					   wire_type_text(type));
 		free(body);
 	}
 	return err;
@@ -239,7 +211,7 @@ static int receive_guest(struct target *t)
 
 struct load {
 	const struct target *t;
-	char why[SESSION_WHY_BYTES - 64];
+	char why[HOST_WORDS_BYTES];
 };
 
 static int run_load(void *arg)
@@ -257,8 +229,8 @@ static int load_state(struct target *t)
 	struct load load = { .t = t };
 	int err = m->postcopy ? target_postcopy_load(t, run_load, &load) : run_load(&load);
 
-	return err ? session_fail(m, err, "loading the guest's state: %s",
-				  load.why[0] ? load.why : strerror(-err)) :
+	return err ? session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
+					 "loading the guest's state at the target", load.why) :
 		     0;
 }
 
@@ -269,33 +241,32 @@ static int say(struct sevmirror_migration *m, enum wire_type type)
 
 	if (postcopy)
 		return postcopy_in_send(postcopy, type, NULL, 0);
-	return message_send_one(m->control, type, NULL, 0, m->timeout_ms);
+	return session_send(m, type, NULL, 0);
 }
 
 /* Everything is here and right: say so, and run the guest once the source has let go of it. */
 static int take_over(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
-	char why[SESSION_WHY_BYTES - 64] = "";
+	char why[HOST_WORDS_BYTES] = "";
 	int err = say(m, WIRE_READY);
 
-	if (err)
-		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = message_recv(m->control, WIRE_COMMIT, NULL, 0, 0, NULL, m->timeout_ms, m->why,
-			   sizeof(m->why));
+	if (!err)
+		err = session_recv(m, WIRE_COMMIT, NULL, 0);
 	if (err)
 		return err;
 	err = m->ops->disks_acquire(m->opaque, why, sizeof(why));
 	if (err)
-		return session_fail(m, err, "opening the guest's disks: %s",
-				    why[0] ? why : strerror(-err));
+		return session_host_failed(m, SEVMIRROR_REASON_DISK, err,
+					   "opening the guest's disks at the target", why);
 	if (!session_pass_handover(m))
 		return -ECANCELED;
 	if (atomic_load(&m->postcopy))
 		return target_postcopy_start(t);
 	err = m->ops->resume(m->opaque);
 	if (err)
-		return session_fail(m, err, "starting the guest: %s", strerror(-err));
+		return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
+					   "starting the guest at the target", NULL);
 	/* The guest runs; whether the source hears of it does not change that. */
 	(void)say(m, WIRE_RUNNING);
 	return 0;
@@ -346,7 +317,7 @@ static int run(struct target *t)
 	if (err && m->postcopy)
 		postcopy_in_disconnect(m->postcopy); /* the fault service says nothing in between */
 	if (err && m->control)
-		message_abort(m->control, m->why);
+		message_abort(m->control, m->why.text);
 	return err;
 }
 

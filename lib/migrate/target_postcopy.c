@@ -36,36 +36,21 @@ int target_postcopy_begin(struct target *t)
 	if (err)
 		return err;
 	atomic_store(&m->postcopy, postcopy);
-	err = message_send_one(m->control, WIRE_POSTCOPY, NULL, 0, m->timeout_ms);
+	err = session_send(m, WIRE_POSTCOPY, NULL, 0);
 	if (err)
-		return session_fail(m, err, "the control connection: %s", strerror(-err));
-	err = message_recv_alloc(m->control, WIRE_MISSING, (void **)&bitmaps, &len, m->timeout_ms,
-				 m->why, sizeof(m->why));
+		return err;
+	err = session_recv_alloc(m, WIRE_MISSING, (void **)&bitmaps, &len);
 	if (err)
 		return err;
 	if (len == 2 * words * sizeof(*bitmaps))
 		err = postcopy_in_begin(postcopy, bitmaps, bitmaps + words);
 	else
-		err = session_fail(m, -EPROTO, "a MISSING message of %zu bytes", len);
+		err = session_fail(m, -EPROTO, "the source sent a MISSING message of %zu bytes",
+				   len);
 	free(bitmaps);
 	if (!err)
 		streams_in_go_on(t->streams);
 	return err;
-}
-
-/* Nothing is due on the control connection while the state is loaded, so what comes is its end. */
-static int hear_end(struct sevmirror_migration *m)
-{
-	uint16_t type;
-	void *body;
-	size_t len;
-	int err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
-				   sizeof(m->why));
-
-	free(body);
-	return err ? err :
-		     session_fail(m, -EPROTO, "%s came while the guest's state was loaded",
-				  wire_type_name(type));
 }
 
 /* Until the call returns: 0. Or until there is no hope of the pages that it may wait for. */
@@ -82,7 +67,7 @@ static int watch_load(struct target *t, const struct host_call *call)
 		if (ready == 1)
 			return 0;
 		if (ready == 0)
-			return hear_end(m);
+			return session_recv_unexpected(m); /* it is the end */
 		if (ready != -ETIMEDOUT)
 			return session_cancelled(m) ? -ECANCELED : -EIO;
 		moved = streams_in_moved(t->streams);
@@ -91,7 +76,7 @@ static int watch_load(struct target *t, const struct host_call *call)
 		if (now - moved_at > (uint64_t)m->timeout_ms * NS_PER_MS)
 			return session_fail(
 				m, -ETIMEDOUT,
-				"a page that the guest's state needs did not come in time");
+				"the source did not send a page that the guest's state needs in time");
 	}
 }
 
@@ -102,7 +87,8 @@ int target_postcopy_load(struct target *t, int (*load)(void *arg), void *arg)
 	int err = host_call_start(&call, load, arg), trouble;
 
 	if (err)
-		return session_fail(m, err, "no thread to load the guest's state: %s",
+		return session_fail(m, err,
+				    "the target has no thread to load the guest's state: %s",
 				    strerror(-err));
 	trouble = watch_load(t, &call);
 	if (trouble)
@@ -128,7 +114,8 @@ int target_postcopy_start(struct target *t)
 	if (!err)
 		return 0;
 	session_postcopy(m, false);
-	return session_fail(m, err, "no thread to start the guest: %s", strerror(-err));
+	return session_fail(m, err, "the target has no thread to start the guest: %s",
+			    strerror(-err));
 }
 
 /* resume() has returned. The source hears that the guest runs when there is a source. */
@@ -143,7 +130,8 @@ static int hear_started(struct target *t)
 	}
 	t->stillborn = true;
 	session_notice(m);
-	return session_fail(m, err, "starting the guest: %s", strerror(-err));
+	return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
+				   "starting the guest at the target", NULL);
 }
 
 static int send_missing(struct sevmirror_migration *m)
@@ -153,12 +141,12 @@ static int send_missing(struct sevmirror_migration *m)
 	int err;
 
 	if (!bitmaps)
-		return session_fail(m, -ENOMEM, "out of memory for the missing pages");
+		return session_fail(m, -ENOMEM,
+				    "the target is out of memory for the missing pages");
 	postcopy_in_bitmaps(m->postcopy, bitmaps, bitmaps + words);
-	err = message_send_one(m->control, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps),
-			       m->timeout_ms);
+	err = session_send(m, WIRE_MISSING, bitmaps, 2 * words * sizeof(*bitmaps));
 	free(bitmaps);
-	return err ? session_fail(m, err, "saying which pages are missing: %s", strerror(-err)) : 0;
+	return err;
 }
 
 /* A peer connects, maybe the source. A channel and its proof, or NULL. */
@@ -166,17 +154,16 @@ static struct channel *hear_newcomer(struct sevmirror_migration *m, int fd,
 				     struct wire_recover *proof)
 {
 	struct channel *channel;
-	char why[SESSION_WHY_BYTES];
 	int err;
 
-	if (channel_open(&channel, fd, true, &m->security, NEWCOMER_MS, why, sizeof(why)))
+	if (channel_open(&channel, fd, true, &m->security, NEWCOMER_MS, NULL))
 		return NULL;
 	err = message_recv(channel, WIRE_RECOVER, proof, sizeof(*proof), sizeof(*proof), NULL,
-			   NEWCOMER_MS, why, sizeof(why));
+			   NEWCOMER_MS, NULL);
 	if (!err && recover_check(m, channel, proof) == 0)
 		return channel;
 	if (!err)
-		message_abort(channel, "this is not the migration that the guest came by");
+		message_abort(channel, "the guest here came by another migration");
 	channel_close(channel);
 	return NULL;
 }
@@ -189,22 +176,14 @@ static int adopt(struct target *t, struct channel *channel, struct wire_recover 
 
 	session_set_control(m, channel);
 	err = recover_name_streams(m, proof);
-	if (!err) {
-		err = recover_make(m, channel, proof);
-		if (!err)
-			err = message_send_one(channel, WIRE_RECOVER, proof, sizeof(*proof),
-					       m->timeout_ms);
-		if (err)
-			session_fail(m, err, "answering the source that came back: %s",
-				     strerror(-err));
-	}
+	if (!err && recover_make(m, channel, proof))
+		err = session_fail(m, -EIO, "the target cannot prove which migration this is");
+	if (!err)
+		err = session_send(m, WIRE_RECOVER, proof, sizeof(*proof));
 	if (!err)
 		err = send_missing(m);
-	if (!err && !host_call_pending(&m->resume)) {
-		err = message_send_one(channel, WIRE_RUNNING, NULL, 0, m->timeout_ms);
-		if (err)
-			session_fail(m, err, "the control connection: %s", strerror(-err));
-	}
+	if (!err && !host_call_pending(&m->resume))
+		err = session_send(m, WIRE_RUNNING, NULL, 0);
 	if (!err)
 		err = streams_in_create(&t->streams, m, m->target.listen_fd);
 	if (!err)
@@ -231,10 +210,9 @@ static void let_go(struct target *t)
 static int await_source(struct target *t, struct channel *newcomer, struct wire_recover *proof)
 {
 	struct sevmirror_migration *m = t->m;
-	char why[SESSION_WHY_BYTES];
+	const struct why why = m->why;
 	struct accept_queue queue;
 
-	memcpy(why, m->why, sizeof(why));
 	accept_queue_init(&queue, m->target.listen_fd, m->cancel_fd);
 	for (;;) {
 		if (newcomer) {
@@ -254,7 +232,7 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 			fd = session_accept(m, &queue);
 			if (session_cancelled(m)) {
 				accept_queue_close(&queue);
-				memcpy(m->why, why, sizeof(m->why));
+				m->why = why;
 				return -ECANCELED;
 			}
 			if (fd == -EINTR && hear_started(t)) {
@@ -274,8 +252,7 @@ static int take_message(struct target *t)
 	uint16_t type;
 	void *body;
 	size_t len;
-	int err = message_recv_any(m->control, &type, &body, &len, m->timeout_ms, m->why,
-				   sizeof(m->why));
+	int err = session_recv_any(m, &type, &body, &len);
 
 	if (err)
 		return err;
@@ -288,7 +265,8 @@ static int take_message(struct target *t)
 	free(body);
 	if (type == WIRE_LAST_PAGE && t->manifest)
 		return 1;
-	return session_fail(m, -EPROTO, "%s came in the middle of post-copy", wire_type_name(type));
+	return session_fail(m, -EPROTO, "the source sent %s during post-copy",
+			    wire_type_text(type));
 }
 
 /*
@@ -297,12 +275,13 @@ static int take_message(struct target *t)
 static int break_reason(struct target *t, int err)
 {
 	struct sevmirror_migration *m = t->m;
-	char why[SESSION_WHY_BYTES];
+	struct why why;
 
 	if (err != MESSAGE_PEER_ABORTED && !session_cancelled(m) &&
-	    streams_in_error(t->streams, why, sizeof(why)))
-		memcpy(m->why, why, sizeof(m->why));
-	return session_fail(m, err, "the connection to the source: %s", strerror(-err));
+	    streams_in_error(t->streams, &why))
+		m->why = why;
+	return session_fail_because(m, SEVMIRROR_REASON_CONNECTION, err,
+				    "the connection to the source failed: %s", strerror(-err));
 }
 
 /*
@@ -337,7 +316,7 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 
 			*newcomer = fd >= 0 ? hear_newcomer(m, fd, proof) : NULL;
 			if (*newcomer)
-				return session_fail(m, -EPIPE, "the source came anew");
+				return session_fail(m, -EPIPE, "the source connected again");
 		} else if (ready == 4) {
 			err = hear_started(t);
 			if (err)
@@ -351,7 +330,8 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 			quiet_since = clock_ns();
 		bytes = t->came.bytes;
 		if (err >= 0 && clock_ns() - quiet_since > (uint64_t)m->timeout_ms * NS_PER_MS)
-			err = session_fail(m, -ETIMEDOUT, "the source sends nothing any more");
+			err = session_fail(m, -ETIMEDOUT, "the source sent nothing for %d ms",
+					   m->timeout_ms);
 		if (err < 0)
 			return break_reason(t, err);
 	}
@@ -384,7 +364,7 @@ static enum sevmirror_outcome conclude(struct target *t)
 		enum sevmirror_outcome outcome = give_up(t);
 
 		postcopy_in_disconnect(m->postcopy);
-		message_abort(m->control, m->why);
+		message_abort(m->control, m->why.text);
 		return outcome;
 	}
 	/* The guest is whole here, whether the source hears of it or not. */
@@ -399,7 +379,7 @@ static enum sevmirror_outcome bury(struct target *t)
 
 	postcopy_in_disconnect(m->postcopy);
 	if (m->control)
-		message_abort(m->control, m->why);
+		message_abort(m->control, m->why.text);
 	return SEVMIRROR_FAILED;
 }
 
@@ -428,19 +408,17 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 	if (t->stillborn) {
 		outcome = bury(t);
 	} else if (err) {
-		char why[SESSION_WHY_BYTES - 96];
-
-		snprintf(why, sizeof(why), "%.*s", (int)sizeof(why) - 1, m->why);
-		snprintf(m->why, sizeof(m->why),
-			 "%llu pages of the guest never came, and the source is given up: %s",
-			 (unsigned long long)postcopy_in_left(m->postcopy), why);
+		why_prefix(
+			&m->why,
+			"%llu pages of the guest never arrived, and the target gave up the source: ",
+			(unsigned long long)postcopy_in_left(m->postcopy));
 		outcome = give_up(t);
 		/*
 		 * A source that still listens is told, or it waits for a recovery that cannot be.
 		 */
 		if (m->control && session_cancelled(m)) {
 			postcopy_in_disconnect(m->postcopy);
-			message_abort(m->control, m->why);
+			message_abort(m->control, m->why.text);
 		}
 		let_go(t);
 	}

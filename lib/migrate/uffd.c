@@ -36,22 +36,21 @@ static int get(int device)
 	return fd;
 }
 
-int uffd_open(int device, char *why, size_t max)
+int uffd_open(int device, struct why *why)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MINOR_SHMEM };
 	int fd = get(device), err;
 
-	if (fd < 0) {
-		snprintf(why, max, "no userfaultfd: %s: %s", strerror(-fd), ADVICE_WHO);
-		return fd;
-	}
+	if (fd < 0)
+		return why_because(why, SEVMIRROR_REASON_POSTCOPY, fd, "no userfaultfd: %s: %s",
+				   strerror(-fd), ADVICE_WHO);
 	if (ioctl(fd, UFFDIO_API, &api) == 0)
 		return fd;
 	err = -errno;
-	snprintf(why, max,
-		 "userfaultfd without minor faults on shared memory: it takes Linux 5.14");
 	close(fd);
-	return err;
+	return why_because(
+		why, SEVMIRROR_REASON_POSTCOPY, err,
+		"userfaultfd without minor faults on shared memory: Linux 5.14 or later is needed");
 }
 
 int uffd_arm(int fd, void *addr, uint64_t bytes)

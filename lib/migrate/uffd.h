@@ -13,13 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/util/why.h"
+
 /*
  * A non-blocking userfaultfd that reports faults from the kernel too (KVM's are), with minor faults
- * on shared memory. A negative errno with what to do about it in why (max bytes, terminated): the
+ * on shared memory. A negative errno with what to do about it in why: the
  * caller may lack the right (-EPERM, -EACCES) or the kernel the feature (-EINVAL). device:
  * /dev/userfaultfd, opened by somebody who might; 0 or -1: none.
  */
-int uffd_open(int device, char *why, size_t max);
+int uffd_open(int device, struct why *why);
 
 /*
  * Arm [addr, addr + bytes), a shared mapping of a memfd that nobody uses at the moment: what is

@@ -16,31 +16,37 @@
 #define BITMAP_BYTES_MAX   (1u << 28) /* two of 4 TiB of RAM */
 
 static const struct {
-	const char *name;
+	const char *name, *text;
 	uint32_t limit;
 } types[WIRE_TYPES] = {
-	[WIRE_HELLO] = { "HELLO", WIRE_MAX_HELLO },
-	[WIRE_CONFIG] = { "CONFIG", WIRE_MAX_SECTION },
-	[WIRE_COMPAT] = { "COMPAT", WIRE_MAX_SECTION },
-	[WIRE_ACCEPT] = { "ACCEPT", sizeof(struct wire_accept) + CERT_BYTES_MAX },
-	[WIRE_PSP_START] = { "PSP_START",
+	[WIRE_HELLO] = { "HELLO", "its greeting (HELLO)", WIRE_MAX_HELLO },
+	[WIRE_CONFIG] = { "CONFIG", "the VM's configuration (CONFIG)", WIRE_MAX_SECTION },
+	[WIRE_COMPAT] = { "COMPAT", "what the guest has seen of its CPUs (COMPAT)",
+			  WIRE_MAX_SECTION },
+	[WIRE_ACCEPT] = { "ACCEPT", "its acceptance (ACCEPT)",
+			  sizeof(struct wire_accept) + CERT_BYTES_MAX },
+	[WIRE_PSP_START] = { "PSP_START", "the secure processor's session (PSP_START)",
 			     sizeof(struct wire_psp_start) + CERT_BYTES_MAX + PSP_SESSION_MAX },
-	[WIRE_PSP_PACKET] = { "PSP_PACKET",
+	[WIRE_PSP_PACKET] = { "PSP_PACKET", "the helper's core (PSP_PACKET)",
 			      sizeof(struct wire_psp_packet) + PSP_HEADER_MAX + 4096 },
-	[WIRE_CORE_SECRET] = { "CORE_SECRET", 4 + 4096 },
-	[WIRE_CORE_DONE] = { "CORE_DONE", 0 },
-	[WIRE_ROUND] = { "ROUND", sizeof(struct wire_round) },
-	[WIRE_STATE] = { "STATE", WIRE_MAX_SECTION },
-	[WIRE_MANIFEST] = { "MANIFEST", MANIFEST_SPANS_MAX * sizeof(struct wire_manifest) },
-	[WIRE_READY] = { "READY", 0 },
-	[WIRE_COMMIT] = { "COMMIT", 0 },
-	[WIRE_RUNNING] = { "RUNNING", 0 },
-	[WIRE_MISSING] = { "MISSING", BITMAP_BYTES_MAX },
-	[WIRE_PAGE_REQUEST] = { "PAGE_REQUEST", PAGE_REQUESTS_MAX },
-	[WIRE_LAST_PAGE] = { "LAST_PAGE", sizeof(struct sevmirror_postcopy) },
-	[WIRE_RECOVER] = { "RECOVER", sizeof(struct wire_recover) },
-	[WIRE_ABORT] = { "ABORT", WIRE_MAX_REASON },
-	[WIRE_POSTCOPY] = { "POSTCOPY", 0 },
+	[WIRE_CORE_SECRET] = { "CORE_SECRET", "the helper's core (CORE_SECRET)", 4 + 4096 },
+	[WIRE_CORE_DONE] = { "CORE_DONE", "the end of the helper's core (CORE_DONE)", 0 },
+	[WIRE_ROUND] = { "ROUND", "the end of a round (ROUND)", sizeof(struct wire_round) },
+	[WIRE_STATE] = { "STATE", "the guest's state (STATE)", WIRE_MAX_SECTION },
+	[WIRE_MANIFEST] = { "MANIFEST", "the manifest (MANIFEST)",
+			    MANIFEST_SPANS_MAX * sizeof(struct wire_manifest) },
+	[WIRE_READY] = { "READY", "that the guest can run (READY)", 0 },
+	[WIRE_COMMIT] = { "COMMIT", "the hand-over (COMMIT)", 0 },
+	[WIRE_RUNNING] = { "RUNNING", "that the guest runs (RUNNING)", 0 },
+	[WIRE_MISSING] = { "MISSING", "the list of missing pages (MISSING)", BITMAP_BYTES_MAX },
+	[WIRE_PAGE_REQUEST] = { "PAGE_REQUEST", "a request for pages (PAGE_REQUEST)",
+				PAGE_REQUESTS_MAX },
+	[WIRE_LAST_PAGE] = { "LAST_PAGE", "the end of post-copy (LAST_PAGE)",
+			     sizeof(struct sevmirror_postcopy) },
+	[WIRE_RECOVER] = { "RECOVER", "the proof for a recovery (RECOVER)",
+			   sizeof(struct wire_recover) },
+	[WIRE_ABORT] = { "ABORT", "why it gave up (ABORT)", WIRE_MAX_REASON },
+	[WIRE_POSTCOPY] = { "POSTCOPY", "the begin of post-copy (POSTCOPY)", 0 },
 };
 
 uint32_t wire_limit(uint16_t type, bool *known)
@@ -52,6 +58,11 @@ uint32_t wire_limit(uint16_t type, bool *known)
 const char *wire_type_name(uint16_t type)
 {
 	return type < WIRE_TYPES && types[type].name ? types[type].name : "unknown";
+}
+
+const char *wire_type_text(uint16_t type)
+{
+	return type < WIRE_TYPES && types[type].text ? types[type].text : "an unknown message";
 }
 
 /* How something begins that is none of ours: what people can read as text is most telling. */
@@ -68,7 +79,7 @@ static void show_magic(uint32_t magic, char *out, size_t max)
 	snprintf(out, max, "'%s'", text);
 }
 
-int wire_check_header(const struct wire_header *header, char *why, size_t max)
+int wire_check_header(const struct wire_header *header, struct why *why)
 {
 	bool known;
 	uint32_t limit = wire_limit(header->type, &known);
@@ -76,43 +87,39 @@ int wire_check_header(const struct wire_header *header, char *why, size_t max)
 
 	if (header->magic != WIRE_MAGIC) {
 		show_magic(header->magic, begin, sizeof(begin));
-		snprintf(why, max, "not a sevmirror control message (it begins with %s)", begin);
-	} else if (!known) {
-		snprintf(why, max, "message type %u is unknown", header->type);
-	} else if (header->reserved) {
-		snprintf(why, max, "%s message with reserved bits set",
-			 wire_type_name(header->type));
-	} else if (header->bytes > limit) {
-		snprintf(why, max, "%s message of %u bytes, at most %u are allowed",
-			 wire_type_name(header->type), header->bytes, limit);
-	} else {
-		return 0;
+		return why_set(why, -EPROTO, "not a sevmirror control message (it begins with %s)",
+			       begin);
 	}
-	return -EPROTO;
+	if (!known)
+		return why_set(why, -EPROTO, "unknown message type %u", header->type);
+	if (header->reserved)
+		return why_set(why, -EPROTO, "%s message with reserved bits set",
+			       wire_type_name(header->type));
+	if (header->bytes > limit)
+		return why_set(why, -EPROTO, "%s message of %u bytes, at most %u are allowed",
+			       wire_type_name(header->type), header->bytes, limit);
+	return 0;
 }
 
-int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence, char *why,
-		     size_t max)
+int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence, struct why *why)
 {
-	if (frame->magic != WIRE_MAGIC) {
-		snprintf(why, max, "not a frame of pages (it begins with %#x)", frame->magic);
-	} else if (frame->type == 0 || frame->type >= WIRE_FRAME_TYPES) {
-		snprintf(why, max, "frame type %u is unknown", frame->type);
-	} else if (frame->records == 0 || frame->records > WIRE_MAX_RECORDS) {
-		snprintf(why, max, "frame with %u records, 1 to %u are allowed", frame->records,
-			 WIRE_MAX_RECORDS);
-	} else if (frame->directory_bytes > WIRE_MAX_DIRECTORY_BYTES + WIRE_MAX_PAYLOAD_BYTES ||
-		   frame->payload_bytes > WIRE_MAX_PAYLOAD_BYTES) {
-		snprintf(why, max,
-			 "frame with a directory of %u and payloads of %u bytes is too large",
-			 frame->directory_bytes, frame->payload_bytes);
-	} else if (frame->sequence != expected_sequence) {
-		snprintf(
-			why, max,
-			"frame %llu came where frame %llu was due: records were dropped, repeated or reordered",
+	if (frame->magic != WIRE_MAGIC)
+		return why_set(why, -EPROTO, "not a frame of pages (it begins with %#x)",
+			       frame->magic);
+	if (frame->type == 0 || frame->type >= WIRE_FRAME_TYPES)
+		return why_set(why, -EPROTO, "unknown frame type %u", frame->type);
+	if (frame->records == 0 || frame->records > WIRE_MAX_RECORDS)
+		return why_set(why, -EPROTO, "frame with %u records, 1 to %u are allowed",
+			       frame->records, WIRE_MAX_RECORDS);
+	if (frame->directory_bytes > WIRE_MAX_DIRECTORY_BYTES + WIRE_MAX_PAYLOAD_BYTES ||
+	    frame->payload_bytes > WIRE_MAX_PAYLOAD_BYTES)
+		return why_set(why, -EPROTO,
+			       "frame with a directory of %u and payloads of %u bytes is too large",
+			       frame->directory_bytes, frame->payload_bytes);
+	if (frame->sequence != expected_sequence)
+		return why_set(
+			why, -EPROTO,
+			"frame %llu came instead of frame %llu: records were dropped, repeated or reordered",
 			(unsigned long long)frame->sequence, (unsigned long long)expected_sequence);
-	} else {
-		return 0;
-	}
-	return -EPROTO;
+	return 0;
 }

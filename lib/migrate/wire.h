@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/util/why.h"
+
 #include "lib/util/page.h"
 
 #define WIRE_MAGIC	   0x524d5653u /* "SVMR" */
@@ -189,15 +191,17 @@ enum wire_frame_type {
  */
 uint32_t wire_limit(uint16_t type, bool *known);
 
-/* "HELLO", "CONFIG", ... for messages to people; never NULL. */
+/* "HELLO", "CONFIG", ...; "unknown" for others, never NULL. */
 const char *wire_type_name(uint16_t type);
+
+/* What such a message carries, for people: "the guest's state (STATE)". Never NULL. */
+const char *wire_type_text(uint16_t type);
 
 /*
  * Check a header that came from the peer: magic, known type, length within wire_limit(), reserved
- * bytes zero. 0 or -EPROTO, with the reason in why (max bytes, terminated).
+ * bytes zero. 0 or -EPROTO, with the reason in why.
  */
-int wire_check_header(const struct wire_header *header, char *why, size_t max);
-int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence, char *why,
-		     size_t max);
+int wire_check_header(const struct wire_header *header, struct why *why);
+int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence, struct why *why);
 
 #endif

@@ -44,39 +44,40 @@ struct mirror {
 	unsigned int nvcpus;
 };
 
-static int fail(const char **why, const char *step, int error)
+static int fail(struct why *why, const char *step, int err)
 {
-	if (why)
-		*why = step;
-	return -error;
+	return why_set(why, err, "%s: %s", step, strerror(-err));
 }
 
-static int open_kvm(struct mirror *m, const struct mirror_config *config, const char **why)
+static int open_kvm(struct mirror *m, const struct mirror_config *config, struct why *why)
 {
 	m->kvm_fd = config->kvm_fd;
 	if (m->kvm_fd < 0) {
 		m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 		if (m->kvm_fd < 0)
-			return fail(why, "opening /dev/kvm", errno);
+			return fail(why, "opening /dev/kvm", -errno);
 		m->own_kvm_fd = true;
 	}
 	m->vm_fd = ioctl(m->kvm_fd, KVM_CREATE_VM, 0);
 	if (m->vm_fd < 0)
-		return fail(why, "creating a VM (KVM_CREATE_VM)", errno);
+		return fail(why, "creating a VM (KVM_CREATE_VM)", -errno);
 	return 0;
 }
 
 /* Before any vCPU: KVM refuses it after (arch/x86/kvm/svm/sev.c, sev_vm_copy_enc_context_from). */
-static int share_context(struct mirror *m, const struct mirror_config *config, const char **why)
+static int share_context(struct mirror *m, const struct mirror_config *config, struct why *why)
 {
+	struct sev_error error;
 	int err;
 
 	if (config->primary_fd < 0)
 		return 0;
-	err = sev_guest_create_mirror(&m->sev, m->vm_fd, config->primary_fd, -1, NULL);
-	return err ? fail(why, "sharing the encryption context (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM)",
-			  -err) :
-		     0;
+	err = sev_guest_create_mirror(&m->sev, m->vm_fd, config->primary_fd, -1, &error);
+	if (!err)
+		return 0;
+	why_sev(why, err, &error);
+	why_prefix(why, "sharing the encryption context: ");
+	return err;
 }
 
 static int add_slot(struct mirror *m, uint32_t id, uint32_t flags, uint64_t gpa, uint64_t bytes,
@@ -99,7 +100,7 @@ static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, ui
 {
 	uint64_t offset = ram->offset + (gpa - ram->gpa);
 	void *hva;
-	int error;
+	int err;
 
 	slot->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
 	if (ram->fd < 0) {
@@ -108,9 +109,9 @@ static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, ui
 		slot->hva = (uint8_t *)ram->hva + (gpa - ram->gpa);
 		return 0;
 	}
-	error = util_map_aligned(&hva, ram->fd, (off_t)offset, bytes);
-	if (error)
-		return error;
+	err = util_map_aligned(&hva, ram->fd, (off_t)offset, bytes);
+	if (err)
+		return err;
 	slot->hva = hva;
 	slot->mapped = true;
 	return 0;
@@ -118,81 +119,81 @@ static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, ui
 
 /* Add [gpa, gpa + bytes), which lies in ram, as a memslot of its own. */
 static int map_slot(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa, uint64_t bytes,
-		    bool writable, const char **why)
+		    bool writable, struct why *why)
 {
 	uint32_t flags = writable ? 0 : KVM_MEM_READONLY;
 	struct mirror_slot *slot = &m->slot[m->nslots];
-	int error;
+	int err;
 
 	if (bytes == 0)
 		return 0;
 	if (writable && m->log_dirty)
 		flags |= KVM_MEM_LOG_DIRTY_PAGES;
 	slot->writable = writable;
-	error = place_slot(slot, ram, gpa, bytes);
-	if (error)
-		return fail(why, "mapping guest RAM a second time", -error);
-	error = add_slot(m, m->nslots++, flags, gpa, bytes, slot->hva);
-	return error ? fail(why, "adding guest RAM to the mirror", -error) : 0;
+	err = place_slot(slot, ram, gpa, bytes);
+	if (err)
+		return fail(why, "mapping guest RAM a second time", err);
+	err = add_slot(m, m->nslots++, flags, gpa, bytes, slot->hva);
+	return err ? fail(why, "adding guest RAM to the mirror", err) : 0;
 }
 
 /* One memslot a part of RAM, three for the one with the writable range in it. */
-static int map_ram(struct mirror *m, const struct mirror_config *config, const char **why)
+static int map_ram(struct mirror *m, const struct mirror_config *config, struct why *why)
 {
 	bool writable = !config->read_only;
 	unsigned int i;
-	int error = 0;
+	int err = 0;
 
-	for (i = 0; !error && i < config->nram; i++) {
+	for (i = 0; !err && i < config->nram; i++) {
 		const struct mirror_ram *ram = &config->ram[i];
 		uint64_t end = ram->gpa + ram->bytes;
 		uint64_t from = config->writable_gpa, to = from + config->writable_bytes;
 
 		if (!config->writable_bytes || from < ram->gpa || to > end)
 			from = to = end;
-		error = map_slot(m, ram, ram->gpa, from - ram->gpa, writable, why);
-		if (!error)
-			error = map_slot(m, ram, from, to - from, true, why);
-		if (!error)
-			error = map_slot(m, ram, to, end - to, writable, why);
+		err = map_slot(m, ram, ram->gpa, from - ram->gpa, writable, why);
+		if (!err)
+			err = map_slot(m, ram, from, to - from, true, why);
+		if (!err)
+			err = map_slot(m, ram, to, end - to, writable, why);
 	}
-	return error;
+	return err;
 }
 
-static int map_window(struct mirror *m, const struct mirror_config *config, const char **why)
+static int map_window(struct mirror *m, const struct mirror_config *config, struct why *why)
 {
 	const struct mirror_ram *last = &config->ram[config->nram - 1];
 	void *window;
-	int error;
+	int err;
 
 	m->window_bytes = config->window_bytes;
 	m->window_gpa = mirror_window_place(last->gpa + last->bytes);
 	m->window_fd = memfd_create("sevmirror-window", MFD_CLOEXEC);
 	if (m->window_fd < 0 || ftruncate(m->window_fd, (off_t)m->window_bytes))
-		return fail(why, "creating the window", errno);
+		return fail(why, "creating the window", -errno);
 	window = mmap(NULL, m->window_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
 		      m->window_fd, 0);
 	if (window == MAP_FAILED)
-		return fail(why, "mapping the window", errno);
+		return fail(why, "mapping the window", -errno);
 	(void)madvise(window, m->window_bytes, MADV_DONTDUMP);
 	m->window = window;
-	error = add_slot(m, WINDOW_ID, 0, m->window_gpa, m->window_bytes, window);
-	return error ? fail(why, "adding the window to the mirror", -error) : 0;
+	err = add_slot(m, WINDOW_ID, 0, m->window_gpa, m->window_bytes, window);
+	return err ? fail(why, "adding the window to the mirror", err) : 0;
 }
 
-static int map_region(struct mirror *m, const struct mirror_config *config, const char **why)
+static int map_region(struct mirror *m, const struct mirror_config *config, struct why *why)
 {
 	const struct mirror_ram *region = &config->region;
-	int error;
+	int err;
 
 	if (region->bytes == 0)
 		return 0;
-	error = util_map_aligned(&m->region, region->fd, (off_t)region->offset, region->bytes);
-	if (error)
-		return fail(why, "mapping the helper region", -error);
+	err = util_map_aligned(&m->region, region->fd, (off_t)region->offset, region->bytes);
+	if (err)
+		return fail(why, "mapping the helper region", err);
 	m->region_bytes = region->bytes;
-	error = add_slot(m, REGION_ID, 0, region->gpa, region->bytes, m->region);
-	return error ? fail(why, "adding the helper region to the mirror", -error) : 0;
+	err = add_slot(m, REGION_ID, 0, region->gpa, region->bytes, m->region);
+	return err ? fail(why, "adding the helper region to the mirror", err) : 0;
 }
 
 /* What is logged is counted in whole words of a bitmap. */
@@ -216,41 +217,41 @@ static bool config_ok(const struct mirror_config *config)
 	       config->writable_gpa % MIB2 == 0 && config->writable_bytes % MIB2 == 0;
 }
 
-int mirror_create(struct mirror **mirror, const struct mirror_config *config, const char **why)
+int mirror_create(struct mirror **mirror, const struct mirror_config *config, struct why *why)
 {
 	struct mirror *m;
-	int error;
+	int err;
 
 	*mirror = NULL;
 	if (!config_ok(config))
-		return fail(why, "the mirror's configuration", EINVAL);
+		return fail(why, "the mirror's configuration", -EINVAL);
 	m = calloc(1, sizeof(*m));
 	if (!m)
-		return fail(why, "memory", ENOMEM);
+		return fail(why, "memory", -ENOMEM);
 	m->thread_begins = config->thread_begins;
 	m->thread_opaque = config->thread_opaque;
 	m->kvm_fd = m->vm_fd = m->window_fd = -1;
 	m->log_dirty = config->log_dirty;
-	error = open_kvm(m, config, why);
-	if (!error)
-		error = share_context(m, config, why);
-	if (!error)
-		error = map_ram(m, config, why);
-	if (!error)
-		error = map_window(m, config, why);
-	if (!error)
-		error = map_region(m, config, why);
-	while (!error && m->nvcpus < config->nvcpus) {
-		error = mirror_vcpu_create(&m->vcpu[m->nvcpus], m->kvm_fd, m->vm_fd, m->nvcpus,
-					   config->cbit_mask);
-		if (error)
-			fail(why, "creating a vCPU of the mirror", -error);
+	err = open_kvm(m, config, why);
+	if (!err)
+		err = share_context(m, config, why);
+	if (!err)
+		err = map_ram(m, config, why);
+	if (!err)
+		err = map_window(m, config, why);
+	if (!err)
+		err = map_region(m, config, why);
+	while (!err && m->nvcpus < config->nvcpus) {
+		err = mirror_vcpu_create(&m->vcpu[m->nvcpus], m->kvm_fd, m->vm_fd, m->nvcpus,
+					 config->cbit_mask);
+		if (err)
+			fail(why, "creating a vCPU of the mirror", err);
 		else
 			m->nvcpus++;
 	}
-	if (error) {
+	if (err) {
 		mirror_destroy(m);
-		return error;
+		return err;
 	}
 	*mirror = m;
 	return 0;
@@ -337,7 +338,7 @@ int mirror_dirty_fetch(struct mirror *m, uint64_t *bitmap, size_t npages)
 	for (i = 0; i < m->nslots; i++) {
 		size_t n = m->slot[i].ram.bytes / PAGE_BYTES;
 		struct kvm_dirty_log log = { .slot = i };
-		int error = 0;
+		int err = 0;
 
 		if (n > npages - first)
 			return -ENOBUFS;
@@ -349,12 +350,12 @@ int mirror_dirty_fetch(struct mirror *m, uint64_t *bitmap, size_t npages)
 		if (!log.dirty_bitmap)
 			return -ENOMEM;
 		if (ioctl(m->vm_fd, KVM_GET_DIRTY_LOG, &log))
-			error = -errno;
+			err = -errno;
 		else
 			or_bits(bitmap, log.dirty_bitmap, first, n);
 		free(log.dirty_bitmap);
-		if (error)
-			return error;
+		if (err)
+			return err;
 		first += n;
 	}
 	return 0;
@@ -425,10 +426,10 @@ int mirror_kvm_exits(const struct mirror *m, uint64_t *exits)
 	*exits = 0;
 	for (i = 0; i < m->nvcpus; i++) {
 		uint64_t n;
-		int error = mirror_vcpu_counter(mirror_vcpu_fd(m->vcpu[i]), "exits", &n);
+		int err = mirror_vcpu_counter(mirror_vcpu_fd(m->vcpu[i]), "exits", &n);
 
-		if (error)
-			return error;
+		if (err)
+			return err;
 		*exits += n;
 	}
 	return 0;

@@ -14,6 +14,7 @@
 #define LIB_MIRROR_MIRROR_H
 
 #include "lib/mirror/region.h"
+#include "lib/util/why.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,10 +50,10 @@ struct mirror_config {
 
 /*
  * Errors of mirror_create(): what /dev/kvm, the capability (EINVAL: not a SEV VM, or itself a
- * mirror; EBADF: not a KVM VM), mmap and the vCPUs say, negative. *why, if not NULL, names the step
- * (static text).
+ * mirror; EBADF: not a KVM VM), mmap and the vCPUs say, negative. why, which may be NULL, names the
+ * step (static text).
  */
-int mirror_create(struct mirror **mirror, const struct mirror_config *config, const char **why);
+int mirror_create(struct mirror **mirror, const struct mirror_config *config, struct why *why);
 /* Stops the vCPUs wherever they are. NULL is allowed. */
 void mirror_destroy(struct mirror *mirror);
 

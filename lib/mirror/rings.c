@@ -235,7 +235,7 @@ static int lock_region(struct rings *rings, const struct rings_config *config)
 	return 0;
 }
 
-static int setup(struct rings *rings, const struct rings_config *config, const char **step)
+static int setup(struct rings *rings, const struct rings_config *config, struct why *why)
 {
 	uint64_t pages =
 		(uint64_t)config->nrings * (HELPER_RING_PAGES + (uint64_t)config->data_pages);
@@ -257,58 +257,55 @@ static int setup(struct rings *rings, const struct rings_config *config, const c
 	unsigned int i;
 	int error;
 
-	*step = "the rings' configuration";
 	if (config->nrings < 1 || config->nrings > HELPER_VCPUS_MAX ||
 	    mirror.window_bytes > HELPER_WINDOW_MAX)
-		return -EINVAL;
+		return why_set(why, -EINVAL, "the helper cannot have %u rings with %u pages each",
+			       config->nrings, config->data_pages);
 	rings->plan = *config->plan;
 	rings->nrings = config->nrings;
 	rings->data_pages = config->data_pages;
 	rings->window_pages = (uint32_t)(mirror.window_bytes / PAGE_BYTES);
 	rings->host_polls = SPIN_DEFAULT;
-	*step = "another helper runs over this region";
 	error = lock_region(rings, config);
 	if (error)
-		return error;
-	error = mirror_create(&rings->mirror, &mirror, step);
+		return why_set(why, error, "%s",
+			       error == -EBUSY ? "another helper runs over this region" :
+						 "the helper region cannot be locked");
+	error = mirror_create(&rings->mirror, &mirror, why);
 	if (error)
 		return error;
 	for (i = 0; i < rings->nrings; i++) {
 		setup_ring(rings, i);
 		rings->ring[i].doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		*step = "creating an eventfd";
 		if (rings->ring[i].doorbell < 0)
-			return -errno;
+			return why_errno(why, "creating an eventfd");
 	}
-	*step = "starting the helper";
 	error = boot(rings, config);
-	return error ? error : serve(rings, config);
+	if (!error)
+		error = serve(rings, config);
+	return error ? why_set(why, error, "starting the helper: %s", rings_explain(rings, error)) :
+		       0;
 }
 
-int rings_create(struct rings **out, const struct rings_config *config, char *why, size_t why_bytes)
+int rings_create(struct rings **out, const struct rings_config *config, struct why *why)
 {
 	struct rings *rings = calloc(1, sizeof(*rings));
-	const char *step = "memory";
 	unsigned int i;
 	int error;
 
 	*out = NULL;
 	if (!rings)
-		return -ENOMEM;
+		return why_set(why, -ENOMEM, "out of memory for the helper's rings");
 	rings->lock = -1;
 	for (i = 0; i < HELPER_VCPUS_MAX; i++)
 		rings->ring[i].doorbell = -1;
-	error = setup(rings, config, &step);
-	if (!error) {
-		*out = rings;
-		return 0;
+	error = setup(rings, config, why);
+	if (error) {
+		rings_destroy(rings);
+		return error;
 	}
-	if (why)
-		snprintf(why, why_bytes, "%s: %s%s%s", step, strerror(-error),
-			 ring_error(&rings->ring[0].host) ? ": " : "",
-			 ring_error(&rings->ring[0].host) ? rings_error(rings, 0) : "");
-	rings_destroy(rings);
-	return error;
+	*out = rings;
+	return 0;
 }
 
 void rings_destroy(struct rings *rings)

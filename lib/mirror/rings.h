@@ -40,11 +40,10 @@ struct rings_config {
 /*
  * Create the mirror and start the helper in it. Errors: mirror_create()'s; -EBUSY (another helper
  * runs over this region); -EBADMSG (the core is not what the session sealed, or another build's);
- * -EPROTO (the helper crashed or answered nonsense); -ETIMEDOUT. why, if not NULL, gets what
- * failed, as text of at most why_bytes bytes. The primary is not touched.
+ * -EPROTO (the helper crashed or answered nonsense); -ETIMEDOUT. why may be NULL. The primary
+ * is not touched.
  */
-int rings_create(struct rings **rings, const struct rings_config *config, char *why,
-		 size_t why_bytes);
+int rings_create(struct rings **rings, const struct rings_config *config, struct why *why);
 /*
  * Stops the helper wherever it is. Does not wipe the session: rings_wipe() before that does. NULL
  * is allowed.

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -31,11 +32,9 @@ struct workload {
 	uint32_t detail;
 };
 
-static int step(const char **why, const char *what, int err)
+static int step(struct why *why, const char *what, int err)
 {
-	if (err && why)
-		*why = what;
-	return err;
+	return err ? why_set(why, err, "%s: %s", what, strerror(-err)) : 0;
 }
 
 static int map_dirty(struct workload *w, int fd)
@@ -54,7 +53,7 @@ static int map_dirty(struct workload *w, int fd)
 }
 
 static int make_mirror(struct workload *w, const struct mirror_offer *offer, int kvm_fd,
-		       void (*thread_begins)(void *opaque), const char **why)
+		       void (*thread_begins)(void *opaque), struct why *why)
 {
 	const struct mirror_config config = {
 		.kvm_fd = kvm_fd,
@@ -85,7 +84,7 @@ static int make_mirror(struct workload *w, const struct mirror_offer *offer, int
 }
 
 int workload_create(struct workload **workload, const struct mirror_offer *offer, int kvm_fd,
-		    void (*thread_begins)(void *opaque), const char **why)
+		    void (*thread_begins)(void *opaque), struct why *why)
 {
 	struct workload *w;
 	unsigned int i;

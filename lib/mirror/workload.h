@@ -22,11 +22,11 @@ enum workload_end {
 /*
  * Make the mirror; the offer, its descriptors too, may go afterwards. kvm_fd: /dev/kvm, borrowed
  * until the end. thread_begins: called first of all on the vCPU's thread. 0, -EINVAL (the offer has
- * no workload, or none that fits), or what mirror_create() says; *why, if not NULL, names the step
- * (static text).
+ * no workload, or none that fits), or what mirror_create() says; why, which may be NULL, names the
+ * step (static text).
  */
 int workload_create(struct workload **workload, const struct mirror_offer *offer, int kvm_fd,
-		    void (*thread_begins)(void *opaque), const char **why);
+		    void (*thread_begins)(void *opaque), struct why *why);
 /* Stops it. NULL is allowed. */
 void workload_destroy(struct workload *workload);
 

@@ -18,6 +18,15 @@
 
 #define LISTEN_BACKLOG 32
 
+/* A host that cannot be reached, whatever the errno; a listener that fails is an error of its own.
+ */
+static enum sevmirror_reason reason_of(bool listening, int err)
+{
+	if (err == -ETIMEDOUT)
+		return SEVMIRROR_REASON_TIMEOUT;
+	return listening ? SEVMIRROR_REASON_INTERNAL : SEVMIRROR_REASON_CONNECTION;
+}
+
 /* One address to try: bind-and-listen or connect. A socket, or a negative errno. */
 typedef int (*try_fn)(const struct sockaddr *sa, socklen_t len, int family, int timeout_ms);
 
@@ -90,29 +99,29 @@ static bool unix_is_live(const struct sockaddr_un *un)
 	return fd >= 0;
 }
 
-static int open_unix(const char *path, bool listening, try_fn attempt, int timeout_ms, char *why,
-		     size_t max)
+static int open_unix(const char *path, bool listening, try_fn attempt, int timeout_ms,
+		     struct why *why)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	struct stat st;
 	int fd;
 
 	if (strlen(path) == 0 || strlen(path) >= sizeof(un.sun_path)) {
-		snprintf(why, max, "unix socket path must have 1 to %zu bytes",
-			 sizeof(un.sun_path) - 1);
-		return -EINVAL;
+		return why_set(why, -EINVAL,
+			       "invalid address: a unix socket's path must have 1 to %zu bytes",
+			       sizeof(un.sun_path) - 1);
 	}
 	strcpy(un.sun_path, path);
 	if (listening && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
 		if (unix_is_live(&un)) {
-			snprintf(why, max, "another process listens at unix:%s", path);
-			return -EADDRINUSE;
+			return why_set(why, -EADDRINUSE,
+				       "unix:%s: another process already listens there", path);
 		}
 		unlink(path);
 	}
 	fd = attempt((struct sockaddr *)&un, sizeof(un), AF_UNIX, timeout_ms);
 	if (fd < 0)
-		snprintf(why, max, "unix:%s: %s", path, strerror(-fd));
+		why_because(why, reason_of(listening, fd), fd, "unix:%s: %s", path, strerror(-fd));
 	return fd;
 }
 
@@ -141,8 +150,8 @@ static int split_host_port(const char *text, char *host, char *port, size_t max)
 	return 0;
 }
 
-static int open_tcp(const char *text, bool listening, try_fn attempt, int timeout_ms, char *why,
-		    size_t max)
+static int open_tcp(const char *text, bool listening, try_fn attempt, int timeout_ms,
+		    struct why *why)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
 				  .ai_flags = listening ? AI_PASSIVE : 0 };
@@ -153,24 +162,22 @@ static int open_tcp(const char *text, bool listening, try_fn attempt, int timeou
 	int err;
 
 	if (split_host_port(text, host, port, sizeof(host))) {
-		snprintf(why, max,
-			 "invalid address '%s' (expected HOST:PORT, [IPv6]:PORT or unix:PATH)",
-			 text);
-		return -EINVAL;
+		return why_set(
+			why, -EINVAL,
+			"invalid address '%s' (expected HOST:PORT, [IPv6]:PORT or unix:PATH)",
+			text);
 	}
 	if (util_parse_number(port, listening ? 0 : 1, 65535, &number)) {
-		snprintf(why, max, "invalid address '%s': expected a port from %d to 65535", text,
-			 listening ? 0 : 1);
-		return -EINVAL;
+		return why_set(why, -EINVAL,
+			       "invalid address '%s': expected a port from %d to 65535", text,
+			       listening ? 0 : 1);
 	}
 	if (!listening && host[0] == '\0') {
-		snprintf(why, max, "address '%s' names no host", text);
-		return -EINVAL;
+		return why_set(why, -EINVAL, "invalid address '%s': it names no host", text);
 	}
 	err = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
 	if (err) {
-		snprintf(why, max, "%s: %s", text, gai_strerror(err));
-		return -EHOSTUNREACH;
+		return why_set(why, -EHOSTUNREACH, "%s: %s", text, gai_strerror(err));
 	}
 	for (ai = list; ai; ai = ai->ai_next) {
 		fd = attempt(ai->ai_addr, ai->ai_addrlen, ai->ai_family, timeout_ms);
@@ -179,28 +186,28 @@ static int open_tcp(const char *text, bool listening, try_fn attempt, int timeou
 	}
 	freeaddrinfo(list);
 	if (fd < 0)
-		snprintf(why, max, "%s: %s", text, strerror(-fd));
+		why_because(why, reason_of(listening, fd), fd, "%s: %s", text, strerror(-fd));
 	return fd;
 }
 
 static int open_address(const char *address, bool listening, try_fn attempt, int timeout_ms,
-			char *why, size_t max)
+			struct why *why)
 {
 	if (strncmp(address, "unix:", 5) == 0)
-		return open_unix(address + 5, listening, attempt, timeout_ms, why, max);
+		return open_unix(address + 5, listening, attempt, timeout_ms, why);
 	if (strncmp(address, "tcp:", 4) == 0)
 		address += 4;
-	return open_tcp(address, listening, attempt, timeout_ms, why, max);
+	return open_tcp(address, listening, attempt, timeout_ms, why);
 }
 
-int address_listen(const char *address, char *why, size_t max)
+int address_listen(const char *address, struct why *why)
 {
-	return open_address(address, true, try_listen, 0, why, max);
+	return open_address(address, true, try_listen, 0, why);
 }
 
-int address_connect(const char *address, int timeout_ms, char *why, size_t max)
+int address_connect(const char *address, int timeout_ms, struct why *why)
 {
-	return open_address(address, false, try_connect, timeout_ms, why, max);
+	return open_address(address, false, try_connect, timeout_ms, why);
 }
 
 static int write_name(const struct sockaddr_storage *ss, socklen_t len, char *out, size_t max)

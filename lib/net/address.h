@@ -9,13 +9,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/util/why.h"
+
 /*
  * Both return a close-on-exec socket that the caller closes, or a negative errno with the reason in
- * why (max bytes, terminated). listen: a stale unix socket at PATH is replaced, a live one is
+ * why. listen: a stale unix socket at PATH is replaced, a live one is
  * -EADDRINUSE; port 0 picks a free one. connect gives up after timeout_ms (-ETIMEDOUT).
  */
-int address_listen(const char *address, char *why, size_t max);
-int address_connect(const char *address, int timeout_ms, char *why, size_t max);
+int address_listen(const char *address, struct why *why);
+int address_connect(const char *address, int timeout_ms, struct why *why);
 
 /*
  * The address that a socket listens at, in the form that address_connect() takes. 0 or a negative

@@ -29,8 +29,9 @@ struct channel {
 	SSL *ssl; /* NULL on a bare socket */
 	SSL_CTX *ctx;
 	BIO_METHOD *method;
-	pthread_mutex_t
-		lock; /* an SSL object is for one thread at a time; never held while waiting */
+	bool server;
+	/* an SSL object is for one thread at a time; never held while waiting */
+	pthread_mutex_t lock;
 };
 
 /* Wait until the socket is ready for events. 0, -ETIMEDOUT or -ECANCELED. */
@@ -274,6 +275,11 @@ void channel_watch_hang_up(const struct channel *channel, struct pollfd *p)
 	*p = (struct pollfd){ .fd = channel->fd, .events = POLLRDHUP };
 }
 
+const char *channel_peer(const struct channel *channel)
+{
+	return channel->server ? "the source" : "the target";
+}
+
 bool channel_is_tls(const struct channel *channel)
 {
 	return channel->ssl != NULL;
@@ -316,38 +322,34 @@ static int exchange_welcome(struct channel *channel, bool server, int timeout_ms
 }
 
 static int open_tls(struct channel *channel, bool server, const struct channel_security *security,
-		    int timeout_ms, char *why, size_t max)
+		    int timeout_ms, struct why *why)
 {
 	uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-	int err = tls_context_create(&channel->ctx, server, security, why, max);
+	int err = tls_context_create(&channel->ctx, server, security, why);
 
 	if (err)
 		return err;
 	channel->ssl = SSL_new(channel->ctx);
 	if (!channel->ssl || tls_use_socket(channel->ssl, channel->fd, &channel->method)) {
-		snprintf(why, max, "out of memory");
-		return -ENOMEM;
+		return why_set(why, -ENOMEM, "out of memory");
 	}
 	if (security->peer_name && !security->psk_file &&
 	    !SSL_set1_host(channel->ssl, security->peer_name)) {
-		snprintf(why, max, "'%s' is no host name", security->peer_name);
-		return -EINVAL;
+		return why_set(why, -EINVAL, "invalid host name '%s'", security->peer_name);
 	}
 	err = shake_hands(channel, server, deadline);
 	if (err == 0)
 		err = exchange_welcome(channel, server, timeout_ms);
-	if (err == -EPROTO) {
-		tls_explain(channel->ssl, why, max);
-		return -EPERM;
-	}
+	if (err == -EPROTO)
+		return tls_explain(channel->ssl, why);
 	if (err)
-		snprintf(why, max, "TLS handshake: %s",
-			 err == -ECONNRESET ? "the peer hung up" : strerror(-err));
+		why_set(why, err, "TLS handshake: %s",
+			err == -ECONNRESET ? "the peer closed the connection" : strerror(-err));
 	return err;
 }
 
 int channel_open(struct channel **out, int fd, bool server, const struct channel_security *security,
-		 int timeout_ms, char *why, size_t max)
+		 int timeout_ms, struct why *why)
 {
 	struct channel *channel = calloc(1, sizeof(*channel));
 	int err = 0;
@@ -355,18 +357,18 @@ int channel_open(struct channel **out, int fd, bool server, const struct channel
 	*out = NULL;
 	if (!channel) {
 		close(fd);
-		snprintf(why, max, "out of memory");
-		return -ENOMEM;
+		return why_set(why, -ENOMEM, "out of memory");
 	}
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->fd = fd;
+	channel->server = server;
 	channel->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (channel->cancel_fd < 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
 		err = -errno;
-		snprintf(why, max, "%s", strerror(-err));
+		why_set(why, err, "%s", strerror(-err));
 	}
 	if (!err && !security->insecure)
-		err = open_tls(channel, server, security, timeout_ms, why, max);
+		err = open_tls(channel, server, security, timeout_ms, why);
 	if (err) {
 		channel_close(channel);
 		return err;

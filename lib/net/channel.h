@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "lib/util/why.h"
+
 /*
  * How the peer is authenticated. Exactly one of: certificate + key + ca (PEM files; the peer's
  * certificate must be signed by ca, and name peer_name where one is given), psk_file (32 to 64
@@ -31,17 +33,17 @@ struct channel_security {
  * 0 if *security is one of the three in full and its files can be read; else -EINVAL or -errno,
  * with the reason in why.
  */
-int channel_security_check(const struct channel_security *security, char *why, size_t max);
+int channel_security_check(const struct channel_security *security, struct why *why);
 
 struct channel;
 
 /*
  * Make a channel of a connected socket and shake hands within timeout_ms. The channel owns the
  * socket, also when this fails. server: the side that accepted. 0, or a negative errno with the
- * reason in why (max bytes, terminated): -EPERM when the peer could not prove who it is.
+ * reason in why: -EPERM when the peer could not prove who it is.
  */
 int channel_open(struct channel **channel, int fd, bool server,
-		 const struct channel_security *security, int timeout_ms, char *why, size_t max);
+		 const struct channel_security *security, int timeout_ms, struct why *why);
 
 /* Closes the connection and wipes the keys. NULL is allowed. */
 void channel_close(struct channel *channel);
@@ -104,6 +106,10 @@ void channel_cancel(struct channel *channel);
  * more.
  */
 void channel_uncancel(struct channel *channel);
+
+/* "the source" or "the target": who is at the other end. The target accepts, the source connects.
+ */
+const char *channel_peer(const struct channel *channel);
 
 bool channel_is_tls(const struct channel *channel);
 

@@ -59,7 +59,7 @@ static int psk_parse(const char *text, size_t len, struct psk *psk)
 	return 0;
 }
 
-static int psk_read(const char *path, struct psk *psk, char *why, size_t max)
+static int psk_read(const char *path, struct psk *psk, struct why *why)
 {
 	char text[4 * PSK_MAX_BYTES];
 	struct stat st;
@@ -69,16 +69,16 @@ static int psk_read(const char *path, struct psk *psk, char *why, size_t max)
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		err = -errno;
-		snprintf(why, max, "pre-shared key %s: %s", path, strerror(-err));
+		why_set(why, err, "pre-shared key %s: %s", path, strerror(-err));
 	} else if (st.st_mode & 077) {
 		err = -EPERM;
-		snprintf(why, max, "pre-shared key %s can be read by others: chmod 600 it", path);
+		why_set(why, err, "pre-shared key %s can be read by other users: chmod 600 it",
+			path);
 	} else {
 		n = read(fd, text, sizeof(text));
 		err = n < 0 ? -errno : psk_parse(text, (size_t)n, psk);
 		if (err)
-			snprintf(
-				why, max,
+			why_set(why, err,
 				"pre-shared key %s: it must hold %d to %d bytes as hexadecimal digits",
 				path, PSK_MIN_BYTES, PSK_MAX_BYTES);
 	}
@@ -125,16 +125,15 @@ static int psk_find(SSL *ssl, const unsigned char *id, size_t id_len, SSL_SESSIO
 	return 1;
 }
 
-static int use_psk(SSL_CTX *ctx, const char *path, char *why, size_t max)
+static int use_psk(SSL_CTX *ctx, const char *path, struct why *why)
 {
 	struct psk *psk = OPENSSL_zalloc(sizeof(*psk));
 	int err;
 
 	if (!psk) {
-		snprintf(why, max, "out of memory");
-		return -ENOMEM;
+		return why_set(why, -ENOMEM, "out of memory");
 	}
-	err = psk_read(path, psk, why, max);
+	err = psk_read(path, psk, why);
 	if (err || !SSL_CTX_set_app_data(ctx, psk)) {
 		OPENSSL_clear_free(psk, sizeof(*psk));
 		return err ? err : -ENOMEM;
@@ -144,8 +143,7 @@ static int use_psk(SSL_CTX *ctx, const char *path, char *why, size_t max)
 	return 0;
 }
 
-static int use_certificates(SSL_CTX *ctx, const struct channel_security *security, char *why,
-			    size_t max)
+static int use_certificates(SSL_CTX *ctx, const struct channel_security *security, struct why *why)
 {
 	const char *what = NULL;
 
@@ -156,8 +154,8 @@ static int use_certificates(SSL_CTX *ctx, const struct channel_security *securit
 	else if (SSL_CTX_load_verify_locations(ctx, security->ca, NULL) != 1)
 		what = security->ca;
 	if (what) {
-		snprintf(why, max, "%s: %s", what, ERR_reason_error_string(ERR_peek_last_error()));
-		return -EINVAL;
+		return why_set(why, -EINVAL, "%s: %s", what,
+			       ERR_reason_error_string(ERR_peek_last_error()));
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	return 0;
@@ -168,7 +166,7 @@ static int use_certificates(SSL_CTX *ctx, const struct channel_security *securit
  * check is needed.
  */
 int tls_context_create(SSL_CTX **out, bool server, const struct channel_security *security,
-		       char *why, size_t max)
+		       struct why *why)
 {
 	SSL_CTX *ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 	int err;
@@ -177,14 +175,13 @@ int tls_context_create(SSL_CTX **out, bool server, const struct channel_security
 	if (!ctx || !SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
 	    !SSL_CTX_set_ciphersuites(ctx, CIPHERSUITE)) {
 		SSL_CTX_free(ctx);
-		snprintf(why, max, "OpenSSL offers no TLS 1.3 with %s", CIPHERSUITE);
-		return -ENOTSUP;
+		return why_set(why, -ENOTSUP, "OpenSSL offers no TLS 1.3 with %s", CIPHERSUITE);
 	}
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	err = security->psk_file ? use_psk(ctx, security->psk_file, why, max) :
-				   use_certificates(ctx, security, why, max);
+	err = security->psk_file ? use_psk(ctx, security->psk_file, why) :
+				   use_certificates(ctx, security, why);
 	if (err) {
 		tls_context_destroy(ctx);
 		return err;
@@ -256,28 +253,29 @@ static bool is_no_tls(unsigned long code)
 		reason == SSL_R_ENCRYPTED_LENGTH_TOO_LONG);
 }
 
-void tls_explain(SSL *ssl, char *why, size_t max)
+int tls_explain(SSL *ssl, struct why *why)
 {
+	const enum sevmirror_reason reason = SEVMIRROR_REASON_AUTHENTICATION;
 	unsigned long code = ERR_peek_last_error();
 	long verdict = SSL_get_verify_result(ssl);
 
 	if (verdict != X509_V_OK)
-		snprintf(why, max, "the peer's certificate is refused: %s",
-			 X509_verify_cert_error_string(verdict));
-	else if (is_no_tls(code))
-		snprintf(why, max,
-			 "TLS: the peer does not speak it: no sevmirror, or one with --insecure");
-	else if (ERR_GET_REASON(code) == SSL_R_BINDER_DOES_NOT_VERIFY)
-		snprintf(why, max, "TLS: the peer has another pre-shared key");
-	else if (ERR_GET_REASON(code) == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM)
-		snprintf(why, max, "TLS: the peer offers no pre-shared key");
-	else if (code)
-		snprintf(why, max, "TLS: %s", ERR_reason_error_string(code));
-	else
-		snprintf(why, max, "TLS: the peer broke the protocol");
+		return why_because(why, reason, -EPERM, "the peer's certificate is refused: %s",
+				   X509_verify_cert_error_string(verdict));
+	if (is_no_tls(code))
+		return why_because(
+			why, reason, -EPERM,
+			"TLS: the peer does not speak TLS: it is not sevmirror, or it runs with --insecure");
+	if (ERR_GET_REASON(code) == SSL_R_BINDER_DOES_NOT_VERIFY)
+		return why_because(why, reason, -EPERM, "TLS: the peer has another pre-shared key");
+	if (ERR_GET_REASON(code) == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM)
+		return why_because(why, reason, -EPERM, "TLS: the peer offers no pre-shared key");
+	if (code)
+		return why_because(why, reason, -EPERM, "TLS: %s", ERR_reason_error_string(code));
+	return why_because(why, reason, -EPERM, "TLS: the peer broke the protocol");
 }
 
-int channel_security_check(const struct channel_security *security, char *why, size_t max)
+int channel_security_check(const struct channel_security *security, struct why *why)
 {
 	int certificates = !!security->certificate + !!security->key + !!security->ca;
 	int ways = !!security->psk_file + security->insecure + (certificates > 0);
@@ -285,21 +283,19 @@ int channel_security_check(const struct channel_security *security, char *why, s
 	int err;
 
 	if (certificates != 0 && certificates != 3) {
-		snprintf(
-			why, max,
-			"certificates need all of: the certificate, its key and the CA that signs the peer's");
-		return -EINVAL;
+		return why_set(
+			why, -EINVAL,
+			"certificates need all three: the certificate, its key, and the CA that signs the peer's certificate");
 	}
 	if (ways != 1) {
-		snprintf(
-			why, max,
-			"say how the hosts know each other: certificates, a pre-shared key, or explicitly insecure%s",
+		return why_set(
+			why, -EINVAL,
+			"say how the hosts authenticate each other: certificates, a pre-shared key, or explicitly insecure%s",
 			ways > 1 ? " (only one of them)" : "");
-		return -EINVAL;
 	}
 	if (security->insecure)
 		return 0;
-	err = tls_context_create(&ctx, true, security, why, max);
+	err = tls_context_create(&ctx, true, security, why);
 	tls_context_destroy(ctx);
 	return err;
 }

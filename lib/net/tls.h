@@ -11,11 +11,13 @@
 
 #include <openssl/ssl.h>
 
+#include "lib/util/why.h"
+
 struct channel_security;
 
 /* A context for one side. 0, or a negative errno with the reason in why. */
 int tls_context_create(SSL_CTX **ctx, bool server, const struct channel_security *security,
-		       char *why, size_t max);
+		       struct why *why);
 
 /* Frees it and wipes its pre-shared key; no SSL made of it may live any more. NULL is allowed. */
 void tls_context_destroy(SSL_CTX *ctx);
@@ -29,8 +31,8 @@ int tls_use_socket(SSL *ssl, int fd, BIO_METHOD **method);
 
 /*
  * Why the last handshake or call on ssl failed, in words: the certificate's fault, an alert of the
- * peer, or OpenSSL's own text.
+ * peer, or OpenSSL's own text. Returns -EPERM.
  */
-void tls_explain(SSL *ssl, char *why, size_t max);
+int tls_explain(SSL *ssl, struct why *why);
 
 #endif

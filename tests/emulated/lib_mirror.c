@@ -152,7 +152,13 @@ static int start_rings(struct host *host, struct guest *g)
 		.data_pages = 2 * COUNT + 8,
 	};
 
-	return rings_create(&g->rings, &config, error.message, sizeof(error.message));
+	struct why why;
+	int err = rings_create(&g->rings, &config, &why);
+
+	if (err)
+		snprintf(error.message, sizeof(error.message), "%.*s",
+			 (int)sizeof(error.message) - 1, why.text);
+	return err;
 }
 
 static int again(struct host *host, struct guest *g)

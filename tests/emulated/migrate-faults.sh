@@ -120,7 +120,7 @@ depart --bandwidth 2M
 first_round
 signal $host INT migrate
 migrate_ends 1 "the migration was cancelled. The guest still runs here"
-target_ends 1 "the other host gave up: cancelled"
+target_ends 1 "the source gave up: cancelled"
 unharmed
 
 # The code of the helper is overwritten in the host's memory, where it is the guest's ciphertext; then it is put back. Guest RAM is one file
@@ -214,7 +214,7 @@ what="the target gives up in post-copy"
 new_guest
 follows
 check "$what: it is stopped there" on $target sevmirror stop guest --force
-migrate_ends 6 "never came" "The VM is lost"
+migrate_ends 6 "never arrived" "The VM is lost"
 target_ends 7 "stopped from outside"
 given_up
 finished

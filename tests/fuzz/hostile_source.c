@@ -106,7 +106,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 					    .helper_version = HELPER_ABI_VERSION,
 					    .ram_bytes = RIG_RAM_BYTES };
 	SHA256(image, bytes, honest_hello.helper_digest);
-	fd = uffd_open(-1, why, sizeof(why));
+	fd = uffd_open(-1, NULL);
 	if (fd < 0)
 		fprintf(stderr, "note: post-copy is not attacked: %s\n", why);
 	else
@@ -321,7 +321,7 @@ static struct channel *dial(struct attack *a, int *fd)
 		*fd = -1;
 		return NULL;
 	}
-	if (channel_open(&channel, *fd, false, &bare, 0, why, sizeof(why)))
+	if (channel_open(&channel, *fd, false, &bare, 0, NULL))
 		abort();
 	return channel;
 }

@@ -68,7 +68,7 @@ int __wrap_RAND_bytes(unsigned char *buf, int num)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	char why[256];
+	struct why why;
 	size_t bytes;
 	const void *image = region_image(&bytes);
 
@@ -77,7 +77,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 					    .streams = RIG_STREAMS,
 					    .helper_version = HELPER_ABI_VERSION };
 	SHA256(image, bytes, honest_hello.helper_digest);
-	listen_fd = address_listen("127.0.0.1:0", why, sizeof(why));
+	listen_fd = address_listen("127.0.0.1:0", &why);
 	if (listen_fd < 0 || address_of(listen_fd, address, sizeof(address)))
 		abort();
 	return 0;
@@ -261,7 +261,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct sevmirror_migration *m;
 	pthread_t thread;
 	struct rig rig;
-	char why[256];
+	struct why why;
 	int quit[2], stranger;
 
 	a.postcopy = rig_byte(&in) & 1;

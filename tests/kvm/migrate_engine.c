@@ -59,6 +59,7 @@ static void test_four_vcpus_dirtying(void **state)
 	trial_wait_for_writes(&t, 1000);
 	trial_migrate(&t, &options);
 	assert_string_equal(t.summary.error, "");
+	assert_int_equal(t.summary.reason, SEVMIRROR_REASON_NONE);
 	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
 	assert_true(t.summary.pages_resent > 0);
 	trial_end(&t);
@@ -74,6 +75,7 @@ static void test_target_refuses_state(void **state)
 	trial_wait_for_writes(&t, 100);
 	trial_migrate(&t, &defaults);
 	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
+	assert_int_equal(t.summary.reason, SEVMIRROR_REASON_PEER);
 	assert_non_null(strstr(t.summary.error, "told to fail"));
 	trial_end(&t);
 }
@@ -89,6 +91,7 @@ static void test_target_refuses_after_commit(void **state)
 	trial_wait_for_writes(&t, 100);
 	trial_migrate(&t, &defaults);
 	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
+	assert_int_equal(t.summary.reason, SEVMIRROR_REASON_PEER);
 	assert_non_null(strstr(t.summary.error, "disks"));
 	trial_end(&t);
 }
@@ -106,7 +109,7 @@ static void test_does_not_converge(void **state)
 	trial_wait_for_writes(&t, 1000);
 	trial_migrate(&t, &options);
 	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
-	assert_non_null(strstr(t.summary.error, "converge"));
+	assert_int_equal(t.summary.reason, SEVMIRROR_REASON_CONVERGENCE);
 	trial_end(&t);
 }
 

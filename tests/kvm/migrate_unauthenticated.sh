@@ -53,7 +53,7 @@ disperse
 ended 1
 until_true state 2 running
 told "of the strangers" "$tmp/2.err" "not the source, sent away: 127.0.0.1:"
-for text in "TLS: the peer does not speak it" "offers no pre-shared key" "hung up" "has another pre-shared key"; do
+for text in "TLS: the peer does not speak TLS" "offers no pre-shared key" "closed the connection" "has another pre-shared key"; do
 	told "of the strangers" "$tmp/2.err" "$text"
 done
 verified 2 "after strangers"
@@ -130,7 +130,7 @@ for kind in version version-long helper; do
 	ended 2
 	is "$kind comes: receive ends with 1" 1 "$(cat "$tmp/status")"
 	text="the source speaks version $((ours + 1)) of the protocol, the target version $ours"
-	[ $kind != helper ] || text="the two hosts have different builds of the Migration Helper"
+	[ $kind != helper ] || text="the source and the target have different builds of the Migration Helper"
 	told "$kind comes" "$tmp/2.err" "no guest arrived: $text"
 	told "$kind is told" "$tmp/stranger" "$text"
 done
@@ -185,12 +185,12 @@ until_true state 1 running
 await 2 "${psk[@]}" --disk "$tmp/disk"
 move 1 "${psk[@]}" --report "$tmp/page.html"
 is "no room for the disk: migrate ends with 1" 1 "$status"
-told "no room for the disk" "$tmp/said" "guest: stopping the guest and flushing its disks: No space left on device"
-told "no room for the disk: in the report" "$tmp/page.html" "stopping the guest and flushing its disks: No space left on device"
+told "no room for the disk" "$tmp/said" "guest: stopping the guest and flushing its disks at the source: No space left on device"
+told "no room for the disk: in the report" "$tmp/page.html" "stopping the guest and flushing its disks at the source: No space left on device"
 runs_on "no room for the disk"
 ended 2
 is "no room for the disk: the target ends with 1" 1 "$(cat "$tmp/status")"
-told "no room for the disk: the target" "$tmp/2.err" "the other host gave up: stopping the guest and flushing its disks: No space left on device"
+told "no room for the disk: the target" "$tmp/2.err" "the source gave up: stopping the guest and flushing its disks at the source: No space left on device"
 nothing_left "no room for the disk" 2
 # The guest has not heard of it, as it flushes nothing: it stays with what it takes for written.
 await 2 "${psk[@]}" --disk "$tmp/disk"

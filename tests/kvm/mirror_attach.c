@@ -45,7 +45,7 @@ static void other_process(int socket, bool linger)
 	config.region_fd = offer.region_fd;
 	config.ram = offer.ram;
 	config.nram = offer.nram;
-	NEED(rings_create(&rings, &config, NULL, 0) == 0);
+	NEED(rings_create(&rings, &config, NULL) == 0);
 	mirror_offer_close(&offer);
 	NEED(rings_session_make(rings, false, session) == 0);
 	request.page = rings_data(rings, 0, &npages);

@@ -219,7 +219,7 @@ static void refused_records(void **state)
 	rig_fini(&foreign);
 }
 
-static int start_fails(struct rig *rig, char *why, size_t why_bytes)
+static int start_fails(struct rig *rig, struct why *why)
 {
 	struct rings_config config = {
 		.kvm_fd = -1,
@@ -233,7 +233,7 @@ static int start_fails(struct rig *rig, char *why, size_t why_bytes)
 	};
 
 	struct rings *rings;
-	int error = rings_create(&rings, &config, why, why_bytes);
+	int error = rings_create(&rings, &config, why);
 
 	if (!error)
 		rig->rings = rings;
@@ -243,7 +243,7 @@ static int start_fails(struct rig *rig, char *why, size_t why_bytes)
 static void bad_cores(void **state)
 {
 	struct rig source, target;
-	char why[256];
+	struct why why;
 
 	(void)state;
 	rig_init(&source, 8 * MIB, 0, 1);
@@ -258,17 +258,17 @@ static void bad_cores(void **state)
 	 * through.
 	 */
 	((uint8_t *)target.region.hva)[target.plan.core_bytes - 1] ^= 1;
-	assert_int_equal(start_fails(&target, why, sizeof(why)), -EBADMSG);
-	assert_non_null(strstr(why, "refuses its core"));
+	assert_int_equal(start_fails(&target, &why), -EBADMSG);
+	assert_non_null(strstr(why.text, "refuses its core"));
 	/* No core at all. */
 	memset(target.region.hva, 0, target.plan.core_bytes);
-	assert_int_equal(start_fails(&target, why, sizeof(why)), -EFAULT);
-	assert_non_null(strstr(why, "crashed"));
-	assert_int_equal(start_fails(&source, why, sizeof(why)), -EBUSY);
-	assert_non_null(strstr(why, "another helper"));
+	assert_int_equal(start_fails(&target, &why), -EFAULT);
+	assert_non_null(strstr(why.text, "crashed"));
+	assert_int_equal(start_fails(&source, &why), -EBUSY);
+	assert_non_null(strstr(why.text, "another helper"));
 	/* And a good one again, in the same memory. */
 	memcpy(target.region.hva, source.region.hva, source.plan.core_bytes);
-	assert_int_equal(start_fails(&target, why, sizeof(why)), 0);
+	assert_int_equal(start_fails(&target, &why), 0);
 	rig_fini(&source);
 	rig_fini(&target);
 }

@@ -87,11 +87,11 @@ void rig_start(struct rig *rig, unsigned int nrings)
 		.nrings = nrings,
 		.data_pages = RIG_DATA_PAGES,
 	};
-	char why[256] = "";
-	int error = rings_create(&rig->rings, &config, why, sizeof(why));
+	struct why why;
+	int error = rings_create(&rig->rings, &config, &why);
 
 	if (error)
-		print_error("%s\n", why);
+		print_error("%s\n", why.text);
 	assert_int_equal(error, 0);
 }
 

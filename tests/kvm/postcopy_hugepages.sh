@@ -36,7 +36,7 @@ refused() {
 	await 2 --psk-file "$tmp/psk" --hugepages
 	move 1 --psk-file "$tmp/psk" --json "$@"
 	is "$what is refused" 1 "$status"
-	if grep -q 'the target cannot do post-copy: its guest memory is of huge pages' "$tmp/said"; then ok "$what: by name"; else not_ok "$what: by name"; fi
+	if grep -q 'the target cannot do post-copy: its guest memory consists of huge pages' "$tmp/said"; then ok "$what: by name"; else not_ok "$what: by name"; fi
 	if grep -q '"pages": 0,' "$tmp/said"; then ok "$what: before a page has moved"; else not_ok "$what: before a page has moved"; fi
 	ended 2
 	if state 1 running; then ok "$what: the guest runs on"; else not_ok "$what: the guest runs on"; fi

@@ -212,12 +212,12 @@ struct tiny_config trial_dirtier(uint64_t mib, uint32_t nvcpus, uint64_t rate)
 void trial_start(struct trial *t, const char *payload, const struct tiny_config *config,
 		 const struct trial_plan *plan)
 {
-	char why[256];
+	struct why why;
 	int listen_fd, pipe_fds[2];
 
 	payload_file = payload;
 	memset(t, 0, sizeof(*t));
-	listen_fd = address_listen("127.0.0.1:0", why, sizeof(why));
+	listen_fd = address_listen("127.0.0.1:0", &why);
 	assert_true(listen_fd >= 0);
 	assert_int_equal(address_of(listen_fd, t->address, sizeof(t->address)), 0);
 	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
@@ -277,7 +277,7 @@ static void settle(struct trial *t)
 void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishes)
 {
 	struct sevmirror_source_options options = *wishes;
-	char why[256];
+	char why[256] = "";
 
 	if (!options.address)
 		options.address = t->address;

@@ -148,7 +148,7 @@ static void end_flow(struct flow *f, struct flow *other)
 
 static int take_connection(int listen_fd, const char *target, struct flow *pair, bool control)
 {
-	char why[256];
+	struct why why;
 	int client, server;
 
 	client = address_accept(listen_fd, 0);
@@ -156,7 +156,7 @@ static int take_connection(int listen_fd, const char *target, struct flow *pair,
 		return client;
 	if (control)
 		pass_point('c', 0);
-	server = address_connect(target, DIAL_MS, why, sizeof(why));
+	server = address_connect(target, DIAL_MS, &why);
 	if (server < 0) {
 		close(client);
 		return server;
@@ -213,16 +213,17 @@ static bool parse_point(const char *text)
 
 int main(int argc, char **argv)
 {
-	char address[128], why[256] = "";
+	struct why why = { "" };
+	char address[128];
 	int listen_fd;
 
 	if (argc != 3 || !parse_point(argv[2])) {
 		fprintf(stderr, "usage: wire-gate TARGET POINT\n");
 		return 2;
 	}
-	listen_fd = address_listen("127.0.0.1:0", why, sizeof(why));
+	listen_fd = address_listen("127.0.0.1:0", &why);
 	if (listen_fd < 0 || address_of(listen_fd, address, sizeof(address))) {
-		fprintf(stderr, "wire-gate: %s\n", why);
+		fprintf(stderr, "wire-gate: %s\n", why.text);
 		return 1;
 	}
 	printf("listening %s\n", address);

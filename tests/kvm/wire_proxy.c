@@ -156,7 +156,7 @@ static void serve(int listen_fd, const char *target, const struct wire_fault *fa
 {
 	struct link links[CONNECTIONS_MAX] = { 0 };
 	unsigned int n = 0;
-	char why[256];
+	struct why why;
 
 	for (;;) {
 		struct pollfd p[1 + 2 * CONNECTIONS_MAX] = { { .fd = listen_fd,
@@ -179,7 +179,7 @@ static void serve(int listen_fd, const char *target, const struct wire_fault *fa
 		}
 		if (p[0].revents && n < CONNECTIONS_MAX) {
 			links[n].client = address_accept(listen_fd, 0);
-			links[n].server = address_connect(target, 2000, why, sizeof(why));
+			links[n].server = address_connect(target, 2000, &why);
 			links[n].forwarded = &shared->forwarded[n];
 			links[n].number = n;
 			links[n].strike = &shared->strike;
@@ -193,8 +193,8 @@ static void serve(int listen_fd, const char *target, const struct wire_fault *fa
 struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault *fault)
 {
 	struct wire_proxy *proxy = calloc(1, sizeof(*proxy));
-	char why[256];
-	int fd = address_listen("127.0.0.1:0", why, sizeof(why));
+	struct why why;
+	int fd = address_listen("127.0.0.1:0", &why);
 
 	if (proxy)
 		proxy->shared = mmap(NULL, sizeof(*proxy->shared), PROT_READ | PROT_WRITE,

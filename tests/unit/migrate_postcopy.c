@@ -30,24 +30,22 @@ struct link {
 static void *open_target(void *arg)
 {
 	struct link *l = arg;
-	char why[256];
+	struct why why;
 
-	(void)channel_open(&l->target, l->fd, true, &l->security, PATIENCE, why, sizeof(why));
+	(void)channel_open(&l->target, l->fd, true, &l->security, PATIENCE, &why);
 	return NULL;
 }
 
 static void link_open(struct link *l, const char *psk_file)
 {
 	pthread_t thread;
-	char why[256];
+	struct why why;
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	*l = (struct link){ .security.psk_file = psk_file, .fd = fds[1] };
 	assert_int_equal(pthread_create(&thread, NULL, open_target, l), 0);
-	assert_int_equal(
-		channel_open(&l->source, fds[0], false, &l->security, PATIENCE, why, sizeof(why)),
-		0);
+	assert_int_equal(channel_open(&l->source, fds[0], false, &l->security, PATIENCE, &why), 0);
 	pthread_join(thread, NULL);
 	assert_non_null(l->target);
 }

@@ -26,12 +26,12 @@ static int setup(void **state)
 {
 	static const struct channel_security bare = { .insecure = true };
 	struct pair *p = calloc(1, sizeof(*p));
-	char why[128];
+	struct why why;
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(channel_open(&p->a, fds[0], false, &bare, PATIENCE, why, sizeof(why)), 0);
-	assert_int_equal(channel_open(&p->b, fds[1], true, &bare, PATIENCE, why, sizeof(why)), 0);
+	assert_int_equal(channel_open(&p->a, fds[0], false, &bare, PATIENCE, &why), 0);
+	assert_int_equal(channel_open(&p->b, fds[1], true, &bare, PATIENCE, &why), 0);
 	*state = p;
 	return 0;
 }
@@ -51,24 +51,22 @@ static void test_messages(void **state)
 	struct pair *p = *state;
 	struct wire_round out = { .round = 3, .streams = 2, .frames = { 7, 9 } }, in;
 	struct message_part parts[] = { { "ab", 2 }, { "", 0 }, { "cde", 3 } };
-	char why[256];
+	struct why why;
 	void *body;
 	size_t len;
 
 	assert_int_equal(message_send_one(p->a, WIRE_ROUND, &out, sizeof(out), PATIENCE), 0);
-	assert_int_equal(message_recv(p->b, WIRE_ROUND, &in, sizeof(in), sizeof(in), NULL, PATIENCE,
-				      why, sizeof(why)),
-			 0);
+	assert_int_equal(
+		message_recv(p->b, WIRE_ROUND, &in, sizeof(in), sizeof(in), NULL, PATIENCE, &why),
+		0);
 	assert_memory_equal(&in, &out, sizeof(in));
 	assert_int_equal(message_send(p->a, WIRE_CONFIG, parts, 3, PATIENCE), 0);
-	assert_int_equal(
-		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)), 0);
+	assert_int_equal(message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, &why), 0);
 	assert_int_equal(len, 5);
 	assert_memory_equal(body, "abcde", 5);
 	free(body);
 	assert_int_equal(message_send_one(p->b, WIRE_READY, NULL, 0, PATIENCE), 0);
-	assert_int_equal(
-		message_recv_alloc(p->a, WIRE_READY, &body, &len, PATIENCE, why, sizeof(why)), 0);
+	assert_int_equal(message_recv_alloc(p->a, WIRE_READY, &body, &len, PATIENCE, &why), 0);
 	assert_int_equal(len, 0);
 	free(body);
 	assert_int_equal(message_send_one(p->a, WIRE_READY, "x", 1, PATIENCE), -EMSGSIZE);
@@ -77,17 +75,16 @@ static void test_messages(void **state)
 /* Send a header as it stands and see what the other side says of it. */
 static void assert_header_refused(struct pair *p, struct wire_header header, const char *word)
 {
-	char why[256] = "";
+	struct why why;
 	void *body;
 	size_t len;
 
 	assert_int_equal(channel_send(p->a, &header, sizeof(header), PATIENCE), 0);
-	assert_int_equal(
-		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
-		-EPROTO);
+	assert_int_equal(message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, &why),
+			 -EPROTO);
 	assert_null(body);
-	if (!strstr(why, word))
-		fail_msg("'%s' does not say '%s'", why, word);
+	if (!strstr(why.text, word))
+		fail_msg("'%s' does not say '%s'", why.text, word);
 }
 
 static void test_bad_headers(void **state)
@@ -113,7 +110,7 @@ static void test_bad_headers(void **state)
 	h = good;
 	h.type = WIRE_READY;
 	h.bytes = 0;
-	assert_header_refused(*state, h, "READY came where CONFIG was due");
+	assert_header_refused(*state, h, "(READY) instead of");
 }
 
 static void test_wrong_length_and_hang_up(void **state)
@@ -121,38 +118,37 @@ static void test_wrong_length_and_hang_up(void **state)
 	struct pair *p = *state;
 	struct wire_header cut = { .magic = WIRE_MAGIC, .type = WIRE_CONFIG, .bytes = 100 };
 	struct wire_round round;
-	char why[256];
+	struct why why;
 	void *body;
 	size_t len;
 
 	assert_int_equal(message_send_one(p->a, WIRE_ROUND, "short", 5, PATIENCE), 0);
 	assert_int_equal(message_recv(p->b, WIRE_ROUND, &round, sizeof(round), sizeof(round), NULL,
-				      PATIENCE, why, sizeof(why)),
+				      PATIENCE, &why),
 			 -EPROTO);
-	assert_non_null(strstr(why, "5 bytes"));
-	assert_int_equal(channel_recv(p->b, why, 5, PATIENCE), 0);
+	assert_non_null(strstr(why.text, "5 bytes"));
+	assert_int_equal(channel_recv(p->b, &why.text, 5, PATIENCE), 0);
 	assert_int_equal(channel_send(p->a, &cut, sizeof(cut), PATIENCE), 0);
 	channel_close(p->a);
 	p->a = NULL;
-	assert_int_equal(
-		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
-		-ECONNRESET);
-	assert_non_null(strstr(why, "hung up"));
+	assert_int_equal(message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, &why),
+			 -ECONNRESET);
+	assert_non_null(strstr(why.text, "closed the connection"));
 }
 
 static void test_abort_has_words(void **state)
 {
 	struct pair *p = *state;
-	char why[256];
+	struct why why;
 	void *body;
 	size_t len;
 
 	channel_cancel(p->a);
 	message_abort(p->a, "no \x1b[31mmemory");
-	assert_int_equal(
-		message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, why, sizeof(why)),
-		MESSAGE_PEER_ABORTED);
-	assert_string_equal(why, "the other host gave up: no ?[31mmemory");
+	assert_int_equal(message_recv_alloc(p->b, WIRE_CONFIG, &body, &len, PATIENCE, &why),
+			 MESSAGE_PEER_ABORTED);
+	assert_string_equal(why.text, "the source gave up: no ?[31mmemory");
+	assert_int_equal(why.reason, SEVMIRROR_REASON_PEER);
 }
 
 static void *cancel_soon(void *channel)
@@ -171,7 +167,8 @@ static void test_no_abort_within_a_message(void **state)
 	const size_t much = 8 << 20; /* more than a socket holds */
 	struct pair *p = *state;
 	pthread_t thread;
-	char why[256], *body = calloc(1, much);
+	struct why why;
+	char *body = calloc(1, much);
 	void *got;
 	size_t len;
 
@@ -180,9 +177,8 @@ static void test_no_abort_within_a_message(void **state)
 	pthread_join(thread, NULL);
 	assert_int_equal(channel_send(p->a, "x", 1, PATIENCE), -ECANCELED);
 	message_abort(p->a, "no more");
-	assert_int_equal(
-		message_recv_alloc(p->b, WIRE_STATE, &got, &len, PATIENCE, why, sizeof(why)),
-		-ECONNRESET);
+	assert_int_equal(message_recv_alloc(p->b, WIRE_STATE, &got, &len, PATIENCE, &why),
+			 -ECONNRESET);
 	free(body);
 
 	channel_cancel(p->b);
@@ -220,13 +216,13 @@ static void stream_seal(struct stream *s)
 static int stream_open(struct stream *s)
 {
 	uint8_t copy[sizeof(s->directory)];
-	char why[256] = "";
+	struct why why = { "" };
 	size_t len = 0;
 	int err;
 
 	memcpy(copy, s->directory, sizeof(copy));
-	err = frame_open(s->in, &s->header, copy, &len, why, sizeof(why));
-	assert_int_equal(err == 0, why[0] == '\0');
+	err = frame_open(s->in, &s->header, copy, &len, &why);
+	assert_int_equal(err == 0, why.text[0] == '\0');
 	if (!err) {
 		assert_int_equal(len, DIRECTORY);
 		for (int i = 0; i < DIRECTORY; i++)
@@ -286,14 +282,14 @@ static void test_frame_headers(void **state)
 					 .directory_bytes = 32,
 					 .payload_bytes = 0 };
 	struct wire_frame h;
-	char why[256];
+	struct why why;
 
-	assert_int_equal(wire_check_frame(&good, 0, why, sizeof(why)), 0);
-#define REFUSED(field, value)                                                         \
-	do {                                                                          \
-		h = good;                                                             \
-		h.field = value;                                                      \
-		assert_int_equal(wire_check_frame(&h, 0, why, sizeof(why)), -EPROTO); \
+	assert_int_equal(wire_check_frame(&good, 0, &why), 0);
+#define REFUSED(field, value)                                             \
+	do {                                                              \
+		h = good;                                                 \
+		h.field = value;                                          \
+		assert_int_equal(wire_check_frame(&h, 0, &why), -EPROTO); \
 	} while (0)
 	REFUSED(magic, 0);
 	REFUSED(type, 0);
@@ -309,17 +305,17 @@ static void test_hello(void **state)
 {
 	struct wire_stream_hello hello, bad;
 	struct stream s, other;
-	char why[256];
+	struct why why;
 
 	stream_init(&s, *state, 0);
 	stream_init(&other, *state, 1);
 	assert_int_equal(frame_make_hello(s.out, &hello), 0);
-	assert_int_equal(frame_check_hello(s.in, &hello, why, sizeof(why)), 0);
-	assert_int_equal(frame_check_hello(other.in, &hello, why, sizeof(why)), -EPERM);
+	assert_int_equal(frame_check_hello(s.in, &hello, &why), 0);
+	assert_int_equal(frame_check_hello(other.in, &hello, &why), -EPERM);
 	for (size_t i = 0; i < sizeof(hello); i++) {
 		bad = hello;
 		((uint8_t *)&bad)[i] ^= 1;
-		assert_int_equal(frame_check_hello(s.in, &bad, why, sizeof(why)), -EPERM);
+		assert_int_equal(frame_check_hello(s.in, &bad, &why), -EPERM);
 	}
 	stream_done(&s);
 	stream_done(&other);

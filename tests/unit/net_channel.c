@@ -157,15 +157,14 @@ struct end {
 	struct channel_security security;
 	struct channel *channel;
 	int err;
-	char why[256];
+	struct why why;
 };
 
 static void *open_end(void *arg)
 {
 	struct end *e = arg;
 
-	e->err = channel_open(&e->channel, e->fd, e->server, &e->security, PATIENCE, e->why,
-			      sizeof(e->why));
+	e->err = channel_open(&e->channel, e->fd, e->server, &e->security, PATIENCE, &e->why);
 	return NULL;
 }
 
@@ -241,8 +240,8 @@ static void assert_works(struct channel_security s, struct channel_security c, b
 	struct end server = { .security = s }, client = { .security = c };
 
 	open_both(&server, &client);
-	assert_string_equal(server.why, "");
-	assert_string_equal(client.why, "");
+	assert_string_equal(server.why.text, "");
+	assert_string_equal(client.why.text, "");
 	assert_int_equal(server.err, 0);
 	assert_int_equal(client.err, 0);
 	assert_int_equal(channel_is_tls(client.channel), tls);
@@ -261,8 +260,8 @@ static void assert_refused(struct channel_security s, struct channel_security c)
 	assert_int_not_equal(client.err, 0);
 	assert_null(server.channel);
 	assert_null(client.channel);
-	assert_true(strlen(server.why) > 10);
-	assert_true(strlen(client.why) > 10);
+	assert_true(strlen(server.why.text) > 10);
+	assert_true(strlen(client.why.text) > 10);
 }
 
 static void test_certificates(void **state)
@@ -315,7 +314,7 @@ static void assert_certificate_refused(const struct files *f, const char *path, 
 	server.security.certificate = path;
 	open_both(&server, &client);
 	assert_int_equal(client.err, -EPERM);
-	assert_non_null(strstr(client.why, why));
+	assert_non_null(strstr(client.why.text, why));
 	assert_int_not_equal(server.err, 0);
 	assert_null(server.channel);
 
@@ -324,7 +323,7 @@ static void assert_certificate_refused(const struct files *f, const char *path, 
 	client.security.certificate = path;
 	open_both(&server, &client);
 	assert_int_equal(server.err, -EPERM);
-	assert_non_null(strstr(server.why, why));
+	assert_non_null(strstr(server.why.text, why));
 	assert_int_not_equal(client.err, 0);
 	assert_null(client.channel);
 }
@@ -368,7 +367,7 @@ static void test_no_certificate(void **state)
 	open_end(&server);
 	pthread_join(thread, NULL);
 	assert_int_equal(server.err, -EPERM);
-	assert_non_null(strstr(server.why, "certificate"));
+	assert_non_null(strstr(server.why.text, "certificate"));
 	assert_null(server.channel);
 }
 
@@ -409,7 +408,8 @@ static void test_a_trickle_is_no_handshake(void **state)
 {
 	struct channel_security bare = { .insecure = true };
 	struct channel *channel;
-	char why[256], hello[2000];
+	struct why why;
+	char hello[2000];
 	pthread_t peer;
 	int fds[2], err;
 
@@ -418,7 +418,7 @@ static void test_a_trickle_is_no_handshake(void **state)
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		assert_int_equal(pthread_create(&peer, NULL, trickle, &fds[1]), 0);
-		err = channel_open(&channel, fds[0], true, &security, 200, why, sizeof(why));
+		err = channel_open(&channel, fds[0], true, &security, 200, &why);
 		if (!tls) {
 			assert_int_equal(err, 0);
 			err = channel_recv_within(channel, hello, sizeof(hello), 200);
@@ -433,7 +433,7 @@ static void test_a_trickle_is_no_handshake(void **state)
 static void test_security_check(void **state)
 {
 	struct files *f = *state;
-	char why[256];
+	struct why why;
 	struct channel_security half = { .certificate = f->cert }, none = { 0 };
 	struct channel_security both = { .psk_file = f->psk, .insecure = true },
 				readable = { .psk_file = f->open_psk };
@@ -445,16 +445,16 @@ static void test_security_check(void **state)
 	struct channel_security good = by_certificate(f);
 
 	chmod(f->cert, 0600);
-	assert_int_equal(channel_security_check(&good, why, sizeof(why)), 0);
-	assert_int_equal(channel_security_check(&half, why, sizeof(why)), -EINVAL);
-	assert_int_equal(channel_security_check(&none, why, sizeof(why)), -EINVAL);
-	assert_int_equal(channel_security_check(&both, why, sizeof(why)), -EINVAL);
-	assert_int_equal(channel_security_check(&readable, why, sizeof(why)), -EPERM);
-	assert_non_null(strstr(why, "chmod 600"));
-	assert_int_equal(channel_security_check(&missing, why, sizeof(why)), -ENOENT);
-	assert_int_equal(channel_security_check(&no_key, why, sizeof(why)), -EINVAL);
-	assert_int_equal(channel_security_check(&mixed, why, sizeof(why)), -EINVAL);
-	assert_non_null(strstr(why, "other-key.pem"));
+	assert_int_equal(channel_security_check(&good, &why), 0);
+	assert_int_equal(channel_security_check(&half, &why), -EINVAL);
+	assert_int_equal(channel_security_check(&none, &why), -EINVAL);
+	assert_int_equal(channel_security_check(&both, &why), -EINVAL);
+	assert_int_equal(channel_security_check(&readable, &why), -EPERM);
+	assert_non_null(strstr(why.text, "chmod 600"));
+	assert_int_equal(channel_security_check(&missing, &why), -ENOENT);
+	assert_int_equal(channel_security_check(&no_key, &why), -EINVAL);
+	assert_int_equal(channel_security_check(&mixed, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "other-key.pem"));
 }
 
 static void *cancel_soon(void *arg)
@@ -489,13 +489,14 @@ static void test_cancel_and_timeout(void **state)
 static void test_addresses(void **state)
 {
 	struct files *f = *state;
-	char why[256], text[160], path[120];
+	struct why why;
+	char text[160], path[120];
 	int listener, client, server;
 
-	listener = address_listen("127.0.0.1:0", why, sizeof(why));
+	listener = address_listen("127.0.0.1:0", &why);
 	assert_true(listener >= 0);
 	assert_int_equal(address_of(listener, text, sizeof(text)), 0);
-	client = address_connect(text, PATIENCE, why, sizeof(why));
+	client = address_connect(text, PATIENCE, &why);
 	assert_true(client >= 0);
 	server = address_accept(listener, PATIENCE);
 	assert_true(server >= 0);
@@ -503,22 +504,22 @@ static void test_addresses(void **state)
 	close(client);
 	close(server);
 	close(listener);
-	assert_int_equal(address_connect(text, PATIENCE, why, sizeof(why)), -ECONNREFUSED);
+	assert_int_equal(address_connect(text, PATIENCE, &why), -ECONNREFUSED);
 
 	snprintf(path, sizeof(path), "unix:%s/s", f->dir);
-	listener = address_listen(path, why, sizeof(why));
+	listener = address_listen(path, &why);
 	assert_true(listener >= 0);
-	assert_int_equal(address_listen(path, why, sizeof(why)), -EADDRINUSE);
+	assert_int_equal(address_listen(path, &why), -EADDRINUSE);
 	close(listener);
-	listener = address_listen(path, why, sizeof(why));
+	listener = address_listen(path, &why);
 	assert_true(listener >= 0);
 	close(listener);
 	unlink(path + 5);
 
-	assert_int_equal(address_connect("nohost", PATIENCE, why, sizeof(why)), -EINVAL);
-	assert_int_equal(address_connect("::1:80", PATIENCE, why, sizeof(why)), -EINVAL);
-	assert_int_equal(address_connect(":80", PATIENCE, why, sizeof(why)), -EINVAL);
-	assert_int_equal(address_connect("127.0.0.1:", PATIENCE, why, sizeof(why)), -EINVAL);
+	assert_int_equal(address_connect("nohost", PATIENCE, &why), -EINVAL);
+	assert_int_equal(address_connect("::1:80", PATIENCE, &why), -EINVAL);
+	assert_int_equal(address_connect(":80", PATIENCE, &why), -EINVAL);
+	assert_int_equal(address_connect("127.0.0.1:", PATIENCE, &why), -EINVAL);
 }
 
 int main(void)

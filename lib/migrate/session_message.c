@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Control messages of a migration, with their failures put into words once. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/migrate/session.h"
+#include "lib/util/clock.h"
+
+int session_send_failed(struct sevmirror_migration *m, enum wire_type type, int err)
+{
+	enum sevmirror_reason reason = SEVMIRROR_REASON_CONNECTION;
+	const char *peer = m->is_source ? "the target" : "the source";
+
+	if (err == -ECANCELED)
+		reason = SEVMIRROR_REASON_CANCELLED;
+	else if (err == -ETIMEDOUT)
+		reason = SEVMIRROR_REASON_TIMEOUT;
+	else if (err == -EMSGSIZE)
+		reason = SEVMIRROR_REASON_INTERNAL;
+	return session_fail_because(m, reason, err, "sending %s to %s: %s",
+				    wire_type_text((uint16_t)type), peer, strerror(-err));
+}
+
+int session_send_parts(struct sevmirror_migration *m, enum wire_type type,
+		       const struct message_part *parts, unsigned int nparts)
+{
+	int err = message_send(m->control, type, parts, nparts, m->timeout_ms);
+
+	return err ? session_send_failed(m, type, err) : 0;
+}
+
+int session_send(struct sevmirror_migration *m, enum wire_type type, const void *body, size_t len)
+{
+	struct message_part part = { body, len };
+
+	return session_send_parts(m, type, &part, len ? 1 : 0);
+}
+
+int session_recv(struct sevmirror_migration *m, enum wire_type type, void *body, size_t len)
+{
+	return message_recv(m->control, type, body, len, len, NULL, m->timeout_ms, &m->why);
+}
+
+int session_recv_alloc(struct sevmirror_migration *m, enum wire_type type, void **body, size_t *len)
+{
+	return message_recv_alloc(m->control, type, body, len, m->timeout_ms, &m->why);
+}
+
+int session_recv_any(struct sevmirror_migration *m, uint16_t *type, void **body, size_t *len)
+{
+	return message_recv_any(m->control, type, body, len, m->timeout_ms, &m->why);
+}
+
+int session_recv_unexpected(struct sevmirror_migration *m)
+{
+	uint16_t type;
+	void *body;
+	size_t len;
+	int err = session_recv_any(m, &type, &body, &len);
+
+	free(body);
+	return err ? err :
+		     session_fail(m, -EPROTO, "%s sent %s when no message was due",
+				  channel_peer(m->control), wire_type_text(type));
+}
+
+/* A stream that ends interrupts the control connection; cancelling stays in force. */
+static bool listen_again(struct sevmirror_migration *m)
+{
+	bool ok;
+
+	pthread_mutex_lock(&m->cancel_lock);
+	ok = !atomic_load(&m->cancelled);
+	if (ok)
+		channel_uncancel(m->control);
+	pthread_mutex_unlock(&m->cancel_lock);
+	return ok;
+}
+
+int session_why_peer_left(struct sevmirror_migration *m, int err)
+{
+	uint64_t until = clock_ns() + PEER_WORDS_MS * NS_PER_MS;
+	struct why why;
+
+	if (!err || err == MESSAGE_PEER_ABORTED)
+		return err;
+	while (clock_ns() < until && listen_again(m)) {
+		uint16_t type;
+		void *body;
+		size_t len;
+		int got = message_recv_any(m->control, &type, &body, &len, clock_ms_until(until),
+					   &why);
+
+		free(body);
+		if (got == MESSAGE_PEER_ABORTED && !atomic_load(&m->cancelled)) {
+			m->why = why;
+			return got;
+		}
+		if (got && got != -ECANCELED)
+			break;
+	}
+	return err;
+}
