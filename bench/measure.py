@@ -8,16 +8,18 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 
 import machine
 import qemu_vm
 from payload_vm import BUILD, MIB, PAGE, RANDOM, Guest
-from processes import Failure
+from processes import Failure, speed
 
 GIB = 1 << 30
 MAX_DOWNTIME_MS = 300
 SLOW_LINK_MIB = 100
 PAGES_A_SECOND = PAGE / MIB
+FAIR_SECONDS = 4
 EMULATED_PATIENCE = 300  # seconds
 
 
@@ -170,6 +172,36 @@ def postcopy(report, memory, runs):
         report.row("QEMU, plain: until the last page", result["seconds"], "s")
         report.row("QEMU, plain: wait for a page, mean", result["mean-ms"], "ms",
                    f"of {result['faults']} faults; QEMU has no percentiles")
+
+
+def _speeds(memory, bandwidth, priority):
+    """Pages a second that our guest writes before it is migrated and meanwhile."""
+    with Guest(memory, rate=0, working_set=memory // 2, pattern=RANDOM) as guest:
+        before = speed(guest.writes, FAIR_SECONDS)
+        mover = guest.begin(2, "--bandwidth", str(bandwidth), "--max-rounds", "1000", "--max-downtime", "1", "--priority", priority)
+        time.sleep(1)
+        meanwhile = speed(guest.writes, FAIR_SECONDS)
+        guest.abandon(mover)
+    return before, meanwhile
+
+
+def fairness(report, memory, rates, runs):
+    """What a guest that writes as fast as it can keeps of its speed while it is migrated and cannot leave."""
+    kinds = [("sevmirror, sealed", lambda rate: _speeds(memory, rate, "low")),
+             ("sevmirror, sealed, --priority normal", lambda rate: _speeds(memory, rate, "normal"))]
+    if qemu_vm.version():
+        kinds.append(("QEMU, plain", lambda rate: qemu_vm.speeds(memory, rate, FAIR_SECONDS)))
+    report.section("Speed that a guest keeps while it is migrated",
+                   f"{memory / GIB:g} GiB, one CPU that writes to random places, 2 streams; pages (QEMU: words) written in {FAIR_SECONDS} s of the "
+                   f"migration by those in {FAIR_SECONDS} s before it; median of {runs}")
+    for rate in rates:
+        for name, once in kinds:
+            kept = []
+            for run in range(runs):
+                progress(f"speed at {rate} MiB/s {run + 1}/{runs}: {name}")
+                before, meanwhile = once(rate * MIB)
+                kept.append(100 * meanwhile / before)
+            report.row(f"{name}, at {rate} MiB/s", statistics.median(kept), "%", f"{min(kept):.0f} to {max(kept):.0f}")
 
 
 def overhead(report, memory):

@@ -6,6 +6,7 @@ import mmap
 import os
 import pathlib
 import secrets
+import signal
 import struct
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ SHARED_STATE = 16
 SHARED_VCPU = 1152
 VCPU_MAX_GAP = 16
 VCPU_COUNTERS = 32
-COUNT_PAGES, COUNT_FILLED = 0, 4
+COUNT_PAGES, COUNT_WRITES, COUNT_FILLED = 0, 1, 4
 
 SEQUENTIAL, RANDOM = 0, 1
 VERIFY_END = 1
@@ -55,6 +56,10 @@ class Host:
         if done.returncode:
             raise Failure(f"sevmirror {' '.join(arguments)}: {done.stderr.strip()}\n{self.errors()}")
         return done.stdout
+
+    def begin(self, *arguments):
+        """Likewise, one that goes on."""
+        return subprocess.Popen([BUILD / "cli/sevmirror", *arguments], env=self._environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def close(self):
         if self.process:
@@ -134,6 +139,21 @@ class Guest:
 
     def _filled(self):
         return 0 < self._vcpu(VCPU_COUNTERS + 8 * COUNT_PAGES) <= self._vcpu(VCPU_COUNTERS + 8 * COUNT_FILLED)
+
+    def writes(self):
+        """Pages that it has written so far."""
+        return self._vcpu(VCPU_COUNTERS + 8 * COUNT_WRITES)
+
+    def begin(self, streams, *options):
+        """Begin to migrate; the `sevmirror migrate` that goes on. abandon() has it give up."""
+        command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key), "--streams", str(streams), *options]
+        return self.hosts[0].begin(*command)
+
+    def abandon(self, mover):
+        """The migration is given up, and the guest stays."""
+        mover.send_signal(signal.SIGINT)
+        mover.wait()
+        self.hosts[1].process.reap()
 
     def _receive(self):
         """The target waits; its address."""

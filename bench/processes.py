@@ -24,6 +24,14 @@ def wait_until(what, condition, process=None):
         time.sleep(0.02)
 
 
+def speed(counter, seconds, wraps=0):
+    """How fast counter() grows while so many seconds pass, a second."""
+    first, begin = counter(), time.monotonic()
+    time.sleep(seconds)
+    grown, passed = counter() - first, time.monotonic() - begin
+    return (grown % wraps if wraps else grown) / passed
+
+
 def cpu_seconds(pid):
     """User and system time of a living process, its threads and its vCPUs included."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:

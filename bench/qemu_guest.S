@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * QEMU's guest in the measurements: fills its RAM from 2 MiB up with numbers that no page repeats (xorshift32), says 'F' on the debug
- * console and sleeps for good; with TOUCH it writes to random words from then on instead. A Multiboot image, so that QEMU's -kernel starts it in 32-bit mode: EBX points to the loader's information.
+ * console and sleeps for good; with TOUCH it writes to random words from then on instead, and counts them at 0x1ff000. A Multiboot image, so that QEMU's -kernel starts it in 32-bit mode: EBX points to the loader's information.
  */
 	.code32
 	.section .multiboot, "a"
@@ -47,6 +47,7 @@ _start:
 	movl	%ecx, %eax
 	mull	%esi					/* EDX: a word below ESI */
 	incl	0x200000(,%edx,4)
+	incl	0x1ff000
 	jmp	2b
 #else
 2:	cli

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from payload_vm import BUILD, MIB
-from processes import Failure, Process, cpu_seconds, wait_until
+from processes import Failure, Process, cpu_seconds, speed, wait_until
 
 PROGRAM = "qemu-system-x86_64"
 SLEEPER, TOUCHER = BUILD / "bench/qemu-guest", BUILD / "bench/qemu-guest-touch"
@@ -65,11 +65,18 @@ class Machine:
              "-object", f"tls-creds-psk,id=tls0,dir={directory.parent},endpoint={endpoint}", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
-            wait_until("QEMU's start", path.exists, self.process)
-            self.monitor = Monitor(path)
+            wait_until("QEMU's start", lambda: self._connect(path), self.process)
         except Failure as failure:
             self.process.put_down()
             raise Failure(f"{failure}: {self.process.stderr.read()}") from failure
+
+    def _connect(self, path):
+        """Whether QEMU listens; its monitor then."""
+        try:
+            self.monitor = Monitor(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def set_up(self, channels, tls, downtime_ms, *capabilities):
         """Both sides alike."""
@@ -151,6 +158,26 @@ def migrate(memory, mode, downtime_ms):
         after = sum(cpu_seconds(machine.process.pid) for machine in machines)
     return {"seconds": state["total-time"] / 1000, "downtime-ms": state["downtime"], "cpu-seconds": after - before,
             "rounds": state["ram"]["dirty-sync-count"]}
+
+
+def _words(machine):
+    """How many words the touching guest has written, modulo 2^32."""
+    text = machine.monitor.call("human-monitor-command", **{"command-line": "xp /1wx 0x1ff000"})
+    return int(text.split()[-1], 16)
+
+
+def speeds(memory, bandwidth, seconds):
+    """Words a second that a guest writes before it is migrated at so many bytes a second, and meanwhile."""
+    with pair(TOUCHER, memory) as machines:
+        source, target = machines
+        for machine in machines:
+            machine.set_up(0, False, 1)
+        source.monitor.call("migrate-set-parameters", **{"max-bandwidth": bandwidth})
+        before = speed(lambda: _words(source), seconds, 1 << 32)
+        _start(source, target)
+        meanwhile = speed(lambda: _words(source), seconds, 1 << 32)
+        source.monitor.call("migrate_cancel")
+    return before, meanwhile
 
 
 def postcopy(memory, downtime_ms):

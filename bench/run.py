@@ -38,6 +38,7 @@ def run(report, quick, emulated):
     measure.migration(report, main, 1 if quick else 3)
     measure.dirtying(report, main // 2, [1000, 20000] if quick else [1000, 10000, 30000, 60000, 120000])
     measure.postcopy(report, main // 2, 1 if quick else 3)
+    measure.fairness(report, main // 2, [50, 200] if quick else [50, 100, 200, 400], 1 if quick else 3)
     measure.overhead(report, main)
     measure.scaling(report, [256 * MIB, gib] if quick else [256 * MIB, gib, 2 * gib, 4 * gib, 8 * gib])
     if emulated and not quick:

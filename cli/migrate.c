@@ -31,6 +31,7 @@ enum {
 	OPT_DOWNTIME,
 	OPT_BANDWIDTH,
 	OPT_THROTTLE,
+	OPT_PRIORITY,
 	OPT_ROUNDS,
 	OPT_VENDOR,
 	OPT_POSTCOPY,
@@ -50,6 +51,9 @@ static const struct cli_option options[] = {
 	{ "bandwidth", OPT_BANDWIDTH, "RATE", NULL, "at most so many bytes a second, as in 100M" },
 	{ "throttle", OPT_THROTTLE, NULL, NULL,
 	  "slow the VM down if it writes memory faster than that goes" },
+	{ "priority", OPT_PRIORITY, "LEVEL", "low normal",
+	  "low: sealing and sending yield to the VM where both want the same CPU; normal: they do not "
+	  "(default: low)" },
 	{ "max-rounds", OPT_ROUNDS, "N", NULL, "give up after so many rounds (default: 30)" },
 	{ "postcopy", OPT_POSTCOPY, "MODE", "auto always never",
 	  "auto, always or never: let the VM go over before all of its memory has; pages follow as "
@@ -164,6 +168,11 @@ static int take_option(struct migrate *m, int id, const char *arg, struct why *w
 	case OPT_THROTTLE:
 		json_object_set_new(m->args, "throttle", json_true());
 		return 0;
+	case OPT_PRIORITY:
+		json_object_set_new(m->args, "priority", json_string(arg));
+		if (!strcmp(arg, "low") || !strcmp(arg, "normal"))
+			return 0;
+		return why_set(why, -EINVAL, "--priority %s: low or normal", arg);
 	case OPT_ROUNDS:
 		return set_number(m, "max-rounds", arg, 10000, why);
 	case OPT_POSTCOPY:

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "lib/mirror/region.h"
 #include "service/sandbox/sandbox.h"
@@ -389,8 +390,26 @@ static void op_progress(void *opaque, const struct sevmirror_progress *progress)
 		control_event(s->control, "migration", migrate_progress_json(progress));
 }
 
+/*
+ * A ninth of a vCPU's share (kernel/sched/core.c, sched_prio_to_weight) where both want the same
+ * CPU, and all of a CPU that nobody else wants.
+ */
+#define MIGRATE_NICE 10
+
+/*
+ * Of the source only: its guest runs while pages are sealed and sent, and may want the same CPUs.
+ * At the target the threads fetch what a guest waits for.
+ */
+static void yield_to_guest(const struct service *s)
+{
+	/* Linux: of this thread alone. Nobody may be kept from being nice. */
+	if (s->low_priority)
+		(void)setpriority(PRIO_PROCESS, 0, MIGRATE_NICE);
+}
+
 static void op_thread_begins(void *opaque, enum sevmirror_thread kind)
 {
+	yield_to_guest(opaque);
 	if (kind == SEVMIRROR_THREAD_HELPER)
 		sandbox_thread(SANDBOX_VCPU, "helper");
 	else

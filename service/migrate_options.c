@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,10 @@
 static const char *const postcopy_words[] = { "never", "auto", "always", NULL };
 
 #define FIELD(member) offsetof(struct sevmirror_source_options, member)
+
+/* What the service does itself, not the engine. */
+static const char *const priority_words[] = { "low", "normal", NULL };
+#define NO_FIELD SIZE_MAX
 
 static const struct migrate_option options[] = {
 	{ .name = "to",
@@ -55,6 +60,15 @@ static const struct migrate_option options[] = {
 	  .kind = MIGRATE_FLAG,
 	  .help = "slow the guest down if it writes memory faster than the link sends it",
 	  .offset = FIELD(throttle) },
+	{ .name = "priority",
+	  .argument = "priority",
+	  .kind = MIGRATE_WORD,
+	  .value = "LEVEL",
+	  .complete = "low normal",
+	  .help = "low or normal: low has the threads that seal and send pages yield to the guest where "
+		  "both want the same CPU (default: low)",
+	  .words = priority_words,
+	  .offset = NO_FIELD },
 	{ .name = "max-rounds",
 	  .argument = "max-rounds",
 	  .kind = MIGRATE_COUNT,
@@ -179,7 +193,7 @@ static int take_number(const struct migrate_option *o, void *field, uint64_t val
 static int take(const struct migrate_option *o, struct sevmirror_source_options *into,
 		const json_t *value, struct control_error *err)
 {
-	void *field = (char *)into + o->offset;
+	void *field = o->offset == NO_FIELD ? NULL : (char *)into + o->offset;
 	int word;
 
 	switch (o->kind) {
@@ -195,7 +209,8 @@ static int take(const struct migrate_option *o, struct sevmirror_source_options 
 			return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
 					    "%s: invalid value '%.40s'; %s", o->argument,
 					    json_string_value(value), o->help);
-		*(unsigned int *)field = (unsigned int)word;
+		if (o->offset != NO_FIELD)
+			*(unsigned int *)field = (unsigned int)word;
 		return 0;
 	case MIGRATE_FILE:
 		return 0;
@@ -283,8 +298,9 @@ int migrate_option_parse(const struct migrate_option *o, const char *text, json_
 		return 0;
 	case MIGRATE_WORD:
 		if (word_of(o, text) < 0)
-			return why_set(why, -EINVAL, "--%s %s: expected %s, %s or %s", o->name,
-				       text, o->words[1], o->words[2], o->words[0]);
+			return why_set(why, -EINVAL, "--%s %s: expected %s%s%s or %s", o->name,
+				       text, o->words[1], o->words[2] ? ", " : "",
+				       o->words[2] ? o->words[2] : "", o->words[0]);
 		json_object_set_new(args, o->argument, json_string(text));
 		return 0;
 	case MIGRATE_TEXT:

@@ -148,6 +148,7 @@ static const int calls_process[] = {
 	SCMP_SYS(uname),
 	SCMP_SYS(sysinfo),
 	SCMP_SYS(sched_setaffinity),
+	SCMP_SYS(setpriority), /* threads of a migration yield to the guest's */
 	SCMP_SYS(sched_getscheduler),
 	SCMP_SYS(sched_getparam),
 	SCMP_SYS(set_tid_address),
