@@ -158,7 +158,7 @@ class Guest:
     def _receive(self):
         """The target waits; its address."""
         target = self.hosts[1]
-        target.start("receive", "--name", "guest", "--listen", "127.0.0.1:0", "--psk-file", str(self.key))
+        target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0", "--psk-file", str(self.key))
         wait_until("the target", lambda: "waiting at" in target.errors(), target.process)
         return target.errors().split("waiting at ")[1].split()[0]
 

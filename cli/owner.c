@@ -211,3 +211,19 @@ int owner_parse_policy(const char *command, const char *text, uint32_t *policy)
 		cli_warning("policy: %s", warning);
 	return CLI_OK;
 }
+
+int owner_check_policy(const char *command, uint32_t policy, bool allow_weak)
+{
+	const char *weakness = sev_policy_weakness(policy);
+	char text[SEV_POLICY_TEXT_BYTES];
+
+	if (!weakness)
+		return CLI_OK;
+	sev_policy_format(policy, text, sizeof(text));
+	if (!allow_weak)
+		return cli_usage(command,
+				 "policy %s: %s (--allow-weak-policy takes it all the same)", text,
+				 weakness);
+	cli_warning("policy %s: %s", text, weakness);
+	return CLI_OK;
+}

@@ -53,4 +53,8 @@ int owner_load_measurement(const char *arg, uint8_t measurement[SEV_MEASUREMENT_
 /* A policy as people write it, with warnings for a loose one. */
 int owner_parse_policy(const char *command, const char *text, uint32_t *policy);
 
+/* CLI_OK; CLI_USAGE, and the reason is printed: a weak policy, which --allow-weak-policy was not
+ * given for. */
+int owner_check_policy(const char *command, uint32_t policy, bool allow_weak);
+
 #endif

@@ -17,6 +17,7 @@ static const struct cli_option options[] = {
 	{ "policy", 'p', "POLICY", NULL,
 	  "flags NODBG, NOKS, ES, NOSEND, DOMAIN, SEV, API=MAJOR.MINOR joined by '|', or a number "
 	  "(default: NODBG|NOKS|SEV)" },
+	{ "allow-weak-policy", 'w', NULL, NULL, CLI_WEAK_POLICY_HELP },
 	{ "force", 'f', NULL, NULL, "replace files that exist" },
 	{ "unverified", 'u', NULL, NULL,
 	  "do not verify the chain: the PDH alone will do. Only sensible when it was verified "
@@ -28,6 +29,7 @@ struct request {
 	const char *name;
 	const char *root;
 	uint32_t policy;
+	bool allow_weak;
 	bool force, unverified;
 };
 
@@ -157,6 +159,9 @@ static int run(int argc, char **argv)
 			if (owner_parse_policy(argv[0], optarg, &request.policy))
 				return CLI_USAGE;
 			break;
+		case 'w':
+			request.allow_weak = true;
+			break;
 		case 'f':
 			request.force = true;
 			break;
@@ -167,6 +172,12 @@ static int run(int argc, char **argv)
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 		}
 	}
+	if (owner_check_policy(argv[0], request.policy, request.allow_weak))
+		return CLI_USAGE;
+	if (request.policy & SEV_POLICY_ES)
+		cli_warning(
+			"the policy is for SEV-ES: 'sevmirror run' launches no such guest, other "
+			"tools may");
 	if (!request.root == !request.unverified)
 		return cli_usage(argv[0], "either --root ROOT or --unverified");
 	if (optind == argc)
@@ -177,8 +188,8 @@ static int run(int argc, char **argv)
 const struct cli_command owner_session = {
 	.name = "session",
 	.summary = "make the keys and the session a guest is launched with",
-	.synopsis = { "--root ROOT [--name NAME] [--policy POLICY] [--force] PATH...",
-		      "--unverified [--name NAME] [--policy POLICY] [--force] PATH..." },
+	.synopsis = { "--root ROOT [--name NAME] [--policy POLICY [--allow-weak-policy]] [--force] PATH...",
+		      "--unverified [--name NAME] [--policy POLICY [--allow-weak-policy]] [--force] PATH..." },
 	.about =
 		"Makes what a guest is launched with, for one host and one policy. The host's chain is verified "
 		"first, as by 'owner verify-platform' (--root and PATH as there). Writes, as 'sevctl session' "

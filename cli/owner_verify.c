@@ -21,6 +21,7 @@ static const struct cli_option options[] = {
 	  "measurement)" },
 	{ "build", 'b', "ID", NULL, "the host's firmware's build id, likewise" },
 	{ "policy", 'p', "POLICY", NULL, "the policy of the session (default: NODBG|NOKS|SEV)" },
+	{ "allow-weak-policy", 'w', NULL, NULL, CLI_WEAK_POLICY_HELP },
 	{ "json", 'j', NULL, NULL, "the result as JSON" },
 	{ 0 },
 };
@@ -35,7 +36,7 @@ static const struct cli_status_text statuses[] = {
 struct request {
 	struct sev_measured measured;
 	const char *digest, *tik, *measurement;
-	bool api, build, json;
+	bool api, build, json, allow_weak;
 };
 
 static int parse_api(const char *command, const char *text, struct request *request)
@@ -119,6 +120,9 @@ static int run(int argc, char **argv)
 		case 'p':
 			code = owner_parse_policy(argv[0], optarg, &request.measured.policy);
 			break;
+		case 'w':
+			request.allow_weak = true;
+			break;
 		case 'j':
 			request.json = true;
 			break;
@@ -130,6 +134,8 @@ static int run(int argc, char **argv)
 		code = cli_usage(argv[0], "what is '%s'?", argv[optind]);
 	if (!code)
 		code = check_complete(argv[0], &request);
+	if (!code)
+		code = owner_check_policy(argv[0], request.measured.policy, request.allow_weak);
 	return code ? code : verify(&request);
 }
 
@@ -137,7 +143,7 @@ const struct cli_command owner_verify = {
 	.name = "verify",
 	.summary = "is a launched guest's measurement the expected one?",
 	.synopsis = { "--digest HEX --tik FILE --measurement M --api MAJOR.MINOR --build ID "
-		      "[--policy POLICY] [--json]" },
+		      "[--policy POLICY [--allow-weak-policy]] [--json]" },
 	.about =
 		"Compares the measurement of a launched guest with the expected launch digest (from 'owner "
 		"measure'). Only the firmware and who has the TIK can make it, so if it holds, the guest that "

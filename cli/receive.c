@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/confine.h"
 #include "cli/console_options.h"
@@ -18,6 +19,7 @@
 enum {
 	OPT_LISTEN = MIGRATE_OPT_FIRST,
 	OPT_NAME,
+	OPT_SEV,
 	OPT_VENDOR,
 	OPT_DISK,
 	OPT_DISK_DIR,
@@ -31,6 +33,8 @@ static const struct cli_option options[] = {
 	{ "listen", OPT_LISTEN, "ADDRESS", NULL,
 	  "HOST:PORT (port 0: any), [IPv6]:PORT or unix:PATH" },
 	{ "name", OPT_NAME, "NAME", NULL, "what other commands know the VM by on this host" },
+	{ "sev", OPT_SEV, "MODE", "on off",
+	  "on: only an encrypted guest is taken (default); off: only one that runs in the clear" },
 	{ "vendor-chain", OPT_VENDOR, "FILE", "@file",
 	  "ASK and ARK of this host's chip in AMD's format (ask_ark_*.cert): needed for encrypted "
 	  "guests" },
@@ -54,7 +58,7 @@ static const struct cli_option options[] = {
 static const struct cli_status_text statuses[] = {
 	{ CLI_FAILURE, "no VM came (standard error says why)" },
 	{ CLI_USAGE, "wrong or missing arguments" },
-	{ CLI_UNSUPPORTED, "this host cannot run VMs" },
+	{ CLI_UNSUPPORTED, "this host cannot run VMs, or none with SEV" },
 	{ CLI_GUEST_STOPPED,
 	  "it was stopped from outside, also while waiting; once a VM has come, the others are those of "
 	  "'sevmirror run'" },
@@ -91,6 +95,11 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 	case OPT_NAME:
 		r->name = arg;
 		return 0;
+	case OPT_SEV:
+		in->sev_off = !strcasecmp(arg, "off");
+		return in->sev_off || !strcasecmp(arg, "on") ?
+			       0 :
+			       why_set(why, -EINVAL, "--sev %s: on or off is needed", arg);
 	case OPT_VENDOR:
 		r->vendor_path = arg;
 		return 0;
@@ -138,6 +147,11 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 		err = why_set(&why, -EINVAL, "'%s' is no option", argv[optind]);
 	if (!err && !r->incoming.address)
 		err = why_set(&why, -EINVAL, "--listen is needed");
+	if (!err && !r->vendor_path && !r->incoming.sev_off)
+		err = why_set(
+			&why, -EINVAL,
+			"--vendor-chain is needed for an encrypted guest; --sev off waits for one "
+			"that runs in the clear");
 	if (!err && r->incoming.ndisks && r->incoming.disk_dir)
 		err = why_set(&why, -EINVAL, "--disk and --disk-dir exclude each other");
 	if (!err)
@@ -165,6 +179,19 @@ static int read_vendor_chain(struct receive *r, struct why *why)
 	r->incoming.vendor_chain = r->vendor_chain;
 	r->incoming.vendor_chain_bytes = len;
 	return 0;
+}
+
+/* Better said now than when a guest comes. */
+static int check_sev(struct why *why)
+{
+	struct why missing = { "" };
+	int err = vm_sev_available(&missing);
+
+	return err ? why_set(why, err,
+			     "this host cannot run SEV guests: %s ('sevmirror doctor' says more; --sev "
+			     "off waits for a guest that runs in the clear)",
+			     missing.text) :
+		     0;
 }
 
 /* Before anything is read from the wire. */
@@ -206,6 +233,8 @@ static int run(int argc, char **argv)
 		return code;
 	if (sandbox_begin(argc, argv, &why) || read_vendor_chain(&r, &why))
 		code = CLI_FAILURE;
+	else if (!r.incoming.sev_off && check_sev(&why))
+		code = CLI_UNSUPPORTED;
 	else if (foreground_open(&r.guest, r.name, r.metrics, &why) || confine(&r, &why) ||
 		 wait_for_guest(&r, &why))
 		code = CLI_FAILURE;
@@ -219,7 +248,7 @@ static int run(int argc, char **argv)
 const struct cli_command cli_receive = {
 	.name = "receive",
 	.summary = "wait for a VM that comes from another host, and run it",
-	.synopsis = { "--listen ADDRESS [--name NAME] SECURITY [options]" },
+	.synopsis = { "--listen ADDRESS --vendor-chain FILE [--name NAME] SECURITY [options]" },
 	.about =
 		"Waits for one VM that another host sends with 'sevmirror migrate', then runs it in the "
 		"foreground as 'sevmirror run' would. If it does not come whole, nothing of it stays.",

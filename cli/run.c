@@ -14,7 +14,8 @@
 #include "lib/util/file.h"
 #include "lib/util/text.h"
 
-#define SESSION_FILE_MAX 65536
+#define SESSION_FILE_MAX   65536
+#define SEV_OWNER_CERT_MAX 4096 /* decoded: more than a DH certificate */
 
 struct run {
 	struct run_options options;
@@ -22,6 +23,29 @@ struct run {
 	struct foreground guest;
 	struct machine *machine; /* until the guest has it */
 };
+
+/* How many bytes an owner's file has, decoded if it is base64; 0: unknown. */
+static size_t owner_file_bytes(const char *path)
+{
+	uint8_t decoded[SEV_OWNER_CERT_MAX];
+	size_t len = 0, bytes;
+	void *file;
+
+	if (util_read_file(path, SESSION_FILE_MAX, &file, &len))
+		return 0;
+	bytes = util_base64_decode(file, len, decoded, sizeof(decoded), &bytes) ? len : bytes;
+	free(file);
+	explicit_bzero(decoded, sizeof(decoded));
+	return bytes;
+}
+
+static bool are_swapped(const char *session, const char *dh_cert)
+{
+	const struct sev_owner_start *owner = NULL;
+
+	return owner_file_bytes(session) == sizeof(owner->dh_cert) &&
+	       owner_file_bytes(dh_cert) == sizeof(owner->session);
+}
 
 /* The owner's files as tools write them: raw, or as base64. */
 static int read_owner_file(const char *path, const char *what, void *buf, size_t bytes,
@@ -52,6 +76,12 @@ static int read_owner(struct run *run, struct why *why)
 
 	if (!run->options.session)
 		return 0;
+	if (are_swapped(run->options.session, run->options.dh_cert))
+		return why_set(
+			why, -EINVAL,
+			"--session %s and --dh-cert %s are swapped: by their sizes each is the "
+			"other",
+			run->options.session, run->options.dh_cert);
 	err = read_owner_file(run->options.session, "session", &run->owner.session,
 			      sizeof(run->owner.session), why);
 	if (!err)
@@ -62,32 +92,26 @@ static int read_owner(struct run *run, struct why *why)
 	return err;
 }
 
-/* --sev=auto: encrypt where the host can, and say so where it cannot. */
+/* Encrypted, unless the command line says otherwise. */
 static int choose_sev(struct run *run, struct why *why)
 {
 	struct run_options *options = &run->options;
 	struct why missing = { "" };
 	const char *warning;
 	unsigned int i;
-	int err = vm_sev_available(&missing);
+	int err;
 
-	options->machine.vm.sev =
-		options->sev == RUN_SEV_ON || (options->sev == RUN_SEV_AUTO && !err);
-	if (options->sev == RUN_SEV_ON && err)
-		return why_set(why, err, "--sev on: %s", missing.text);
-	if (options->sev == RUN_SEV_AUTO && err && options->session)
-		return why_set(
-			why, err,
-			"an owner's session was given, but the guest cannot be encrypted: %s",
-			missing.text);
-	if (options->sev == RUN_SEV_AUTO && err)
-		cli_warning("the guest is not encrypted: %s", missing.text);
-	for (i = 0; options->machine.vm.sev; i++) {
-		warning = sev_policy_warning(options->boot.policy, i);
-		if (!warning)
-			break;
+	options->machine.vm.sev = !options->sev_off;
+	if (options->sev_off)
+		return 0;
+	err = vm_sev_available(&missing);
+	if (err)
+		return why_set(why, err,
+			       "this host cannot run SEV guests: %s ('sevmirror doctor' says more; "
+			       "--sev off runs the guest in the clear)",
+			       missing.text);
+	for (i = 0; (warning = sev_policy_warning(options->boot.policy, i)); i++)
 		cli_warning("%s", warning);
-	}
 	return 0;
 }
 
@@ -200,17 +224,17 @@ static const struct cli_status_text statuses[] = {
 
 static const struct cli_section sections[] = {
 	{ "EXAMPLES",
-	  "A Linux guest, encrypted where the host can, reachable as 'web':\n\n"
+	  "An encrypted Linux guest, reachable as 'web':\n\n"
 	  "  sevmirror run --name web --kernel /boot/vmlinuz-6.12 --initrd guest.cpio.gz \\\n"
 	  "      --memory 1G --cpus 2 --disk web.img --net tap=tap0\n\n"
 	  "The same for an owner who checks it first:\n\n"
-	  "  sevmirror run --name web --sev on --session vm_session.b64 --dh-cert vm_godh.b64 --hold ..." },
+	  "  sevmirror run --name web --session vm_session.b64 --dh-cert vm_godh.b64 --hold ..." },
 	{ 0 },
 };
 
 const struct cli_command cli_run = {
 	.name = "run",
-	.summary = "run a guest: a Linux kernel or a payload, encrypted where the host can",
+	.summary = "run an encrypted guest: a Linux kernel or a payload",
 	.synopsis = { "--kernel FILE [--initrd FILE] [--cmdline TEXT] [options]",
 		      "--payload FILE [--arg NUMBER]... [options]" },
 	.about =

@@ -27,6 +27,7 @@ enum option_id {
 	OPT_NET,
 	OPT_SEV,
 	OPT_POLICY,
+	OPT_WEAK_POLICY,
 	OPT_SESSION,
 	OPT_DH_CERT,
 	OPT_HOLD,
@@ -53,10 +54,11 @@ const struct cli_option run_option_list[] = {
 	  "a disk: a raw image or a block device; up to 4" },
 	{ "net", OPT_NET, "tap=NAME[,mac=MAC]", NULL,
 	  "a network card on this tap interface; up to 3" },
-	{ "sev", OPT_SEV, "MODE", "auto on off",
-	  "on, off, or auto: encrypt where the host can (default: auto)" },
+	{ "sev", OPT_SEV, "MODE", "on off",
+	  "on: encrypt the guest's memory (default); off: run it in the clear" },
 	{ "policy", OPT_POLICY, "POLICY", NULL,
 	  "SEV policy, flags or a number (default: NODBG|NOKS|SEV)" },
+	{ "allow-weak-policy", OPT_WEAK_POLICY, NULL, NULL, CLI_WEAK_POLICY_HELP },
 	{ "session", OPT_SESSION, "FILE", "@file",
 	  "the guest owner's session blob, with --dh-cert" },
 	{ "dh-cert", OPT_DH_CERT, "FILE", "@file", "the guest owner's DH certificate" },
@@ -125,16 +127,10 @@ static int parse_cpus(struct run_options *options, const char *text, struct why 
 
 static int parse_sev(struct run_options *options, const char *text, struct why *why)
 {
-	static const char *const modes[] = { "auto", "on", "off" };
-	unsigned int i;
-
-	for (i = 0; i < 3; i++) {
-		if (!strcasecmp(text, modes[i])) {
-			options->sev = (enum run_sev)i;
-			return 0;
-		}
-	}
-	return why_set(why, -EINVAL, "--sev %s: on, off or auto is needed", text);
+	options->sev_off = !strcasecmp(text, "off");
+	if (!options->sev_off && strcasecmp(text, "on") != 0)
+		return why_set(why, -EINVAL, "--sev %s: on or off is needed", text);
+	return 0;
 }
 
 /* FILE or FILE,ro. The comma is cut off in place. */
@@ -255,6 +251,9 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 				       "--policy %s: flags as in NODBG|NOKS|SEV, or a number",
 				       arg) :
 			       0;
+	case OPT_WEAK_POLICY:
+		options->allow_weak_policy = true;
+		return 0;
 	case OPT_SESSION:
 		options->session = arg;
 		return 0;
@@ -275,9 +274,23 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 	}
 }
 
+static int check_policy(const struct run_options *options, struct why *why)
+{
+	const char *weakness = sev_policy_weakness(options->boot.policy);
+	char text[SEV_POLICY_TEXT_BYTES];
+
+	if (!weakness || options->allow_weak_policy || options->sev_off)
+		return 0;
+	return why_set(why, -EINVAL, "--policy %s: %s (--allow-weak-policy takes it all the same)",
+		       sev_policy_format(options->boot.policy, text, sizeof(text)), weakness);
+}
+
 static int check_together(const struct run_options *options, struct why *why)
 {
 	const struct machine_boot *boot = &options->boot;
+
+	if (check_policy(options, why))
+		return -EINVAL;
 
 	if (!boot->kernel && !boot->payload)
 		return why_set(why, -EINVAL, "--kernel or --payload is needed");
@@ -291,7 +304,7 @@ static int check_together(const struct run_options *options, struct why *why)
 		return why_set(why, -EINVAL, "--hold needs a --name to be resumed by");
 	if (!options->session != !options->dh_cert)
 		return why_set(why, -EINVAL, "--session and --dh-cert belong together");
-	if (options->session && options->sev == RUN_SEV_OFF)
+	if (options->session && options->sev_off)
 		return why_set(why, -EINVAL,
 			       "an owner's session needs SEV, and --sev off was given");
 	if (options->console.virtio && options->machine.ndisks == MACHINE_MAX_DISKS &&

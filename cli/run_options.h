@@ -17,17 +17,12 @@
 #define RUN_MEMORY_UNIT	    (2ULL << 20)
 #define RUN_CMDLINE_DEFAULT "console=ttyS0"
 
-enum run_sev {
-	RUN_SEV_AUTO,
-	RUN_SEV_ON,
-	RUN_SEV_OFF,
-};
-
 struct run_options {
 	const char *name; /* NULL: none given */
 	struct machine_config machine;
 	struct machine_boot boot;
-	enum run_sev sev;
+	bool sev_off; /* the guest is to run in the clear */
+	bool allow_weak_policy;
 	bool hold; /* wait between measurement and start */
 	struct confine confine;
 	struct console_choice console;

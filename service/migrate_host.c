@@ -144,11 +144,6 @@ static int build(struct service *s, struct why *why)
 	struct machine_config *config = &s->config.machine;
 	int err;
 
-	if (config->vm.sev && !s->incoming->vendor_chain)
-		return why_set(
-			why, -EINVAL,
-			"the VM is encrypted, and this host waits without --vendor-chain, which the "
-			"source's secure processor needs");
 	err = use_devices(s, why);
 	if (err)
 		return err;
@@ -203,6 +198,12 @@ static int op_compat_check(void *opaque, const void *buf, size_t len, char *text
 	if (!s->cpu)
 		return -ENOMEM;
 	err = migrate_compat_load(s->cpu, buf, len, &why);
+	if (!err && s->cpu->sev == s->incoming->sev_off)
+		err = why_set(&why, -EPERM,
+			      s->cpu->sev ?
+				      "the VM is encrypted, and the target waits with --sev off" :
+				      "the VM runs in the clear, and the target takes such a VM "
+				      "with --sev off only");
 	if (!err)
 		err = migrate_compat_check(s->cpu, s->incoming->devices, &why);
 	snprintf(text, max, "%s", why.text);

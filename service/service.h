@@ -45,6 +45,7 @@ struct service_incoming {
 	const char *address; /* to listen at */
 	struct sevmirror_security security;
 	uint64_t timeout; /* nanoseconds, 0: the default */
+	bool sev_off; /* only a guest that runs in the clear is taken; else only an encrypted one */
 	/* of this host's chip (ASK, ARK), or NULL: only plain guests can come */
 	const void *vendor_chain;
 	size_t vendor_chain_bytes;

@@ -44,14 +44,17 @@ const void *sev_chain_link_bytes(const struct sev_chain *chain, enum sev_chain_l
 	return vendor->raw;
 }
 
-/* Which of the platform's own certificates begins here; SEV_CHAIN_LINKS when none. */
+/* Which of the platform's own certificates begins here, whole or not; SEV_CHAIN_LINKS when none. */
 static enum sev_chain_link platform_link(const uint8_t *at, size_t left)
 {
-	uint32_t usage;
+	uint32_t version, usage;
 
-	if (left < SEV_CERT_BYTES)
+	if (left < offsetof(struct sev_cert, algo))
 		return SEV_CHAIN_LINKS;
+	memcpy(&version, at, sizeof(version));
 	memcpy(&usage, at + offsetof(struct sev_cert, usage), sizeof(usage));
+	if (left < SEV_CERT_BYTES && le32toh(version) != 1)
+		return SEV_CHAIN_LINKS;
 	for (unsigned int link = 0; link <= SEV_CHAIN_CEK; link++) {
 		if (links[link].usage == le32toh(usage))
 			return link;
@@ -105,6 +108,12 @@ int sev_chain_add(struct sev_chain *chain, const void *buf, size_t len, const ch
 		int err;
 
 		bytes = SEV_CERT_BYTES;
+		if (link != SEV_CHAIN_LINKS && len - at < SEV_CERT_BYTES)
+			return sev_error_set(
+				error, -EBADMSG,
+				"%s: at byte %zu: a %s certificate of %zu bytes instead of "
+				"%u: the file is truncated",
+				source, at, links[link].name, len - at, SEV_CERT_BYTES);
 		if (link != SEV_CHAIN_LINKS)
 			err = add_platform(chain, link, in + at, &why);
 		else

@@ -146,3 +146,19 @@ const char *sev_policy_warning(uint32_t policy, unsigned int nth)
 	}
 	return NULL;
 }
+
+/*
+ * SEND_START checks the target's certificates only if the policy has SEV or DOMAIN (SEV API 0.24,
+ * SEND_START, actions). With DOMAIN alone it asks for the same owner's signature, and an owner's
+ * key is no proof that there is a chip.
+ */
+const char *sev_policy_weakness(uint32_t policy)
+{
+	if (!(policy & (SEV_POLICY_NOSEND | SEV_POLICY_SEV)))
+		return "it permits sending the guest without SEV: the firmware does not check that the "
+		       "target is an AMD chip, so software can receive the guest";
+	if (policy & SEV_POLICY_ES && !(policy & SEV_POLICY_NOKS))
+		return "it is for SEV-ES and permits key sharing: the host can start a second guest with "
+		       "the same key, whose registers it sets";
+	return NULL;
+}

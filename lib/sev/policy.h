@@ -46,4 +46,10 @@ char *sev_policy_format(uint32_t policy, char *text, size_t max);
  */
 const char *sev_policy_warning(uint32_t policy, unsigned int nth);
 
+/*
+ * Why an owner should not launch a guest under this policy, as a sentence for people; NULL: nothing
+ * speaks against it. The host alone decides what happens to such a guest.
+ */
+const char *sev_policy_weakness(uint32_t policy);
+
 #endif

@@ -31,7 +31,7 @@ run_refusals() {
 	refuses "doctor without /dev/kvm" 4 "/dev/kvm" sevmirror doctor
 	on "$host" mv /dev/away /dev/kvm
 	on "$host" mv /dev/sev /dev/away
-	refuses "no /dev/sev" 4 "/dev/sev" "${guest_run[@]}" --kernel /boot/vmlinuz --sev on
+	refuses "no /dev/sev" 4 "/dev/sev" "${guest_run[@]}" --kernel /boot/vmlinuz
 	on "$host" mv /dev/away /dev/sev
 	check "no sockets of these" on "$host" sh -c '! ls /tmp/user/*.sock 2>/dev/null'
 	nothing_left "refused guests"

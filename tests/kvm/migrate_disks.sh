@@ -78,7 +78,7 @@ end_guest 1
 
 begin "$tmp/disks/web.img" "$tmp/disks/data.img,ro"
 refused "one of two is named" "the VM has 2 disks, and 1 were given here" --disk "$tmp/disks/web.img"
-at 2 receive --listen 127.0.0.1:0 "${psk[@]}" --disk-dir "$tmp/disks" --disk "$tmp/disks/web.img" >"$tmp/said" 2>&1
+at 2 receive --sev off --listen 127.0.0.1:0 "${psk[@]}" --disk-dir "$tmp/disks" --disk "$tmp/disks/web.img" >"$tmp/said" 2>&1
 is "--disk and --disk-dir" 2 $?
 await 2 "${psk[@]}" --disk-dir "$tmp/disks"
 move 1 "${psk[@]}"

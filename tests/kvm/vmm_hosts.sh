@@ -88,7 +88,7 @@ await() {
 	local host=$1
 	shift
 	: >"$tmp/$host.err"
-	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" receive --name guest --listen 127.0.0.1:0 "$@" </dev/null >"$tmp/$host.out" 2>"$tmp/$host.err" &
+	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" receive --sev off --name guest --listen 127.0.0.1:0 "$@" </dev/null >"$tmp/$host.out" 2>"$tmp/$host.err" &
 	pid[$host]=$!
 	until_true grep -q 'waiting at' "$tmp/$host.err"
 	address=$(sed -n 's/.*waiting at \([^[:space:]]*\).*/\1/p' "$tmp/$host.err")

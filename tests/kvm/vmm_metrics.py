@@ -139,7 +139,7 @@ def steps(source, target):
     args = [a for n in (11, 2000, 4 * MIB, 1, 0, 2, 1) for a in ("--arg", str(n))]
     source.start("run", "--name", "guest", "--sev", "off", "--payload", DIRTIER, "--memory", "64M", "--cpus", "2",
                  "--metrics", "0", *args)
-    target.start("receive", "--name", "guest", "--listen", "127.0.0.1:0", "--insecure", "--metrics", "127.0.0.1:0")
+    target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0", "--insecure", "--metrics", "127.0.0.1:0")
     listening = target.wait_for(r"waiting at ([0-9.:]+)")
 
     waiting = target.numbers()

@@ -42,7 +42,7 @@ offers "files after a =" "kernel kernel.old" run --kernel = ker
 offers "nothing typed after a =" "folder kernel kernel.old with blank" run --kernel =
 offers "an option after one with =" "--hold" run --kernel = kernel --ho
 offers "folders only" "folder with blank" platform certs --out ''
-offers "words" "auto off on" run --sev ''
+offers "words" "off on" run --sev ''
 offers "words and files" "folder" owner session --root f
 offers "no guess for a number" "" run --cpus ''
 offers "operands that are files" "kernel kernel.old" owner verify-platform --root milan k

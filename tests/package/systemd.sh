@@ -53,7 +53,7 @@ prefix_bin=$tmp/dest$prefix/bin
 mkdir -p "$tmp/etc/receive" "$tmp/root"
 mkdir -m 700 "$tmp/run"
 (umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/etc/psk")
-printf 'LISTEN=127.0.0.1:0\nOPTIONS=--psk-file /etc/sevmirror/psk --timeout 60\n' >"$tmp/etc/receive/vm.conf"
+printf 'LISTEN=127.0.0.1:0\nOPTIONS=--sev off --psk-file /etc/sevmirror/psk --timeout 60\n' >"$tmp/etc/receive/vm.conf"
 
 # The root file system is bound where only this container sees it, with changes in memory.
 options=(--volatile=overlay --register=no --keep-unit --bind=/dev/kvm "--bind-ro=$tmp/etc:/etc/sevmirror"
@@ -121,7 +121,7 @@ else
 	comes "pre-copy again"
 fi
 # It leaves: nothing is left to wait for.
-host receive --name vm --listen 127.0.0.1:0 --psk-file "$tmp/etc/psk" --timeout 60 </dev/null >"$tmp/back" 2>&1 &
+host receive --sev off --name vm --listen 127.0.0.1:0 --psk-file "$tmp/etc/psk" --timeout 60 </dev/null >"$tmp/back" 2>&1 &
 back=$!
 until_true grep 'waiting at' "$tmp/back"
 address=$(awk '/waiting at/ { print $NF }' "$tmp/back" | tr -d '\r')

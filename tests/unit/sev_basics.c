@@ -142,6 +142,14 @@ static void policies_are_written_so_that_they_can_be_read(void **state)
 
 static void loose_policies_warn(void **state)
 {
+	assert_null(sev_policy_weakness(SEV_POLICY_DEFAULT));
+	assert_null(sev_policy_weakness(SEV_POLICY_NOSEND));
+	assert_null(sev_policy_weakness(SEV_POLICY_DOMAIN | SEV_POLICY_SEV));
+	assert_null(sev_policy_weakness(SEV_POLICY_DEFAULT | SEV_POLICY_ES));
+	assert_non_null(strstr(sev_policy_weakness(0), "without SEV"));
+	assert_non_null(strstr(sev_policy_weakness(SEV_POLICY_NODBG | SEV_POLICY_NOKS), "sending"));
+	assert_non_null(strstr(sev_policy_weakness(SEV_POLICY_DOMAIN), "without SEV"));
+	assert_non_null(strstr(sev_policy_weakness(SEV_POLICY_ES | SEV_POLICY_SEV), "key sharing"));
 	assert_null(sev_policy_warning(SEV_POLICY_DEFAULT, 0));
 	assert_null(sev_policy_warning(0x3f, 0));
 	assert_non_null(strstr(sev_policy_warning(SEV_POLICY_NODBG | SEV_POLICY_NOKS, 0), "SEV"));

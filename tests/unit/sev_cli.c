@@ -244,6 +244,10 @@ static void the_owners_whole_way(void **state)
 	assert_int_equal(run_sevmirror(b, "owner session --root emulation --name %D/vm %D"), 0);
 	for (int i = 0; i < 4; i++)
 		expect_private(b, session_files[i]);
+	assert_int_equal(run_sevmirror(b, "run --kernel /bin/sh --session %D/vm_godh.b64 --dh-cert "
+					  "%D/vm_session.b64"),
+			 1);
+	assert_non_null(strstr(b->err, "are swapped"));
 	handle = launch(b, image, sizeof(image));
 	digest_hex(image, sizeof(image), digest);
 	assert_int_equal(owner_verify(b, digest, ""), 0);
@@ -297,6 +301,11 @@ static void what_does_not_hold_exits_3(void **state)
 	assert_int_equal(run_sevmirror(b, "owner verify-platform --json --root emulation %D"), 3);
 	assert_non_null(strstr(b->err, "pdh.cert"));
 	b->pdh.key.x[0] ^= 1;
+	put_file(b, "pdh.cert", &b->pdh, SEV_CERT_BYTES - 84);
+	assert_int_equal(run_sevmirror(b, "owner verify-platform --root emulation %D"), 3);
+	assert_non_null(strstr(b->err,
+			       "pdh.cert: at byte 0: a PDH certificate of 2000 bytes instead of "
+			       "2084: the file is truncated"));
 	b->pdh.api_minor++;
 	put_file(b, "pdh.cert", &b->pdh, SEV_CERT_BYTES);
 	assert_int_equal(run_sevmirror(b, "owner verify-platform --json --root emulation %D"), 3);
@@ -475,6 +484,8 @@ static void wrong_usage_exits_2_and_points_to_the_help(void **state)
 					     "owner session --root emulation --unverified x",
 					     "owner session --policy SEVERE --root emulation x",
 					     "owner session --bogus",
+					     "owner session --root emulation --policy NODBG x",
+					     "owner session --root emulation --policy ES,SEV x",
 					     "owner session --name",
 					     "owner verify",
 					     "owner verify --digest 00",
