@@ -136,6 +136,7 @@ extern const struct cli_command cli_mirror;
 extern const struct cli_command cli_owner;
 extern const struct cli_command cli_platform;
 extern const struct cli_command cli_doctor;
+extern const struct cli_command cli_exporter;
 extern const struct cli_command cli_help;
 
 #define CLI_WEAK_POLICY_HELP                                                                        \

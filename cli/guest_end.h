@@ -6,11 +6,6 @@
 #include "cli/cli.h"
 #include "service/foreground.h"
 
-/* Of the option --metrics. */
-#define CLI_METRICS_HELP                                                                         \
-	"counters and gauges for Prometheus at http://HOST:PORT/metrics, for whoever can reach " \
-	"it; HOST is the loopback interface if it is left out (port 0: any)"
-
 /*
  * Let everything go and say how the guest ended. code: CLI_OK to have the exit code from its end,
  * or what went wrong, with why.

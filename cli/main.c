@@ -9,9 +9,9 @@
 #include "cli/version.h"
 
 static const struct cli_command *const commands[] = {
-	&cli_run,	  &cli_status,	      &cli_pause,   &cli_resume,  &cli_stop,
-	&cli_measurement, &cli_inject_secret, &cli_migrate, &cli_receive, &cli_mirror,
-	&cli_owner,	  &cli_platform,      &cli_doctor,  &cli_help,	  NULL,
+	&cli_run,	    &cli_status,   &cli_pause,	 &cli_resume, &cli_stop,  &cli_measurement,
+	&cli_inject_secret, &cli_migrate,  &cli_receive, &cli_mirror, &cli_owner, &cli_platform,
+	&cli_doctor,	    &cli_exporter, &cli_help,	 NULL,
 };
 
 static const struct cli_option options[] = {

@@ -26,7 +26,6 @@ enum {
 	OPT_TAP,
 	OPT_HUGEPAGES,
 	OPT_TIMEOUT,
-	OPT_METRICS,
 };
 
 static const struct cli_option options[] = {
@@ -51,7 +50,6 @@ static const struct cli_option options[] = {
 	  "take the memory from the reserved 2 MiB pages (hugetlb)" },
 	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
 	  "how long the connection may stand still (default: 10)" },
-	{ "metrics", OPT_METRICS, "[HOST:]PORT", NULL, CLI_METRICS_HELP },
 	{ 0 },
 };
 
@@ -69,7 +67,6 @@ struct receive {
 	struct service_incoming incoming;
 	struct foreground guest;
 	const char *name;
-	const char *metrics;
 	const char *vendor_path;
 	void *vendor_chain;
 	struct confine confine;
@@ -112,9 +109,6 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		return add_name(in->taps, &in->ntaps, MACHINE_MAX_NETS, arg, "network cards", why);
 	case OPT_HUGEPAGES:
 		in->hugepages = true;
-		return 0;
-	case OPT_METRICS:
-		r->metrics = arg;
 		return 0;
 	case OPT_TIMEOUT:
 		return migrate_parse_seconds("--timeout", arg, &in->timeout, why);
@@ -235,7 +229,7 @@ static int run(int argc, char **argv)
 		code = CLI_FAILURE;
 	else if (!r.incoming.sev_off && check_sev(&why))
 		code = CLI_UNSUPPORTED;
-	else if (foreground_open(&r.guest, r.name, r.metrics, &why) || confine(&r, &why) ||
+	else if (foreground_open(&r.guest, r.name, &why) || confine(&r, &why) ||
 		 wait_for_guest(&r, &why))
 		code = CLI_FAILURE;
 	else

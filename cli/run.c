@@ -190,7 +190,7 @@ static int run_guest(int argc, char **argv)
 		code = CLI_FAILURE;
 	else if (choose_sev(&run, &why))
 		code = CLI_UNSUPPORTED;
-	else if (foreground_open(&run.guest, run.options.name, run.options.metrics, &why))
+	else if (foreground_open(&run.guest, run.options.name, &why))
 		code = CLI_FAILURE;
 	else if (open_devices(&run, &why))
 		code = CLI_UNSUPPORTED;

@@ -31,7 +31,6 @@ enum option_id {
 	OPT_SESSION,
 	OPT_DH_CERT,
 	OPT_HOLD,
-	OPT_METRICS,
 };
 
 const struct cli_option run_option_list[] = {
@@ -62,7 +61,6 @@ const struct cli_option run_option_list[] = {
 	{ "session", OPT_SESSION, "FILE", "@file",
 	  "the guest owner's session blob, with --dh-cert" },
 	{ "dh-cert", OPT_DH_CERT, "FILE", "@file", "the guest owner's DH certificate" },
-	{ "metrics", OPT_METRICS, "[HOST:]PORT", NULL, CLI_METRICS_HELP },
 	{ "hold", OPT_HOLD, NULL, NULL,
 	  "do not start before 'sevmirror resume NAME': the owner can check 'sevmirror measurement "
 	  "NAME' and inject a secret (at 0xef000)" },
@@ -259,9 +257,6 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 		return 0;
 	case OPT_DH_CERT:
 		options->dh_cert = arg;
-		return 0;
-	case OPT_METRICS:
-		options->metrics = arg;
 		return 0;
 	case OPT_HOLD:
 		options->hold = true;

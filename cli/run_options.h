@@ -26,7 +26,6 @@ struct run_options {
 	bool hold; /* wait between measurement and start */
 	struct confine confine;
 	struct console_choice console;
-	const char *metrics; /* address, or NULL */
 	const char *session, *dh_cert; /* the owner's files, or NULL */
 };
 

@@ -164,11 +164,12 @@ static int next_message(struct control_client *client, int64_t deadline, json_t 
 	}
 }
 
-static int connect_to(const char *path)
+static int connect_to(const char *path, int timeout_ms)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	const struct timeval patience = { .tv_sec = GREETING_MS / 1000 };
+	const struct timeval patience = { .tv_sec = timeout_ms / 1000,
+					  .tv_usec = timeout_ms % 1000 * 1000 };
 	int ret;
 
 	if (fd < 0)
@@ -221,6 +222,13 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 
 int control_client_open(struct control_client **out, const char *name, struct control_error *err)
 {
+	return control_client_open_within(out, name, GREETING_MS, err);
+}
+
+int control_client_open_within(struct control_client **out, const char *name, int timeout_ms,
+			       struct control_error *err)
+{
+	const int64_t deadline = now_ms() + timeout_ms;
 	struct control_client *client;
 	char path[PATH_MAX];
 	const json_t *hello;
@@ -232,9 +240,8 @@ int control_client_open(struct control_client **out, const char *name, struct co
 	if (!client)
 		return open_failed(err, -ENOMEM, name);
 	client->events = json_array();
-	client->fd = connect_to(path);
-	ret = client->fd < 0 ? client->fd :
-			       next_message(client, now_ms() + GREETING_MS, &client->greeting);
+	client->fd = connect_to(path, timeout_ms);
+	ret = client->fd < 0 ? client->fd : next_message(client, deadline, &client->greeting);
 	if (!ret) {
 		const json_t *refusal = json_object_get(client->greeting, "error");
 

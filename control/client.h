@@ -14,6 +14,9 @@ struct control_client;
  */
 int control_client_open(struct control_client **client, const char *name,
 			struct control_error *err);
+/* The same, and the connection and the greeting take at most timeout_ms together. */
+int control_client_open_within(struct control_client **client, const char *name, int timeout_ms,
+			       struct control_error *err);
 void control_client_close(struct control_client *client);
 
 /* The greeting, borrowed. */

@@ -9,7 +9,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "control/http.h"
 #include "service/payload_log.h"
 
 #define PAYLOAD_LOG_POLL_MS  100
@@ -31,30 +30,13 @@ static int take_signals(struct foreground *guest, struct why *why)
 	return guest->signal_fd < 0 ? why_errno(why, "signalfd") : 0;
 }
 
-/*
- * The machine that asks may be another one, so the address is said; it holds the port that was
- * picked for 0.
- */
-static int open_metrics(struct foreground *guest, const char *address, struct why *why)
-{
-	int err = address ? service_listen_metrics(guest->service, address, why) : 0;
-
-	if (!err && address)
-		fprintf(stderr, "sevmirror: metrics at http://%s%s\n",
-			service_metrics_address(guest->service), HTTP_METRICS_PATH);
-	return err;
-}
-
-int foreground_open(struct foreground *guest, const char *name, const char *metrics,
-		    struct why *why)
+int foreground_open(struct foreground *guest, const char *name, struct why *why)
 {
 	int err;
 
 	guest->name = name;
 	/* Signals first: threads inherit that they are blocked. */
-	if ((err = take_signals(guest, why)) ||
-	    (err = service_create(&guest->service, name, why)) ||
-	    (err = open_metrics(guest, metrics, why)))
+	if ((err = take_signals(guest, why)) || (err = service_create(&guest->service, name, why)))
 		return err;
 	return console_open(&guest->console, &guest->choice, why);
 }

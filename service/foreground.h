@@ -32,11 +32,10 @@ struct foreground {
 	}
 
 /*
- * Take signals, terminal, name and the address for metrics (NULL: none). 0 or a negative errno.
+ * Take signals, terminal and name. 0 or a negative errno.
  * Undone by foreground_finish() or, after an error, by foreground_abandon().
  */
-int foreground_open(struct foreground *guest, const char *name, const char *metrics,
-		    struct why *why);
+int foreground_open(struct foreground *guest, const char *name, struct why *why);
 
 /* Until the guest has come to its end, or none has come. */
 void foreground_attend(struct foreground *guest);

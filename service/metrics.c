@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What is counted and measured of a VM (docs/control.md lists it), on the control socket and by
- * HTTP.
- */
+/* What is counted and measured of a VM, for the control socket (docs/control.md lists it). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,12 +8,9 @@
 
 #include <sevmirror/pagemap.h>
 
-#include "control/http.h"
 #include "control/metrics.h"
-#include "lib/net/address.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
-#include "service/sandbox/sandbox.h"
 #include "service/service_private.h"
 #include "vmm/memory.h"
 
@@ -289,69 +283,8 @@ static int run_query(void *opaque, struct control_call *call, struct control_err
 }
 
 const struct control_command metrics_commands[] = {
-	{ "query-metrics", "Counters and gauges, as the Prometheus endpoint has them.",
+	{ "query-metrics", "Counters and gauges; `sevmirror exporter` has them for Prometheus.",
 	  "{version, metrics: [{name, type (counter, gauge), help, samples: [{labels, value}]}]}",
 	  NULL, run_query },
 	{ 0 },
 };
-
-static char *page(void *opaque)
-{
-	json_t *metrics = collect(opaque);
-	char *text = metrics ? metrics_text(metrics) : NULL;
-
-	json_decref(metrics);
-	return text;
-}
-
-static void begin_thread(void)
-{
-	sandbox_thread(SANDBOX_SERVER, "metrics");
-}
-
-static const struct http_ops http_ops = { .page = page, .thread = begin_thread };
-
-int service_listen_metrics(struct service *s, const char *address, struct why *why)
-{
-	char loopback[64];
-	int err;
-
-	if (!strchr(address, ':')) {
-		snprintf(loopback, sizeof(loopback), "127.0.0.1:%s", address);
-		address = loopback;
-	}
-	s->metrics_fd = address_listen(address, why);
-	if (s->metrics_fd < 0) {
-		why_prefix(why, "--metrics: ");
-		return s->metrics_fd;
-	}
-	err = address_of(s->metrics_fd, s->metrics_address, sizeof(s->metrics_address));
-	return err ? why_set(why, err, "--metrics %s: %s", address, strerror(-err)) : 0;
-}
-
-int metrics_serve(struct service *s, struct why *why)
-{
-	int err;
-
-	if (s->metrics_fd < 0)
-		return 0;
-	err = http_create(&s->http, s->metrics_fd, &http_ops, s);
-	if (err)
-		return why_set(why, err, "the metrics' thread: %s", strerror(-err));
-	s->metrics_fd = -1;
-	return 0;
-}
-
-void metrics_end(struct service *s)
-{
-	http_destroy(s->http);
-	s->http = NULL;
-	if (s->metrics_fd >= 0)
-		close(s->metrics_fd);
-	s->metrics_fd = -1;
-}
-
-const char *service_metrics_address(const struct service *s)
-{
-	return s->metrics_address;
-}

@@ -48,7 +48,6 @@ int service_create(struct service **service, const char *name, struct why *why)
 	if (!s)
 		return why_set(why, -ENOMEM, "out of memory");
 	s->name = name ? name : "";
-	s->metrics_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	s->wait_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->wait_fd < 0)
@@ -67,7 +66,6 @@ void service_destroy(struct service *s)
 {
 	if (!s)
 		return;
-	metrics_end(s);
 	service_finish(s);
 	if (s->machine) {
 		vm_stop(machine_vm(s->machine));
@@ -87,8 +85,7 @@ static int serve(struct service *s, struct why *why)
 {
 	int err = s->control ? control_start(s->control) : 0;
 
-	return err ? why_set(why, err, "the control socket: %s", strerror(-err)) :
-		     metrics_serve(s, why);
+	return err ? why_set(why, err, "the control socket: %s", strerror(-err)) : 0;
 }
 
 static uint64_t now_ns(void)

@@ -22,14 +22,6 @@ struct service;
 /* Claim the name and its socket. name NULL: nobody but this process can reach the VM. */
 int service_create(struct service **service, const char *name, struct why *why);
 
-/*
- * Listen for GET /metrics at address, "PORT" (of the loopback interface), "HOST:PORT" or
- * "[IPv6]:PORT", before the process gives its rights away; answered from service_launched() or
- * service_receive() on. service_metrics_address() has the port that was picked; "" without.
- */
-int service_listen_metrics(struct service *service, const char *address, struct why *why);
-const char *service_metrics_address(const struct service *service);
-
 /* Ends what still goes on, the machine as well. NULL is allowed. */
 void service_destroy(struct service *service);
 

@@ -7,7 +7,6 @@
 #include <jansson.h>
 
 #include "control/control.h"
-#include "control/http.h"
 #include "service/migrate_config.h"
 #include "service/service.h"
 
@@ -37,9 +36,6 @@ struct service {
 	const char *name; /* or "" */
 	struct control *control; /* NULL without a name */
 	int wait_fd;
-	int metrics_fd; /* listens, until http has it; -1: none */
-	struct http *http; /* NULL: no metrics by HTTP */
-	char metrics_address[256];
 
 	/*
 	 * Guards what follows, and every call that stops or starts the guest. Never held while a
@@ -123,9 +119,7 @@ void migrate_end(struct service *service);
 /* migrate_host.c: what the library asks of this VMM; its opaque is the service. */
 extern const struct sevmirror_host_ops migrate_host_ops;
 
-/* metrics.c: query-metrics; by HTTP, if the service listens for it, and its end. */
-int metrics_serve(struct service *service, struct why *why);
-void metrics_end(struct service *service);
+/* metrics.c: query-metrics. */
 extern const struct control_command metrics_commands[];
 
 /* service.c, with the lock. The guest begins to run here. Seconds since then. */

@@ -47,7 +47,6 @@ enum sandbox_role {
 	SANDBOX_VCPU, /* of the guest or of a mirror: KVM's ioctls */
 	SANDBOX_DEVICE, /* a device's worker: its open files, interrupts */
 	SANDBOX_STREAM, /* a migration's data: its socket, the rings' doorbells, userfaultfd */
-	SANDBOX_SERVER, /* accepts at a socket that listens, and answers */
 	SANDBOX_PLAIN, /* computes and waits */
 	SANDBOX_ROLES
 };

@@ -100,10 +100,8 @@ static int add_role(scmp_filter_ctx ctx, enum sandbox_role role)
 		err = allow_arguments(ctx, arguments_kvm, N(arguments_kvm));
 	if (!err && role == SANDBOX_DEVICE)
 		err = allow(ctx, calls_files, N(calls_files));
-	if (!err && (role == SANDBOX_DEVICE || role == SANDBOX_STREAM || role == SANDBOX_SERVER))
+	if (!err && (role == SANDBOX_DEVICE || role == SANDBOX_STREAM))
 		err = allow(ctx, calls_connected, N(calls_connected));
-	if (!err && role == SANDBOX_SERVER)
-		err = allow(ctx, calls_server, N(calls_server));
 	if (!err && role == SANDBOX_STREAM)
 		err = allow_arguments(ctx, arguments_uffd, N(arguments_uffd));
 	return err;

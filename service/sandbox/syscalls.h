@@ -76,9 +76,6 @@ static const int calls_connected[] = {
 	SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(shutdown),
 };
 
-/* A socket that listens. */
-static const int calls_server[] = { SCMP_SYS(accept4) };
-
 /*
  * The main thread, the control socket's and a migration's: they build VMs, open files and
  * connections, and tear down.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a VM says in numbers, by HTTP and on its control socket, before, while and after it moves.
+"""What VMs say in numbers, on their control socket and by `sevmirror exporter`, before, while and after one moves.
 
 usage: vmm_metrics.py SEVMIRROR PAYLOAD-DIRTIER
 """
@@ -38,24 +38,30 @@ class Host:
         self.folder = folder
         os.mkdir(folder, 0o700)
         self.env = dict(os.environ, SEVMIRROR_RUNTIME_DIR=folder)
-        self.process = None
+        self.process = self.exporter = None
         self.said = os.path.join(folder, "stderr")
 
     def start(self, *args):
         with open(self.said, "wb") as err:
             self.process = subprocess.Popen([SEVMIRROR, *args], env=self.env, stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL, stderr=err)
-        self.address = self.wait_for(r"metrics at http://([0-9.:]+)/metrics")
 
-    def wait_for(self, pattern):
+    def export(self, listen):
+        said = os.path.join(self.folder, "exporter")
+        with open(said, "wb") as err:
+            self.exporter = subprocess.Popen([SEVMIRROR, "exporter", "--listen", listen], env=self.env,
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
+        self.address = self.wait_for(r"metrics at http://([0-9.:]+)/metrics", said)
+
+    def wait_for(self, pattern, said=None):
         end = time.monotonic() + WAIT
         while time.monotonic() < end:
-            with open(self.said, encoding="utf-8") as f:
+            with open(said or self.said, encoding="utf-8") as f:
                 found = re.search(pattern, f.read())
             if found:
                 return found.group(1)
             time.sleep(0.05)
-        raise SystemExit(f"{pattern}: {open(self.said, encoding='utf-8').read()}")
+        raise SystemExit(f"{pattern}: {open(said or self.said, encoding='utf-8').read()}")
 
     def get(self, method="GET", path="/metrics"):
         connection = http.client.HTTPConnection(self.address, timeout=WAIT)
@@ -63,9 +69,9 @@ class Host:
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
-    def numbers(self):
-        """{'name{labels}': value}"""
-        return parse(self.get()[1])
+    def numbers(self, vm="guest"):
+        """{'name{labels}': value} of one VM"""
+        return {k: v for k, v in ((of_vm(k, vm), v) for k, v in parse(self.get()[1]).items()) if k}
 
     def command(self, name):
         with socket.socket(socket.AF_UNIX) as s:
@@ -84,9 +90,18 @@ class Host:
         return subprocess.run([SEVMIRROR, *args], env=self.env, capture_output=True, timeout=WAIT, check=False)
 
     def end(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+        for process in self.process, self.exporter:
+            if process and process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+def of_vm(name, vm):
+    """A sample's name without the label of its VM; None if it is another's."""
+    found = re.fullmatch(r'([a-z0-9_]+)\{vm="([^"]*)"(?:,(.*))?\}', name)
+    if not found or found.group(2) != vm:
+        return None
+    return found.group(1) + (f"{{{found.group(3)}}}" if found.group(3) else "")
 
 
 SAMPLE = re.compile(r'^([a-z0-9_]+(?:\{[a-z]+="[^"]*"(?:,[a-z]+="[^"]*")*\})?) (-?[0-9.e+-]+)$')
@@ -138,11 +153,15 @@ def steps(source, target):
     # It writes some pages and sleeps between, so that there are exits.
     args = [a for n in (11, 2000, 4 * MIB, 1, 0, 2, 1) for a in ("--arg", str(n))]
     source.start("run", "--name", "guest", "--sev", "off", "--payload", DIRTIER, "--memory", "64M", "--cpus", "2",
-                 "--metrics", "0", *args)
-    target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0", "--insecure", "--metrics", "127.0.0.1:0")
+                 *args)
+    target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0", "--insecure")
+    source.export("0")
+    target.export("127.0.0.1:0")
     listening = target.wait_for(r"waiting at ([0-9.:]+)")
 
     waiting = target.numbers()
+    while not waiting:
+        waiting = target.numbers()
     check("a host that waits says so", waiting['sevmirror_vm_state{state="incoming"}'] == 1)
     check("and has no memory to speak of", "sevmirror_vm_memory_bytes" not in waiting)
 
@@ -166,7 +185,10 @@ def steps(source, target):
         later = source.numbers()
     check("exits are counted as they happen", doorbells(later) > doorbells(first))
     check("no counter falls", all(later[k] >= v for k, v in first.items() if "_total" in k))
-    check("the control socket has the same families", set(flatten(source.command("query-metrics"))) == set(later))
+    check("the control socket has the same families",
+          set(flatten(source.command("query-metrics"))) == set(later) - {"sevmirror_vm_up"})
+    check("memory is an exact number", f'sevmirror_vm_memory_bytes{{vm="guest"}} {64 * MIB}\n' in source.get()[1])
+    check("the VM is up", later["sevmirror_vm_up"] == 1)
     check("and its version", source.command("query-metrics")["version"] == 1)
 
     check("HEAD gives no body", source.get("HEAD") == (200, ""))
@@ -178,6 +200,12 @@ def steps(source, target):
                                                        check=False).returncode == 0)
     else:
         check("promtool finds nothing # SKIP promtool (Debian's package prometheus) is not installed", True)
+
+    # A VM that does not answer is down, and holds nobody up.
+    source.process.send_signal(signal.SIGSTOP)
+    check("a VM that does not answer is down", source.numbers() == {"sevmirror_vm_up": 0})
+    source.process.send_signal(signal.SIGCONT)
+    check("and up again when it does", source.numbers()["sevmirror_vm_up"] == 1)
 
     source.sevmirror("pause", "guest")
     paused = source.numbers()
@@ -203,9 +231,13 @@ def steps(source, target):
     target.sevmirror("stop", "guest")
     check("the guest finds its memory as it wrote it", target.process.wait(timeout=WAIT) == 0)
 
-    refused = subprocess.run([SEVMIRROR, "run", "--sev", "off", "--payload", DIRTIER, "--metrics", "127.0.0.1:no-port"],
+    check("nothing is left of a VM that has ended", not target.numbers())
+    for host in source, target:
+        host.exporter.send_signal(signal.SIGTERM)
+    check("the exporters end on SIGTERM", [h.exporter.wait(timeout=WAIT) for h in (source, target)] == [0, 0])
+    refused = subprocess.run([SEVMIRROR, "exporter", "--listen", "127.0.0.1:no-port"],
                              stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT, check=False)
-    check("an address that is none is refused", refused.returncode == 1 and b"--metrics" in refused.stderr)
+    check("an invalid address is refused", refused.returncode == 1 and b"--listen" in refused.stderr)
 
 
 def main():

@@ -15,7 +15,7 @@
 
 #include "tests/unit/cmocka_all.h"
 
-#include "control/http.h"
+#include "cli/http.h"
 #include "control/metrics.h"
 
 #define WAIT_MS 60000

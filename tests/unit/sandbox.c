@@ -354,9 +354,7 @@ static int narrow(void)
 	err = err ? err : REFUSED(syscall(SYS_socket, AF_INET, SOCK_STREAM, 0), ENOSYS);
 	err = err ? err : REFUSED(syscall(SYS_connect, 0, NULL, 0), ENOSYS);
 	err = err ? err : REFUSED(syscall(SYS_unlink, "/nothing"), ENOSYS);
-	err = err ? err :
-		    REFUSED(syscall(SYS_accept4, -1, NULL, NULL, 0),
-			    role == SANDBOX_SERVER ? EBADF : ENOSYS);
+	err = err ? err : REFUSED(syscall(SYS_accept4, -1, NULL, NULL, 0), ENOSYS);
 	err = err ? err : REFUSED(ioctl(STDIN_FILENO, KVM_RUN, 0), kvm ? ENOTTY : ENOSYS);
 	if (!err && mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
 			    MAP_FAILED)

@@ -8,8 +8,8 @@
  * Limits: 8 connections at a time (others wait in the kernel's queue), 4 KiB a request, 10 seconds
  * from accept to the last byte.
  */
-#ifndef CONTROL_HTTP_H
-#define CONTROL_HTTP_H
+#ifndef CLI_HTTP_H
+#define CLI_HTTP_H
 
 #include <stddef.h>
 

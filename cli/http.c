@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "control/http.h"
+#include "cli/http.h"
 
 #include <errno.h>
 #include <fcntl.h>
