@@ -55,6 +55,9 @@ enum psp_status psp_packet_open(const struct guest *guest, enum mac_tag tag,
 	};
 	uint8_t mac[32];
 
+	/* AMD's firmware asks this of a page before, of a secret after the MAC was compared. */
+	if (tag == MAC_UPDATE_DATA && hdr->flags & PACKET_COMPRESSED)
+		return PSP_UNSUPPORTED;
 	memcpy(prefix.iv, hdr->iv, sizeof(prefix.iv));
 	packet_mac(guest, &prefix, buf, extra, extra_len, mac);
 	if (!psp_mac_equal(mac, hdr->mac))

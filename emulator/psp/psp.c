@@ -165,7 +165,8 @@ static const struct command commands[] = {
 	[PSP_CMD_LAUNCH_UPDATE_SECRET] = CMD(psp_cmd_launch_update_secret, WORKING, G(LSECRET), struct cmd_packet),
 	[PSP_CMD_LAUNCH_FINISH] = CMD(psp_cmd_launch_finish, WORKING, G(LSECRET), struct cmd_handle),
 	[PSP_CMD_ATTESTATION_REPORT] = CMD(psp_cmd_attestation_report, WORKING,
-					   G(LSECRET) | G(RUNNING) | G(SUPDATE), struct cmd_attestation_report),
+					   G(LSECRET) | G(RUNNING) | G(SUPDATE) | G(SENT),
+					   struct cmd_attestation_report),
 
 	[PSP_CMD_SEND_START] = CMD(psp_cmd_send_start, WORKING, G(RUNNING), struct cmd_send_start),
 	[PSP_CMD_SEND_UPDATE_DATA] = CMD(psp_cmd_send_update_data, WORKING, G(SUPDATE), struct cmd_packet),

@@ -5,8 +5,9 @@
 #include <string.h>
 
 /*
- * The sender's certificate is not verified: only who holds its key could wrap the session, and the
- * owner trusts the sender already.
+ * The sender's certificate is not verified: only the holder of its key could wrap the session, and
+ * the owner trusts the sender already. Nothing is remembered of a session: as long as the PDH
+ * lives, the same bytes start another guest with the same transport keys.
  */
 enum psp_status psp_cmd_receive_start(struct call *call)
 {

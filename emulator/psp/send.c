@@ -6,24 +6,25 @@
 
 #include "cert.h"
 
-/* What SEND_START is told about the target. */
+/* What SEND_START is told about the target. Only the PDH is read whatever the policy. */
 struct target {
 	struct sev_cert pdh;
 	struct cert_chain chain;
 	struct vendor_chain vendor;
 };
 
-static enum psp_status read_target(struct psp *psp, const struct cmd_send_start *cmd, bool vendor,
-				   struct target *target)
+static enum psp_status read_target(struct psp *psp, const struct cmd_send_start *cmd,
+				   uint32_t policy, struct target *target)
 {
+	bool chain = policy & (POLICY_SEV | POLICY_DOMAIN), vendor = policy & POLICY_SEV;
 	enum psp_status status;
 
-	if (cmd->pdh_cert_len < sizeof(target->pdh) ||
-	    cmd->plat_certs_len < sizeof(target->chain) ||
-	    (vendor && cmd->vendor_certs_len < sizeof(target->vendor)))
+	if (cmd->pdh_cert_len != sizeof(target->pdh) ||
+	    (chain && cmd->plat_certs_len != sizeof(target->chain)) ||
+	    (vendor && cmd->vendor_certs_len != sizeof(target->vendor)))
 		return PSP_INVALID_LEN;
 	status = psp_read(psp, cmd->pdh_cert_addr, &target->pdh, sizeof(target->pdh));
-	if (!status)
+	if (!status && chain)
 		status = psp_read(psp, cmd->plat_certs_addr, &target->chain, sizeof(target->chain));
 	if (!status && vendor)
 		status = psp_read(psp, cmd->vendor_certs_addr, &target->vendor,
@@ -31,46 +32,64 @@ static enum psp_status read_target(struct psp *psp, const struct cmd_send_start 
 	return status;
 }
 
-static bool is_same_domain(const struct psp *psp, const struct sev_cert *oca)
+static bool is_new_enough(uint32_t policy, const struct sev_cert *pek)
 {
-	return !memcmp(&psp->identity.oca_cert.pubkey, &oca->pubkey, sizeof(oca->pubkey));
+	return pek->api_major > POLICY_API_MAJOR(policy) ||
+	       (pek->api_major == POLICY_API_MAJOR(policy) &&
+		pek->api_minor >= POLICY_API_MINOR(policy));
 }
 
 /*
- * Whether the guest may go there. The PDH is always its PEK's and the PEK its OCA's; the policy's
- * SEV bit asks for a PEK of a genuine chip too, up to the vendor's root; DOMAIN for this platform's
- * OCA; the API fields for firmware that is new enough.
+ * POLICY.SEV: the PDH is the PEK's, the PEK the CEK's, the CEK the ASK's, that the ARK's, and the
+ * firmware is new enough. The OCA is not looked at.
+ */
+static enum psp_status check_genuine(uint32_t policy, const struct target *target)
+{
+	const struct sev_cert *pek = &target->chain.pek, *cek = &target->chain.cek;
+	enum psp_status status;
+
+	if (!psp_cert_well_formed(pek, USAGE_PEK) || !psp_cert_well_formed(cek, USAGE_CEK))
+		return PSP_INVALID_CERTIFICATE;
+	status = psp_cert_verify_vendor(cek, &target->vendor);
+	if (status)
+		return status;
+	if (!psp_cert_signed_by(pek, cek, NULL) || !psp_cert_signed_by(&target->pdh, pek, NULL))
+		return PSP_BAD_SIGNATURE;
+	return is_new_enough(policy, pek) ? PSP_OK : PSP_POLICY_FAILURE;
+}
+
+/*
+ * POLICY.DOMAIN: the PDH is the PEK's, the PEK the OCA's, and the OCA's certificate is this
+ * platform's, byte for byte: another signature by the same key is another certificate.
+ */
+static enum psp_status check_domain(const struct psp *psp, const struct target *target)
+{
+	const struct sev_cert *pek = &target->chain.pek, *oca = &target->chain.oca;
+
+	if (!psp_cert_well_formed(pek, USAGE_PEK) || !psp_cert_well_formed(oca, USAGE_OCA))
+		return PSP_INVALID_CERTIFICATE;
+	if (!psp_cert_signed_by(oca, oca, NULL) || !psp_cert_signed_by(pek, oca, NULL) ||
+	    !psp_cert_signed_by(&target->pdh, pek, NULL))
+		return PSP_BAD_SIGNATURE;
+	return memcmp(&psp->identity.oca_cert, oca, sizeof(*oca)) ? PSP_POLICY_FAILURE : PSP_OK;
+}
+
+/*
+ * Whether the guest may go there. With neither SEV nor DOMAIN in its policy the PDH's certificate
+ * is taken as it is, as AMD's firmware does: whoever has such a guest's host may send it anywhere.
  */
 static enum psp_status check_target(const struct psp *psp, uint32_t policy,
 				    const struct target *target)
 {
-	const struct sev_cert *pek = &target->chain.pek, *oca = &target->chain.oca;
-	const struct sev_cert *cek = &target->chain.cek;
+	enum psp_status status = PSP_OK;
 
-	if (!psp_cert_well_formed(&target->pdh, USAGE_PDH) ||
-	    !psp_cert_well_formed(pek, USAGE_PEK) || !psp_cert_well_formed(oca, USAGE_OCA))
+	if (!psp_cert_well_formed(&target->pdh, USAGE_PDH))
 		return PSP_INVALID_CERTIFICATE;
-	if (!psp_cert_signed_by(&target->pdh, pek, NULL) || !psp_cert_signed_by(pek, oca, NULL) ||
-	    !psp_cert_signed_by(oca, oca, NULL))
-		return PSP_BAD_SIGNATURE;
-	if (policy & POLICY_SEV) {
-		enum psp_status status;
-
-		if (!psp_cert_well_formed(cek, USAGE_CEK))
-			return PSP_INVALID_CERTIFICATE;
-		if (!psp_cert_signed_by(pek, cek, NULL))
-			return PSP_BAD_SIGNATURE;
-		status = psp_cert_verify_vendor(cek, &target->vendor);
-		if (status)
-			return status;
-	}
-	if (policy & POLICY_DOMAIN && !is_same_domain(psp, oca))
-		return PSP_POLICY_FAILURE;
-	if (pek->api_major < POLICY_API_MAJOR(policy) ||
-	    (pek->api_major == POLICY_API_MAJOR(policy) &&
-	     pek->api_minor < POLICY_API_MINOR(policy)))
-		return PSP_POLICY_FAILURE;
-	return PSP_OK;
+	if (policy & POLICY_SEV)
+		status = check_genuine(policy, target);
+	if (!status && policy & POLICY_DOMAIN)
+		status = check_domain(psp, target);
+	return status;
 }
 
 /* Fresh transport keys, wrapped for the target's PDH and handed to the host. */
@@ -113,15 +132,15 @@ enum psp_status psp_cmd_send_start(struct call *call)
 	struct target target;
 	enum psp_status status;
 
-	if (policy & POLICY_NOSEND)
-		return PSP_POLICY_FAILURE;
-	if (!psp_spa(psp, cmd->session_addr) || cmd->session_len < sizeof(struct session)) {
+	if (!psp_spa(psp, cmd->session_addr) || cmd->session_len != sizeof(struct session)) {
 		cmd->policy = policy;
 		cmd->session_len = sizeof(struct session);
 		status = psp_reply(call);
 		return status ? status : PSP_INVALID_LEN;
 	}
-	status = read_target(psp, cmd, policy & POLICY_SEV, &target);
+	if (policy & POLICY_NOSEND)
+		return PSP_POLICY_FAILURE;
+	status = read_target(psp, cmd, policy, &target);
 	if (!status)
 		status = check_target(psp, policy, &target);
 	if (!status)

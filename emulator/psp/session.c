@@ -82,7 +82,7 @@ enum psp_status psp_session_accept(struct call *call, struct guest *guest)
 	uint8_t z[EC_BYTES];
 	enum psp_status status;
 
-	if (cmd->dh_cert_len < sizeof(peer) || cmd->session_len < sizeof(session))
+	if (cmd->dh_cert_len != sizeof(peer) || cmd->session_len != sizeof(session))
 		return PSP_INVALID_LEN;
 	status = psp_read(psp, cmd->dh_cert_addr, &peer, sizeof(peer));
 	if (!status)

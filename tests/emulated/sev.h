@@ -34,6 +34,7 @@ enum guest_state {
 #define SEV_SESSION_BYTES 128u
 #define SEV_HEADER_BYTES  52u
 #define SEV_MEASURE_BYTES 48u
+#define SEV_REPORT_BYTES  208u
 
 /*
  * What came of a command: errnum is 0 or errno of the ioctl, fw the firmware's status (SEV_RET_*;

@@ -17,6 +17,7 @@ void tap_wrong_state(struct tap *tap, struct vm *vm, enum guest_state state)
 					    4096, p, SEV_SESSION_BYTES };
 	struct kvm_sev_send_update_data send = { p, SEV_HEADER_BYTES, g, 16, p + 64, 16 };
 	struct kvm_sev_receive_update_data receive = { b, SEV_HEADER_BYTES, g, 16, b, 16 };
+	struct kvm_sev_attestation_report report = { .uaddr = p, .len = SEV_REPORT_BYTES };
 	const struct {
 		uint32_t id;
 		uint32_t allowed; /* SEV API, chapter 6: "the guest must be in the state" */
@@ -27,6 +28,9 @@ void tap_wrong_state(struct tap *tap, struct vm *vm, enum guest_state state)
 		{ KVM_SEV_LAUNCH_MEASURE, IN(GSTATE_LUPDATE), "LAUNCH_MEASURE", &measure },
 		{ KVM_SEV_LAUNCH_SECRET, IN(GSTATE_LSECRET), "LAUNCH_UPDATE_SECRET", &secret },
 		{ KVM_SEV_LAUNCH_FINISH, IN(GSTATE_LSECRET), "LAUNCH_FINISH", NULL },
+		{ KVM_SEV_GET_ATTESTATION_REPORT,
+		  IN(GSTATE_LSECRET) | IN(GSTATE_RUNNING) | IN(GSTATE_SUPDATE) | IN(GSTATE_SENT),
+		  "ATTESTATION_REPORT", &report },
 		{ KVM_SEV_SEND_START, IN(GSTATE_RUNNING), "SEND_START", &start },
 		{ KVM_SEV_SEND_UPDATE_DATA, IN(GSTATE_SUPDATE), "SEND_UPDATE_DATA", &send },
 		{ KVM_SEV_SEND_FINISH, IN(GSTATE_SUPDATE), "SEND_FINISH", NULL },

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * /dev/sev for the drivers: 'export DIR' writes pdh.cert, chain.cert, id.bin and version; 'csr
- * FILE'; 'import PEK OCA'; 'reset'; 'state' prints the platform's state, owner flag and number of
- * guests. Exit status 0, or 1 with the firmware's status by name on stdout.
+ * FILE'; 'import PEK OCA'; 'new-pdh'; 'reset'; 'state' prints the platform's state, owner flag and
+ * number of guests. Exit status 0, or 1 with the firmware's status by name on stdout.
  */
 #include <stdio.h>
 #include <string.h>
@@ -91,10 +91,13 @@ int main(int argc, char **argv)
 		rc = import(&host, argv[2], argv[3]);
 	else if (argc == 2 && !strcmp(argv[1], "reset"))
 		rc = said(sev_platform_cmd(host.sev_fd, SEV_FACTORY_RESET, NULL));
+	else if (argc == 2 && !strcmp(argv[1], "new-pdh"))
+		rc = said(sev_platform_cmd(host.sev_fd, SEV_PDH_GEN, NULL));
 	else if (argc == 2 && !strcmp(argv[1], "state"))
 		rc = state(&host);
 	else
-		fprintf(stderr, "certs export DIR | csr FILE | import PEK OCA | reset | state\n");
+		fprintf(stderr,
+			"certs export DIR | csr FILE | import PEK OCA | new-pdh | reset | state\n");
 	host_close(&host);
 	return rc;
 }

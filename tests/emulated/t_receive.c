@@ -2,7 +2,7 @@
 /*
  * The target of a migration by the firmware: takes the files of t_send. With the first one every
  * kind of tampering is tried before the genuine bytes; each guest then runs and reads what it wrote
- * on the other machine.
+ * on the other machine. '--stale FILE': the platform's PDH has changed since, and refuses it.
  */
 #include <errno.h>
 #include <string.h>
@@ -87,7 +87,7 @@ static void test_bad_packets(struct tap *tap, struct vm *vm, const struct packet
 		uint32_t status;
 		const char *what;
 	} changes[] = {
-		{ 0, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, compressed flag set" },
+		{ 0, SEV_RET_UNSUPPORTED, "RECEIVE_UPDATE_DATA, compressed flag set" },
 		{ 1, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, reserved flag set" },
 		{ 4, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, IV changed" },
 		{ 20, SEV_RET_BAD_MEASUREMENT, "RECEIVE_UPDATE_DATA, MAC changed" },
@@ -142,6 +142,56 @@ static void test_runs(struct tap *tap, struct vm *vm)
 	       "and reads all that it wrote there");
 }
 
+/* A second guest from the session that the first one came with, while that one runs. */
+static void test_again(struct tap *tap, struct host *host, const struct transfer *transfer)
+{
+	int received = 0;
+	struct vm vm;
+
+	if (!tap_ok(tap, vm_create(host, &vm, NULL), "the same session once more: a VM"))
+		return;
+	vm.c_mask = 1ull << host->c_bit;
+	tap_sev_good(tap, vm_sev(&vm, KVM_SEV_INIT, NULL), "SEV_INIT");
+	vm_pin(&vm, true);
+	tap_sev_good(tap, receive_start(&vm, transfer), "RECEIVE_START, the same session");
+	for (int i = 0; i < TRANSFER_PAGES; i++)
+		received += !receive(&vm, &transfer->packets[i], 4096, 4096).errnum;
+	tap_ok(tap, received == TRANSFER_PAGES, "RECEIVE_UPDATE_DATA of the same %d pages",
+	       received);
+	tap_sev_good(tap, vm_sev(&vm, KVM_SEV_RECEIVE_FINISH, NULL), "RECEIVE_FINISH");
+	test_runs(tap, &vm);
+	vm_destroy(&vm);
+}
+
+/* The launch digest does not travel. */
+static void test_report(struct tap *tap, struct vm *vm, uint32_t policy)
+{
+	static const uint8_t zeros[REPORT_DIGEST_BYTES];
+	uint8_t report[SEV_REPORT_BYTES];
+
+	tap_sev_good(tap, vm_report(vm, 0xa5, report), "ATTESTATION_REPORT of a received guest");
+	tap_ok(tap,
+	       report[0] == 0xa5 && !memcmp(report + 48, &policy, 4) &&
+		       !memcmp(report + REPORT_DIGEST_AT, zeros, sizeof(zeros)),
+	       "it has nonce and policy, and zeros for the digest");
+}
+
+/* Sealed for a PDH that this platform has no more. */
+static void test_stale(struct tap *tap, struct host *host, const char *path)
+{
+	static struct transfer transfer;
+	struct vm vm;
+
+	if (!tap_ok(tap, file_read(path, &transfer, sizeof(transfer)) == sizeof(transfer), "%s",
+		    path) ||
+	    !vm_create(host, &vm, NULL))
+		return;
+	tap_sev_good(tap, vm_sev(&vm, KVM_SEV_INIT, NULL), "SEV_INIT");
+	tap_sev_status(tap, receive_start(&vm, &transfer), SEV_RET_BAD_MEASUREMENT,
+		       "RECEIVE_START for an earlier PDH");
+	vm_destroy(&vm);
+}
+
 static void receive_file(struct tap *tap, struct host *host, const char *path, bool tamper)
 {
 	static struct transfer transfer;
@@ -171,6 +221,9 @@ static void receive_file(struct tap *tap, struct host *host, const char *path, b
 	tap_sev_good(tap, vm_sev(&vm, KVM_SEV_RECEIVE_FINISH, NULL), "RECEIVE_FINISH");
 	tap_ok(tap, vm_state(&vm) == GSTATE_RUNNING, "state RUNNING");
 	test_runs(tap, &vm);
+	test_report(tap, &vm, transfer.policy);
+	if (tamper)
+		test_again(tap, host, &transfer);
 	vm_destroy(&vm);
 }
 
@@ -180,8 +233,11 @@ int main(int argc, char **argv)
 	struct host host;
 
 	host_open(&host);
-	for (int i = 1; i < argc; i++)
-		receive_file(&tap, &host, argv[i], i == 1);
+	if (argc == 3 && !strcmp(argv[1], "--stale"))
+		test_stale(&tap, &host, argv[2]);
+	else
+		for (int i = 1; i < argc; i++)
+			receive_file(&tap, &host, argv[i], i == 1);
 	host_close(&host);
 	return tap_done(&tap);
 }

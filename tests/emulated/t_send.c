@@ -2,8 +2,8 @@
 /*
  * The source of a migration by the firmware. DIR has the target's pdh.cert and chain.cert and the
  * vendor's vendor.cert. Writes a file for each transfer that succeeds: open.bin (policy 0), sev.bin
- * (POLICY_SEV and more) and, called with 'same-owner', domain.bin (POLICY_DOMAIN); without that
- * word DOMAIN must be refused.
+ * (POLICY_SEV and more) and, called with 'same-owner', domain.bin and domain-only.bin
+ * (POLICY_DOMAIN with and without POLICY_SEV); without that word DOMAIN must be refused.
  */
 #include <errno.h>
 #include <string.h>
@@ -171,6 +171,63 @@ static void test_bad_chain(struct tap *tap, struct vm *vm, const struct target *
 	tap_ok(tap, vm_state(vm) == GSTATE_RUNNING, "still in RUNNING");
 }
 
+/*
+ * With neither SEV nor DOMAIN in the policy only the PDH is looked at: any chain will do, and so
+ * does a PDH that nobody signed.
+ */
+static void test_unchecked(struct tap *tap, struct vm *vm, const struct target *target)
+{
+	struct target bad = *target;
+	uint8_t session[SEV_SESSION_BYTES];
+
+	memset(bad.chain, 0xff, sizeof(bad.chain));
+	memset(bad.vendor, 0xff, sizeof(bad.vendor));
+	bad.pdh[SIGNATURE_AT] ^= 1;
+	tap_sev_good(tap, send_start(vm, &bad, session),
+		     "SEND_START, policy 0: a PDH without a chain");
+	tap_sev_good(tap, vm_sev(vm, KVM_SEV_SEND_CANCEL, NULL), "SEND_CANCEL");
+	bad.pdh[PUBKEY_AT] ^= 1;
+	tap_sev_status(tap, send_start(vm, &bad, session), SEV_RET_INVALID_CERTIFICATE,
+		       "SEND_START, policy 0: a PDH that is not on the curve");
+}
+
+/*
+ * DOMAIN wants the owner's certificate byte for byte: the second signature's bytes, which nobody
+ * uses, count too. It does not ask for a genuine chip.
+ */
+static void test_domain(struct tap *tap, struct vm *vm, const struct target *target)
+{
+	struct target bad = *target;
+	uint8_t session[SEV_SESSION_BYTES];
+
+	bad.chain[2 * SEV_CERT_BYTES - 1] ^= 1;
+	tap_sev_status(tap, send_start(vm, &bad, session), SEV_RET_POLICY_FAILURE,
+		       "SEND_START, policy DOMAIN: the OCA's certificate differs in its last byte");
+	bad = *target;
+	bad.chain[SEV_CERT_BYTES + SIGNATURE_AT] ^= 1;
+	tap_sev_status(tap, send_start(vm, &bad, session), SEV_RET_BAD_SIGNATURE,
+		       "SEND_START, policy DOMAIN: the OCA's signature changed");
+	bad = *target;
+	memset(bad.chain + 2 * SEV_CERT_BYTES, 0xff, SEV_CERT_BYTES);
+	memset(bad.vendor, 0xff, sizeof(bad.vendor));
+	tap_sev_good(tap, send_start(vm, &bad, session),
+		     "SEND_START, policy DOMAIN: without a vendor's chain");
+	tap_sev_good(tap, vm_sev(vm, KVM_SEV_SEND_CANCEL, NULL), "SEND_CANCEL");
+}
+
+/* After the last page the source still says what it launched. */
+static void test_report_when_sent(struct tap *tap, struct vm *vm, uint32_t policy)
+{
+	static const uint8_t zeros[REPORT_DIGEST_BYTES];
+	uint8_t report[SEV_REPORT_BYTES];
+
+	tap_sev_good(tap, vm_report(vm, 0x5a, report), "ATTESTATION_REPORT in SENT");
+	tap_ok(tap,
+	       report[0] == 0x5a && !memcmp(report + 48, &policy, 4) &&
+		       memcmp(report + REPORT_DIGEST_AT, zeros, sizeof(zeros)) != 0,
+	       "it has nonce, policy and launch digest");
+}
+
 static void test_cancel(struct tap *tap, struct vm *vm, const struct target *target)
 {
 	uint8_t session[SEV_SESSION_BYTES];
@@ -236,12 +293,17 @@ static void transfer_to(struct tap *tap, struct host *host, const struct target 
 		test_bad_chain(tap, &vm, target);
 		test_cancel(tap, &vm, target);
 	}
+	if (!policy)
+		test_unchecked(tap, &vm, target);
+	if (policy == POLICY_DOMAIN)
+		test_domain(tap, &vm, target);
 	if (transfer_all(tap, &vm, target, &transfer)) {
 		if (!policy)
 			test_packets(tap, &vm);
 		tap_sev_good(tap, vm_sev(&vm, KVM_SEV_SEND_FINISH, NULL), "SEND_FINISH");
 		tap_ok(tap, vm_state(&vm) == GSTATE_SENT, "state SENT");
 		tap_wrong_state(tap, &vm, GSTATE_SENT);
+		test_report_when_sent(tap, &vm, policy);
 		snprintf(path, sizeof(path), "%s/%s", dir, name);
 		tap_ok(tap, !file_write(path, &transfer, sizeof(transfer)), "%s written", name);
 	}
@@ -292,12 +354,16 @@ int main(int argc, char **argv)
 	host_open(&host);
 	if (tap_ok(&tap, argc >= 2 && load_target(argv[1], &target), "the target's certificates")) {
 		if (same_owner) {
+			transfer_to(&tap, &host, &target, POLICY_DOMAIN, argv[1],
+				    "domain-only.bin");
 			transfer_to(&tap, &host, &target, POLICY_DOMAIN | POLICY_SEV, argv[1],
 				    "domain.bin");
 		} else {
 			test_refused(&tap, &host, &target, POLICY_NOSEND, "policy NOSEND");
 			test_refused(&tap, &host, &target, POLICY_DOMAIN | POLICY_SEV,
 				     "policy DOMAIN, the target has another owner");
+			test_refused(&tap, &host, &target, POLICY_DOMAIN,
+				     "policy DOMAIN without SEV, the target has another owner");
 			transfer_to(&tap, &host, &target, 0, argv[1], "open.bin");
 			transfer_to(&tap, &host, &target, POLICY_SEV | POLICY_NODBG | POLICY_NOKS,
 				    argv[1], "sev.bin");

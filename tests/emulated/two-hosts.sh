@@ -28,6 +28,18 @@ fails "the chips' ids differ" cmp -s "$tmp/source/id.bin" "$tmp/target/id.bin"
 send_all
 run "$target" receive /d/open.bin /d/sev.bin
 
+# What was sealed for the target is good for as long as its PDH is: after the power was off, too, and until PDH_GEN.
+keep() { on "$target" cat "/d/$1" >"$tmp/$1"; }
+give_back() { on "$target" sh -c "mkdir -p /d && cat >/d/$1" <"$tmp/$1"; }
+keep sev.bin
+"$sev_host" stop "$target"
+start "$target" --memory 512M --chip-seed emulated-target
+put "$target" receive certs
+give_back sev.bin
+run "$target" receive /d/sev.bin
+check "PDH_GEN on the target" on "$target" /t/certs new-pdh
+run "$target" receive --stale /d/sev.bin
+
 # The same owner's PEKs on both: now a guest with policy DOMAIN may go.
 owner ca "$tmp/oca.key" "$tmp/oca.cert"
 for h in "$source" "$target"; do
@@ -37,5 +49,5 @@ for h in "$source" "$target"; do
 	check "PEK_CERT_IMPORT on $h" on "$h" /t/certs import /x/pek.cert /x/oca.cert
 done
 send_all same-owner
-run "$target" receive /d/domain.bin
+run "$target" receive /d/domain.bin /d/domain-only.bin
 finished

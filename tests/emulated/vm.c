@@ -377,3 +377,12 @@ enum guest_state vm_state(struct vm *vm)
 	vm_sev(vm, KVM_SEV_GUEST_STATUS, &status);
 	return (enum guest_state)status.state;
 }
+
+struct sev_result vm_report(struct vm *vm, uint8_t nonce, uint8_t report[SEV_REPORT_BYTES])
+{
+	struct kvm_sev_attestation_report params = { .uaddr = (uintptr_t)report,
+						     .len = SEV_REPORT_BYTES };
+
+	memset(params.mnonce, nonce, sizeof(params.mnonce));
+	return vm_sev(vm, KVM_SEV_GET_ATTESTATION_REPORT, &params);
+}

@@ -106,5 +106,9 @@ bool vm_read(struct vm *vm, uint64_t gva, void *buf, size_t bytes);
 uint32_t vm_ask(struct vm *vm, const struct call *call);
 
 enum guest_state vm_state(struct vm *vm);
+/* The attestation report with this nonce; the launch digest in it. */
+#define REPORT_DIGEST_AT    16
+#define REPORT_DIGEST_BYTES 32
+struct sev_result vm_report(struct vm *vm, uint8_t nonce, uint8_t report[SEV_REPORT_BYTES]);
 
 #endif

@@ -393,6 +393,28 @@ uint32_t receive_data(struct machine *m, uint32_t handle, uint64_t spa, uint32_t
 	return RUN(m, PSP_CMD_RECEIVE_UPDATE_DATA, &cmd);
 }
 
+void pair_up(struct pair *p, uint32_t policy)
+{
+	struct cert_chain chain;
+
+	machine_up(&p->src, 1);
+	machine_up(&p->dst, 2);
+	machine_init(&p->src);
+	machine_init(&p->dst);
+	pdh_export(&p->src, &p->src_pdh, &chain);
+	target_certs(&p->dst, &p->target);
+	psp_random(p->src.psp, p->plain, sizeof(p->plain));
+	p->image = put(&p->src, p->plain, sizeof(p->plain));
+	p->policy = policy;
+	p->handle = launch(&p->src, policy, 5, p->image, sizeof(p->plain));
+}
+
+void pair_down(struct pair *p)
+{
+	machine_down(&p->src);
+	machine_down(&p->dst);
+}
+
 struct snapshot *snapshot_take(const struct machine *m)
 {
 	struct snapshot *s = malloc(sizeof(*s));

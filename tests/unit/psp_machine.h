@@ -87,6 +87,20 @@ uint32_t receive_start(struct machine *m, uint32_t policy, const struct sev_cert
 uint32_t receive_data(struct machine *m, uint32_t handle, uint64_t spa, uint32_t len,
 		      const struct packet_header *hdr, const void *payload);
 
+/* A guest with this policy that runs on src (ASID 5), its memory at image, and a target. */
+#define PAIR_BYTES (3 * 4096)
+struct pair {
+	struct machine src, dst;
+	struct target_certs target;
+	struct sev_cert src_pdh;
+	uint8_t plain[PAIR_BYTES];
+	uint64_t image;
+	uint32_t handle;
+	uint32_t policy;
+};
+void pair_up(struct pair *p, uint32_t policy);
+void pair_down(struct pair *p);
+
 /*
  * To see that a refused command changed nothing: firmware state, key slots, storage, RAM but for
  * the command buffer.

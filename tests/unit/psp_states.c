@@ -44,7 +44,7 @@ static const struct row {
 	{ "LAUNCH_MEASURE", PSP_CMD_LAUNCH_MEASURE, sizeof(struct cmd_guest_buffer),        "ppyggggg" },
 	{ "LAUNCH_UPDATE_SECRET", PSP_CMD_LAUNCH_UPDATE_SECRET, sizeof(struct cmd_packet),  "ppgygggg" },
 	{ "LAUNCH_FINISH", PSP_CMD_LAUNCH_FINISH, sizeof(struct cmd_handle),                "ppgygggg" },
-	{ "ATTESTATION_REPORT", PSP_CMD_ATTESTATION_REPORT, sizeof(struct cmd_attestation_report), "ppgyyygg" },
+	{ "ATTESTATION_REPORT", PSP_CMD_ATTESTATION_REPORT, sizeof(struct cmd_attestation_report), "ppgyyygy" },
 	{ "SEND_START", PSP_CMD_SEND_START, sizeof(struct cmd_send_start),                  "ppggyggg" },
 	{ "SEND_UPDATE_DATA", PSP_CMD_SEND_UPDATE_DATA, sizeof(struct cmd_packet),          "ppgggygg" },
 	{ "SEND_FINISH", PSP_CMD_SEND_FINISH, sizeof(struct cmd_handle),                    "ppgggygg" },
