@@ -174,6 +174,28 @@ static bool check_memory(Error **errp)
 	return true;
 }
 
+/*
+ * Waking up from S3 resets the machine: keys would be gone, and the kernel's driver does not start
+ * the firmware again. EPYC servers have neither S3 nor S4. Without the properties (no ICH9) the
+ * machine has no sleep states that this could be about.
+ */
+static bool check_sleep(Error **errp)
+{
+	Object *lpc = object_resolve_path_type("", "ICH9-LPC", NULL);
+	static const char *const states[] = { "disable_s3", "disable_s4" };
+
+	for (size_t i = 0; lpc && i < G_N_ELEMENTS(states); i++) {
+		if (!object_property_get_uint(lpc, states[i], NULL)) {
+			error_setg(
+				errp,
+				"the SEV emulation does not survive sleep, and servers have none: add -global ICH9-LPC.%s=1",
+				states[i]);
+			return false;
+		}
+	}
+	return true;
+}
+
 static void after_all_devices(Notifier *notifier, void *data)
 {
 	sev_bus_raise_bounce_limits();
@@ -188,7 +210,8 @@ bool sev_platform_check(Error **errp)
 		error_setg(errp, "there is one PSP a machine");
 		return false;
 	}
-	if (!check_accelerator(errp) || !check_cpu(errp) || !check_memory(errp))
+	if (!check_accelerator(errp) || !check_cpu(errp) || !check_memory(errp) ||
+	    !check_sleep(errp))
 		return false;
 	error_setg(&migration_blocker,
 		   "the emulated SEV host has encrypted pages and a PSP, which are not migrated");

@@ -10,14 +10,17 @@
  */
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
 #include "qemu/guest-random.h"
 #include "qemu/log.h"
 #include "qemu/module.h"
+#include "qemu/timer.h"
 #include "hw/core/cpu.h"
 #include "hw/pci/msix.h"
 #include "hw/pci/pci_device.h"
 #include "hw/qdev-properties.h"
 #include "system/reset.h"
+#include "emulator/psp/fault.h"
 #include "emulator/psp/psp.h"
 #include "internal.h"
 
@@ -39,6 +42,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(AmdPsp, AMD_PSP)
 #define REG_BAR	       2
 #define MSIX_BAR       5
 #define NV_MAX_BYTES   (1 << 20)
+#define DELAY_MAX_US   600000000
 
 struct AmdPsp {
 	PCIDevice parent_obj;
@@ -49,7 +53,13 @@ struct AmdPsp {
 	MemoryRegion mmio;
 	struct psp *psp;
 	uint32_t cmdresp, cmdbuf_lo, cmdbuf_hi, inten, intsts;
-	bool busy; /* a command waits for the vCPU thread */
+	bool busy; /* a command waits for its time or for the vCPU thread */
+
+	/* What a test asks for; both may be set while the machine runs. */
+	uint32_t delay_us; /* of the machine's time, from a command to its answer */
+	char *fail; /* as psp_faults_parse() takes it */
+	struct psp_faults faults;
+	QEMUTimer *delay;
 };
 
 /* True when the whole range is DRAM. */
@@ -187,7 +197,9 @@ static void run_command(CPUState *cs, run_on_cpu_data data)
 
 	if (!s->busy) /* the machine was reset meanwhile */
 		return;
-	status = psp_command(s->psp, cmd, (uint64_t)s->cmdbuf_hi << 32 | s->cmdbuf_lo);
+	status = psp_faults_next(&s->faults, cmd);
+	if (!status)
+		status = psp_command(s->psp, cmd, (uint64_t)s->cmdbuf_hi << 32 | s->cmdbuf_lo);
 	if (status)
 		qemu_log_mask(LOG_GUEST_ERROR, "amd-psp: command %#x status %#x\n", cmd, status);
 	s->busy = false;
@@ -199,11 +211,19 @@ static void run_command(CPUState *cs, run_on_cpu_data data)
 		msix_notify(PCI_DEVICE(s), 0);
 }
 
+static void delay_over(void *opaque)
+{
+	async_run_on_cpu(first_cpu, run_command, RUN_ON_CPU_HOST_PTR(opaque));
+}
+
 static void write_cmdresp(AmdPsp *s, uint32_t value)
 {
 	s->cmdresp = value & ~CMDRESP_RESP;
 	s->busy = true;
-	async_run_on_cpu(first_cpu, run_command, RUN_ON_CPU_HOST_PTR(s));
+	if (s->delay_us)
+		timer_mod(s->delay, qemu_clock_get_us(QEMU_CLOCK_VIRTUAL) + s->delay_us);
+	else
+		delay_over(s);
 }
 
 static uint64_t psp_mmio_read(void *opaque, hwaddr addr, unsigned size)
@@ -271,6 +291,7 @@ static void psp_system_reset(void *opaque)
 
 	s->cmdresp = s->cmdbuf_lo = s->cmdbuf_hi = s->inten = s->intsts = 0;
 	s->busy = false;
+	timer_del(s->delay);
 	psp_reset(s->psp);
 	sev_forms_reset();
 	sev_platform_wbinvd_arm();
@@ -326,6 +347,7 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
 			   s->nv_file ? s->nv_file : "");
 		return;
 	}
+	s->delay = timer_new_us(QEMU_CLOCK_VIRTUAL, delay_over, s);
 	memory_region_init_io(&s->mmio, OBJECT(s), &psp_mmio_ops, s, "amd-psp", MMIO_BYTES);
 	pci_register_bar(pdev, REG_BAR, PCI_BASE_ADDRESS_SPACE_MEMORY, &s->mmio);
 	if (msix_init_exclusive_bar(pdev, 2, MSIX_BAR, errp))
@@ -338,6 +360,44 @@ static const Property psp_properties[] = {
 	DEFINE_PROP_STRING("chip-seed", AmdPsp, chip_seed),
 	DEFINE_PROP_STRING("nv-file", AmdPsp, nv_file),
 };
+
+static char *get_fail(Object *obj, Error **errp)
+{
+	AmdPsp *s = AMD_PSP(obj);
+
+	return g_strdup(s->fail ? s->fail : "none");
+}
+
+static void set_fail(Object *obj, const char *value, Error **errp)
+{
+	AmdPsp *s = AMD_PSP(obj);
+	const char *why;
+
+	if (!psp_faults_parse(value, &s->faults, &why)) {
+		error_setg(errp, "amd-psp: fail=%s: %s", value, why);
+		return;
+	}
+	g_free(s->fail);
+	s->fail = g_strdup(value);
+}
+
+static void get_delay(Object *obj, Visitor *v, const char *name, void *opaque, Error **errp)
+{
+	visit_type_uint32(v, name, &AMD_PSP(obj)->delay_us, errp);
+}
+
+static void set_delay(Object *obj, Visitor *v, const char *name, void *opaque, Error **errp)
+{
+	uint32_t value;
+
+	if (!visit_type_uint32(v, name, &value, errp))
+		return;
+	if (value > DELAY_MAX_US) {
+		error_setg(errp, "amd-psp: delay-us=%u: at most %u", value, DELAY_MAX_US);
+		return;
+	}
+	AMD_PSP(obj)->delay_us = value;
+}
 
 static void psp_class_init(ObjectClass *klass, void *data)
 {
@@ -352,6 +412,12 @@ static void psp_class_init(ObjectClass *klass, void *data)
 	dc->hotpluggable = false;
 	dc->user_creatable = true;
 	device_class_set_props(dc, psp_properties);
+	object_class_property_add_str(klass, "fail", get_fail, set_fail);
+	object_class_property_set_description(
+		klass, "fail", "CMD:N:STATUS[/...]: commands that fail, by their numbers");
+	object_class_property_add(klass, "delay-us", "uint32", get_delay, set_delay, NULL, NULL);
+	object_class_property_set_description(klass, "delay-us",
+					      "from a command to its answer, in microseconds");
 	set_bit(DEVICE_CATEGORY_MISC, dc->categories);
 }
 

@@ -11,12 +11,13 @@ cpu=EPYC,$features,sev-emu=on,phys-bits=48
 psp=(-device "amd-psp,chip-seed=refuse")
 # no instruction is executed, so any 64 KiB are a BIOS
 truncate -s 64K "$tmp/bios"
+sleepless=(-global ICH9-LPC.disable_s3=1 -global ICH9-LPC.disable_s4=1)
 rest=(-nodefaults -no-user-config -display none -S -qmp stdio -m 128M -bios "$tmp/bios")
 
 # start_with OPTIONS...: start QEMU, stopped, and quit it
 # shellcheck disable=SC2317 # called by check and says
 start_with() {
-	printf '{"execute":"qmp_capabilities"}{"execute":"quit"}' | timeout 60 "$qemu" "$@" "${rest[@]}"
+	printf '{"execute":"qmp_capabilities"}{"execute":"quit"}' | timeout 60 "$qemu" "${sleepless[@]}" "$@" "${rest[@]}"
 }
 
 # refuses WHAT TEXT OPTIONS...
@@ -39,9 +40,13 @@ refuses "another width of addresses" "phys-bits=48" -machine q35 "${tcg[@]}" -cp
 refuses "two PSPs" "one PSP" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" "${psp[@]}"
 refuses "a PSP without identity" "chip-seed" -machine q35 "${tcg[@]}" -cpu $cpu -device amd-psp
 refuses "memory hotplug" "maxmem" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" -m 128M,slots=2,maxmem=1G
+refuses "S3" "disable_s3" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" -global ICH9-LPC.disable_s3=0
+refuses "S4" "disable_s4" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" -global ICH9-LPC.disable_s4=0
+refuses "a fault that is none" "CMD of CMD:N:STATUS" -machine q35 "${tcg[@]}" -cpu $cpu -device amd-psp,chip-seed=refuse,fail=LAUNCH_START:1:1
+refuses "a delay of an hour" "at most" -machine q35 "${tcg[@]}" -cpu $cpu -device amd-psp,chip-seed=refuse,delay-us=3600000000
 
 # Saving and migrating the machine would lose the PSP's state: a blocker says so.
 said=$(printf '{"execute":"qmp_capabilities"}{"execute":"migrate","arguments":{"uri":"exec:cat>/dev/null"}}{"execute":"quit"}' |
-	timeout 60 "$qemu" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" "${rest[@]}" 2>&1)
+	timeout 60 "$qemu" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" "${sleepless[@]}" "${rest[@]}" 2>&1)
 check "migrating the emulated host is blocked" grep -q 'encrypted pages and a PSP' <<<"$said"
 finished
