@@ -185,12 +185,21 @@ int vm_slot(struct vm *vm, int slot, uint64_t gpa, void *mem, size_t bytes, uint
 	return ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) ? errno : 0;
 }
 
+static int take_context(struct vm *vm, uint32_t cap, int source_fd)
+{
+	struct kvm_enable_cap enable = { .cap = cap, .args = { (uint32_t)source_fd } };
+
+	return ioctl(vm->fd, KVM_ENABLE_CAP, &enable) ? errno : 0;
+}
+
 int vm_mirror_of(struct vm *mirror, int source_fd)
 {
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_VM_COPY_ENC_CONTEXT_FROM,
-				      .args = { (uint32_t)source_fd } };
+	return take_context(mirror, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM, source_fd);
+}
 
-	return ioctl(mirror->fd, KVM_ENABLE_CAP, &cap) ? errno : 0;
+int vm_move_from(struct vm *vm, int source_fd)
+{
+	return take_context(vm, KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM, source_fd);
 }
 
 static int set_cpuid(struct host *host, int vcpu_fd)

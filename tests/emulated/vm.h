@@ -93,6 +93,7 @@ int vm_pin(struct vm *vm, bool pinned);
 int vm_slot(struct vm *vm, int slot, uint64_t gpa, void *mem, size_t bytes, uint32_t flags);
 int vm_add_vcpu(struct vm *vm);
 int vm_mirror_of(struct vm *mirror, int source_fd);
+int vm_move_from(struct vm *vm, int source_fd); /* KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM */
 /* A mirror over the same memory, with one vCPU, ready for calls. */
 bool vm_start_mirror(struct vm *mirror, const struct vm *primary);
 
