@@ -2,43 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # An encrypted guest moves between two hosts with different chips, there and back, by the command line. The guest is a payload that
 # writes and verifies private and shared memory all the time.
-# shellcheck source=tests/emulated/driver.sh
-. "$(dirname "$0")/driver.sh"
+# shellcheck source=tests/emulated/payload-guests.sh
+. "$(dirname "$0")/payload-guests.sh"
 
-build=$programs/../..
-one=mig-$$-one two=mig-$$-two
-start $one --cpus 2 --memory 640M --chip-seed migrate-one --link mig-$$
-start $two --cpus 2 --memory 640M --chip-seed migrate-two --link mig-$$
-(umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk")
-for h in $one $two; do
-	"$sev_host" copy "$build/cli/sevmirror" "$h:/usr/bin/sevmirror" || exit 1
-	"$sev_host" copy "$build/payloads/payload-dirtier" "$h:/dirtier" || exit 1
-	"$sev_host" copy "$build/payloads/payload-memscan" "$h:/memscan" || exit 1
-	"$sev_host" copy "$top/emulator/psp/vendor/ask_ark_emulation.cert" "$h:/vendor.cert" || exit 1
-	"$sev_host" copy "$tmp/psk" "$h:/psk" || exit 1
-done
-
-# launch HOST MEMORY POLICY: 300 pages a second of 1 MiB, all of memory filled first, the shared area as well
-launch() {
-	# shellcheck disable=SC2016 # expanded in the host
-	on "$1" sh -c 'args=; for a in 7 300 1048576 0 0 0 1 0 1; do args="$args --arg $a"; done
-		setsid sevmirror run --sev on --name guest --payload /dirtier --mirror-payload /memscan --memory "$0" --policy "$1" $args </dev/null >/out 2>&1 &
-		n=300; until sevmirror status guest >/dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || { cat /out; exit 1; }; sleep 0.1; done' \
-		"$2" "$3"
-}
-
-# await HOST: waits for a guest
-await() {
-	on "$1" sh -c 'setsid sevmirror receive --name guest --listen 0.0.0.0:4000 --psk-file /psk --vendor-chain /vendor.cert \
-		--timeout 60 </dev/null >/out 2>&1; echo $? >/status' >/dev/null 2>&1 &
-	wait_for "$1" /out
-	on "$1" sh -c 'n=300; until grep -q waiting /out; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'
-}
-
-# move FROM TO: prints what migrate says
-move() {
-	"$sev_host" exec "$1" --timeout 240 -- sevmirror migrate guest --to "$2:4000" --psk-file /psk --timeout 60 --max-downtime 4000 --json 2>&1
-}
+two_hosts mig
 psp_commands() { sed -n 's/.*"psp-commands": \([0-9]*\).*/\1/p' "$1"; }
 
 # round_trip MEMORY: there and back; leaves the number of PSP commands in count
@@ -97,9 +64,6 @@ refused() {
 	on $one sevmirror stop guest >/dev/null
 	check "$what: it ends" gone $one
 }
-
-# gone HOST: no guest is left there
-gone() { on "$1" sh -c 'n=600; while sevmirror status guest >/dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'; }
 
 # Somebody else's root: the ARK's key is another one by a bit.
 on $one sh -c 'cp /vendor.cert /other.cert && size=$(wc -c </other.cert) && printf "\001" | dd of=/other.cert bs=1 seek=$((size / 2 + 100)) conv=notrunc 2>/dev/null'

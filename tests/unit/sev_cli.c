@@ -228,6 +228,33 @@ static void inject(struct bench *b, uint32_t handle, const char *secret)
 	assert_memory_equal(guest, secret, strlen(secret));
 }
 
+/* Run a shell command with the folder in $D; its exit status. */
+static int shell(const struct bench *b, const char *command)
+{
+	assert_int_equal(setenv("D", b->folder, 1), 0);
+	return system(
+		command); // NOLINT(bugprone-command-processor,cert-env33-c): a test's own words
+}
+
+/*
+ * sev_formats.py, which knows the formats of sevctl and sev-tool from their specification alone,
+ * reads every file to the last byte and opens the secret.
+ */
+static void expect_formats(struct bench *b, const char *digest, const char *secret)
+{
+	put_file(b, "ask_ark.cert", psp_vendor_ask_ark, PSP_VENDOR_CERTS_BYTES);
+	setenv("DIGEST", digest, 1);
+	setenv("SECRET", secret, 1);
+	assert_int_equal(
+		shell(b,
+		      "test \"$(/usr/bin/python3 $FORMATS check $D 0x23 0 24 15 $DIGEST)\" = \"$SECRET\""),
+		0);
+	/* and it can tell */
+	assert_int_not_equal(
+		shell(b, "/usr/bin/python3 $FORMATS check $D 0x22 0 24 15 $DIGEST 2>/dev/null"), 0);
+	expect_files(b, (const char *const[]){ "ask_ark.cert" }, 1);
+}
+
 static void the_owners_whole_way(void **state)
 {
 	struct bench *b = *state;
@@ -264,6 +291,8 @@ static void the_owners_whole_way(void **state)
 			      "%D/vm.measurement --secret %D/secret --name %D/vm"),
 		0);
 	inject(b, handle, secret);
+	digest_hex(image, sizeof(image), digest);
+	expect_formats(b, digest, secret);
 	expect_files(b, session_files, 4);
 	expect_files(b, rest, 4);
 }
@@ -428,14 +457,6 @@ static void all_that_a_guest_starts_from_counts(void **state)
 	expect_files(b, (const char *const[]){ "payload" }, 1);
 }
 
-/* Run a shell command with the folder in $D; its exit status. */
-static int shell(const struct bench *b, const char *command)
-{
-	assert_int_equal(setenv("D", b->folder, 1), 0);
-	return system(
-		command); // NOLINT(bugprone-command-processor,cert-env33-c): a test's own words
-}
-
 #define VALIDATE                                                                                                        \
 	"/usr/bin/python3 /usr/bin/virt-qemu-sev-validate --firmware $D/image --tik $D/vm_tik.bin --tek $D/vm_tek.bin " \
 	"--measurement $(cat $D/vm.measurement) --api-major 0 --api-minor 24 --build-id 15 --policy 35 "                \
@@ -470,6 +491,30 @@ static void libvirts_validator_agrees(void **state)
 	free(image);
 	expect_files(b, session_files, 4);
 	expect_files(b, more, 2);
+}
+
+/* One file as sevctl exports it, or sev-tool's one for each certificate. */
+static void exports_of_other_tools_are_read(void **state)
+{
+	struct bench *b = *state;
+	static const char *const files[] = { "ask_ark.cert", "sevctl.export", "pek.cert",
+					     "oca.cert",     "cek.cert",      "ask.cert",
+					     "ark.cert" };
+
+	put_file(b, "ask_ark.cert", psp_vendor_ask_ark, PSP_VENDOR_CERTS_BYTES);
+	assert_int_equal(shell(b, "/usr/bin/python3 $FORMATS split $D"), 0);
+	assert_int_equal(
+		run_sevmirror(b, "owner verify-platform --root %D/ark.cert %D/sevctl.export"), 0);
+	assert_int_equal(
+		run_sevmirror(
+			b, "owner verify-platform --root %D/ask_ark.cert %D/pdh.cert %D/pek.cert "
+			   "%D/oca.cert %D/cek.cert %D/ask.cert %D/ark.cert"),
+		0);
+	assert_int_equal(run_sevmirror(b,
+				       "owner verify-platform --root %D/ask_ark.cert %D/pdh.cert "
+				       "%D/pek.cert %D/oca.cert %D/ask.cert %D/ark.cert"),
+			 3);
+	expect_files(b, files, 7);
 }
 
 static void wrong_usage_exits_2_and_points_to_the_help(void **state)
@@ -593,6 +638,7 @@ int main(void)
 		test(the_digest_is_of_the_dumped_image),
 		test(all_that_a_guest_starts_from_counts),
 		test(libvirts_validator_agrees),
+		test(exports_of_other_tools_are_read),
 		test(wrong_usage_exits_2_and_points_to_the_help),
 		test(every_command_has_help),
 		test(doctor_agrees_with_itself),
