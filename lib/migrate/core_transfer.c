@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/psp-sev.h>
+
 #include "helper/layout.h"
 #include "lib/migrate/message.h"
 #include "lib/migrate/session.h"
@@ -50,6 +52,20 @@ static int send_start(struct sevmirror_migration *m, uint32_t npages,
 
 	err = sev_guest_send_start(m->vm.sev, &target, &start.policy, &session, &error);
 	m->summary->psp_commands += 2; /* the first asks for the session's length */
+	if (err && error.fw == SEV_RET_INVALID_GUEST_STATE) {
+		struct sev_error unused;
+
+		/*
+		 * The firmware still sends the guest for an earlier migration, whose SEND_CANCEL
+		 * failed.
+		 */
+		m->summary->psp_commands++;
+		if (!sev_guest_send_cancel(m->vm.sev, &unused)) {
+			err = sev_guest_send_start(m->vm.sev, &target, &start.policy, &session,
+						   &error);
+			m->summary->psp_commands += 2;
+		}
+	}
 	if (!err) {
 		err = sev_platform_export_certs(m->vm.sev_fd, pdh, chain, &error);
 		m->summary->psp_commands++;

@@ -47,15 +47,16 @@ launch_fails LAUNCH_FINISH LAUNCH_FINISH
 
 check "a guest is launched when it is good again" launch $one 32M "$policy"
 
-# A migration from $one to $two. migration_fails HOST FAULT WORD: which host's firmware fails, and how the message calls the command
+# A migration from $one to $two. migration_fails HOST WORD WHOSE FAULT...: which host's firmware fails, and what the message names
 migration_fails() {
-	local host=$1 fault=$2 named=$3 what="migration, ${2%:*} of the ${4} fails"
+	local host=$1 named=$2 what="migration, ${*:4} of the $3 fails" said
+	local faults=("${@:4}")
 	on $two rm -f /out /status
 	check "$what: the target waits" await $two
-	fail "$host" "$fault"
+	fail "$host" "${faults[@]}"
 	fails "$what: migrate fails" move $one $two
-	move_said=$(on $two cat /out; cat "$tmp/moved")
-	check "$what: somebody says $named and $why" grep -q "$named.*$why" <<<"$move_said" || echo "$move_said"
+	said=$(on $two cat /out; cat "$tmp/moved")
+	check "$what: somebody says $named and $why" grep -q "$named.*$why" <<<"$said" || echo "$said"
 	good "$host"
 	check "$what: the guest runs on" running $one
 	wait_for $two /status
@@ -64,15 +65,18 @@ migration_fails() {
 }
 move() { "$sev_host" exec "$1" --timeout 240 -- sevmirror migrate guest --to "$2:4000" --psk-file /psk --timeout 60 --max-downtime 4000 >"$tmp/moved" 2>&1; }
 
-migration_fails $two PDH_CERT_EXPORT:all PDH_CERT_EXPORT target
-migration_fails $one SEND_START:all SEND_START source
-migration_fails $one SEND_UPDATE_DATA:1 SEND_UPDATE_DATA source
-migration_fails $one SEND_UPDATE_DATA:20 SEND_UPDATE_DATA source
-migration_fails $two RECEIVE_START:all RECEIVE_START target
-migration_fails $two ACTIVATE:all RECEIVE_START target
-migration_fails $two RECEIVE_UPDATE_DATA:1 RECEIVE_UPDATE_DATA target
-migration_fails $two RECEIVE_UPDATE_DATA:20 RECEIVE_UPDATE_DATA target
-migration_fails $two RECEIVE_FINISH:all RECEIVE_FINISH target
+migration_fails $two PDH_CERT_EXPORT target PDH_CERT_EXPORT:all
+migration_fails $one PDH_CERT_EXPORT source PDH_CERT_EXPORT:all
+migration_fails $one SEND_START source SEND_START:all
+migration_fails $one SEND_UPDATE_DATA source SEND_UPDATE_DATA:1
+migration_fails $one SEND_UPDATE_DATA source SEND_UPDATE_DATA:20
+migration_fails $two RECEIVE_START target RECEIVE_START:all
+migration_fails $two RECEIVE_START target ACTIVATE:all
+migration_fails $two RECEIVE_UPDATE_DATA target RECEIVE_UPDATE_DATA:1
+migration_fails $two RECEIVE_UPDATE_DATA target RECEIVE_UPDATE_DATA:20
+migration_fails $two RECEIVE_FINISH target RECEIVE_FINISH:all
+# The guest is left in SUPDATE; the next migration, below, finds it so.
+migration_fails $one SEND_UPDATE_DATA source SEND_UPDATE_DATA:20 SEND_CANCEL:all
 
 # SEND_FINISH is asked for when the guest runs at the target: its failure cannot undo that.
 on $two rm -f /out /status
