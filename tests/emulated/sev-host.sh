@@ -85,6 +85,16 @@ refusals() {
 	complains "bad name" 2 "is not a name" "$sev_host" start ../a
 	complains "bad kernel" 2 "there is 6.12 and 6.1" "$sev_host" start a --kernel 5.10
 	complains "missing disk" 125 "there is no file" "$sev_host" start a --disk "$tmp/none"
+	complains "a disk that is none" 125 "'/dev/null' is a character special file" "$sev_host" start a --disk /dev/null
+	complains "a PSP's delay that is no number" 2 "--psp-delay: '1s' is not a number" "$sev_host" start a --psp-delay 1s
+	complains "a PSP's delay of an hour" 2 "--psp-delay: '3600000000'" "$sev_host" start a --psp-delay 3600000000
+	complains "half a fault" 2 "'LAUNCH_START:1' is not CMD:N:CODE" "$sev_host" start a --psp-fail LAUNCH_START:1
+	complains "too much of a fault" 2 "is not CMD:N:CODE" "$sev_host" start a --psp-fail LAUNCH_START:1:1:1
+	complains "an unknown command of the PSP" 2 "'LAUNCH' is not a command" "$sev_host" start a --psp-fail LAUNCH:1:1
+	complains "the 0th command" 2 "'0' is neither" "$sev_host" start a --psp-fail LAUNCH_START:0:1
+	complains "an unknown status of the PSP" 2 "'NOPE' is not a status" "$sev_host" start a --psp-fail LAUNCH_START:1:NOPE
+	complains "success is no fault" 2 "'0' is not a status" "$sev_host" start a --psp-fail LAUNCH_START:1:0
+	complains "the PSP of an unknown host" 125 "no host 'a'" "$sev_host" psp a
 	complains "stop of an unknown host" 125 "no host 'a'" "$sev_host" stop a
 	complains "exec in an unknown host" 125 "no host 'a'" "$sev_host" exec a -- true
 	complains "exec without --" 2 "write -- before" "$sev_host" exec a true
@@ -202,6 +212,13 @@ platform() {
 	is "the disk" "$(head -c 16 "$tmp/disk")" "$(in_a 'head -c 16 /dev/vda')"
 	status "writing to the disk" 0 exec_in a -- sh -c 'echo from-the-host-- | dd of=/dev/vda bs=16 count=1 conv=fsync'
 	is "shows outside" "from-the-host--" "$(head -c 15 "$tmp/disk")"
+	in_a 'dmesg' | grep -q 'ACPI: PM: (supports S0 S5)'
+	verdict $? "the machine has no S3 and no S4"
+	is "the secure processor is as told at the start" "delay: 10 us fail: 0x3:2:0x13/0x9:0:0x7 " "$("$sev_host" psp a | tr '\n' ' ')"
+	status "it is told otherwise" 0 "$sev_host" psp a --psp-fail DF_FLUSH:1:ACTIVE
+	is "and does so" "delay: 0 us fail: 0xa:1:0x12 " "$("$sev_host" psp a | tr '\n' ' ')"
+	complains "it is told nonsense" 2 "psp: unknown option '--frob'" "$sev_host" psp a --frob
+	status "it is good again" 0 "$sev_host" psp a --psp-fail none
 	is "its name" a "$(in_a hostname)"
 	complains "a second host of its name" 125 "there is a host 'a' already" "$sev_host" start a
 	is "monitor" "VM status: running" "$("$sev_host" monitor a 'info status' | tr -d '\r')"
@@ -313,7 +330,8 @@ old_kernel() {
 truncate -s 16M "$tmp/disk"
 printf 'from-the-outside' | dd of="$tmp/disk" conv=notrunc status=none
 refusals
-status "start" 0 "$sev_host" start a --cpus 2 --memory 768M --disk "$tmp/disk" --link wire
+status "start" 0 "$sev_host" start a --cpus 2 --memory 768M --disk "$tmp/disk" --link wire --psp-delay 10 \
+	--psp-fail FACTORY_RESET:2:HWERROR_PLATFORM --psp-fail 0x9:all:7
 platform
 streams
 statuses

@@ -43,7 +43,7 @@ run "$target" receive --stale /d/sev.bin
 # The same owner's PEKs on both: now a guest with policy DOMAIN may go.
 owner ca "$tmp/oca.key" "$tmp/oca.cert"
 for h in "$source" "$target"; do
-	on "$h" sh -c '/t/certs csr /x/csr && cat /x/csr' >"$tmp/csr"
+	on "$h" sh -c 'mkdir -p /x && /t/certs csr /x/csr && cat /x/csr' >"$tmp/csr"
 	owner sign "$tmp/csr" "$tmp/oca.key" "$tmp/pek.cert"
 	tar c -C "$tmp" pek.cert oca.cert | on "$h" tar x -C /x
 	check "PEK_CERT_IMPORT on $h" on "$h" /t/certs import /x/pek.cert /x/oca.cert
