@@ -42,7 +42,7 @@ refuses "a PSP without identity" "chip-seed" -machine q35 "${tcg[@]}" -cpu $cpu 
 refuses "memory hotplug" "maxmem" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" -m 128M,slots=2,maxmem=1G
 refuses "S3" "disable_s3" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" -global ICH9-LPC.disable_s3=0
 refuses "S4" "disable_s4" -machine q35 "${tcg[@]}" -cpu $cpu "${psp[@]}" -global ICH9-LPC.disable_s4=0
-refuses "a fault that is none" "CMD of CMD:N:STATUS" -machine q35 "${tcg[@]}" -cpu $cpu -device amd-psp,chip-seed=refuse,fail=LAUNCH_START:1:1
+refuses "a fault by name" "CMD of CMD:N:STATUS" -machine q35 "${tcg[@]}" -cpu $cpu -device amd-psp,chip-seed=refuse,fail=LAUNCH_START:1:1
 refuses "a delay of an hour" "at most" -machine q35 "${tcg[@]}" -cpu $cpu -device amd-psp,chip-seed=refuse,delay-us=3600000000
 
 # Saving and migrating the machine would lose the PSP's state: a blocker says so.

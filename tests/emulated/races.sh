@@ -6,7 +6,7 @@
 . "$(dirname "$0")/driver.sh"
 
 host=emu-$$-races
-start "$host" --cpus 4 --memory 1G --append hung_task_timeout_secs=60
+start "$host" --cpus 4 --memory 1G --append sysctl.kernel.hung_task_timeout_secs=60
 put "$host" races orphans
 for program in races orphans; do run "$host" "$program"; done
 check "the secure processor gets slow" "$sev_host" psp "$host" --psp-delay 2000

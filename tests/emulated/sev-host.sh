@@ -85,7 +85,7 @@ refusals() {
 	complains "bad name" 2 "is not a name" "$sev_host" start ../a
 	complains "bad kernel" 2 "there is 6.12 and 6.1" "$sev_host" start a --kernel 5.10
 	complains "missing disk" 125 "there is no file" "$sev_host" start a --disk "$tmp/none"
-	complains "a disk that is none" 125 "'/dev/null' is a character special file" "$sev_host" start a --disk /dev/null
+	complains "a disk that is a terminal or the like" 125 "'/dev/null' is a character special file" "$sev_host" start a --disk /dev/null
 	complains "a PSP's delay that is no number" 2 "--psp-delay: '1s' is not a number" "$sev_host" start a --psp-delay 1s
 	complains "a PSP's delay of an hour" 2 "--psp-delay: '3600000000'" "$sev_host" start a --psp-delay 3600000000
 	complains "half a fault" 2 "'LAUNCH_START:1' is not CMD:N:CODE" "$sev_host" start a --psp-fail LAUNCH_START:1

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Owner and mirrors in processes of their own that are killed (SIGKILL) in every order, and storms
- * on the locks of two VMs: whoever is left goes on, a killed process ends soon, and the firmware
- * keeps no guest. Once bugs of KVM: an ASID freed under a mirror, a lock taken when the last
- * reference goes, a wait for two VMs' locks that no signal ends.
+ * on the locks of two VMs: the processes that are left keep running, a killed process ends soon,
+ * and the firmware keeps no guest. Once bugs of KVM: an ASID freed under a mirror, a lock taken
+ * when the last reference goes, a wait for two VMs' locks that no signal ends.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -139,7 +139,7 @@ static void kill_in_order(struct tap *tap, struct host *host, const char *order)
 		for (int left = n + 1; order[left]; left++)
 			alive += answers(&family, order[left] - '0');
 	}
-	tap_ok(tap, alive == 3, "order %s: who is left reads its secret: %d of 3", order, alive);
+	tap_ok(tap, alive == 3, "order %s: the others read the secret: %d of 3", order, alive);
 	bury(&family);
 	races_no_guests(tap, host, order);
 }

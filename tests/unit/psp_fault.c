@@ -35,7 +35,7 @@ static void test_counts(void **state)
 	assert_int_equal(psp_faults_next(&faults, 0x30), 0);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(psp_faults_next(&faults, 0x61), 1);
-	/* what is set anew counts from one again */
+	/* new faults count from one again */
 	assert_true(psp_faults_parse("0x30:1:5", &faults, &why));
 	assert_int_equal(psp_faults_next(&faults, 0x30), 5);
 	assert_int_equal(psp_faults_next(&faults, 0x61), 0);
