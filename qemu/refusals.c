@@ -7,6 +7,7 @@
 
 #include "cpu.h"
 #include "hw/boards.h"
+#include "qapi/qapi-types-migration.h"
 #include "migration/client-options.h"
 #include "migration/misc.h"
 #include "migration/options.h"

@@ -15,6 +15,7 @@
 #include "migration/vmstate.h"
 #include "qapi/qapi-commands-sevmirror.h"
 #include "qemu/error-report.h"
+#include "qemu/units.h"
 #include "system/reset.h"
 #include "system/sevmirror.h"
 
