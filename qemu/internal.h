@@ -13,8 +13,8 @@
 OBJECT_DECLARE_SIMPLE_TYPE(SevmirrorHelper, SEVMIRROR_HELPER)
 
 /*
- * How far the guest's kernel has come with telling which pages it shares. On boot it reports all RAM
- * as encrypted, then its shared data, then each change (Linux, arch/x86/kernel/kvm.c,
+ * How far the guest's kernel has come with telling which pages it shares. On boot it reports all
+ * RAM as encrypted, then its shared data, then each change (Linux, arch/x86/kernel/kvm.c,
  * kvm_init_platform()).
  */
 enum shared_map_state {
@@ -40,8 +40,8 @@ struct SevmirrorHelper {
 };
 
 /*
- * The object, if the guest is plain SEV and so can be migrated by it; NULL otherwise. Not before the
- * machine has its confidential-guest-support.
+ * The object, if the guest is plain SEV and so can be migrated by it; NULL otherwise. Not before
+ * the machine has its confidential-guest-support.
  */
 SevmirrorHelper *sevmirror_active(void);
 

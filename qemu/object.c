@@ -29,9 +29,9 @@ SevmirrorHelper *sevmirror_active(void)
 
 uint32_t sevmirror_kvm_features(void)
 {
-	return sevmirror_active() ? 1u << KVM_FEATURE_HC_MAP_GPA_RANGE |
-					    1u << KVM_FEATURE_MIGRATION_CONTROL :
-				    0;
+	return sevmirror_active() ?
+		       1u << KVM_FEATURE_HC_MAP_GPA_RANGE | 1u << KVM_FEATURE_MIGRATION_CONTROL :
+		       0;
 }
 
 static void on_machine_done(Notifier *notifier, void *unused)
@@ -44,8 +44,9 @@ static void on_machine_done(Notifier *notifier, void *unused)
 	refusals_init(helper);
 	/* KVM answers the hypercall with ENOSYS until this is said. */
 	if (!kvm_enable_hypercall(BIT_ULL(KVM_HC_MAP_GPA_RANGE))) {
-		error_report("sevmirror-helper: this kernel's KVM has no KVM_CAP_EXIT_HYPERCALL (Linux "
-			     "5.14); the guest could not tell which pages it shares");
+		error_report(
+			"sevmirror-helper: this kernel's KVM has no KVM_CAP_EXIT_HYPERCALL (Linux "
+			"5.14); the guest could not tell which pages it shares");
 		exit(1);
 	}
 }
@@ -57,8 +58,9 @@ static void helper_complete(UserCreatable *user, Error **errp)
 		return;
 	}
 	if (phase_check(PHASE_MACHINE_CREATED)) {
-		error_setg(errp, "the sevmirror-helper object belongs on the command line: the Migration "
-				 "Helper is launched with the guest");
+		error_setg(errp,
+			   "the sevmirror-helper object belongs on the command line: the Migration "
+			   "Helper is launched with the guest");
 		return;
 	}
 	the_helper = SEVMIRROR_HELPER(user);
@@ -94,7 +96,8 @@ static void helper_class_init(ObjectClass *class, void *data)
 	object_class_property_add_str(class, "vendor-chain", helper_get_vendor_chain,
 				      helper_set_vendor_chain);
 	object_class_property_set_description(
-		class, "vendor-chain", "file with the ASK and ARK certificates of this host's chip");
+		class, "vendor-chain",
+		"file with the ASK and ARK certificates of this host's chip");
 }
 
 static void helper_finalize(Object *obj)

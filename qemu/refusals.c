@@ -24,8 +24,9 @@ Error *sevmirror_blocker(void)
 	if (sev_snp_enabled())
 		error_setg(&reason, "SEV-SNP guests cannot be migrated, only plain SEV guests can");
 	else if (sev_es_enabled())
-		error_setg(&reason, "SEV-ES guests cannot be migrated, only plain SEV guests can: the "
-				    "guest's policy has the bit SEV-ES (0x4)");
+		error_setg(&reason,
+			   "SEV-ES guests cannot be migrated, only plain SEV guests can: the "
+			   "guest's policy has the bit SEV-ES (0x4)");
 	else
 		error_setg(&reason, "this SEV guest cannot be migrated: it was started without the "
 				    "Migration Helper (-object sevmirror-helper,id=mh0)");
@@ -36,7 +37,8 @@ bool sevmirror_allows(const char *what, Error **errp)
 {
 	if (!sev_enabled())
 		return true;
-	error_setg(errp, "%s of an encrypted (SEV) guest: QEMU would take ciphertext for its memory",
+	error_setg(errp,
+		   "%s of an encrypted (SEV) guest: QEMU would take ciphertext for its memory",
 		   what);
 	return false;
 }
@@ -47,11 +49,13 @@ bool sevmirror_check_address(const MigrationAddress *address, Error **errp)
 		return true;
 	switch (address->transport) {
 	case MIGRATION_ADDRESS_TYPE_FILE:
-		error_setg(errp, "an SEV guest cannot be migrated to a file: its key goes to another "
-				 "host's secure processor, which must answer");
+		error_setg(errp,
+			   "an SEV guest cannot be migrated to a file: its key goes to another "
+			   "host's secure processor, which must answer");
 		return false;
 	case MIGRATION_ADDRESS_TYPE_RDMA:
-		error_setg(errp, "an SEV guest cannot be migrated by RDMA: use TCP or a Unix socket");
+		error_setg(errp,
+			   "an SEV guest cannot be migrated by RDMA: use TCP or a Unix socket");
 		return false;
 	default:
 		return true;
@@ -83,20 +87,23 @@ static Error *refused_capability(void)
 	for (i = 0; i < ARRAY_SIZE(refused_capabilities); i++) {
 		if (!refused_capabilities[i].on())
 			continue;
-		error_setg(&reason,
-			   "an SEV guest cannot be migrated with the capability '%s': %s; switch it off",
-			   refused_capabilities[i].name, refused_capabilities[i].why);
+		error_setg(
+			&reason,
+			"an SEV guest cannot be migrated with the capability '%s': %s; switch it off",
+			refused_capabilities[i].name, refused_capabilities[i].why);
 		return reason;
 	}
 	if (migrate_mode() != MIG_MODE_NORMAL)
-		error_setg(&reason, "an SEV guest cannot be migrated in mode '%s' (CPR): the new QEMU "
-				    "would have no access to its key",
+		error_setg(&reason,
+			   "an SEV guest cannot be migrated in mode '%s' (CPR): the new QEMU "
+			   "would have no access to its key",
 			   MigMode_str(migrate_mode()));
 	else if (!migrate_return_path())
-		error_setg(&reason,
-			   "an SEV guest needs the capability 'return-path': the target's secure "
-			   "processor answers the source's (virsh: not with --tunnelled, and the guest "
-			   "cannot be saved to a file)");
+		error_setg(
+			&reason,
+			"an SEV guest needs the capability 'return-path': the target's secure "
+			"processor answers the source's (virsh: not with --tunnelled, and the guest "
+			"cannot be saved to a file)");
 	return reason;
 }
 
@@ -105,9 +112,10 @@ Error *refusal_now(const SevmirrorHelper *helper)
 	Error *reason = NULL;
 
 	if (!shared_map_live(helper)) {
-		error_setg(&reason, "this SEV guest cannot be migrated yet: its firmware or boot loader "
-				    "runs, and its kernel has not told which pages it shares with the "
-				    "host (Linux 5.16 or later does so at boot)");
+		error_setg(&reason,
+			   "this SEV guest cannot be migrated yet: its firmware or boot loader "
+			   "runs, and its kernel has not told which pages it shares with the "
+			   "host (Linux 5.16 or later does so at boot)");
 		return reason;
 	}
 	reason = refused_capability();

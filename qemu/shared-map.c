@@ -32,8 +32,8 @@ bool shared_map_live(const SevmirrorHelper *helper)
 }
 
 /*
- * The sweep, and its end: the kernel reports its shared data when it has reported all RAM. (A kernel
- * that is started by another one, kexec, sweeps anew: see sevmirror_wrmsr().)
+ * The sweep, and its end: the kernel reports its shared data when it has reported all RAM. (A
+ * kernel that is started by another one, kexec, sweeps anew: see sevmirror_wrmsr().)
  */
 static void follow_sweep(SevmirrorHelper *helper, bool encrypted)
 {
@@ -68,9 +68,9 @@ bool sevmirror_rdmsr(X86CPU *cpu, uint32_t msr, uint64_t *value)
 }
 
 /*
- * A kernel that ends writes 0 on each CPU that it takes out of service, and so does one that takes a
- * CPU offline and runs on. The first CPU is never taken offline; when it writes 0, the next kernel
- * must sweep before the map counts.
+ * A kernel that ends writes 0 on each CPU that it takes out of service, and so does one that takes
+ * a CPU offline and runs on. The first CPU is never taken offline; when it writes 0, the next
+ * kernel must sweep before the map counts.
  */
 bool sevmirror_wrmsr(X86CPU *cpu, uint32_t msr, uint64_t value)
 {
@@ -84,8 +84,8 @@ bool sevmirror_wrmsr(X86CPU *cpu, uint32_t msr, uint64_t value)
 }
 
 /*
- * A page that changed its kind is sent again, in its new kind. From the vCPU's thread; MemoryRegions
- * are kept alive by the section's reference.
+ * A page that changed its kind is sent again, in its new kind. From the vCPU's thread;
+ * MemoryRegions are kept alive by the section's reference.
  */
 static void on_change(void *opaque, uint64_t gfn, uint64_t npages, bool private)
 {
@@ -170,13 +170,12 @@ static const VMStateDescription vmstate_map = {
 	.minimum_version_id = 1,
 	.pre_save = map_pre_save,
 	.post_load = map_post_load,
-	.fields = (const VMStateField[]){
-		VMSTATE_UINT32(map_state, SevmirrorHelper),
-		VMSTATE_UINT32(saved_bytes, SevmirrorHelper),
-		VMSTATE_VALIDATE("the map is not too long", map_size_ok),
-		VMSTATE_VBUFFER_ALLOC_UINT32(saved, SevmirrorHelper, 0, NULL, saved_bytes),
-		VMSTATE_END_OF_LIST()
-	},
+	.fields = (const VMStateField[]){ VMSTATE_UINT32(map_state, SevmirrorHelper),
+					  VMSTATE_UINT32(saved_bytes, SevmirrorHelper),
+					  VMSTATE_VALIDATE("the map is not too long", map_size_ok),
+					  VMSTATE_VBUFFER_ALLOC_UINT32(saved, SevmirrorHelper, 0,
+								       NULL, saved_bytes),
+					  VMSTATE_END_OF_LIST() },
 };
 
 void shared_map_init(SevmirrorHelper *helper)
@@ -228,7 +227,8 @@ SevMigrationInfo *qmp_query_sev_migration(Error **errp)
 		if (reason)
 			error_propagate(errp, reason);
 		else
-			error_setg(errp, "this guest is not encrypted: it is migrated as any other");
+			error_setg(errp,
+				   "this guest is not encrypted: it is migrated as any other");
 		return NULL;
 	}
 	info = g_new0(SevMigrationInfo, 1);
@@ -240,7 +240,5 @@ SevMigrationInfo *qmp_query_sev_migration(Error **errp)
 	info->shared_map = shared_map_live(helper);
 	info->shared_pages = sev_pagemap_count_shared(helper->map);
 	info->shared_ranges = shared_ranges(helper->map);
-	info->helper_version = g_strdup(SEVMIRROR_VERSION);
-	info->helper_digest = g_strdup("");
 	return info;
 }
