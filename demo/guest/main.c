@@ -180,7 +180,7 @@ static void take_word(struct guest *guest, char *word)
 		guest->talk = word + 5;
 	else if (!strcmp(word, "disk"))
 		guest->disk = true;
-	else
+	else if (strncmp(word, "initrd=", 7)) /* a word of the firmware's, for the boot stub */
 		guest_error("what is '%s'?", word);
 }
 

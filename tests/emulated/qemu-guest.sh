@@ -105,7 +105,7 @@ refused "a capability that compares pages" "'xbzrle'" qmp sev \
 # set CAPABILITY true|false
 set_capability() { execute sev migrate-set-capabilities "{\"capabilities\":[{\"capability\":\"$1\",\"state\":$2}]}" >/dev/null; }
 set_capability xbzrle false
-for c in x-ignore-shared release-ram postcopy-ram background-snapshot mapped-ram; do
+for c in x-ignore-shared release-ram postcopy-ram background-snapshot; do
 	[ "$c" != background-snapshot ] || set_capability return-path false
 	if set_capability "$c" true; then
 		refused "capability $c" "'$c'" migrate sev
@@ -122,6 +122,9 @@ execute sev migrate-set-parameters '{"mode":"cpr-reboot"}' >/dev/null
 refused "the mode CPR" "cpr-reboot" migrate sev
 execute sev migrate-set-parameters '{"mode":"normal"}' >/dev/null
 refused "a file" "to a file" migrate sev file:/saved
+set_capability mapped-ram true
+refused "a file of the capability mapped-ram" "to a file" migrate sev file:/saved
+set_capability mapped-ram false
 refused "a snapshot" "a snapshot cannot be saved of an encrypted" hmp sev 'savevm one'
 refused "a snapshot to load" "a snapshot cannot be loaded of an encrypted" hmp sev 'loadvm one'
 refused "a dump" "the memory cannot be dumped of an encrypted" execute sev dump-guest-memory '{"paging":false,"protocol":"file:/dump"}'
