@@ -129,6 +129,7 @@ refused "a snapshot" "a snapshot cannot be saved of an encrypted" hmp sev 'savev
 refused "a snapshot to load" "a snapshot cannot be loaded of an encrypted" hmp sev 'loadvm one'
 refused "a dump" "the memory cannot be dumped of an encrypted" execute sev dump-guest-memory '{"paging":false,"protocol":"file:/dump"}'
 
+check "after all that the guest still runs" runs sev
 execute sev system_reset >/dev/null
 check "after a reset nothing is known any more" test "$(field sev shared-map) $(field sev shared-pages)" = "false 0"
 check "and the guest boots again" until_console sev 2
