@@ -131,6 +131,7 @@ extern const struct cli_command cli_stop;
 extern const struct cli_command cli_measurement;
 extern const struct cli_command cli_inject_secret;
 extern const struct cli_command cli_migrate;
+void migrate_command_prepare(void); /* fills its list of options: before all else */
 extern const struct cli_command cli_receive;
 extern const struct cli_command cli_mirror;
 extern const struct cli_command cli_owner;

@@ -5,6 +5,7 @@
 
 #include <sevmirror/sev.h>
 
+#include "cli/number.h"
 #include "cli/vm_client.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
@@ -19,7 +20,7 @@ static const struct cli_option options[] = {
 };
 
 /* The file as a JSON string of base64, or NULL after saying what is wrong. */
-static json_t *file_base64(const char *path, size_t max)
+static json_t *file_base64(const char *option, const char *path, size_t max)
 {
 	void *bytes = NULL;
 	json_t *value = NULL;
@@ -28,8 +29,8 @@ static json_t *file_base64(const char *path, size_t max)
 	int err = util_read_file(path, max, &bytes, &len);
 
 	if (err) {
-		cli_error("%s: %s", path,
-			  err == -EFBIG ? "this is no part of a secret: too long" : strerror(-err));
+		cli_error("%s %s: %s", option, path,
+			  err == -EFBIG ? "too long for a part of a secret" : strerror(-err));
 		return NULL;
 	}
 	text = malloc(UTIL_BASE64_BYTES(len));
@@ -45,11 +46,12 @@ static json_t *file_base64(const char *path, size_t max)
 static int inject(const struct vm_request *request, const char *header, const char *payload,
 		  const uint64_t *gpa)
 {
-	json_t *args = json_object(), *part = file_base64(header, sizeof(struct sev_packet_header));
+	json_t *args = json_object(),
+	       *part = file_base64("--header", header, sizeof(struct sev_packet_header));
 
 	if (part)
 		json_object_set_new(args, "header", part);
-	part = part ? file_base64(payload, SEV_SECRET_BYTES_MAX) : NULL;
+	part = part ? file_base64("--payload", payload, SEV_SECRET_BYTES_MAX) : NULL;
 	if (!part) {
 		json_decref(args);
 		return CLI_FAILURE;
@@ -60,19 +62,11 @@ static int inject(const struct vm_request *request, const char *header, const ch
 	return vm_command(request, "inject-secret", args, "the secret is in the guest");
 }
 
-static bool parse_gpa(const char *text, uint64_t *gpa)
-{
-	char *end;
-
-	errno = 0;
-	*gpa = strtoull(text, &end, 0);
-	return *text && *text != '-' && !*end && !errno && *gpa <= INT64_MAX;
-}
-
 static int run(int argc, char **argv)
 {
 	const char *header = NULL, *payload = NULL, *gpa_text = NULL;
 	struct vm_request request = { 0 };
+	struct why why = { "" };
 	uint64_t gpa = 0;
 	int c;
 
@@ -100,8 +94,8 @@ static int run(int argc, char **argv)
 		return cli_usage(argv[0], "one VM's name is needed");
 	if (!header || !payload)
 		return cli_usage(argv[0], "--header and --payload are both needed");
-	if (gpa_text && !parse_gpa(gpa_text, &gpa))
-		return cli_usage(argv[0], "--gpa %s is no address", gpa_text);
+	if (gpa_text && cli_number("--gpa", gpa_text, 0, INT64_MAX, &gpa, &why))
+		return cli_usage(argv[0], "%s", why.text);
 	request.name = argv[optind];
 	return inject(&request, header, payload, gpa_text ? &gpa : NULL);
 }

@@ -67,6 +67,7 @@ int main(int argc, char **argv)
 
 	if (argc > 0)
 		argv[0] = name;
+	migrate_command_prepare();
 	(void)sevmirror_wipe_openssl_memory(); /* nothing has used OpenSSL yet */
 	/*
 	 * A file that reaches the limit of its size (RLIMIT_FSIZE) is an error of one write, not

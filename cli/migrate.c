@@ -14,80 +14,86 @@
 #include "cli/migrate_options.h"
 #include "cli/migrate_progress.h"
 #include "cli/migrate_report.h"
-#include "cli/run_options.h"
 #include "cli/vm_client.h"
 #include "control/client.h"
 #include "lib/util/file.h"
+#include "service/migrate_options.h"
 #include "service/state.h"
 
 #define EVENT_MS  200
 #define ANSWER_MS 30000
 #define MIB	  1048576.0
-#define NS_PER_MS 1000000ULL
 
 enum {
-	OPT_TO = MIGRATE_OPT_FIRST,
-	OPT_STREAMS,
-	OPT_DOWNTIME,
-	OPT_BANDWIDTH,
-	OPT_THROTTLE,
-	OPT_PRIORITY,
-	OPT_ROUNDS,
-	OPT_VENDOR,
-	OPT_POSTCOPY,
-	OPT_AFTER,
-	OPT_RECOVER,
-	OPT_TIMEOUT,
+	OPT_RECOVER = MIGRATE_OPT_FIRST,
+	OPT_CANCEL,
+	OPT_DETACH,
+	OPT_ATTACH,
+	OPT_CHANGE,
 	OPT_REPORT,
 	OPT_JSON,
+	OPT_TABLE = 0x800, /* service/migrate_options.h; the last ids */
 };
 
-static const struct cli_option options[] = {
-	{ "to", OPT_TO, "ADDRESS", NULL, "HOST:PORT, [IPv6]:PORT or unix:PATH" },
-	{ "streams", OPT_STREAMS, "N", NULL,
-	  "data connections, and CPUs for sealing (default: 2)" },
-	{ "max-downtime", OPT_DOWNTIME, "MS", NULL,
-	  "how long it may stand still at the end (default: 300)" },
-	{ "bandwidth", OPT_BANDWIDTH, "RATE", NULL, "at most so many bytes a second, as in 100M" },
-	{ "throttle", OPT_THROTTLE, NULL, NULL,
-	  "slow the VM down if it writes memory faster than that goes" },
-	{ "priority", OPT_PRIORITY, "LEVEL", "low normal",
-	  "low: sealing and sending yield to the VM where both want the same CPU; normal: they do not "
-	  "(default: low)" },
-	{ "max-rounds", OPT_ROUNDS, "N", NULL, "give up after so many rounds (default: 30)" },
-	{ "postcopy", OPT_POSTCOPY, "MODE", "auto always never",
-	  "auto, always or never: let the VM go over before all of its memory has; pages follow as "
-	  "it touches them. auto: when it would not converge otherwise (default: never)" },
-	{ "postcopy-after", OPT_AFTER, "N", NULL, "begin that after N rounds" },
+#define OPTIONS_MAX 24
+
+/* Those of the table, when the program starts, in front of these. */
+static struct cli_option options[OPTIONS_MAX];
+static const struct cli_option own_options[] = {
+	{ "detach", OPT_DETACH, NULL, NULL, "begin and return at once; --attach shows it later" },
+	{ "attach", OPT_ATTACH, NULL, NULL,
+	  "show the migration that is under way, or how the last one ended" },
+	{ "cancel", OPT_CANCEL, NULL, NULL, "cancel the migration that is under way" },
+	{ "change", OPT_CHANGE, NULL, NULL,
+	  "give the migration that is under way another --bandwidth or --max-downtime" },
 	{ "recover", OPT_RECOVER, NULL, NULL,
-	  "go on with a post-copy whose connection broke; --to only if the target is elsewhere now" },
-	{ "vendor-chain", OPT_VENDOR, "FILE", "@file",
-	  "ASK and ARK of the target's chip in AMD's format, instead of what the target shows" },
-	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
-	  "how long the connection may stand still (default: 10)" },
-	{ "report", OPT_REPORT, "FILE", "@file", "write how it went there: one HTML page" },
-	{ "json", OPT_JSON, NULL, NULL, "nothing but the result, as JSON" },
+	  "continue a post-copy whose connection broke; --to only if the target's address changed" },
+	{ "report", OPT_REPORT, "FILE", "@file", "write a report there: one HTML page" },
+	{ "json", OPT_JSON, NULL, NULL, "print only the result, as JSON" },
 	{ 0 },
 };
+
+void migrate_command_prepare(void)
+{
+	unsigned int n = 0;
+
+	_Static_assert(sizeof(own_options) / sizeof(*own_options) + 12 <= OPTIONS_MAX, "options");
+	for (; migrate_option(n) && n < 12; n++) {
+		const struct migrate_option *o = migrate_option(n);
+
+		options[n] = (struct cli_option){ o->name, OPT_TABLE + (int)n, o->value,
+						  o->complete, o->help };
+	}
+	memcpy(&options[n], own_options, sizeof(own_options));
+}
 
 static const struct cli_status_text statuses[] = {
-	{ CLI_OK, "the VM runs at the other host" },
-	{ CLI_FAILURE, "it stays here (standard error says why)" },
+	{ CLI_OK, "the guest is on the target; with --cancel: it stays here" },
+	{ CLI_FAILURE, "the guest stays here (standard error has the reason)" },
 	{ CLI_USAGE, "wrong or missing arguments" },
 	{ CLI_UNSUPPORTED, "this VM or host cannot" },
-	{ CLI_UNDECIDED,
-	  "the connection broke in the hand-over: the VM is paused here and nobody knows whether it "
-	  "runs there" },
+	{ CLI_GUEST_CRASH, "post-copy failed for good: the guest is lost" },
+	{ CLI_UNDECIDED, "outcome unknown: the guest is paused here and may run on the target" },
 	{ CLI_BROKEN,
-	  "the connection broke in post-copy: the VM runs there and waits for pages that are here; "
-	  "--recover goes on" },
-	{ CLI_GUEST_CRASH, "post-copy failed for good: the VM is lost" },
+	  "post-copy broke: the guest runs on the target and waits for pages that are here; --recover "
+	  "continues" },
+	{ CLI_GUEST_ENDED, "the guest ended during the migration; neither host runs it" },
+	{ CLI_REPORT, "the guest is on the target, but the report could not be written" },
 	{ 0 },
+};
+
+enum migrate_mode {
+	MODE_START,
+	MODE_RECOVER,
+	MODE_CANCEL,
+	MODE_ATTACH,
+	MODE_CHANGE,
 };
 
 struct migrate {
 	const char *name;
-	bool json, recover;
+	enum migrate_mode mode;
+	bool json, detach, many_modes;
 	const char *report; /* the page's file, or NULL */
 	json_t *args;
 	struct sevmirror_security security;
@@ -99,40 +105,6 @@ struct migrate {
 	struct migrate_record record; /* for the report */
 };
 
-static int set_number(struct migrate *m, const char *name, const char *text, uint64_t max,
-		      struct why *why)
-{
-	uint64_t value;
-
-	if (run_parse_number(text, &value) || !value || value > max)
-		return why_set(why, -EINVAL, "--%s %s: a number from 1 to %llu is needed", name,
-			       text, (unsigned long long)max);
-	json_object_set_new(m->args, name, json_integer((json_int_t)value));
-	return 0;
-}
-
-static int set_bandwidth(struct migrate *m, const char *text, struct why *why)
-{
-	uint64_t bytes;
-
-	if (run_parse_size(text, &bytes) || !bytes || bytes > INT64_MAX)
-		return why_set(why, -EINVAL,
-			       "--bandwidth %s: bytes a second are needed, as in 100M", text);
-	json_object_set_new(m->args, "bandwidth", json_integer((json_int_t)bytes));
-	return 0;
-}
-
-static int set_timeout(struct migrate *m, const char *text, struct why *why)
-{
-	uint64_t ns = 0;
-	int err = migrate_parse_seconds("--timeout", text, &ns, why);
-
-	if (!err)
-		json_object_set_new(m->args, "timeout-ms",
-				    json_integer((json_int_t)(ns / NS_PER_MS)));
-	return err;
-}
-
 /* The VM's process has another working directory, so a file goes by its full path. */
 static int set_file(struct migrate *m, const char *name, const char *path, struct why *why)
 {
@@ -141,54 +113,32 @@ static int set_file(struct migrate *m, const char *name, const char *path, struc
 	if (!path)
 		return 0;
 	if (!realpath(path, full))
-		return why_errno(why, "%s", path);
+		return why_errno(why, "--%s %s", name, path);
 	json_object_set_new(m->args, name, json_string(full));
+	return 0;
+}
+
+static int set_mode(struct migrate *m, enum migrate_mode mode)
+{
+	m->many_modes |= m->mode != MODE_START && m->mode != mode;
+	m->mode = mode;
 	return 0;
 }
 
 static int take_option(struct migrate *m, int id, const char *arg, struct why *why)
 {
 	switch (id) {
-	case OPT_TO:
-		json_object_set_new(m->args, "address", json_string(arg));
-		return 0;
-	case OPT_STREAMS:
-		return set_number(m, "streams", arg, 16, why);
-	case OPT_DOWNTIME: {
-		uint64_t ms;
-
-		if (run_parse_number(arg, &ms) || !ms || ms > 3600000)
-			return why_set(why, -EINVAL, "--max-downtime %s: milliseconds are needed",
-				       arg);
-		json_object_set_new(m->args, "max-downtime-ms", json_integer((json_int_t)ms));
-		return 0;
-	}
-	case OPT_BANDWIDTH:
-		return set_bandwidth(m, arg, why);
-	case OPT_THROTTLE:
-		json_object_set_new(m->args, "throttle", json_true());
-		return 0;
-	case OPT_PRIORITY:
-		json_object_set_new(m->args, "priority", json_string(arg));
-		if (!strcmp(arg, "low") || !strcmp(arg, "normal"))
-			return 0;
-		return why_set(why, -EINVAL, "--priority %s: low or normal", arg);
-	case OPT_ROUNDS:
-		return set_number(m, "max-rounds", arg, 10000, why);
-	case OPT_POSTCOPY:
-		json_object_set_new(m->args, "postcopy", json_string(arg));
-		if (!strcmp(arg, "auto") || !strcmp(arg, "always") || !strcmp(arg, "never"))
-			return 0;
-		return why_set(why, -EINVAL, "--postcopy %s: auto, always or never", arg);
-	case OPT_AFTER:
-		return set_number(m, "postcopy-after", arg, 10000, why);
 	case OPT_RECOVER:
-		m->recover = true;
+		return set_mode(m, MODE_RECOVER);
+	case OPT_CANCEL:
+		return set_mode(m, MODE_CANCEL);
+	case OPT_ATTACH:
+		return set_mode(m, MODE_ATTACH);
+	case OPT_CHANGE:
+		return set_mode(m, MODE_CHANGE);
+	case OPT_DETACH:
+		m->detach = true;
 		return 0;
-	case OPT_VENDOR:
-		return set_file(m, "vendor-chain", arg, why);
-	case OPT_TIMEOUT:
-		return set_timeout(m, arg, why);
 	case OPT_REPORT:
 		if (!*arg || !strcmp(arg, "-"))
 			return why_set(why, -EINVAL, "--report: a file's name is needed");
@@ -198,6 +148,9 @@ static int take_option(struct migrate *m, int id, const char *arg, struct why *w
 		m->json = true;
 		return 0;
 	default:
+		if (id >= OPT_TABLE)
+			return migrate_option_parse(migrate_option((unsigned int)(id - OPT_TABLE)),
+						    arg, m->args, why);
 		return migrate_security_take(&m->security, id, arg);
 	}
 }
@@ -219,17 +172,46 @@ static int set_security(struct migrate *m, struct why *why)
 	return 0;
 }
 
-/* The migration that broke has all its options still. */
-static int check_recovery(const struct migrate *m, struct why *why)
+static size_t given(const struct migrate *m, const char *argument)
+{
+	return json_object_get(m->args, argument) ? 1 : 0;
+}
+
+/* What goes with the mode. */
+static int check_mode(struct migrate *m, struct why *why)
 {
 	const struct sevmirror_security *s = &m->security;
-	size_t known = json_object_get(m->args, "address") ? 1 : 0;
+	bool secured =
+		s->certificate || s->key || s->ca || s->peer_name || s->psk_file || s->insecure;
+	size_t known = 0;
 
-	if (json_object_size(m->args) > known || s->certificate || s->key || s->ca ||
-	    s->peer_name || s->psk_file || s->insecure)
+	if (m->many_modes)
 		return why_set(why, -EINVAL,
-			       "--recover goes on as the migration began: only --to, --report and "
-			       "--json go with it");
+			       "--recover, --cancel, --attach and --change exclude each other");
+	if (m->detach && (m->report || (m->mode != MODE_START && m->mode != MODE_RECOVER)))
+		return why_set(why, -EINVAL, "--detach goes with neither --report nor %s",
+			       "--cancel, --attach or --change");
+	if (m->mode == MODE_START) {
+		if (!given(m, "address"))
+			return why_set(why, -EINVAL, "--to is needed");
+		if (given(m, "postcopy-after") && !given(m, "postcopy"))
+			return why_set(why, -EINVAL, "--postcopy-after needs --postcopy");
+		return set_security(m, why);
+	}
+	if (m->mode == MODE_RECOVER)
+		known = given(m, "address");
+	else if (m->mode == MODE_CHANGE)
+		known = given(m, "bandwidth") + given(m, "max-downtime-ms");
+	if (m->mode == MODE_CHANGE && !known)
+		return why_set(why, -EINVAL, "--change needs --bandwidth or --max-downtime");
+	if (secured || json_object_size(m->args) > known)
+		return why_set(why, -EINVAL, "%s",
+			       m->mode == MODE_RECOVER ?
+				       "--recover keeps the options of the migration: only --to, "
+				       "--report, --detach and --json go with it" :
+			       m->mode == MODE_CHANGE ?
+				       "--change goes with --bandwidth, --max-downtime and --json" :
+				       "--cancel and --attach go with --report and --json");
 	return 0;
 }
 
@@ -248,12 +230,8 @@ static bool parse(struct migrate *m, int argc, char **argv, int *code)
 	}
 	if (!err && argc - optind != 1)
 		err = why_set(&why, -EINVAL, "one VM's name is needed");
-	if (!err && m->recover)
-		err = check_recovery(m, &why);
-	else if (!err && !json_object_get(m->args, "address"))
-		err = why_set(&why, -EINVAL, "--to is needed");
-	else if (!err)
-		err = set_security(m, &why);
+	if (!err)
+		err = check_mode(m, &why);
 	if (err)
 		*code = cli_usage(argv[0], "%s", why.text);
 	else
@@ -311,6 +289,8 @@ static void say_failure(const struct migrate *m, enum service_result result, con
 
 	if (result == RESULT_CANCELLED)
 		error = "the migration was cancelled";
+	else if (result == RESULT_ENDED)
+		error = ""; /* an echo of the end */
 	cli_error("%s: %s%s%s%s%s", m->name, error, *error ? ". " : "", migrate_text(r, "detail"),
 		  *advice ? " " : "", advice);
 }
@@ -319,11 +299,18 @@ static int say_result(const struct migrate *m, const json_t *r)
 {
 	const char *warning = migrate_text(r, "warning");
 	enum service_result result = service_result_of(migrate_text(r, "outcome"));
-	int code = result_code(result);
+	bool as_asked = m->mode == MODE_CANCEL && result == RESULT_CANCELLED;
+	int code = as_asked ? CLI_OK : result_code(result);
 
+	if (m->mode == MODE_CANCEL && code == CLI_OK && !as_asked)
+		code = CLI_FAILURE; /* too late */
 	if (*warning)
 		cli_warning("%s", warning);
-	if (code != CLI_OK)
+	if (as_asked && !m->json)
+		printf("%s: the migration was cancelled. %s\n", m->name, migrate_text(r, "detail"));
+	else if (code != CLI_OK && result == RESULT_MIGRATED)
+		cli_error("%s: too late to cancel. %s", m->name, migrate_text(r, "detail"));
+	else if (code != CLI_OK)
 		say_failure(m, result, r);
 	else if (!m->json)
 		print_summary(m, r);
@@ -344,6 +331,8 @@ static void hear_signals(struct migrate *m)
 	if (read(m->signal_fd, &signal, sizeof(signal)) != sizeof(signal) || m->cancelled)
 		return;
 	m->cancelled = true;
+	if (m->mode == MODE_ATTACH)
+		return;
 	if (control_client_call(m->client, "migrate-cancel", NULL, NULL, ANSWER_MS, &ret, NULL,
 				&err)) {
 		migrate_progress_clear(&m->progress);
@@ -363,8 +352,8 @@ static void take_progress(struct migrate *m, const json_t *data)
 		(void)migrate_record_add(&m->record, &sample);
 }
 
-/* Where the guest is does not depend on it, so neither does the exit status. */
-static void write_report(const struct migrate *m, const json_t *result)
+/* 0, or a negative errno that was printed. */
+static int write_report(const struct migrate *m, const json_t *result)
 {
 	char host[256] = "";
 	const struct migrate_report report = { .name = m->name,
@@ -378,15 +367,36 @@ static void write_report(const struct migrate *m, const json_t *result)
 	int err;
 
 	if (!m->report)
-		return;
+		return 0;
 	if (gethostname(host, sizeof(host) - 1))
 		snprintf(host, sizeof(host), "this host");
 	err = migrate_report_make(&report, &page, &len);
 	if (!err)
 		err = util_write_file(m->report, page, len, 0644);
 	if (err)
-		cli_error("the report %s: %s", m->report, strerror(-err));
+		cli_error("--report %s: %s", m->report, strerror(-err));
 	free(page);
+	return err;
+}
+
+static int finish(struct migrate *m, const json_t *result)
+{
+	int unwritten, code;
+
+	migrate_progress_clear(&m->progress);
+	unwritten = write_report(m, result);
+	code = say_result(m, result);
+	return unwritten && code == CLI_OK ? CLI_REPORT : code;
+}
+
+static int vm_has_gone(struct migrate *m)
+{
+	migrate_progress_clear(&m->progress);
+	(void)write_report(m, NULL);
+	cli_error(
+		"%s: outcome unknown: the VM's process ended before it reported one. Check the target",
+		m->name);
+	return CLI_UNDECIDED;
 }
 
 /* Until the migration's end. */
@@ -399,25 +409,33 @@ static int follow(struct migrate *m)
 		int code = -1;
 
 		hear_signals(m);
-		if (err && err != -ETIMEDOUT) {
-			migrate_progress_clear(&m->progress);
-			write_report(m, NULL);
-			cli_error(
-				"the VM's process has gone, so how the migration ended is not known: "
-				"look at the other host");
-			return CLI_UNDECIDED;
-		}
+		if (err && err != -ETIMEDOUT)
+			return vm_has_gone(m);
 		if (!strcmp(migrate_text(event, "event"), "migration"))
 			take_progress(m, data);
-		if (!strcmp(migrate_text(event, "event"), "migration-end")) {
-			migrate_progress_clear(&m->progress);
-			write_report(m, data);
-			code = say_result(m, data);
-		}
+		if (!strcmp(migrate_text(event, "event"), "migration-end"))
+			code = finish(m, data);
 		json_decref(event);
 		if (code >= 0)
 			return code;
+		if (m->cancelled && m->mode == MODE_ATTACH) {
+			migrate_progress_clear(&m->progress);
+			return cli_finish(CLI_OK);
+		}
 	}
+}
+
+/* The migration under way, or the last one. */
+static int attach(struct migrate *m, const json_t *query)
+{
+	const char *status = migrate_text(query, "status");
+
+	if (!strcmp(status, "active") || !strcmp(status, "incoming"))
+		return follow(m);
+	if (json_object_get(query, "result"))
+		return finish(m, json_object_get(query, "result"));
+	cli_error("%s: there has been no migration", m->name);
+	return CLI_FAILURE;
 }
 
 /* Ctrl-C cancels; what the process cannot block (SIGKILL) leaves the migration to the VM. */
@@ -434,31 +452,57 @@ static int take_signals(struct migrate *m)
 	return m->signal_fd < 0 ? -errno : 0;
 }
 
+static int ask(struct migrate *m, json_t **ret, struct control_error *err)
+{
+	static const char *const commands[] = {
+		[MODE_START] = "migrate",	  [MODE_RECOVER] = "migrate-recover",
+		[MODE_CANCEL] = "migrate-cancel", [MODE_ATTACH] = "query-migrate",
+		[MODE_CHANGE] = "migrate-set",
+	};
+	int failed = take_signals(m);
+
+	if (failed)
+		return control_fail(err, failed, NULL, "signalfd: %s", strerror(-failed));
+	failed = control_client_open(&m->client, m->name, err);
+	if (failed)
+		return failed;
+	return control_client_call(m->client, commands[m->mode], json_incref(m->args), NULL,
+				   ANSWER_MS, ret, NULL, err);
+}
+
+static int done(const struct migrate *m, json_t *ret)
+{
+	if (m->json)
+		return cli_print_json(json_incref(ret));
+	if (m->mode == MODE_CHANGE)
+		printf("%s: changed\n", m->name);
+	else
+		printf("%s: the migration has begun; `sevmirror migrate %s --attach` shows it\n",
+		       m->name, m->name);
+	return cli_finish(CLI_OK);
+}
+
 static int migrate(struct migrate *m)
 {
 	struct control_error err = { 0 };
 	json_t *ret = NULL;
-	int failed = m->report ? util_check_writable(m->report) : 0;
+	int code = m->report ? util_check_writable(m->report) : 0;
 
-	if (failed) {
-		cli_error("the report %s cannot be written: %s", m->report,
-			  failed == -EINVAL ? "that is no plain file" : strerror(-failed));
+	if (code) {
+		cli_error("--report %s: it cannot be written: %s", m->report,
+			  code == -EINVAL ? "it is not a plain file" : strerror(-code));
 		return CLI_FAILURE;
 	}
-	failed = take_signals(m);
-	if (failed)
-		control_fail(&err, failed, NULL, "signalfd: %s", strerror(-failed));
+	if (ask(m, &ret, &err))
+		code = vm_failed(&err);
+	else if (m->mode == MODE_CHANGE || m->detach)
+		code = done(m, ret);
+	else if (m->mode == MODE_ATTACH)
+		code = attach(m, ret);
 	else
-		failed = control_client_open(&m->client, m->name, &err);
-	if (!failed)
-		failed = control_client_call(m->client, m->recover ? "migrate-recover" : "migrate",
-					     json_incref(m->args), NULL, ANSWER_MS, &ret, NULL,
-					     &err);
+		code = follow(m);
 	json_decref(ret);
-	if (!failed)
-		return follow(m);
-	cli_error("%s", err.desc);
-	return err.class && !strcmp(err.class, CONTROL_BAD_ARGUMENTS) ? CLI_USAGE : CLI_FAILURE;
+	return code;
 }
 
 static int run(int argc, char **argv)
@@ -480,11 +524,14 @@ static int run(int argc, char **argv)
 const struct cli_command cli_migrate = {
 	.name = "migrate",
 	.summary = "move a running VM to another host",
-	.synopsis = { "NAME --to ADDRESS SECURITY [options]", "NAME --recover [--to ADDRESS]" },
+	.synopsis = { "NAME --to ADDRESS SECURITY [options]", "NAME --recover [--to ADDRESS]",
+		      "NAME --attach | --cancel | --change [--bandwidth RATE] [--max-downtime MS]" },
 	.about =
-		"Moves a running VM to another host, where 'sevmirror receive' waits for it. The VM goes on "
-		"working meanwhile. Ctrl-C gives it up: then it stays here as if nothing had been; in post-copy, when "
-		"it runs there already, Ctrl-C breaks the connection, and --recover goes on.",
+		"Moves a running VM to another host, the target, where 'sevmirror receive' waits for it. The "
+		"guest works meanwhile. Ctrl-C cancels: then the guest stays here as if nothing had happened. "
+		"In post-copy, when the guest already runs on the target, Ctrl-C breaks the connection, and "
+		"--recover continues.\n\n"
+		"With --attach, Ctrl-C only ends the display.",
 	.groups = { { NULL, options }, { MIGRATE_SECURITY_TITLE, migrate_security_options } },
 	.operands = "@vm",
 	.statuses = statuses,

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/migrate_options.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdlib.h>
-
-#define SECONDS_MAX 86400.0
 
 const struct cli_option migrate_security_options[] = {
 	{ "tls-cert", MIGRATE_OPT_CERT, "FILE", "@file",
@@ -58,17 +54,5 @@ int migrate_security_check(const struct sevmirror_security *s, struct why *why)
 			why, -EINVAL,
 			"one of --tls-cert (with --tls-key, --tls-ca), --psk-file or --insecure "
 			"is needed");
-	return 0;
-}
-
-int migrate_parse_seconds(const char *what, const char *text, uint64_t *nanoseconds,
-			  struct why *why)
-{
-	char *end;
-	double seconds = strtod(text, &end);
-
-	if (!isdigit((unsigned char)*text) || *end || !(seconds > 0) || seconds > SECONDS_MAX)
-		return why_set(why, -EINVAL, "%s %s: seconds are needed, as in 2.5", what, text);
-	*nanoseconds = (uint64_t)(seconds * 1e9);
 	return 0;
 }

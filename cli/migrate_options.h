@@ -29,8 +29,4 @@ int migrate_security_take(struct sevmirror_security *security, int id, const cha
 /* Exactly one way, in full. 0 or -EINVAL. */
 int migrate_security_check(const struct sevmirror_security *security, struct why *why);
 
-/* "2.5": 0 or -EINVAL; what is the option's name. */
-int migrate_parse_seconds(const char *what, const char *text, uint64_t *nanoseconds,
-			  struct why *why);
-
 #endif

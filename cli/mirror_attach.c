@@ -13,7 +13,7 @@
 #include "cli/confine.h"
 #include "cli/mirror.h"
 #include "service/payload_log.h"
-#include "cli/run_options.h"
+#include "cli/number.h"
 #include "cli/vm_client.h"
 #include "lib/mirror/link.h"
 #include "lib/mirror/workload.h"
@@ -70,10 +70,11 @@ struct attach {
 
 static int parse_timeout(struct attach *a, const char *command, const char *text)
 {
+	struct why why = { "" };
 	uint64_t seconds;
 
-	if (run_parse_number(text, &seconds) || !seconds || seconds > UINT32_MAX)
-		return cli_usage(command, "--timeout %s: a number of seconds is needed", text);
+	if (cli_number("--timeout", text, 1, UINT32_MAX, &seconds, &why))
+		return cli_usage(command, "%s", why.text);
 	a->timeout_ms = seconds * 1000;
 	return CLI_OK;
 }

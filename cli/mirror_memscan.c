@@ -6,14 +6,15 @@
 #include <string.h>
 
 #include "cli/mirror.h"
-#include "cli/run_options.h"
+#include "lib/util/number.h"
 #include "lib/util/text.h"
 
 #define SHA256_BYTES 32
 
 static int parse_size(const char *text, uint64_t *value)
 {
-	return run_parse_size(text, value) ? run_parse_number(text, value) : 0;
+	return util_parse_size(text, 0, UINT64_MAX, value) &&
+	       util_parse_number(text, 0, UINT64_MAX, value);
 }
 
 static int push(struct memscan_request *request, uint64_t gpa, uint64_t bytes)

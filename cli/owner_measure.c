@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include "cli/cli.h"
+#include "cli/number.h"
 #include "cli/owner.h"
 #include "cli/run_options.h"
 #include "lib/sev/measurement.h"
@@ -117,61 +118,38 @@ static int measure(const struct request *request)
 	return code;
 }
 
-static int parse_c_bit(const char *command, const char *text, struct request *request)
+static int parse_c_bit(const char *text, struct request *request, struct why *why)
 {
-	uint64_t bit;
+	uint64_t bit = 0;
+	int err = cli_number("--c-bit", text, 32, 51, &bit, why);
 
-	if (run_parse_number(text, &bit) || bit < 32 || bit > 51)
-		return cli_usage(command,
-				 "--c-bit %s: a bit from 32 to 51 is needed, such as 47 or 51",
-				 text);
-	request->config.c_mask = 1ULL << bit;
-	return CLI_OK;
+	request->config.c_mask = err ? 0 : 1ULL << bit;
+	return err;
 }
 
-static int parse_memory(const char *command, const char *text, struct request *request)
+static int parse_cpus(const char *text, struct request *request, struct why *why)
 {
-	uint64_t *bytes = &request->config.memory_bytes;
+	uint64_t cpus = 0;
+	int err = cli_number("--cpus", text, 1, LAUNCH_MAX_CPUS, &cpus, why);
 
-	if (run_parse_size(text, bytes) || !*bytes || *bytes % RUN_MEMORY_UNIT)
-		return cli_usage(command,
-				 "--memory %s: a multiple of 2M is needed, as in 256M or 4G", text);
-	return CLI_OK;
-}
-
-static int parse_cpus(const char *command, const char *text, struct request *request)
-{
-	uint64_t cpus;
-
-	if (run_parse_number(text, &cpus) || cpus < 1 || cpus > LAUNCH_MAX_CPUS)
-		return cli_usage(command, "--cpus %s: a number from 1 to %d is needed", text,
-				 LAUNCH_MAX_CPUS);
 	request->config.cpus = (unsigned int)cpus;
-	return CLI_OK;
+	return err;
 }
 
-static int parse_arg(const char *command, const char *text, struct request *request)
+static int parse_arg(const char *text, struct request *request, struct why *why)
 {
 	if (request->nargs == LAUNCH_PAYLOAD_ARGS)
-		return cli_usage(command, "a payload has at most %d arguments",
-				 LAUNCH_PAYLOAD_ARGS);
-	if (run_parse_number(text, &request->boot.payload_args[request->nargs++]))
-		return cli_usage(command, "--arg %s: a number is needed", text);
-	return CLI_OK;
+		return why_set(why, -EINVAL, "--arg: a payload has at most %d arguments",
+			       LAUNCH_PAYLOAD_ARGS);
+	return cli_number("--arg", text, 0, UINT64_MAX,
+			  &request->boot.payload_args[request->nargs++], why);
 }
 
-static int parse_tsc(const char *command, const char *text, struct request *request)
-{
-	if (run_parse_number(text, &request->config.tsc_khz))
-		return cli_usage(command, "--tsc-khz %s: a number is needed", text);
-	return CLI_OK;
-}
-
-static int parse_one(int c, const char *command, const char *arg, struct request *request)
+static int parse_one(int c, const char *arg, struct request *request, struct why *why)
 {
 	switch (c) {
 	case 'b':
-		return parse_c_bit(command, arg, request);
+		return parse_c_bit(arg, request, why);
 	case 'k':
 		request->boot.kernel = arg;
 		return CLI_OK;
@@ -182,9 +160,10 @@ static int parse_one(int c, const char *command, const char *arg, struct request
 		request->boot.cmdline = arg;
 		return CLI_OK;
 	case 'm':
-		return parse_memory(command, arg, request);
+		return cli_size("--memory", arg, RUN_MEMORY_UNIT, RUN_MEMORY_MAX,
+				&request->config.memory_bytes, why);
 	case 'c':
-		return parse_cpus(command, arg, request);
+		return parse_cpus(arg, request, why);
 	case 'p':
 		request->boot.payload = arg;
 		return CLI_OK;
@@ -192,9 +171,9 @@ static int parse_one(int c, const char *command, const char *arg, struct request
 		request->boot.mirror_payload = arg;
 		return CLI_OK;
 	case 'a':
-		return parse_arg(command, arg, request);
+		return parse_arg(arg, request, why);
 	case 't':
-		return parse_tsc(command, arg, request);
+		return cli_number("--tsc-khz", arg, 1, UINT32_MAX, &request->config.tsc_khz, why);
 	case 'd':
 		request->dump = arg;
 		return CLI_OK;
@@ -229,12 +208,14 @@ static int run(int argc, char **argv)
 		.config = { .memory_bytes = RUN_MEMORY_DEFAULT, .cpus = 1 },
 		.boot.cmdline = RUN_CMDLINE_DEFAULT,
 	};
+	struct why why = { "" };
 	int c, code = CLI_OK;
 
 	while (!code && (c = cli_getopt(&owner_measure, argc, argv)) != -1) {
 		if (c == CLI_OPT_HELP || c == CLI_OPT_BAD)
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
-		code = parse_one(c, argv[0], optarg, &request);
+		if (parse_one(c, optarg, &request, &why))
+			code = cli_usage(argv[0], "%s", why.text);
 	}
 	if (!code && optind < argc)
 		code = cli_usage(argv[0], "what is '%s'?", argv[optind]);

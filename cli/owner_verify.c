@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/number.h"
 #include "cli/owner.h"
 #include "lib/sev/measurement.h"
 #include "lib/sev/policy.h"
@@ -49,11 +50,11 @@ static int parse_api(const char *command, const char *text, struct request *requ
 
 static int parse_build(const char *command, const char *text, struct request *request)
 {
-	char *end;
-	unsigned long build = strtoul(text, &end, 10);
+	struct why why = { "" };
+	uint64_t build = 0;
 
-	if (text[0] < '0' || text[0] > '9' || *end || build > 255)
-		return cli_usage(command, "--build '%s': not a number from 0 to 255", text);
+	if (cli_number("--build", text, 0, 255, &build, &why))
+		return cli_usage(command, "%s", why.text);
 	request->measured.build = (uint8_t)build;
 	request->build = true;
 	return CLI_OK;

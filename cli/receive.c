@@ -12,6 +12,8 @@
 #include "cli/console_options.h"
 #include "cli/guest_end.h"
 #include "cli/migrate_options.h"
+#include "cli/number.h"
+#include "lib/net/address.h"
 #include "lib/util/file.h"
 
 #define VENDOR_CHAIN_MAX 8192
@@ -111,7 +113,7 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		in->hugepages = true;
 		return 0;
 	case OPT_TIMEOUT:
-		return migrate_parse_seconds("--timeout", arg, &in->timeout, why);
+		return cli_seconds("--timeout", arg, &in->timeout, why);
 	case CONSOLE_OPT_DEVICE:
 	case CONSOLE_OPT_SERIAL_LOG:
 		return console_take(&r->guest.choice, id, arg, why);
@@ -146,6 +148,8 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 			&why, -EINVAL,
 			"--vendor-chain is needed for an encrypted guest; --sev off waits for one "
 			"that runs in the clear");
+	if (!err)
+		err = address_check(r->incoming.address, true, &why);
 	if (!err && r->incoming.ndisks && r->incoming.disk_dir)
 		err = why_set(&why, -EINVAL, "--disk and --disk-dir exclude each other");
 	if (!err)
@@ -168,8 +172,7 @@ static int read_vendor_chain(struct receive *r, struct why *why)
 		return 0;
 	err = util_read_file(r->vendor_path, VENDOR_CHAIN_MAX, &r->vendor_chain, &len);
 	if (err)
-		return why_set(why, err, "the vendor's certificates %s: %s", r->vendor_path,
-			       strerror(-err));
+		return why_set(why, err, "--vendor-chain %s: %s", r->vendor_path, strerror(-err));
 	r->incoming.vendor_chain = r->vendor_chain;
 	r->incoming.vendor_chain_bytes = len;
 	return 0;

@@ -3,6 +3,7 @@
  * `sevmirror run`: one guest in the foreground.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -157,7 +158,13 @@ static int boot(struct run *run, struct why *why)
 	if (err)
 		return err;
 	run->machine = NULL;
-	return service_launched(run->guest.service, machine, run->options.hold, why);
+	err = service_launched(run->guest.service, machine, run->options.hold, why);
+	if (!err && run->options.hold)
+		fprintf(stderr,
+			"sevmirror: %s is held before its first instruction: `sevmirror resume %s` starts "
+			"it\r\n",
+			run->options.name, run->options.name);
+	return err;
 }
 
 /*
@@ -166,15 +173,23 @@ static int boot(struct run *run, struct why *why)
 static int check_files(const struct run *run, struct why *why)
 {
 	const struct machine_boot *boot = &run->options.boot;
-	const char *const paths[] = { boot->kernel, boot->initrd, boot->payload,
-				      boot->mirror_payload };
+	const struct {
+		const char *option, *path;
+	} files[] = {
+		{ "--kernel", boot->kernel },	       { "--initrd", boot->initrd },
+		{ "--payload", boot->payload },	       { "--mirror-payload", boot->mirror_payload },
+		{ "--session", run->options.session }, { "--dh-cert", run->options.dh_cert }
+	};
+	struct why problem = { "" };
 	size_t i;
+	int err;
 
-	for (i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
-		if (paths[i] && access(paths[i], R_OK) < 0)
-			return why_errno(why, "%s", paths[i]);
+	for (i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		if (files[i].path && access(files[i].path, R_OK) < 0)
+			return why_errno(why, "%s %s", files[i].option, files[i].path);
 	}
-	return machine_check_disks(&run->options.machine, why);
+	err = machine_check_disks(&run->options.machine, &problem);
+	return err ? why_set(why, err, "--disk %s", problem.text) : 0;
 }
 
 static int run_guest(int argc, char **argv)

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/run_options.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "cli/guest_end.h"
+#include "cli/number.h"
 #include "lib/sev/policy.h"
 #include "control/runtime.h"
 #include "vmm/devices/virtio_net.h"
@@ -67,60 +66,19 @@ const struct cli_option run_option_list[] = {
 	{ 0 },
 };
 
-int run_parse_number(const char *text, uint64_t *value)
-{
-	char *end;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	errno = 0;
-	*value = strtoull(text, &end, 0);
-	return errno || *end ? -EINVAL : 0;
-}
-
-int run_parse_size(const char *text, uint64_t *bytes)
-{
-	static const char units[] = "KMGT";
-	const char *unit;
-	unsigned int shift = 0;
-	char *end;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	errno = 0;
-	*bytes = strtoull(text, &end, 10);
-	if (errno)
-		return -EINVAL;
-	if (*end) {
-		unit = strchr(units, toupper((unsigned char)*end));
-		if (!unit || end[1])
-			return -EINVAL;
-		shift = 10 * (unsigned int)(unit - units + 1);
-	}
-	if (*bytes > UINT64_MAX >> shift)
-		return -EINVAL;
-	*bytes <<= shift;
-	return 0;
-}
-
 static int parse_memory(struct run_options *options, const char *text, struct why *why)
 {
-	if (run_parse_size(text, &options->machine.vm.memory_bytes) ||
-	    !options->machine.vm.memory_bytes || options->machine.vm.memory_bytes % RUN_MEMORY_UNIT)
-		return why_set(why, -EINVAL,
-			       "--memory %s: a multiple of 2M is needed, as in 256M or 4G", text);
-	return 0;
+	return cli_size("--memory", text, RUN_MEMORY_UNIT, RUN_MEMORY_MAX,
+			&options->machine.vm.memory_bytes, why);
 }
 
 static int parse_cpus(struct run_options *options, const char *text, struct why *why)
 {
-	uint64_t cpus;
+	uint64_t cpus = 0;
+	int err = cli_number("--cpus", text, 1, LAUNCH_MAX_CPUS, &cpus, why);
 
-	if (run_parse_number(text, &cpus) || cpus < 1 || cpus > LAUNCH_MAX_CPUS)
-		return why_set(why, -EINVAL, "--cpus %s: a number from 1 to %d is needed", text,
-			       LAUNCH_MAX_CPUS);
 	options->machine.vm.cpus = (unsigned int)cpus;
-	return 0;
+	return err;
 }
 
 static int parse_sev(struct run_options *options, const char *text, struct why *why)
@@ -195,10 +153,8 @@ static int parse_arg(struct run_options *options, unsigned int *nargs, const cha
 	if (*nargs == LAUNCH_PAYLOAD_ARGS)
 		return why_set(why, -EINVAL, "a payload has at most %d arguments",
 			       LAUNCH_PAYLOAD_ARGS);
-	if (run_parse_number(text, &options->boot.payload_args[*nargs]))
-		return why_set(why, -EINVAL, "--arg %s: a number is needed", text);
-	++*nargs;
-	return 0;
+	return cli_number("--arg", text, 0, UINT64_MAX, &options->boot.payload_args[(*nargs)++],
+			  why);
 }
 
 static int parse_one(struct run_options *options, int id, char *arg, unsigned int *nargs,

@@ -15,6 +15,7 @@
 /* What `owner measure` has to assume like `run`. */
 #define RUN_MEMORY_DEFAULT  (256ULL << 20)
 #define RUN_MEMORY_UNIT	    (2ULL << 20)
+#define RUN_MEMORY_MAX	    (64ULL << 40)
 #define RUN_CMDLINE_DEFAULT "console=ttyS0"
 
 struct run_options {
@@ -36,11 +37,5 @@ extern const struct cli_option run_option_list[];
  * Strings stay where they are in argv.
  */
 bool run_options_parse(struct run_options *options, int argc, char **argv, int *code);
-
-/* "256M", "2G", plain bytes: 0 or -EINVAL. */
-int run_parse_size(const char *text, uint64_t *bytes);
-
-/* Decimal, or hexadecimal with 0x: 0 or -EINVAL. */
-int run_parse_number(const char *text, uint64_t *value);
 
 #endif

@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/migrate_progress.h"
 #include "cli/vm_client.h"
 #include "control/runtime.h"
 
 static const struct cli_option options[] = {
 	{ "json", 'j', NULL, NULL, "as JSON: an object, or without a name a list of them" },
+	{ "names", 'n', NULL, NULL, "only the names of the VMs that run, without asking them" },
 	{ 0 },
 };
 
@@ -28,12 +30,33 @@ static bool flag(const json_t *status, const char *member)
 	return json_is_true(json_object_get(status, member));
 }
 
+static void print_migration(const json_t *m)
+{
+	struct migrate_sample sample = migrate_sample_read(m);
+	char line[256];
+
+	if (m)
+		printf("moving     %s\n", migrate_progress_line(&sample, line, sizeof(line)));
+}
+
+/* The guest that is waited for is not known yet. */
+static bool known(const json_t *status)
+{
+	return number(status, "cpus") > 0;
+}
+
 static void print_one(const char *name, const json_t *status)
 {
+	const char *advice = text(status, "advice");
 	char memory[32];
 
 	printf("name       %s\n", name);
 	printf("state      %s\n", text(status, "state"));
+	if (json_object_get(status, "detail"))
+		printf("           %s%s%s\n", text(status, "detail"), *advice ? " " : "", advice);
+	print_migration(json_object_get(status, "migration"));
+	if (!known(status))
+		return;
 	printf("cpus       %d\n", (int)number(status, "cpus"));
 	printf("memory     %s\n", vm_bytes((uint64_t)number(status, "memory-bytes"), memory));
 	printf("uptime     %.0f s\n", json_number_value(json_object_get(status, "uptime-seconds")));
@@ -81,21 +104,26 @@ static void add_row(void *opaque, const char *name)
 		json_array_append_new(table->all, status);
 		return;
 	}
-	printf("%-24s %-10s %4d cpus %12s  %s\n", name, text(status, "state"),
-	       (int)number(status, "cpus"),
-	       vm_bytes((uint64_t)number(status, "memory-bytes"), memory),
-	       flag(status, "sev") ? "SEV" : "plain");
+	if (known(status))
+		printf("%-24s %-10s %4d cpus %12s  %s\n", name, text(status, "state"),
+		       (int)number(status, "cpus"),
+		       vm_bytes((uint64_t)number(status, "memory-bytes"), memory),
+		       flag(status, "sev") ? "SEV" : "plain");
+	else
+		printf("%-24s %s\n", name, text(status, "state"));
 	json_decref(status);
 }
 
 static int status_of_all(bool json)
 {
 	struct table table = { .all = json ? json_array() : NULL, .json = json };
+	char problem[512];
 	int err = runtime_list(add_row, &table);
 
 	if (err) {
 		json_decref(table.all);
-		cli_error("the runtime directory: %s; see SEVMIRROR_RUNTIME_DIR", strerror(-err));
+		runtime_dir_problem(err, problem, sizeof(problem));
+		cli_error("%s", problem);
 		return CLI_FAILURE;
 	}
 	if (json) {
@@ -106,14 +134,43 @@ static int status_of_all(bool json)
 	return cli_finish(table.code);
 }
 
+static void print_name(void *opaque, const char *name)
+{
+	puts(name);
+}
+
+static int names(void)
+{
+	char problem[512];
+	int err = runtime_list(print_name, NULL);
+
+	if (!err)
+		return cli_finish(CLI_OK);
+	runtime_dir_problem(err, problem, sizeof(problem));
+	cli_error("%s", problem);
+	return CLI_FAILURE;
+}
+
 static int run(int argc, char **argv)
 {
 	struct vm_request request = { 0 };
 	json_t *status = NULL;
-	int code = vm_request_parse(&request, argc, argv, &cli_status, true);
+	bool only_names = false;
+	int c, code;
 
-	if (code >= 0)
-		return code;
+	while ((c = cli_getopt(&cli_status, argc, argv)) != -1) {
+		if (c != 'j' && c != 'n')
+			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+		request.json |= c == 'j';
+		only_names |= c == 'n';
+	}
+	if (argc - optind > 1)
+		return cli_usage(argv[0], "one name at a time, not '%s' too", argv[optind + 1]);
+	request.name = argv[optind];
+	if (only_names && (request.name || request.json))
+		return cli_usage(argv[0], "--names goes with neither a name nor --json");
+	if (only_names)
+		return names();
 	if (!request.name)
 		return status_of_all(request.json);
 	code = vm_call(request.name, "query-status", NULL, &status);
@@ -129,7 +186,7 @@ static int run(int argc, char **argv)
 const struct cli_command cli_status = {
 	.name = "status",
 	.summary = "what a running VM is doing, or all of them",
-	.synopsis = { "[NAME] [--json]" },
+	.synopsis = { "[NAME] [--json]", "--names" },
 	.about =
 		"What a running VM is and what it is doing; without a name, one line for each VM of yours "
 		"that runs on this machine.",

@@ -1,12 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
 #include "cli/vm_client.h"
 
 static const struct cli_option options[] = {
 	{ "force", 'f', NULL, NULL,
 	  "end it now, as if the power went; what the guest has not written is lost" },
-	{ "json", 'j', NULL, NULL, "print {} as the sign that it was done" },
+	{ "json", 'j', NULL, NULL, "print what was done as JSON" },
 	{ 0 },
 };
+
+static int stop(const struct vm_request *request, bool force)
+{
+	const char *done, *words = "stopped";
+	json_t *ret = NULL;
+	int code = vm_call(request->name, "stop", json_pack("{s:b}", "force", force), &ret);
+
+	if (code)
+		return code;
+	if (request->json)
+		return cli_print_json(ret);
+	done = json_string_value(json_object_get(ret, "done"));
+	if (done && !strcmp(done, "asked"))
+		words = "the guest was asked to shut down";
+	else if (done && !strcmp(done, "not-waiting"))
+		words = "it waits for a guest no longer";
+	printf("%s: %s\n", request->name, words);
+	json_decref(ret);
+	return cli_finish(CLI_OK);
+}
 
 static int run(int argc, char **argv)
 {
@@ -25,8 +48,7 @@ static int run(int argc, char **argv)
 	if (argc - optind != 1)
 		return cli_usage(argv[0], "one VM's name is needed");
 	request.name = argv[optind];
-	return vm_command(&request, "stop", json_pack("{s:b}", "force", force),
-			  force ? "stopped" : "the guest was asked to shut down");
+	return stop(&request, force);
 }
 
 const struct cli_command cli_stop = {

@@ -188,6 +188,8 @@ static int connect_to(const char *path, int timeout_ms)
 
 static int open_failed(struct control_error *err, int ret, const char *name)
 {
+	char text[512];
+
 	switch (ret) {
 	case -EINVAL:
 		return control_fail(err, ret, CONTROL_BAD_ARGUMENTS, "'%.80s' is no name for a VM",
@@ -200,14 +202,10 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 		return control_fail(err, ret, CONTROL_FAILED,
 				    "the VM '%s' is not running any more: its process died", name);
 	case -EACCES:
-		return control_fail(
-			err, ret, CONTROL_FAILED,
-			"the runtime directory is somebody else's or open to others; see "
-			"SEVMIRROR_RUNTIME_DIR");
 	case -ENXIO:
-		return control_fail(
-			err, ret, CONTROL_FAILED,
-			"where do the VMs run? set SEVMIRROR_RUNTIME_DIR or XDG_RUNTIME_DIR");
+	case -ENOTDIR:
+		runtime_dir_problem(ret, text, sizeof(text));
+		return control_fail(err, ret, CONTROL_FAILED, "%s", text);
 	case -ETIMEDOUT:
 		return control_fail(err, ret, CONTROL_FAILED, "the VM '%s' does not answer", name);
 	case -EPROTO:

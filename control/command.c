@@ -163,7 +163,7 @@ static int run_request(struct control *control, json_t *request, struct control_
 		return control_fail(err, -EINVAL, CONTROL_BAD_JSON,
 				    "a command needs 'execute', a string");
 	if (args && !json_is_object(args))
-		return control_fail(err, -EINVAL, CONTROL_BAD_JSON,
+		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
 				    "'arguments' must be an object");
 	found = find_command(control, name);
 	if (!found)

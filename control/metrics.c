@@ -2,6 +2,7 @@
 #include "control/metrics.h"
 
 #include <stdbool.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,6 +93,15 @@ static void put_escaped(FILE *out, const char *text, bool label)
 	}
 }
 
+/* A whole number with all of its digits, as far as a double has them. */
+static void put_real(FILE *out, double value)
+{
+	if (value == trunc(value) && fabs(value) < 9007199254740992.0)
+		fprintf(out, "%.0f\n", value);
+	else
+		fprintf(out, "%.15g\n", value);
+}
+
 static void put_sample(FILE *out, const char *name, const json_t *sample)
 {
 	json_t *labels = json_object_get(sample, "labels");
@@ -109,7 +119,7 @@ static void put_sample(FILE *out, const char *name, const json_t *sample)
 	if (json_is_integer(value))
 		fprintf(out, "%" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
 	else
-		fprintf(out, "%.9g\n", json_real_value(value));
+		put_real(out, json_real_value(value));
 }
 
 static void put_family(FILE *out, const json_t *family)

@@ -24,6 +24,9 @@ bool runtime_name_valid(const char *name);
  */
 int runtime_dir(char path[PATH_MAX], bool create);
 
+/* What is wrong with the runtime directory after runtime_dir() gave err: its path and the cause. */
+void runtime_dir_problem(int err, char *text, size_t max);
+
 /* A name that is ours. */
 struct runtime_claim {
 	int lock_fd;

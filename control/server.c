@@ -266,33 +266,23 @@ static int listen_on(const char *path)
 
 static int claim_failed(struct control_error *err, int ret, const char *name)
 {
-	char dir[PATH_MAX] = "";
+	char text[512];
 
 	switch (ret) {
 	case -EINVAL:
 		return control_fail(
 			err, ret, CONTROL_BAD_ARGUMENTS,
-			"'%.80s' is no name for a VM: up to %d letters, digits, '.', '_' and '-'",
+			"invalid VM name '%.80s' (expected 1 to %d letters, digits, '.', '_' and '-')",
 			name, RUNTIME_NAME_MAX);
 	case -EADDRINUSE:
 		return control_fail(err, ret, CONTROL_FAILED, "a VM named '%s' is running already",
 				    name);
-	case -ENXIO:
-		return control_fail(
-			err, ret, CONTROL_FAILED,
-			"no place for the control socket: set SEVMIRROR_RUNTIME_DIR or XDG_RUNTIME_DIR");
-	case -EACCES:
-		return control_fail(err, ret, CONTROL_FAILED,
-				    "the runtime directory must be yours alone (mode 0700); set "
-				    "SEVMIRROR_RUNTIME_DIR to another one");
 	case -ENAMETOOLONG:
 		return control_fail(err, ret, CONTROL_FAILED,
 				    "the runtime directory's path is too long for a socket in it");
 	default:
-		runtime_dir(dir, false);
-		return control_fail(err, ret, CONTROL_FAILED,
-				    "cannot make the control socket in %.300s: %s", dir,
-				    strerror(-ret));
+		runtime_dir_problem(ret, text, sizeof(text));
+		return control_fail(err, ret, CONTROL_FAILED, "%s", text);
 	}
 }
 

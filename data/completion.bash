@@ -2,18 +2,10 @@
 # shellcheck shell=bash disable=SC2154
 # What works with the tables above, which `sevmirror help --bash` printed: in the installed file they are one.
 
+# Only those that run: a socket file may be what a crash left.
 _sevmirror_vms()
 {
-	local folder=${SEVMIRROR_RUNTIME_DIR:-} socket
-
-	if [[ -z $folder && $EUID -eq 0 ]]; then
-		folder=/run/sevmirror
-	elif [[ -z $folder ]]; then
-		folder=${XDG_RUNTIME_DIR:-/nonexistent}/sevmirror
-	fi
-	for socket in "$folder"/*.sock; do
-		[[ -S $socket ]] && basename -- "$socket" .sock
-	done
+	"${COMP_WORDS[0]:-sevmirror}" status --names 2>/dev/null
 }
 
 # Words and @kinds, as the tables have them, to what begins with $cur.

@@ -69,7 +69,10 @@ static bool recoverable(const struct service *s)
 json_t *migrate_result_json(const struct service *s)
 {
 	const struct sevmirror_summary *sum = &s->summary;
-	struct service_advice advice = service_advice(s->result, s->paused_by_user, recoverable(s));
+	bool incoming = s->job && s->job->listen_fd >= 0;
+	struct service_advice advice =
+		incoming ? service_advice_at_target(s->result, s->paused_by_user) :
+			   service_advice(s->result, s->paused_by_user, recoverable(s));
 	json_t *result = json_pack(
 		"{s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
 		service_result_name(s->result), "total-ms", (double)sum->total_time / NS_PER_MS,

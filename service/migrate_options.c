@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/net/address.h"
 #include "lib/util/number.h"
 
 #define NS_PER_MS 1000000ULL
@@ -25,7 +26,7 @@ static const char *const priority_words[] = { "low", "normal", NULL };
 static const struct migrate_option options[] = {
 	{ .name = "to",
 	  .argument = "address",
-	  .kind = MIGRATE_TEXT,
+	  .kind = MIGRATE_ADDRESS,
 	  .value = "ADDRESS",
 	  .help = "where the target listens: HOST:PORT, [IPv6]:PORT or unix:PATH",
 	  .offset = FIELD(address) },
@@ -197,7 +198,7 @@ static int take(const struct migrate_option *o, struct sevmirror_source_options 
 	int word;
 
 	switch (o->kind) {
-	case MIGRATE_TEXT:
+	case MIGRATE_ADDRESS:
 		*(const char **)field = json_string_value(value);
 		return 0;
 	case MIGRATE_FLAG:
@@ -303,7 +304,9 @@ int migrate_option_parse(const struct migrate_option *o, const char *text, json_
 				       o->words[2] ? o->words[2] : "", o->words[0]);
 		json_object_set_new(args, o->argument, json_string(text));
 		return 0;
-	case MIGRATE_TEXT:
+	case MIGRATE_ADDRESS:
+		if (address_check(text, false, why))
+			return -EINVAL;
 		json_object_set_new(args, o->argument, json_string(text));
 		return 0;
 	default:

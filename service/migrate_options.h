@@ -17,7 +17,7 @@
 #include "lib/util/why.h"
 
 enum migrate_kind {
-	MIGRATE_TEXT, /* const char * */
+	MIGRATE_ADDRESS, /* const char * */
 	MIGRATE_WORD, /* an enum: the n-th of words */
 	MIGRATE_FLAG, /* bool */
 	MIGRATE_COUNT, /* unsigned int */

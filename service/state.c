@@ -274,3 +274,17 @@ struct service_advice service_advice(enum service_result result, bool paused, bo
 						"" };
 	}
 }
+
+struct service_advice service_advice_at_target(enum service_result result, bool paused)
+{
+	switch (result) {
+	case RESULT_MIGRATED:
+		return paused ? (struct service_advice){ "The guest is here, paused.",
+							 "`resume` lets it run." } :
+				(struct service_advice){ "The guest runs here.", "" };
+	case RESULT_LOST:
+		return advice_of(SERVICE_LOST);
+	default:
+		return advice_of(SERVICE_NONE_CAME);
+	}
+}

@@ -131,13 +131,14 @@ const char *service_result_name(enum service_result result);
 enum service_result service_result_of(const char *name);
 
 /*
- * The two sentences about it. paused: the guest is paused by its user; recoverable: `migrate
- * --recover` may find out.
+ * The two sentences about it, on the source or on the target. paused: the guest is paused by its
+ * user; recoverable: `migrate --recover` may find out.
  */
 struct service_advice {
 	const char *sentence, *action;
 };
 
 struct service_advice service_advice(enum service_result result, bool paused, bool recoverable);
+struct service_advice service_advice_at_target(enum service_result result, bool paused);
 
 #endif

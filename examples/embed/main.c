@@ -3,7 +3,7 @@
  * How a VMM embeds libsevmirror: a guest that counts moves from one process of this program to
  * another.
  *
- *	cc -o embed *.c $(pkg-config --cflags --libs sevmirror)
+ *	cc -D_GNU_SOURCE -o embed *.c $(pkg-config --cflags --libs sevmirror)
  *	./embed target			says the address that it listens at, and what came of the
  *	guest
  *	./embed source 127.0.0.1:PORT

@@ -16,7 +16,8 @@
 
 #include "lib/util/number.h"
 
-#define LISTEN_BACKLOG 32
+#define LISTEN_BACKLOG	 32
+#define ADDRESS_PART_MAX 256 /* of a host or a port, with the NUL */
 
 /* A host that cannot be reached, whatever the errno; a listener that fails is an error of its own.
  */
@@ -150,18 +151,12 @@ static int split_host_port(const char *text, char *host, char *port, size_t max)
 	return 0;
 }
 
-static int open_tcp(const char *text, bool listening, try_fn attempt, int timeout_ms,
-		    struct why *why)
+static int check_tcp(const char *text, bool listening, char *host, char *port, size_t parts,
+		     struct why *why)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
-				  .ai_flags = listening ? AI_PASSIVE : 0 };
-	struct addrinfo *list, *ai;
-	char host[256], port[256];
 	uint64_t number;
-	int fd = -ECONNREFUSED;
-	int err;
 
-	if (split_host_port(text, host, port, sizeof(host))) {
+	if (split_host_port(text, host, port, parts)) {
 		return why_set(
 			why, -EINVAL,
 			"invalid address '%s' (expected HOST:PORT, [IPv6]:PORT or unix:PATH)",
@@ -175,6 +170,38 @@ static int open_tcp(const char *text, bool listening, try_fn attempt, int timeou
 	if (!listening && host[0] == '\0') {
 		return why_set(why, -EINVAL, "invalid address '%s': it names no host", text);
 	}
+	return 0;
+}
+
+static const char *without_scheme(const char *address)
+{
+	return strncmp(address, "tcp:", 4) == 0 ? address + 4 : address;
+}
+
+int address_check(const char *address, bool listening, struct why *why)
+{
+	char host[ADDRESS_PART_MAX], port[ADDRESS_PART_MAX];
+
+	if (strncmp(address, "unix:", 5) != 0)
+		return check_tcp(without_scheme(address), listening, host, port, sizeof(host), why);
+	if (address[5] && strlen(address + 5) < sizeof(((struct sockaddr_un *)0)->sun_path))
+		return 0;
+	return why_set(why, -EINVAL, "invalid address '%s': expected a path of 1 to %zu bytes",
+		       address, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+}
+
+static int open_tcp(const char *text, bool listening, try_fn attempt, int timeout_ms,
+		    struct why *why)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = listening ? AI_PASSIVE : 0 };
+	struct addrinfo *list, *ai;
+	char host[ADDRESS_PART_MAX], port[ADDRESS_PART_MAX];
+	int fd = -ECONNREFUSED;
+	int err = check_tcp(text, listening, host, port, sizeof(host), why);
+
+	if (err)
+		return err;
 	err = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
 	if (err) {
 		return why_set(why, -EHOSTUNREACH, "%s: %s", text, gai_strerror(err));
@@ -195,9 +222,7 @@ static int open_address(const char *address, bool listening, try_fn attempt, int
 {
 	if (strncmp(address, "unix:", 5) == 0)
 		return open_unix(address + 5, listening, attempt, timeout_ms, why);
-	if (strncmp(address, "tcp:", 4) == 0)
-		address += 4;
-	return open_tcp(address, listening, attempt, timeout_ms, why);
+	return open_tcp(without_scheme(address), listening, attempt, timeout_ms, why);
 }
 
 int address_listen(const char *address, struct why *why)

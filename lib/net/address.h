@@ -20,6 +20,12 @@ int address_listen(const char *address, struct why *why);
 int address_connect(const char *address, int timeout_ms, struct why *why);
 
 /*
+ * Whether the text is an address at all; names are not resolved. listening: port 0 and an empty
+ * host are good. 0, or -EINVAL with what is expected in why.
+ */
+int address_check(const char *address, bool listening, struct why *why);
+
+/*
  * The address that a socket listens at, in the form that address_connect() takes. 0 or a negative
  * errno.
  */
