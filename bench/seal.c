@@ -381,7 +381,7 @@ static void session(struct guest *source, struct guest *target, unsigned int nvc
 	uint8_t name[16];
 
 	guest_start(source, nvcpus);
-	need(rings_session_make(source->rings, false, name) == 0, "session");
+	need(rings_session_make(source->rings, 0, name) == 0, "session");
 	memcpy(target->region.hva, source->region.hva, source->plan.core_bytes);
 	guest_start(target, nvcpus);
 }
@@ -403,10 +403,10 @@ static void cold(struct bench *b, struct guest *source, struct guest *target, un
 	bench_row(b, name, mean(&laps), "GB/s", "mean; first touch of each page");
 	exits_row(b, source, "cold", before, kvm_before, counted, laps.pages);
 	start = bench_now();
-	need(rings_touch(target->rings, true, &touched) == 0, "touch");
+	need(rings_touch(target->rings, HELPER_SESSION_ZERO_MARKS, &touched) == 0, "touch");
 	snprintf(name, sizeof(name), "touch pass for writing, %u vCPU", nvcpus);
 	bench_row(b, name, (bench_now() - start) * 1e9 / (double)touched, "ns/page", NULL);
-	need(rings_touch(source->rings, false, &touched) == 0, "touch");
+	need(rings_touch(source->rings, 0, &touched) == 0, "touch");
 }
 
 struct peers {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The helper's cryptography. The GCM kernels, the AES key schedule and the SHA-256 block function
  * are intel-ipsec-mb's; what is here puts them together as the standards say.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* The pages of guest RAM: which a request may name, and how often each was sealed. */
 #include "helper/helper.h"
 
@@ -33,10 +33,24 @@ enum helper_status page_check(const struct helper *h, const struct helper_vcpu *
 
 	if (status != HELPER_OK)
 		return status;
-	if (helper_ring_of(gpa / HELPER_PAGE_BYTES, h->nvcpus) != v->index)
+	if (!(h->keys->flags & HELPER_SESSION_ANY_RING) &&
+	    helper_ring_of(gpa / HELPER_PAGE_BYTES, h->nvcpus) != v->index)
 		return HELPER_NOT_MINE;
 	*epoch = &h->epochs[index];
 	return HELPER_OK;
+}
+
+bool epoch_claim(uint32_t *epoch, uint32_t *was)
+{
+	*was = __atomic_load_n(epoch, __ATOMIC_RELAXED);
+	return !(*was & EPOCH_CLAIMED) &&
+	       __atomic_compare_exchange_n(epoch, was, *was | EPOCH_CLAIMED, false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+void epoch_set(uint32_t *epoch, uint32_t value)
+{
+	__atomic_store_n(epoch, value, __ATOMIC_RELEASE);
 }
 
 /*

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* What only exists inside a VM: where things are, the way out, start. */
 #include "helper/helper.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The Migration Helper from inside: its state and its parts. It is freestanding and runs in ring 3
  * of a mirror VM; the unit tests compile the same files for the host (HELPER_HOSTED), with memory
@@ -15,8 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EPOCH_MISSING 0x80000000u /* post-copy: the page has not come yet */
-#define EPOCH_LAST    0x7fffffffu
+#define EPOCH_MISSING 0x80000000u /* post-copy, exact: the page has not come yet */
+#define EPOCH_CLAIMED 0x40000000u /* a vCPU is at the page */
+#define EPOCH_LAST    0x3fffffffu
 
 /* What one vCPU works with. Private memory; keys in it live for one batch. */
 struct helper_vcpu {
@@ -46,6 +47,7 @@ struct helper {
 	const struct gcm_kernel *gcm;
 	struct cmac_key record_key;
 	struct cmac_key manifest_key;
+	struct cmac_key data_key;
 	struct helper_vcpu *vcpus[HELPER_VCPUS_MAX];
 };
 
@@ -76,6 +78,17 @@ enum helper_status touch(struct helper *h, struct helper_vcpu *v, uint64_t gpa, 
 enum helper_status missing(struct helper *h, struct helper_vcpu *v,
 			   const struct helper_request *request, uint32_t *done);
 
+/*
+ * epoch.c: take a page for this vCPU, until epoch_set() gives it back with its epoch. *was is what
+ * it has. false: another one has it.
+ */
+bool epoch_claim(uint32_t *epoch, uint32_t *was);
+void epoch_set(uint32_t *epoch, uint32_t value);
+
+/* data.c: HELPER_OP_DATA_* and HELPER_OP_EPOCHS_*. */
+enum helper_status data_batch(struct helper *h, struct helper_vcpu *v,
+			      const struct helper_request *request, uint32_t *done);
+
 /* seal.c, open.c, manifest.c: a whole request each. */
 enum helper_status seal_batch(struct helper *h, struct helper_vcpu *v,
 			      const struct helper_request *request, uint32_t *done);
@@ -90,7 +103,9 @@ uint32_t session_state(const struct helper *h);
 enum helper_status session_broken(struct helper *h);
 enum helper_status session_make(struct helper *h, struct helper_vcpu *v, uint32_t flags);
 enum helper_status session_wipe(struct helper *h, struct helper_vcpu *v);
-enum helper_status session_postcopy(struct helper *h, struct helper_vcpu *v);
+/* From TARGET to HELPER_POSTCOPY or HELPER_EXACT. */
+enum helper_status session_narrow(struct helper *h, struct helper_vcpu *v, uint32_t to);
+bool session_live(uint32_t state); /* there is a session, in this state */
 bool session_enter(struct helper *h, struct helper_vcpu *v, uint32_t *state);
 void session_leave(struct helper_vcpu *v);
 void page_aad(uint8_t aad[16], const struct helper_record *record);

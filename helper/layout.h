@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * How the helper region is laid out and what the helper sees of memory: agreed between the helper
  * and lib/mirror/region.c, which writes the core.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* Numbers that the assembler needs too. */
 #ifndef HELPER_LIMITS_H
 #define HELPER_LIMITS_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* One request after the other. */
 #include "helper/helper.h"
 
@@ -49,7 +49,14 @@ static enum helper_status serve(struct helper *h, struct helper_vcpu *v,
 	case HELPER_OP_MISSING:
 		return missing(h, v, request, done);
 	case HELPER_OP_POSTCOPY:
-		return session_postcopy(h, v);
+		return session_narrow(h, v, HELPER_POSTCOPY);
+	case HELPER_OP_EXACT:
+		return session_narrow(h, v, HELPER_EXACT);
+	case HELPER_OP_DATA_SEAL:
+	case HELPER_OP_DATA_OPEN:
+	case HELPER_OP_EPOCHS_EXPORT:
+	case HELPER_OP_EPOCHS_IMPORT:
+		return data_batch(h, v, request, done);
 	case HELPER_OP_STATISTICS:
 		return statistics(h, v, request->page);
 	default:
@@ -74,8 +81,7 @@ bool helper_poll(struct helper *h, struct helper_vcpu *v)
 	completion.count = done;
 	completion.state = session_state(h);
 	completion.value = h->gcm->id;
-	if (completion.state == HELPER_SOURCE || completion.state == HELPER_TARGET ||
-	    completion.state == HELPER_POSTCOPY)
+	if (session_live(completion.state))
 		copy_once(completion.session, h->keys->session, sizeof(completion.session));
 	if (completion.status == HELPER_BAD_REQUEST)
 		v->statistics.bad_requests++;

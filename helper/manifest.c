@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The manifest: tags over the epoch table. Source and target agree on a span's tag when every page
  * of it was opened in the very version that was sealed last. A page still missing in post-copy

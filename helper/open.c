@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Opening: the record is decrypted into a private scratch page, its tag compared, and only then the
  * guest's page written. Nothing is ever decrypted into the window.
@@ -20,12 +20,40 @@ static bool authentic(struct helper *h, struct helper_vcpu *v, const struct help
 	return equal_ct(tag, record->tag, sizeof(tag));
 }
 
+/* Whether a page that has this epoch takes the record, as far as its head says. */
+static enum helper_status wanted(uint32_t state, uint32_t was, const struct helper_record *record)
+{
+	if (state == HELPER_EXACT && was != (record->epoch | EPOCH_MISSING))
+		return HELPER_NOT_EXACT;
+	return state == HELPER_POSTCOPY && !(was & EPOCH_MISSING) ? HELPER_RESIDENT : HELPER_OK;
+}
+
+/* With the page claimed, which has the epoch was. */
+static enum helper_status open_claimed(struct helper *h, struct helper_vcpu *v, uint32_t state,
+				       const struct helper_record *record, const uint8_t *slot,
+				       uint32_t was)
+{
+	enum helper_status status = wanted(state, was, record);
+
+	if (status != HELPER_OK)
+		return status;
+	if (!authentic(h, v, record, slot))
+		return HELPER_BAD_TAG;
+	if (state != HELPER_EXACT && record->epoch <= (was & ~EPOCH_MISSING))
+		return HELPER_STALE;
+	if (record->kind == HELPER_PAGE)
+		copy_once(h->ram + record->gpa, v->scratch, HELPER_PAGE_BYTES);
+	else
+		wipe(h->ram + record->gpa, HELPER_PAGE_BYTES);
+	return HELPER_OK;
+}
+
 static enum helper_status open_page(struct helper *h, struct helper_vcpu *v, uint32_t state,
 				    const struct helper_record *record)
 {
 	const uint8_t *slot = window_page(h, record->slot);
 	enum helper_status status;
-	uint32_t *epoch;
+	uint32_t *epoch, was;
 
 	status = page_check(h, v, record->gpa, &epoch);
 	if (status != HELPER_OK)
@@ -36,19 +64,11 @@ static enum helper_status open_page(struct helper *h, struct helper_vcpu *v, uin
 		return HELPER_BAD_TAG;
 	if (record->index >= HELPER_BATCH_MAX || record->epoch > EPOCH_LAST)
 		return HELPER_BAD_TAG;
-	if (state == HELPER_POSTCOPY && !(*epoch & EPOCH_MISSING))
-		return HELPER_RESIDENT;
-	if (!authentic(h, v, record, slot))
-		return HELPER_BAD_TAG;
-	if (record->epoch <= (*epoch & ~EPOCH_MISSING))
-		return HELPER_STALE;
-
-	if (record->kind == HELPER_PAGE)
-		copy_once(h->ram + record->gpa, v->scratch, HELPER_PAGE_BYTES);
-	else
-		wipe(h->ram + record->gpa, HELPER_PAGE_BYTES);
-	*epoch = record->epoch;
-	return HELPER_OK;
+	if (!epoch_claim(epoch, &was))
+		return HELPER_BUSY;
+	status = open_claimed(h, v, state, record, slot, was);
+	epoch_set(epoch, status == HELPER_OK ? record->epoch : was);
+	return status;
 }
 
 static void count(struct helper_statistics *statistics, const struct helper_record *record)

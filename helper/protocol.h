@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Every message between the host and the in-guest Migration Helper. They meet in the window: memory
  * that both see (C=0, the host reads and writes it at any time), so each side copies what it takes
@@ -79,11 +79,32 @@ enum helper_op {
 	HELPER_OP_MISSING = 9,
 	HELPER_OP_POSTCOPY = 10, /* target, ring 0: from now on only missing pages may be opened */
 	HELPER_OP_STATISTICS = 11, /* this vCPU's counters, to page */
+	/*
+	 * Pages of the host's own data, in the slots of the batch at page, in place: source,
+	 * sealed; target, opened. A record's gpa is the host's label of the data, its epoch the
+	 * page's number in it, its kind HELPER_DATA or for the last one HELPER_DATA_LAST; all go
+	 * into the AAD.
+	 */
+	HELPER_OP_DATA_SEAL = 12,
+	HELPER_OP_DATA_OPEN = 13,
+	/*
+	 * Pages of the epoch table, from page first on, count of them, to the slots of the batch at
+	 * page: source, sealed. Target: opened; from HELPER_OP_EXACT on each page of RAM is
+	 * accepted in the version that the table names, once.
+	 */
+	HELPER_OP_EPOCHS_EXPORT = 14,
+	HELPER_OP_EPOCHS_IMPORT = 15,
+	HELPER_OP_EXACT = 16, /* target, ring 0, after the whole table was imported */
 };
 
 #define HELPER_TOUCH_WRITE 1
 #define HELPER_SESSION_ZERO_MARKS \
 	1 /* all-zero pages become a mark: tells the host which pages are zero */
+/*
+ * Any ring takes any page, on both sides: the hosts see to it that the records of a page are opened
+ * in the order in which they were sealed, or do without those that are STALE or BUSY.
+ */
+#define HELPER_SESSION_ANY_RING 2
 
 struct helper_request {
 	uint16_t op; /* enum helper_op */
@@ -102,14 +123,15 @@ enum helper_status {
 	HELPER_BAD_STATE = 2, /* not in this state of the session */
 	HELPER_BAD_WINDOW = 3, /* a window page out of bounds, or a ring's */
 	HELPER_BAD_GPA = 4, /* unaligned, or not guest RAM */
+	HELPER_NOT_EXACT = 5, /* another version than the epoch table names, or there already */
 	HELPER_NOT_MINE = 6, /* the page belongs to another ring */
 	HELPER_BAD_TAG = 7, /* not sealed by the source in this session, or changed since */
 	HELPER_STALE = 8, /* not newer than what is there: ignored */
 	HELPER_RESIDENT = 9, /* post-copy: the page is not missing: refused before it was read */
-	HELPER_BUSY = 10, /* another vCPU is at work: try again */
+	HELPER_BUSY = 10, /* another vCPU is at work, for a record on the same page: try again */
 	HELPER_NO_RANDOM = 11, /* RDRAND failed: fatal */
 	HELPER_BAD_CORE = 12, /* the core's layout or MAC is wrong: fatal */
-	HELPER_EPOCH_FULL = 13, /* 2^31 seals of one page: end the session */
+	HELPER_EPOCH_FULL = 13, /* 2^30 seals of one page: end the session */
 	/* some record, page or tag was refused: see the batch or the bitmap */
 	HELPER_MISMATCH = 14,
 };
@@ -131,11 +153,15 @@ enum helper_state {
 	HELPER_TARGET = 2, /* opens */
 	HELPER_POSTCOPY = 3, /* opens missing pages only */
 	HELPER_FAILED = 4, /* for good */
+	HELPER_EXACT = 5, /* opens, each page once and in one version */
 };
 
 enum helper_kind {
 	HELPER_PAGE = 1, /* 4096 bytes of ciphertext in the slot */
 	HELPER_ZERO = 2, /* no body: the page is all zero */
+	HELPER_DATA = 3, /* the host's data */
+	HELPER_DATA_LAST = 4,
+	HELPER_EPOCHS = 5, /* a page of the epoch table */
 };
 
 /*

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* The helper's end of a ring. The host may write anything into the window at any time. */
 #include "helper/helper.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Sealing: from the guest's page straight into the window, without a copy in between. The guest may
  * be writing the page meanwhile; then the record holds a mixture, properly sealed, and the dirty
@@ -21,8 +21,8 @@ static enum helper_status seal_page(struct helper *h, struct helper_vcpu *v,
 	uint8_t *slot = window_page(h, record->slot);
 	enum helper_status status;
 	uint8_t iv[GCM_IV_BYTES];
+	uint32_t *epoch, was;
 	uint8_t aad[16];
-	uint32_t *epoch;
 	bool zero;
 
 	status = page_check(h, v, record->gpa, &epoch);
@@ -30,18 +30,23 @@ static enum helper_status seal_page(struct helper *h, struct helper_vcpu *v,
 		return status;
 	if (!slot)
 		return HELPER_BAD_WINDOW;
-	if (*epoch >= EPOCH_LAST)
+	if (!epoch_claim(epoch, &was))
+		return HELPER_BUSY;
+	if (was >= EPOCH_LAST) {
+		epoch_set(epoch, was);
 		return HELPER_EPOCH_FULL;
+	}
 
 	zero = h->keys->flags & HELPER_SESSION_ZERO_MARKS &&
 	       all_zero(h->ram + record->gpa, HELPER_PAGE_BYTES);
-	record->epoch = ++*epoch;
+	record->epoch = was + 1;
 	record->kind = zero ? HELPER_ZERO : HELPER_PAGE;
 	record->index = (uint16_t)index;
 	page_aad(aad, record);
 	xaes_iv(iv, v->salt, index);
 	h->gcm->seal(&v->gcm, slot, h->ram + record->gpa, zero ? 0 : HELPER_PAGE_BYTES, iv, aad,
 		     sizeof(aad), record->tag);
+	epoch_set(epoch, record->epoch);
 	v->statistics.sealed++;
 	v->statistics.sealed_zero += zero;
 	return HELPER_OK;

@@ -1,9 +1,10 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A session: one migration's secret and what is derived from it.
  *
  *   EMPTY --make--> SOURCE --wipe--> EMPTY
  *   (core carried by the PSP, checked at boot) TARGET --postcopy--> POSTCOPY --wipe--> EMPTY
+ *                                              TARGET --exact-----> EXACT ----wipe--> EMPTY
  *
  * The secret lies in the key page of the core, and goes with it. Changes of state wait until no
  * vCPU uses the session.
@@ -23,6 +24,8 @@ static void derive(struct helper *h, struct cmac_key *core_key)
 	cmac_key_init(&h->record_key, key);
 	hkdf_expand(key, prk, "sevmirror 1 manifest source to target");
 	cmac_key_init(&h->manifest_key, key);
+	hkdf_expand(key, prk, "sevmirror 1 data source to target");
+	cmac_key_init(&h->data_key, key);
 	hkdf_expand(key, prk, "sevmirror 1 core");
 	cmac_key_init(core_key, key);
 	wipe(prk, sizeof(prk));
@@ -57,6 +60,7 @@ static void forget(struct helper *h)
 	wipe(h->keys, sizeof(*h->keys));
 	wipe(&h->record_key, sizeof(h->record_key));
 	wipe(&h->manifest_key, sizeof(h->manifest_key));
+	wipe(&h->data_key, sizeof(h->data_key));
 	wipe(h->epochs, h->layout->epoch_bytes);
 }
 
@@ -92,6 +96,12 @@ uint32_t session_state(const struct helper *h)
 	return __atomic_load_n(&h->state, __ATOMIC_SEQ_CST);
 }
 
+bool session_live(uint32_t state)
+{
+	return state == HELPER_SOURCE || state == HELPER_TARGET || state == HELPER_POSTCOPY ||
+	       state == HELPER_EXACT;
+}
+
 /* Without fresh random numbers a nonce might repeat: nothing is sealed ever again. */
 enum helper_status session_broken(struct helper *h)
 {
@@ -108,7 +118,7 @@ bool session_enter(struct helper *h, struct helper_vcpu *v, uint32_t *state)
 	/* A change of state sets CHANGING, then looks at busy: one of the two sees the other. */
 	__atomic_store_n(&v->busy, 1, __ATOMIC_SEQ_CST);
 	*state = session_state(h);
-	return *state == HELPER_SOURCE || *state == HELPER_TARGET || *state == HELPER_POSTCOPY;
+	return session_live(*state);
 }
 
 void session_leave(struct helper_vcpu *v)
@@ -157,7 +167,7 @@ enum helper_status session_make(struct helper *h, struct helper_vcpu *v, uint32_
 	struct cmac_key core_key;
 	enum helper_status status;
 
-	if (flags & ~(uint32_t)HELPER_SESSION_ZERO_MARKS)
+	if (flags & ~(uint32_t)(HELPER_SESSION_ZERO_MARKS | HELPER_SESSION_ANY_RING))
 		return HELPER_BAD_REQUEST;
 	if (session_state(h) == HELPER_FAILED)
 		return HELPER_BAD_STATE;
@@ -192,11 +202,11 @@ enum helper_status session_wipe(struct helper *h, struct helper_vcpu *v)
 	return HELPER_OK;
 }
 
-enum helper_status session_postcopy(struct helper *h, struct helper_vcpu *v)
+enum helper_status session_narrow(struct helper *h, struct helper_vcpu *v, uint32_t to)
 {
 	enum helper_status status = change_begin(h, v, HELPER_TARGET);
 
 	if (status == HELPER_OK)
-		change_end(h, HELPER_POSTCOPY);
+		change_end(h, to);
 	return status;
 }

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The Migration Helper of a guest: memory of its own, outside of the guest's, whose beginning, the
  * core, is part of the launch image. Only the mirror maps it, at a guest-physical address above all
@@ -42,5 +42,18 @@ int sevmirror_helper_place(struct sevmirror_helper_region *region,
  */
 int sevmirror_helper_build(const struct sevmirror_ram_range *ranges, unsigned int nranges,
 			   uint64_t cbit_mask, void *core, size_t max);
+
+/*
+ * The helper's memory, made by the library: a memfd of region.bytes, mapped, zeroed, left out of
+ * core dumps. 0 or a negative errno. destroy after the VM (and with SEV its registration) is gone.
+ */
+int sevmirror_helper_memory_create(struct sevmirror_helper_memory *memory,
+				   const struct sevmirror_helper_region *region);
+void sevmirror_helper_memory_destroy(struct sevmirror_helper_memory *memory,
+				     const struct sevmirror_helper_region *region);
+
+/* This build of the helper: the version of its protocol, and SHA-256 of its image. */
+unsigned int sevmirror_helper_version(void);
+void sevmirror_helper_digest(uint8_t digest[32]);
 
 #endif

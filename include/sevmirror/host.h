@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What libsevmirror asks of the VMM that embeds it: one table of callbacks, so that the library
  * never sees a VMM's own types. The reference VMM fills it in service/migrate_host.c; a test embeds

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Live migration of a VM between two hosts. A migration is an object: create it for one side, run
  * it (blocks until the outcome is known), cancel it from any thread, destroy it. The VM is reached

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Which pages of a guest are private (encrypted under its key) and which it shares with the host,
  * as the guest says by the KVM_HC_MAP_GPA_RANGE hypercall (Linux

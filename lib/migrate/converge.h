@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * When to stop the guest: a pure judgement from what was measured, round by round. The last round,
  * with the guest stopped, must move what is dirty then; its time is estimated by the bandwidth of

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Before any page moves: both hosts say who they are, and whatever would make the guest fail later
  * is a refusal now that names it.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * One of the embedder's callbacks on a thread of its own, as it may wait for a page of the guest
  * that is missing: the control thread has to go on meanwhile, or nobody notices that the connection

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* A histogram of times, exact to an eighth: buckets of a power of two, eight to each. */
 #ifndef LIB_MIGRATE_LATENCY_H
 #define LIB_MIGRATE_LATENCY_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The manifest: each helper's MAC over the epochs of its pages, span by span, so that the target
  * does not run a guest whose private memory is not, page for page, what the source sealed last

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Control messages over a channel: framing, bounds, order, and the peer's WIRE_ABORT turned into an
  * error with its words.

@@ -1,11 +1,11 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/migrate/migration_helper.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "helper/layout.h"
-#include "lib/migrate/helper_place.h"
+#include "lib/seal/helper_place.h"
 #include "lib/migrate/record.h"
 #include "lib/mirror/calls.h"
 #include "lib/mirror/mirror.h"
@@ -88,7 +88,7 @@ int migration_helper_make_session(struct sevmirror_migration *m)
 	if (!err && state != HELPER_EMPTY)
 		err = rings_session_wipe(m->rings);
 	if (!err)
-		err = rings_session_make(m->rings, false, m->helper_session);
+		err = rings_session_make(m->rings, 0, m->helper_session);
 	return err ? session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
 					  "the helper cannot make a session at the source: %s",
 					  rings_explain(m->rings, err)) :

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The Migration Helper as the engine uses it: started in a mirror of the VM, one ring a stream; its
  * session; its end.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* The one table of names for each public enumeration of a migration. */
 #include <sevmirror/migrate.h>
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * One data connection's cryptography: frames with a sealed directory (wire.h). The key of a stream
  * comes from the control connection's TLS exporter, so a stream needs no handshake of its own, and

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Which pages are still to go. Pages are numbered through the RAM ranges in order (the holes
  * between them have no number); chunks of 2 MiB of guest-physical addresses are bound to a stream,

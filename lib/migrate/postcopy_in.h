@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The target's side of post-copy: which pages are missing, who waits for them, and how they come to
  * be mapped. The primary's mapping is armed (uffd.h); the helper and the streams work through the

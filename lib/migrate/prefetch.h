@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Which pages to send ahead when one is waited for. As in a file's read-ahead: a walk through
  * memory is recognised by asking for the page behind the ones that were just sent, and doubles the

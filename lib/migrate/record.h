@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What stands in a frame's directory. Private batches: struct record_batch and records x struct
  * record_private; the bodies (pages of ciphertext) follow as the frame's payload, one for each

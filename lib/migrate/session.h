@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* What the parts of one migration share. Private to lib/migrate. */
 #ifndef LIB_MIGRATE_SESSION_H
 #define LIB_MIGRATE_SESSION_H

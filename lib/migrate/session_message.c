@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* Control messages of a migration, with their failures put into words once. */
 #include <errno.h>
 #include <stdlib.h>

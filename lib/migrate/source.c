@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The source's side of a migration, from the first connection to the hand-over. Top to bottom is
  * the order in which it happens.

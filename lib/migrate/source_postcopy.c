@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The source's side of post-copy: the guest goes over with pages missing, which follow as they are
  * asked for, the rest behind. Until COMMIT everything fails back to this host; from RUNNING on a

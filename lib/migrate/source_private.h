@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What the parts of the source's side share: source.c up to the hand-over, source_postcopy.c with
  * pages missing.

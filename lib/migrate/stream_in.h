@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The target's data streams: each has a thread, a connection and a ring of the helper. Bodies of
  * private records are received straight into the window, opened by the helper, verified, and only

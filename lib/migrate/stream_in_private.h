@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What the parts of the target's data streams share: stream_in.c has the connections and threads,
  * stream_in_pages.c what comes by them.
@@ -12,7 +12,7 @@
 #include "lib/migrate/page_frame.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_in.h"
-#include "lib/migrate/ring_lock.h"
+#include "lib/seal/ring_lock.h"
 
 /* What the helper was asked to open; kept here, as the window is shared with it. */
 struct batch {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The source's data streams. Each has a thread, a connection and a ring of the helper, and serves
  * the 2 MiB chunks that are bound to it: it takes pages out of the set of what is to go, has

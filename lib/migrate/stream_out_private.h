@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What the source's background streams (stream_out.c) and its priority stream (priority_out.c)
  * share.
@@ -13,7 +13,7 @@
 #include "lib/migrate/prefetch.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_out.h"
-#include "lib/migrate/ring_lock.h"
+#include "lib/seal/ring_lock.h"
 
 #define NO_HINT UINT64_MAX
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The target's side of a migration, from the first connection until the guest runs. Top to bottom
  * is the order in which it happens.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The target's side of post-copy: the guest runs here, and pages that it lacks come as it touches
  * them, the rest behind. When a connection breaks the guest goes on with what it has, and the same

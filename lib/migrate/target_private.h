@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What the parts of the target's side share: target.c until the guest runs, target_postcopy.c while
  * pages are missing.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * userfaultfd over the primary's mapping of guest RAM, for post-copy: a page that is not mapped
  * there stops whoever touches it (vCPU, KVM, device, VMM) until it is continued. The page itself is

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The whole protocol between the two hosts of a migration, on one page. Prose, state machine and
  * key schedule: docs/protocol.md.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A mirror from another process: the VMM offers its VM and its memory over a unix socket, the other
  * process makes a mirror of them. What goes over are file descriptors and the RAM layout; KVM takes

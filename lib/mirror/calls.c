@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/calls.h"
 
 #include "helper/layout.h"
@@ -60,11 +60,11 @@ int rings_hello(struct rings *rings, enum helper_state *state, uint8_t session[1
 	return 0;
 }
 
-int rings_session_make(struct rings *rings, bool zero_marks, uint8_t session[16])
+int rings_session_make(struct rings *rings, uint16_t flags, uint8_t session[16])
 {
 	struct helper_request request = {
 		.op = HELPER_OP_SESSION_MAKE,
-		.flags = zero_marks ? HELPER_SESSION_ZERO_MARKS : 0,
+		.flags = flags,
 	};
 	struct helper_completion c;
 	int error = call(rings, 0, &request, &c);

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What the engine asks of the helper outside the hot path, each call over as many rings as it
  * takes. They wait for the answers, so no ring may have anything pending (-EBUSY). All return 0 or
@@ -16,11 +16,11 @@
 int rings_hello(struct rings *rings, enum helper_state *state, uint8_t session[16]);
 
 /*
- * Source: draw a session secret inside the guest; the region's core then holds it, sealed by a MAC,
- * until rings_session_wipe(). What carries the core to the target (SEND_UPDATE_DATA; without SEV
- * the engine) takes [plan->gpa, plan->gpa + plan->core_bytes) now.
+ * Source: draw a session secret inside the guest (flags: HELPER_SESSION_*); the region's core then
+ * holds it, sealed by a MAC, until rings_session_wipe(). What carries the core to the target
+ * (SEND_UPDATE_DATA; without SEV the engine) takes [plan->gpa, plan->gpa + plan->core_bytes) now.
  */
-int rings_session_make(struct rings *rings, bool zero_marks, uint8_t session[16]);
+int rings_session_make(struct rings *rings, uint16_t flags, uint8_t session[16]);
 /* Both sides, at the end: zero every key and the epochs. */
 int rings_session_wipe(struct rings *rings);
 

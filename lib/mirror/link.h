@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Between a VMM and the process that runs a workload in a mirror of its VM, as long as there is the
  * mirror: a socket, and a bitmap in shared memory. KVM logs what a mirror writes with the mirror's

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A mirror VM: a second KVM VM over a primary's memory, with vCPUs of its own that run code of the
  * guest in ring 3. On a SEV host it shares the primary's encryption context

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* One vCPU of a mirror and its thread. For mirror.c, whose header says what the functions do. */
 #ifndef LIB_MIRROR_MIRROR_VCPU_H
 #define LIB_MIRROR_MIRROR_VCPU_H

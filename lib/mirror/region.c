@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/region.h"
 
 #include "helper/layout.h"
@@ -12,13 +12,18 @@
 #define MIB2 0x200000ULL
 #define GIB  0x40000000ULL
 
-extern const uint8_t helper_image_start[], helper_image_end[];
+extern const uint8_t helper_image_start[], helper_image_end[], helper_image_digest[32];
 
 const struct helper_image *region_image(size_t *bytes)
 {
 	if (bytes)
 		*bytes = (uintptr_t)helper_image_end - (uintptr_t)helper_image_start;
 	return (const struct helper_image *)helper_image_start;
+}
+
+const uint8_t *region_image_digest(void)
+{
+	return helper_image_digest;
 }
 
 static uint64_t align_up(uint64_t value, uint64_t to)

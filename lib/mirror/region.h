@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The helper region: memory that only the mirror maps, at a guest-physical address above all of the
  * guest's own, which holds the in-guest Migration Helper. It starts with the core, which has a
@@ -96,5 +96,8 @@ struct helper_image;
  * host that runs this build. The hosts of a migration compare its digest.
  */
 const struct helper_image *region_image(size_t *bytes);
+
+/* SHA-256 of the image, 32 bytes. */
+const uint8_t *region_image_digest(void);
 
 #endif

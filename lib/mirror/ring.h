@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The host's end of one ring: indices, and what was asked. It knows nothing of VMs, so tests and
  * fuzzers drive it with a helper of their own. Used by one thread, except for ring_has_work().

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/rings.h"
 
 #include "helper/layout.h"
@@ -463,6 +463,7 @@ const char *rings_status_name(unsigned int status)
 		[HELPER_BAD_STATE] = "BAD_STATE",
 		[HELPER_BAD_WINDOW] = "BAD_WINDOW",
 		[HELPER_BAD_GPA] = "BAD_GPA",
+		[HELPER_NOT_EXACT] = "NOT_EXACT",
 		[HELPER_NOT_MINE] = "NOT_MINE",
 		[HELPER_BAD_TAG] = "BAD_TAG",
 		[HELPER_STALE] = "STALE",

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The host side of the helper: a mirror VM with the helper running in it, and its rings, one a
  * vCPU. A ring is used by one thread at a time; different rings by different threads at will. The

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* KVM's own counters of a vCPU (KVM_GET_STATS_FD, virt/kvm/api.rst 4.133). */
 #include "lib/mirror/mirror_vcpu.h"
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A workload in a mirror of its own, with one vCPU, made from an offer (attach.h). The guest's
  * memory is read-only to it unless it asked for writing; its region is not; what it writes is

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A workload: a payload (payloads/sdk/payload.h) that is part of a guest's launch image, to be run
  * in a mirror. It lies in a region of its own at the end of guest RAM below 4 GiB, which the

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Connections to a target's listening socket, in the order in which they first send data. A peer
  * that connects and sends nothing (a port scanner, a monitor) does not delay the others.

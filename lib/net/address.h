@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Where a migration listens and connects to: "HOST:PORT", "[IPv6]:PORT", "tcp:HOST:PORT" or
  * "unix:PATH". Names resolve to every address they have, tried in order.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A connection between the two hosts: TLS 1.3 over a stream socket (mutual certificates or a
  * pre-shared key), or the bare socket where the operator said --insecure. One reader and one writer

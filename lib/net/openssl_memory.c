@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * OpenSSL frees an SSL object with TLS's exporter secret, from which all stream keys follow, still
  * in it (3.0: ssl_lib.c, SSL_free()). The only way to get at it is the allocator.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * OpenSSL set up for migrations: TLS 1.3 only, AES-256-GCM only, both ends authenticated, no
  * resumption, no early data.

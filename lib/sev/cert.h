@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * One certificate of the SEV API: a platform's own (PDH, PEK, OCA, CEK; 2084 bytes, publication
  * 55766 appendix C) or the vendor's (ASK, ARK; appendix B). They have no dates: what replaces

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A platform's certificates from the PDH up to the vendor's root, and whether they hold: ARK signs
  * ASK, ASK signs CEK, CEK and OCA sign PEK, OCA signs itself, PEK signs PDH (SEV API 0.24, chapter

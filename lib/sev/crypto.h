@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The primitives of the SEV API over OpenSSL: private to lib/sev. Each returns 0, or -ENOMEM or
  * -EIO when OpenSSL fails.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Why an SEV operation failed: errno of the kernel, code of the firmware, and a sentence for people
  * that says what was tried, what was wrong and what to do.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Sizes and constants of the structures that the SEV firmware, the guest owner and migration hand
  * to each other: AMD publication 55766 "Secure Encrypted Virtualization API", version 0.24. All

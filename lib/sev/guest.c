@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/sev/guest.h"
 
 #include <errno.h>
@@ -80,6 +80,12 @@ int sev_guest_create(struct sev_guest **out, int vm_fd, int sev_fd, struct sev_e
 	}
 	*out = guest;
 	return 0;
+}
+
+int sev_guest_attach(struct sev_guest **out, int vm_fd, int sev_fd)
+{
+	*out = guest_alloc(vm_fd, sev_fd, false);
+	return *out ? 0 : -ENOMEM;
 }
 
 /* Linux, arch/x86/kvm/svm/sev.c, sev_vm_copy_enc_context_from(). */

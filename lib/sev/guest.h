@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The encryption context of one KVM VM: what <sevmirror/sev.h> leaves to the library, mirrors and
  * migration through the firmware. Errors and limits are as there.
@@ -27,6 +27,9 @@ struct sev_send_target {
  */
 int sev_guest_create_mirror(struct sev_guest **guest, int vm_fd, int source_vm_fd, int sev_fd,
 			    struct sev_error *error);
+
+/* The context of a VM that somebody else made an SEV guest: no KVM_SEV_INIT. 0 or -ENOMEM. */
+int sev_guest_attach(struct sev_guest **guest, int vm_fd, int sev_fd);
 
 /*
  * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may go on running) verifies the target and

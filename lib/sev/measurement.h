@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What the firmware measures at launch, computed by the guest owner: the launch digest over
  * everything that LAUNCH_UPDATE_DATA was given, in its order, and the measurement that binds it to

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The guest owner's secure channel to a platform's firmware: an ephemeral DH key, transport keys
  * (TEK, TIK) and the session buffer that carries them, readable only by the platform whose PDH

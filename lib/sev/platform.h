@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The host's secure processor through /dev/sev (<linux/psp-sev.h>), beyond <sevmirror/sev.h>: its
  * owner's commands. Errors as there.

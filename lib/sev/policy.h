@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A guest's policy: what the firmware lets a host do with it (SEV API 0.24, chapter "Guest
  * policy"). Fixed at launch, measured, and carried along by migration.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A trust anchor: the public key of a vendor's root (ARK). Who verifies a platform says which one
  * to trust; there is no default.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The roots of AMD's processors as AMD's key distribution server gives them out (X.509, PEM; the
  * last certificate of .../cert_chain for the product). Each is self-signed. Fingerprints (SHA-256

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A secret of the guest owner as a packet that only the measured guest's firmware context opens
  * (SEV API 0.24, LAUNCH_UPDATE_SECRET).

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * What CPUID says of memory encryption: leaf 0x8000001F (AMD64 APM volume 3, appendix E.4.17).
  */

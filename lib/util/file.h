@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* Whole files and whole buffers: what read() and write() do not promise. */
 #ifndef LIB_UTIL_FILE_H
 #define LIB_UTIL_FILE_H

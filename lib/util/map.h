@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* Mappings of guest memory. */
 #ifndef LIB_UTIL_MAP_H
 #define LIB_UTIL_MAP_H

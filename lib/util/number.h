@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Numbers in text, strictly: the whole text is the number, without spaces and signs. For command
  * lines, addresses and configuration.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* Bytes as text and back: hexadecimal and base64 (RFC 4648). */
 #ifndef LIB_UTIL_TEXT_H
 #define LIB_UTIL_TEXT_H

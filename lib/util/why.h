@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * Why something failed. The one way in which errors are carried from where they are known to the
  * one place that prints them: a sentence for people, and the same for programs.

@@ -419,7 +419,7 @@ int main(int argc, char **argv)
 	    !check(canary_count(&canary_private, source.memory, BYTES) == 0,
 		   "its secrets are ciphertext to the host") ||
 	    !check(guest_rings(&host, &source), "the helper runs in its mirror") ||
-	    !check(rings_session_make(source.rings, false, session) == 0, "a session"))
+	    !check(rings_session_make(source.rings, 0, session) == 0, "a session"))
 		return tap_done(&tap);
 	printf("# kernel %s\n", rings_kernel(source.rings));
 	if (!check(carry_core(&host, &source, &target),
@@ -430,7 +430,7 @@ int main(int argc, char **argv)
 			   !memcmp(session, there, 16),
 		   "it has the session"))
 		return tap_done(&tap);
-	check(rings_touch(source.rings, false, &touched) == 0 && touched == BYTES / PAGE, "touch");
+	check(rings_touch(source.rings, 0, &touched) == 0 && touched == BYTES / PAGE, "touch");
 	check(seal(&source, COUNT) == HELPER_OK, "pages are sealed");
 	carry_batch(&source, &target);
 	check(open_(&target, COUNT, &batch) == HELPER_OK, "and opened in the other guest");
@@ -446,7 +446,7 @@ int main(int argc, char **argv)
 	free(manifest);
 
 	if (check(guest_launch(&host, &other) && guest_rings(&host, &other) &&
-			  rings_session_make(other.rings, false, there) == 0 &&
+			  rings_session_make(other.rings, 0, there) == 0 &&
 			  carry_core(&host, &other, &foreign) && guest_rings(&host, &foreign),
 		  "two more guests with a session of their own")) {
 		refusals(&source, &target, &foreign);

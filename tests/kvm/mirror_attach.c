@@ -47,7 +47,7 @@ static void other_process(int socket, bool linger)
 	config.nram = offer.nram;
 	NEED(rings_create(&rings, &config, NULL) == 0);
 	mirror_offer_close(&offer);
-	NEED(rings_session_make(rings, false, session) == 0);
+	NEED(rings_session_make(rings, 0, session) == 0);
 	request.page = rings_data(rings, 0, &npages);
 	batch = rings_page(rings, request.page);
 	batch->record[0].gpa = 4096;

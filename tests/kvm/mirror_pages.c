@@ -48,10 +48,10 @@ static void all_memory(unsigned int nrings)
 	rig_init(&source, 8 * MIB, 4 * MIB, 1);
 	rig_init(&target, 8 * MIB, 4 * MIB, 2);
 	rig_start(&source, nrings);
-	assert_int_equal(rings_touch(source.rings, false, &touched), 0);
+	assert_int_equal(rings_touch(source.rings, 0, &touched), 0);
 	assert_int_equal(touched, source.bytes / 4096);
 	rig_connect(&source, &target);
-	assert_int_equal(rings_touch(target.rings, true, &touched), 0);
+	assert_int_equal(rings_touch(target.rings, HELPER_SESSION_ZERO_MARKS, &touched), 0);
 	carry_all(&source, &target);
 	manifest = test_calloc(1, sizeof(*manifest) + rings_manifest_spans(source.rings) *
 							      sizeof(manifest->span[0]));
@@ -105,7 +105,7 @@ static void wide_ranges(void **state)
 	}
 	rig_start(&source, 3);
 	rig_connect(&source, &target);
-	assert_int_equal(rings_touch(target.rings, true, &touched), 0);
+	assert_int_equal(rings_touch(target.rings, HELPER_SESSION_ZERO_MARKS, &touched), 0);
 	assert_int_equal(touched, target.bytes / 4096);
 	carry_all(&source, &target);
 	manifest = test_calloc(1, sizeof(*manifest) + sizeof(manifest->span[0]));
@@ -206,7 +206,7 @@ static void refused_records(void **state)
 		rig_init(&its_target, 8 * MIB, 0, 4);
 		rig_connect(&foreign, &its_target);
 		assert_int_equal(rings_session_wipe(foreign.rings), 0);
-		assert_int_equal(rings_session_make(foreign.rings, false, session), 0);
+		assert_int_equal(rings_session_make(foreign.rings, 0, session), 0);
 		memcpy(before, rig_at(&its_target, 0x5000), sizeof(before));
 		rig_carry(&source, &its_target, &batch, 2);
 		assert_int_equal(rig_open(&its_target, 0, 2, &spoilt), HELPER_MISMATCH);

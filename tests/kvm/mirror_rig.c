@@ -120,7 +120,7 @@ void rig_connect(struct rig *source, struct rig *target)
 	uint8_t session[16], there[16];
 	enum helper_state state;
 
-	assert_int_equal(rings_session_make(source->rings, false, session), 0);
+	assert_int_equal(rings_session_make(source->rings, 0, session), 0);
 	memcpy(target->region.hva, source->region.hva, source->plan.core_bytes);
 	rig_start(target, rings_count(source->rings));
 	assert_int_equal(rings_hello(target->rings, &state, there), 0);

@@ -26,7 +26,7 @@ fi
 
 check "make deb builds them and lintian has no error or warning" "$source/scripts/deb"
 [ $failed -eq 0 ] || done_testing
-debs=("$source"/build-deb/{libsevmirror0,libsevmirror-dev,sevmirror}_*_amd64.deb)
+debs=("$source"/build-deb/{libsevmirror0,libsevmirror-dev,sevmirror,libsevmirror-seal0}_*_amd64.deb)
 for deb in "${debs[@]}"; do
 	is "$(basename "$deb") is of this architecture" amd64 "$(dpkg-deb -f "$deb" Architecture)"
 done

@@ -20,7 +20,7 @@ library=$(find "$root" -name 'libsevmirror.so.0.*')
 
 outside() { [ -z "$(find "$dest" ! -type d ! -path "$root/*" | tee /dev/stderr)" ]; }
 check "everything is below the prefix" outside
-for file in bin/sevmirror include/sevmirror/{helper,host,migrate,pagemap,sev}.h share/man/man1/sevmirror{,-run,-owner-session}.1 \
+for file in bin/sevmirror include/sevmirror/{helper,host,migrate,pagemap,seal,sev}.h share/man/man1/sevmirror{,-run,-owner-session}.1 \
 	share/bash-completion/completions/sevmirror lib/systemd/system/sevmirror-receive@.service \
 	share/doc/sevmirror/examples/receive.conf.example; do
 	check "$file" test -s "$root/$file"
@@ -57,6 +57,13 @@ cc -std=gnu17 -aux-info "$tmp/declared.all" -fsyntax-only -I"$root/include" "$tm
 	cc -std=gnu17 -aux-info "$tmp/declared.all" -c -o "$tmp/all.o" -I"$root/include" "$tmp/all.c"
 grep -F "$root/include/sevmirror/" "$tmp/declared.all" | sed -E 's/ \(.*//; s/.*[ *]//; s/$/@@SEVMIRROR_0/' | sort -u >"$tmp/declared"
 check "it exports what the headers declare, and nothing else" diff "$tmp/declared" "$tmp/exported"
+# The smaller one, for a VMM that has a migration of its own and no OpenSSL.
+seal=$(find "$root" -name 'libsevmirror-seal.so.0.*')
+is "libsevmirror-seal's SONAME" "libsevmirror-seal.so.0" "$(readelf -d "$seal" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')"
+is "it needs libc only" "libc.so.6" "$(readelf -d "$seal" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | grep -v '^lib[at]san\|^libubsan' | tr '\n' ' ' | sed 's/ $//')"
+nm -D --defined-only "$seal" | awk '{ print $3 }' | grep -v '^SEVMIRROR_SEAL_0$' | sort >"$tmp/exported"
+grep -E "$root/include/sevmirror/(seal|helper|pagemap).h" "$tmp/declared.all" | sed -E 's/ \(.*//; s/.*[ *]//; s/$/@@SEVMIRROR_SEAL_0/' | sort -u >"$tmp/declared"
+check "it exports what seal.h, helper.h and pagemap.h declare, and nothing else" diff "$tmp/declared" "$tmp/exported"
 alone() {
 	local header
 	for header in "$root"/include/sevmirror/*.h; do

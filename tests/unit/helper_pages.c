@@ -404,6 +404,72 @@ static void epochs_never_wrap(void **state)
 	assert_int_equal(p->source.helper.epochs[1], EPOCH_LAST);
 }
 
+static struct helper_completion data(struct helper_rig *rig, uint16_t op, uint64_t label)
+{
+	struct helper_request request = { .op = op, .count = 1, .page = BATCH };
+	struct helper_batch *there = helper_rig_page(rig, BATCH);
+
+	there->record[0].gpa = label;
+	there->record[0].kind = HELPER_DATA;
+	there->record[0].slot = SLOT;
+	return helper_rig_call(rig, 0, &request);
+}
+
+/* What the host has sealed or opened as data of its own is no page, and the other way round. */
+static void data_is_no_page(void **state)
+{
+	struct pair *p = *state;
+	const uint64_t gpa = 0x3000;
+	struct helper_batch *there = helper_rig_page(&p->target, BATCH), batch;
+	uint8_t plain[4096];
+
+	memset(helper_rig_page(&p->source, SLOT), 0x77, sizeof(plain));
+	memset(plain, 0x77, sizeof(plain));
+	assert_int_equal(data(&p->source, HELPER_OP_DATA_SEAL, gpa).status, HELPER_OK);
+	assert_memory_not_equal(helper_rig_page(&p->source, SLOT), plain, sizeof(plain));
+	batch = *(struct helper_batch *)helper_rig_page(&p->source, BATCH);
+	carry(&p->source, &p->target, &batch);
+	there->record[0].kind = HELPER_PAGE;
+	there->record[0].epoch = 1;
+	assert_int_equal(open_(&p->target, 1, &batch).status, HELPER_MISMATCH);
+	assert_int_equal(batch.record[0].status, HELPER_BAD_TAG);
+	there->record[0].epoch = 0;
+	assert_int_equal(data(&p->target, HELPER_OP_DATA_OPEN, gpa + 1).status, HELPER_MISMATCH);
+	assert_int_equal(data(&p->target, HELPER_OP_DATA_OPEN, gpa).status, HELPER_OK);
+	assert_memory_equal(helper_rig_page(&p->target, SLOT), plain, sizeof(plain));
+	/* A page's record: its plaintext never gets into the window. */
+	assert_int_equal(seal(&p->source, &gpa, 1, &batch).status, HELPER_OK);
+	carry(&p->source, &p->target, &batch);
+	assert_int_equal(data(&p->target, HELPER_OP_DATA_OPEN, gpa).status, HELPER_MISMATCH);
+	/* Nor does the host make an epoch table. */
+	there->record[0].kind = HELPER_EPOCHS;
+	assert_int_equal(helper_rig_call(&p->source, 0,
+					 &(struct helper_request){ .op = HELPER_OP_DATA_SEAL,
+								   .count = 1,
+								   .page = BATCH })
+				 .count,
+			 0);
+}
+
+/* A page that another vCPU is at is left alone, whatever the ring. */
+static void claimed_pages(void **state)
+{
+	struct pair *p = *state;
+	const uint64_t gpa = 0x3000;
+	struct helper_batch batch;
+
+	assert_int_equal(seal(&p->source, &gpa, 1, &batch).status, HELPER_OK);
+	carry(&p->source, &p->target, &batch);
+	p->target.helper.epochs[3] = EPOCH_CLAIMED;
+	assert_int_equal(open_(&p->target, 1, &batch).status, HELPER_MISMATCH);
+	assert_int_equal(batch.record[0].status, HELPER_BUSY);
+	p->target.helper.epochs[3] = 0;
+	assert_int_equal(open_(&p->target, 1, &batch).status, HELPER_OK);
+	p->source.helper.epochs[3] |= EPOCH_CLAIMED;
+	assert_int_equal(seal(&p->source, &gpa, 1, &batch).status, HELPER_MISMATCH);
+	assert_int_equal(batch.record[0].status, HELPER_BUSY);
+}
+
 /*
  * The host puts old helper memory back between batches: no key and nonce come twice, so no two
  * records share a keystream.
@@ -555,6 +621,8 @@ int main(void)
 {
 #define PAIR_TEST(f) cmocka_unit_test_setup_teardown(f, connect, disconnect)
 	const struct CMUnitTest tests[] = {
+		PAIR_TEST(data_is_no_page),
+		PAIR_TEST(claimed_pages),
 		PAIR_TEST(round_trip),
 		PAIR_TEST(record_by_openssl),
 		PAIR_TEST(refused_records),

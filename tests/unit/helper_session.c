@@ -34,6 +34,8 @@ static struct helper_completion ask(struct helper_rig *rig, uint16_t op)
 		request.count = 1;
 	memset(batch, 0, sizeof(*batch));
 	batch->record[0].slot = BATCH + 1;
+	if (op == HELPER_OP_DATA_SEAL || op == HELPER_OP_DATA_OPEN)
+		batch->record[0].kind = HELPER_DATA;
 	return helper_rig_call(rig, 0, &request);
 }
 
@@ -55,6 +57,14 @@ static const struct {
 	  { HELPER_BAD_STATE, HELPER_OK, HELPER_BAD_STATE, HELPER_BAD_STATE } },
 	{ HELPER_OP_MANIFEST_CHECK,
 	  { HELPER_BAD_STATE, HELPER_BAD_STATE, HELPER_MISMATCH, HELPER_MISMATCH } },
+	{ HELPER_OP_DATA_SEAL,
+	  { HELPER_BAD_STATE, HELPER_OK, HELPER_BAD_STATE, HELPER_BAD_STATE } },
+	{ HELPER_OP_DATA_OPEN,
+	  { HELPER_BAD_STATE, HELPER_BAD_STATE, HELPER_MISMATCH, HELPER_MISMATCH } },
+	{ HELPER_OP_EPOCHS_EXPORT,
+	  { HELPER_BAD_STATE, HELPER_OK, HELPER_BAD_STATE, HELPER_BAD_STATE } },
+	{ HELPER_OP_EPOCHS_IMPORT,
+	  { HELPER_BAD_STATE, HELPER_BAD_STATE, HELPER_MISMATCH, HELPER_BAD_STATE } },
 	{ HELPER_OP_MISSING, { HELPER_BAD_STATE, HELPER_BAD_STATE, HELPER_OK, HELPER_BAD_STATE } },
 };
 
@@ -69,7 +79,7 @@ static void in_state(struct helper_rig *rig, uint32_t state, size_t column)
 		assert_int_equal(c.state, state);
 	}
 	assert_int_equal(ask(rig, 0).status, HELPER_BAD_REQUEST);
-	assert_int_equal(ask(rig, 12).status, HELPER_BAD_REQUEST);
+	assert_int_equal(ask(rig, 17).status, HELPER_BAD_REQUEST);
 	assert_int_equal(ask(rig, 0xffff).status, HELPER_BAD_REQUEST);
 	assert_int_equal(session_state(&rig->helper), state);
 }
@@ -110,7 +120,7 @@ static void reserved_and_flags_are_checked(void **unused)
 	helper_rig_init(&rig, 1, 1);
 	request.reserved[8] = 1;
 	assert_int_equal(helper_rig_call(&rig, 0, &request).status, HELPER_BAD_REQUEST);
-	request = (struct helper_request){ .op = HELPER_OP_SESSION_MAKE, .flags = 2 };
+	request = (struct helper_request){ .op = HELPER_OP_SESSION_MAKE, .flags = 4 };
 	assert_int_equal(helper_rig_call(&rig, 0, &request).status, HELPER_BAD_REQUEST);
 	request = (struct helper_request){ .op = HELPER_OP_TOUCH, .count = HELPER_TOUCH_MAX + 1 };
 	assert_int_equal(helper_rig_call(&rig, 0, &request).status, HELPER_BAD_REQUEST);

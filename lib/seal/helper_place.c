@@ -1,9 +1,11 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include <sevmirror/helper.h>
 
 #include <errno.h>
+#include <string.h>
 
-#include "lib/migrate/helper_place.h"
+#include "helper/protocol.h"
+#include "lib/seal/helper_place.h"
 
 _Static_assert(SEVMIRROR_MAX_RAM_RANGES == REGION_RAM_MAX, "the helper maps every range");
 
@@ -40,4 +42,34 @@ int sevmirror_helper_build(const struct sevmirror_ram_range *ranges, unsigned in
 	int err = helper_place_plan(&plan, ranges, nranges, cbit_mask);
 
 	return err ? err : region_build(&plan, core, max);
+}
+
+int sevmirror_helper_memory_create(struct sevmirror_helper_memory *memory,
+				   const struct sevmirror_helper_region *region)
+{
+	const struct region_plan plan = { .bytes = region->bytes };
+	struct region_memory made;
+	int err = region_memory_create(&made, &plan);
+
+	*memory = (struct sevmirror_helper_memory){ .fd = made.fd, .hva = made.hva };
+	return err;
+}
+
+void sevmirror_helper_memory_destroy(struct sevmirror_helper_memory *memory,
+				     const struct sevmirror_helper_region *region)
+{
+	struct region_memory made = { memory->fd, memory->hva, memory->hva ? region->bytes : 0 };
+
+	region_memory_destroy(&made);
+	*memory = (struct sevmirror_helper_memory){ .fd = -1 };
+}
+
+unsigned int sevmirror_helper_version(void)
+{
+	return HELPER_ABI_VERSION;
+}
+
+void sevmirror_helper_digest(uint8_t digest[32])
+{
+	memcpy(digest, region_image_digest(), 32);
 }

@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "lib/migrate/ring_lock.h"
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+#include "lib/seal/ring_lock.h"
 
 void ring_lock_init(struct ring_lock *lock)
 {

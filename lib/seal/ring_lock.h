@@ -1,11 +1,11 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The lock of a ring of the helper: its own stream or the priority stream holds it, and the
  * priority stream goes first. A mutex would not do: a background stream holds it most of the time,
  * while it waits for the helper, and would take it again before the other thread has woken up.
  */
-#ifndef LIB_MIGRATE_RING_LOCK_H
-#define LIB_MIGRATE_RING_LOCK_H
+#ifndef LIB_SEAL_RING_LOCK_H
+#define LIB_SEAL_RING_LOCK_H
 
 #include <pthread.h>
 #include <stdbool.h>
