@@ -1,5 +1,5 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
-.PHONY: all deps demo check install deb qemu model check-quick check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
+.PHONY: all deps demo check install deb qemu sbom model check-quick check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
 
 all: build/build.ninja
 	ninja -C build
@@ -13,6 +13,7 @@ help:
 	@echo 'make install         the command, the library and what belongs to them; prefix= and DESTDIR= are heeded'
 	@echo 'make deb             Debian packages, into build-deb/'
 	@echo 'make qemu            the QEMU that migrates SEV guests (docs/qemu.md); 10 to 20 minutes, once'
+	@echo 'make sbom            what is linked, as SPDX: build/sevmirror.spdx.json'
 	@echo 'make lint            clang-format, cppcheck, clang-tidy, shellcheck'
 	@echo 'make model           the model of the protocol, searched deeper (half an hour, 8 GiB)'
 	@echo 'make fuzz            the fuzzers for FUZZ_SECONDS each (default 600)'
@@ -35,6 +36,9 @@ deb:
 
 qemu: all
 	@qemu/build
+
+sbom: all
+	@scripts/sbom
 
 demo: all
 	@scripts/demo

@@ -30,6 +30,12 @@ debs=("$source"/build-deb/{libsevmirror0,libsevmirror-dev,sevmirror,libsevmirror
 for deb in "${debs[@]}"; do
 	is "$(basename "$deb") is of this architecture" amd64 "$(dpkg-deb -f "$deb" Architecture)"
 done
+# Owners and distributors check what they get against a build of their own.
+other=$tmp/a-folder-of-another-name/and-depth
+check "a second build, in another folder" "$source/scripts/deb" "$other"
+for deb in "${debs[@]}"; do
+	is "$(basename "$deb") is the same bytes again" "$(sha256sum <"$deb")" "$(sha256sum <"$other/$(basename "$deb")")"
+done
 depends() { dpkg-deb -f "$1" Depends; }
 check "the command depends on the C library and OpenSSL" sh -c 'echo "$1" | grep libc6 | grep -q libssl3' sh "$(depends "${debs[2]}")"
 check "the development files depend on their library" sh -c 'echo "$1" | grep -q "libsevmirror0 (= "' sh "$(depends "${debs[1]}")"
