@@ -24,13 +24,13 @@ static int find_and_run(const struct cli_command *group, int argc, char **argv)
 			return cli_dispatch(*c, argc - 1, argv + 1);
 		return (*c)->run(argc - 1, argv + 1);
 	}
-	return cli_usage(argv[0], "no command '%s'", argv[1]);
+	return cli_usage(argv[0], "unknown command '%s'", argv[1]);
 }
 
 int cli_dispatch(const struct cli_command *group, int argc, char **argv)
 {
 	if (argc < 2)
-		return cli_usage(argv[0], "which command?");
+		return cli_usage(argv[0], "a command is needed");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
 	    (!strcmp(argv[1], "help") && group != &cli_sevmirror)) {
 		page_print(argv[0], group);
@@ -112,7 +112,7 @@ int cli_getopt(const struct cli_command *command, int argc, char **argv)
 		cli_usage(argv[0], "%s needs a value", argv[optind - 1]);
 		return CLI_OPT_BAD;
 	case '?':
-		cli_usage(argv[0], "no option '%s' here", argv[optind - 1]);
+		cli_usage(argv[0], "unknown option '%s'", argv[optind - 1]);
 		return CLI_OPT_BAD;
 	default:
 		return c;

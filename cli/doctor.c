@@ -89,7 +89,7 @@ static void check_kvm(struct findings *f)
 	if (f->kvm_fd < 0) {
 		add(f, "kvm", BAD,
 		    errno == EACCES ?
-			    "let your user use it: usermod -aG kvm USER, then log in anew" :
+			    "let your user use it: usermod -aG kvm USER, then log in again" :
 			    "enable virtualization (SVM) in the BIOS setup and load kvm_amd",
 		    "/dev/kvm: %s", strerror(errno));
 		return;

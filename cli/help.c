@@ -54,7 +54,7 @@ static int run(int argc, char **argv)
 	words = argv + optind;
 	command = find(&words, argc - optind, name, parent);
 	if (!command)
-		return cli_usage(argv[0], "no command '%s'", *words);
+		return cli_usage(argv[0], "unknown command '%s'", *words);
 	if (bash)
 		completion_print(&cli_sevmirror);
 	else if (man)

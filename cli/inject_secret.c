@@ -91,7 +91,7 @@ static int run(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 1)
-		return cli_usage(argv[0], "one VM's name is needed");
+		return cli_usage(argv[0], "a VM's name is needed");
 	if (!header || !payload)
 		return cli_usage(argv[0], "--header and --payload are both needed");
 	if (gpa_text && cli_number("--gpa", gpa_text, 0, INT64_MAX, &gpa, &why))

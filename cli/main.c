@@ -21,12 +21,12 @@ static const struct cli_option options[] = {
 
 static const struct cli_status_text statuses[] = {
 	{ CLI_OK, "done" },
-	{ CLI_FAILURE, "it did not work; standard error says why" },
+	{ CLI_FAILURE, "it failed; standard error has the reason" },
 	{ CLI_USAGE, "wrong or missing arguments" },
 	{ CLI_REFUSED, "refused: certificates, a measurement or a policy do not hold" },
 	{ CLI_UNSUPPORTED, "this host lacks what is needed (KVM, SEV, a limit, a permission)" },
 	{ CLI_GUEST_REBOOT, "an SEV guest asked for a reboot, which ends it" },
-	{ CLI_GUEST_CRASH, "the guest stopped by a fault of its own" },
+	{ CLI_GUEST_CRASH, "the guest crashed" },
 	{ CLI_GUEST_STOPPED, "the guest was stopped from outside" },
 	{ CLI_GUEST_MIGRATED, "the guest was migrated: it runs at another host now" },
 	{ CLI_UNDECIDED,
@@ -53,7 +53,7 @@ const struct cli_command cli_sevmirror = {
 	.name = "sevmirror",
 	.summary = "run SEV-encrypted virtual machines and move them between hosts",
 	.synopsis = { "COMMAND [ARGUMENTS]", "--version" },
-	.about = "Runs SEV-encrypted virtual machines with a mirror VM beside them, and moves them "
+	.about = "Runs SEV-encrypted virtual machines each with a mirror VM, and moves them "
 		 "between hosts while they run. 'sevmirror COMMAND --help' explains a command.",
 	.groups = { { NULL, options } },
 	.statuses = statuses,

@@ -229,7 +229,7 @@ static bool parse(struct migrate *m, int argc, char **argv, int *code)
 		err = take_option(m, id, optarg, &why);
 	}
 	if (!err && argc - optind != 1)
-		err = why_set(&why, -EINVAL, "one VM's name is needed");
+		err = why_set(&why, -EINVAL, "a VM's name is needed");
 	if (!err)
 		err = check_mode(m, &why);
 	if (err)

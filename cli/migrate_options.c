@@ -7,11 +7,13 @@ const struct cli_option migrate_security_options[] = {
 	{ "tls-cert", MIGRATE_OPT_CERT, "FILE", "@file",
 	  "this side's certificate (PEM); with --tls-key and --tls-ca, on both sides" },
 	{ "tls-key", MIGRATE_OPT_KEY, "FILE", "@file", "its key" },
-	{ "tls-ca", MIGRATE_OPT_CA, "FILE", "@file", "who signs the peer's certificate" },
-	{ "tls-peer-name", MIGRATE_OPT_PEER, "NAME", NULL, "the name that the peer's must bear" },
+	{ "tls-ca", MIGRATE_OPT_CA, "FILE", "@file", "the CA that signed the peer's certificate" },
+	{ "tls-peer-name", MIGRATE_OPT_PEER, "NAME", NULL,
+	  "the name that the peer's certificate must have" },
 	{ "psk-file", MIGRATE_OPT_PSK, "FILE", "@file",
-	  "a key that both have: 32 to 64 bytes in hexadecimal, mode 0600" },
-	{ "insecure", MIGRATE_OPT_INSECURE, NULL, NULL, "not at all: for tests" },
+	  "a key that both hosts have: 32 to 64 bytes in hexadecimal, mode 0600" },
+	{ "insecure", MIGRATE_OPT_INSECURE, NULL, NULL,
+	  "no authentication and no encryption: for tests" },
 	{ 0 },
 };
 

@@ -20,7 +20,7 @@ enum {
 
 /* The group of options by which the two hosts know each other. */
 #define MIGRATE_SECURITY_TITLE \
-	"SECURITY is how the two hosts know each other: by certificates, by a key, or not at all."
+	"SECURITY is how the two hosts authenticate each other: certificates, a key, or nothing."
 extern const struct cli_option migrate_security_options[];
 
 /* 0, or -EINVAL: not one of the ids above. arg is borrowed. */

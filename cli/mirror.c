@@ -5,11 +5,11 @@ static const struct cli_command *const commands[] = { &mirror_attach, NULL };
 
 const struct cli_command cli_mirror = {
 	.name = "mirror",
-	.summary = "run a guest's own workload in a mirror beside it, such as memscan",
+	.summary = "run a guest's own workload in a mirror of it, such as memscan",
 	.synopsis = { "COMMAND [ARGUMENTS]" },
 	.about =
 		"A mirror is a second VM over a running guest's memory, under the same key. It runs what the "
 		"guest's owner put into the launch ('sevmirror run --mirror-payload'), and nothing else. "
-		"Whatever becomes of it, the guest goes on.",
+		"A workload that fails does not affect the guest.",
 	.commands = commands,
 };

@@ -307,7 +307,7 @@ static void explain(const struct attach *a, enum outcome outcome)
 			  shared->error_info[1], shared->error_info[2], shared->error_info[3]);
 		break;
 	case OUTCOME_CRASHED:
-		cli_error("%s crashed in its mirror; the guest goes on", a->workload_name);
+		cli_error("%s crashed in its mirror; the guest is not affected", a->workload_name);
 		break;
 	case OUTCOME_FAILED:
 		cli_error("KVM does not run the mirror (%u)", workload_detail(a->workload));

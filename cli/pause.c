@@ -28,8 +28,8 @@ const struct cli_command cli_pause = {
 	.summary = "stop a VM's CPUs",
 	.synopsis = { "NAME [--json]" },
 	.about =
-		"Stops a VM's CPUs until 'sevmirror resume'. Its connections stay open as long as the other "
-		"side is patient.",
+		"Stops a VM's CPUs until 'sevmirror resume'. Its network connections stay open until the "
+		"peers time out.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run_pause,
@@ -37,9 +37,9 @@ const struct cli_command cli_pause = {
 
 const struct cli_command cli_resume = {
 	.name = "resume",
-	.summary = "let a paused VM go on",
+	.summary = "let a paused VM run again",
 	.synopsis = { "NAME [--json]" },
-	.about = "Lets a paused VM go on, or one that was started with --hold begin.",
+	.about = "Lets a paused VM run again, or starts one that was launched with --hold.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run_resume,

@@ -51,12 +51,12 @@ static const struct cli_option options[] = {
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL,
 	  "take the memory from the reserved 2 MiB pages (hugetlb)" },
 	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
-	  "how long the connection may stand still (default: 10)" },
+	  "give up when the connection makes no progress for this long (default: 10)" },
 	{ 0 },
 };
 
 static const struct cli_status_text statuses[] = {
-	{ CLI_FAILURE, "no VM came (standard error says why)" },
+	{ CLI_FAILURE, "no VM arrived (standard error has the reason)" },
 	{ CLI_USAGE, "wrong or missing arguments" },
 	{ CLI_UNSUPPORTED, "this host cannot run VMs, or none with SEV" },
 	{ CLI_GUEST_STOPPED,
@@ -140,7 +140,7 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 		err = take_option(r, id, optarg, &why);
 	}
 	if (!err && optind < argc)
-		err = why_set(&why, -EINVAL, "'%s' is no option", argv[optind]);
+		err = why_set(&why, -EINVAL, "unexpected argument '%s'", argv[optind]);
 	if (!err && !r->incoming.address)
 		err = why_set(&why, -EINVAL, "--listen is needed");
 	if (!err && !r->vendor_path && !r->incoming.sev_off)
@@ -244,11 +244,11 @@ static int run(int argc, char **argv)
 
 const struct cli_command cli_receive = {
 	.name = "receive",
-	.summary = "wait for a VM that comes from another host, and run it",
+	.summary = "wait for a VM from another host, and run it",
 	.synopsis = { "--listen ADDRESS --vendor-chain FILE [--name NAME] SECURITY [options]" },
 	.about =
 		"Waits for one VM that another host sends with 'sevmirror migrate', then runs it in the "
-		"foreground as 'sevmirror run' would. If it does not come whole, nothing of it stays.",
+		"foreground as 'sevmirror run' would. If it does not arrive completely, nothing of it stays here.",
 	.groups = { { NULL, options },
 		    { MIGRATE_SECURITY_TITLE, migrate_security_options },
 		    { CONSOLE_TITLE, console_options },

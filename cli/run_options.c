@@ -141,8 +141,10 @@ static int parse_net(struct run_options *options, char *text, struct why *why)
 	net->tap = text + 4;
 	mac_from_name(net->tap, net->mac);
 	if (mac && mac_parse(mac + 5, net->mac))
-		return why_set(why, -EINVAL,
-			       "--net: %s is no address of a card (52:54:00:12:34:56)", mac + 5);
+		return why_set(
+			why, -EINVAL,
+			"--net: invalid MAC address '%s' (expected one as 52:54:00:12:34:56, not a group address)",
+			mac + 5);
 	options->machine.nnets++;
 	return 0;
 }
@@ -290,7 +292,7 @@ bool run_options_parse(struct run_options *options, int argc, char **argv, int *
 		err = parse_one(options, id, optarg, &nargs, &why);
 	}
 	if (!err && optind < argc)
-		err = why_set(&why, -EINVAL, "'%s' is no option", argv[optind]);
+		err = why_set(&why, -EINVAL, "unexpected argument '%s'", argv[optind]);
 	if (!err)
 		err = check_together(options, &why);
 	if (err)

@@ -165,7 +165,8 @@ static int run(int argc, char **argv)
 		only_names |= c == 'n';
 	}
 	if (argc - optind > 1)
-		return cli_usage(argv[0], "one name at a time, not '%s' too", argv[optind + 1]);
+		return cli_usage(argv[0], "unexpected argument '%s' after the VM's name",
+				 argv[optind + 1]);
 	request.name = argv[optind];
 	if (only_names && (request.name || request.json))
 		return cli_usage(argv[0], "--names goes with neither a name nor --json");

@@ -46,7 +46,7 @@ static int run(int argc, char **argv)
 		force |= c == 'f';
 	}
 	if (argc - optind != 1)
-		return cli_usage(argv[0], "one VM's name is needed");
+		return cli_usage(argv[0], "a VM's name is needed");
 	request.name = argv[optind];
 	return stop(&request, force);
 }
@@ -56,7 +56,7 @@ const struct cli_command cli_stop = {
 	.summary = "end a VM",
 	.synopsis = { "NAME [--force] [--json]" },
 	.about =
-		"Ends a VM. Asks the guest to shut down by itself, as the power button does, and comes back "
+		"Ends a VM. Asks the guest to shut down by itself, as the power button does, and returns "
 		"at once; 'sevmirror status' shows when it is gone.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",

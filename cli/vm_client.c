@@ -21,9 +21,10 @@ int vm_request_parse(struct vm_request *request, int argc, char **argv,
 		request->json = true;
 	}
 	if (argc - optind > 1)
-		return cli_usage(argv[0], "one name at a time, not '%s' too", argv[optind + 1]);
+		return cli_usage(argv[0], "unexpected argument '%s' after the VM's name",
+				 argv[optind + 1]);
 	if (argc - optind == 0 && !name_optional)
-		return cli_usage(argv[0], "which VM? a name is needed");
+		return cli_usage(argv[0], "a VM's name is needed");
 	request->name = argv[optind];
 	return -1;
 }
@@ -85,7 +86,7 @@ int vm_call_fd(const char *name, const char *command, json_t *args, json_t **ret
 		close(fds.fd[--fds.count]);
 	json_decref(*ret);
 	*ret = NULL;
-	cli_error("%s: the reply to %s lacks its descriptor", name, command);
+	cli_error("%s: the reply to %s has no descriptor", name, command);
 	return CLI_FAILURE;
 }
 

@@ -192,7 +192,7 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 
 	switch (ret) {
 	case -EINVAL:
-		return control_fail(err, ret, CONTROL_BAD_ARGUMENTS, "'%.80s' is no name for a VM",
+		return control_fail(err, ret, CONTROL_BAD_ARGUMENTS, "invalid VM name '%.80s'",
 				    name);
 	case -ENOENT:
 		return control_fail(err, ret, CONTROL_FAILED,
@@ -200,7 +200,7 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 				    name);
 	case -ECONNREFUSED:
 		return control_fail(err, ret, CONTROL_FAILED,
-				    "the VM '%s' is not running any more: its process died", name);
+				    "the VM '%s' no longer runs: its process died", name);
 	case -EACCES:
 	case -ENXIO:
 	case -ENOTDIR:

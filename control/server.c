@@ -275,8 +275,7 @@ static int claim_failed(struct control_error *err, int ret, const char *name)
 			"invalid VM name '%.80s' (expected 1 to %d letters, digits, '.', '_' and '-')",
 			name, RUNTIME_NAME_MAX);
 	case -EADDRINUSE:
-		return control_fail(err, ret, CONTROL_FAILED, "a VM named '%s' is running already",
-				    name);
+		return control_fail(err, ret, CONTROL_FAILED, "a VM named '%s' already runs", name);
 	case -ENAMETOOLONG:
 		return control_fail(err, ret, CONTROL_FAILED,
 				    "the runtime directory's path is too long for a socket in it");

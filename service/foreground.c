@@ -100,9 +100,10 @@ static void report_unauthenticated_peers(struct foreground *guest)
 	if (!n || guest->unauthenticated_told == UNAUTHENTICATED_TOLD)
 		return;
 	guest->unauthenticated_told++;
-	fprintf(stderr, "sevmirror: not the source, sent away: %s%s\r\n", text,
-		guest->unauthenticated_told == UNAUTHENTICATED_TOLD ? " (others will not be told)" :
-								      "");
+	fprintf(stderr, "sevmirror: rejected a connection that is not the source: %s%s\r\n", text,
+		guest->unauthenticated_told == UNAUTHENTICATED_TOLD ?
+			" (no more of these will be reported)" :
+			"");
 }
 
 /* What has come of a migration, once. */

@@ -190,8 +190,8 @@ static int check_departure(struct service *s, struct control_error *err)
 	if (vm_sev(vm) && !sev_pagemap_migration_ready(vm_pagemap(vm)))
 		return control_fail(
 			err, -EBUSY, CONTROL_WRONG_STATE,
-			"the guest has not said that it is ready to be migrated (its kernel does at boot, "
-			"if it knows how: Linux 5.15 or later with CONFIG_AMD_MEM_ENCRYPT)");
+			"the guest has not reported that it is ready for migration (Linux 5.15 or later with "
+			"CONFIG_AMD_MEM_ENCRYPT does at boot)");
 	return 0;
 }
 
@@ -309,7 +309,9 @@ static int start_listening(struct service *s, struct migrate_job *job, struct wh
 	if (!strncmp(in->address, "unix:", 5))
 		job->socket_path = strdup(in->address + 5);
 	err = address_of(job->listen_fd, s->address, sizeof(s->address));
-	return err ? why_set(why, err, "the address that it listens at: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err, "the address that this host listens at: %s",
+			     strerror(-err)) :
+		     0;
 }
 
 int migrate_listen(struct service *s, struct why *why)

@@ -239,6 +239,9 @@ int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs)
 		err = session_send(m, WIRE_HELLO, &mine, sizeof(mine));
 	if (!err)
 		err = recv_hello(m, &theirs);
+	/* A target that awaits TLS closes the connection when HELLO comes in the clear. */
+	if (err && err != -ETIMEDOUT && m->source.security.insecure)
+		why_append(&m->why, " (does the target run without --insecure?)");
 	if (!err)
 		err = compare_versions(m, &mine, &theirs);
 	if (!err && memcmp(theirs.session, mine.session, sizeof(mine.session)) != 0)

@@ -85,6 +85,10 @@ int wire_check_header(const struct wire_header *header, struct why *why)
 	uint32_t limit = wire_limit(header->type, &known);
 	char begin[16];
 
+	/* The record header of a TLS handshake: 22, version 3. */
+	if ((header->magic & 0xffff) == 0x0316)
+		return why_because(why, SEVMIRROR_REASON_AUTHENTICATION, -EPROTO,
+				   "the peer speaks TLS, and this host runs with --insecure");
 	if (header->magic != WIRE_MAGIC) {
 		show_magic(header->magic, begin, sizeof(begin));
 		return why_set(why, -EPROTO, "not a sevmirror control message (it begins with %s)",

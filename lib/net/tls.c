@@ -268,6 +268,12 @@ int tls_explain(SSL *ssl, struct why *why)
 			"TLS: the peer does not speak TLS: it is not sevmirror, or it runs with --insecure");
 	if (ERR_GET_REASON(code) == SSL_R_BINDER_DOES_NOT_VERIFY)
 		return why_because(why, reason, -EPERM, "TLS: the peer has another pre-shared key");
+	/* What a server with another key answers (RFC 8446, 4.2.11: a binder that does not verify).
+	 */
+	if (!SSL_is_server(ssl) && ERR_GET_REASON(code) == SSL_R_SSLV3_ALERT_ILLEGAL_PARAMETER)
+		return why_because(why, reason, -EPERM,
+				   "TLS: the target refuses the pre-shared key: the two hosts have "
+				   "different keys");
 	if (ERR_GET_REASON(code) == SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM)
 		return why_because(why, reason, -EPERM, "TLS: the peer offers no pre-shared key");
 	if (code)

@@ -94,6 +94,26 @@ if until_true grep -q 'it is paused' "$tmp/2.err"; then ok "the target says so";
 at 2 resume guest >/dev/null
 verified 2 "paused"
 
+# Two hosts that do not agree on how they authenticate each other: both sides name it.
+launch 1 1 14 100 1048576 1 0 0 1
+disagree() {
+	local what=$1 source=$2 target=$3
+	at 1 migrate guest --to "$address" --timeout 3 ${4:+"$4"} ${5:+"$5"} >"$tmp/said" 2>&1
+	is "$what: the guest stays" 1 $?
+	if grep -q -- "$source" "$tmp/said"; then ok "$what: the source says why"; else not_ok "$what: the source says why"; fi
+	if until_true grep -q -- "$target" "$tmp/2.err"; then ok "$what: the target says why"; else not_ok "$what: the target says why"; fi
+	at 2 stop guest >/dev/null 2>&1
+	ended 2
+}
+await 2 --psk-file "$tmp/psk"
+disagree "another key" "the two hosts have different keys" "another pre-shared key" --psk-file "$tmp/psk2"
+await 2 --psk-file "$tmp/psk"
+disagree "--insecure to TLS" "does the target run without --insecure" "runs with --insecure" --insecure
+await 2 --insecure
+disagree "TLS to --insecure" "runs with --insecure" "the peer speaks TLS, and this host runs with --insecure" --psk-file "$tmp/psk"
+at 1 stop guest --force >/dev/null
+ended 1
+
 # stop of a VM that waits; the socket's file goes with it.
 SEVMIRROR_RUNTIME_DIR=$tmp/2 "$sevmirror" receive --name guest --sev off --listen "unix:$tmp/sock" --insecure </dev/null >"$tmp/2.out" 2>"$tmp/2.err" &
 pid[2]=$!

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # What bash offers for a command line that is being typed.
 #
-# usage: completion.sh DATA-DIR
+# usage: completion.sh DATA-DIR SEVMIRROR
 set -u
-data=$(realpath "${1:?usage: $0 DATA-DIR}")
+data=$(realpath "${1:?usage: $0 DATA-DIR SEVMIRROR}")
+sevmirror=$(realpath "${2:?usage: $0 DATA-DIR SEVMIRROR}")
 # shellcheck source=tests/package/tap.sh
 . "$(dirname "$0")/tap.sh"
 # shellcheck source=data/completion.bash
@@ -14,7 +15,7 @@ data=$(realpath "${1:?usage: $0 DATA-DIR}")
 offers() {
 	local what=$1 expected=$2
 	shift 2
-	COMP_WORDS=(sevmirror "$@")
+	COMP_WORDS=("$sevmirror" "$@")
 	COMP_CWORD=$#
 	COMPREPLY=()
 	_sevmirror 2>"$tmp/said" # as a shell calls it
@@ -24,10 +25,22 @@ offers() {
 mkdir -p "$tmp/run" "$tmp/files/folder" "$tmp/files/with blank"
 touch "$tmp/files/kernel" "$tmp/files/kernel.old"
 export SEVMIRROR_RUNTIME_DIR=$tmp/run
-for name in web web-2 db; do
-	python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$tmp/run/$name.sock"
-done
-touch "$tmp/run/db.lock" "$tmp/run/no-socket.sock"
+chmod 700 "$tmp/run"
+# Sockets, and who holds the locks of those that live; the socket 'dead' is what a crash left.
+python3 -c '
+import fcntl, os, socket, struct, sys, time
+held = []
+for name in ("web", "web-2", "db", "dead"):
+    socket.socket(socket.AF_UNIX).bind(sys.argv[1] + "/" + name + ".sock")
+    if name != "dead":
+        held.append(open(sys.argv[1] + "/" + name + ".lock", "w"))
+        fcntl.fcntl(held[-1], 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))  # F_OFD_SETLK
+open(sys.argv[1] + "/ready", "w")
+time.sleep(600)' "$tmp/run" &
+holder=$!
+trap 'kill $holder; rm -rf "$tmp"' EXIT
+while [ ! -e "$tmp/run/ready" ]; do sleep 0.1; done
+touch "$tmp/run/no-socket.sock"
 cd "$tmp/files" || exit 1
 
 offers "commands" "receive resume run" r

@@ -29,7 +29,7 @@ takes() {
 	[ -n "${_sevmirror_values["$key $option"]+x}" ] && value=(x)
 	"$sevmirror" "$@" "$option" "${value[@]}" --no-such-option </dev/null >"$tmp/out" 2>&1 && return 1
 	cat "$tmp/out"
-	! grep -q "no option '$option'" "$tmp/out"
+	! grep -q "unknown option '$option'" "$tmp/out"
 }
 
 one_option() {

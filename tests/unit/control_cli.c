@@ -212,7 +212,7 @@ static void what_is_wrong_is_said(void **state)
 	assert_says(out, "no VM named 'nobody'");
 	assert_int_equal(run("status ../web", out, sizeof(out)), 2);
 	assert_int_equal(run("pause", out, sizeof(out)), 2);
-	assert_says(out, "a name is needed");
+	assert_says(out, "name is needed");
 	assert_int_equal(run("pause web db", out, sizeof(out)), 2);
 	assert_int_equal(run("stop web --hard", out, sizeof(out)), 2);
 	assert_int_equal(run("measurement web", out, sizeof(out)), 4);
