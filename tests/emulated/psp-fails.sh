@@ -65,7 +65,11 @@ migration_fails() {
 }
 move() { "$sev_host" exec "$1" --timeout 240 -- sevmirror migrate guest --to "$2:4000" --psk-file /psk --timeout 60 --max-downtime 4000 >"$tmp/moved" 2>&1; }
 
-migration_fails $two PDH_CERT_EXPORT target PDH_CERT_EXPORT:all
+# The target asks for its certificates before it listens.
+fail $two PDH_CERT_EXPORT:all
+says "receive, PDH_CERT_EXPORT fails" "PDH_CERT_EXPORT: firmware error $why" "$sev_host" exec $two --timeout 60 -- \
+	sevmirror receive --name guest --listen 0.0.0.0:4000 --psk-file /psk --vendor-chain /vendor.cert
+good $two
 migration_fails $one PDH_CERT_EXPORT source PDH_CERT_EXPORT:all
 migration_fails $one SEND_START source SEND_START:all
 migration_fails $one SEND_UPDATE_DATA source SEND_UPDATE_DATA:1
