@@ -224,6 +224,16 @@ platform() {
 	is "monitor" "VM status: running" "$("$sev_host" monitor a 'info status' | tr -d '\r')"
 }
 
+# An idle host costs next to nothing: hundredths of a second of CPU time in ten seconds.
+idle() {
+	local pid before
+	pid=$(pgrep -f -- "-name sev-host-a .*$SEV_HOST_RUNTIME/hosts/a/qmp")
+	before=$(awk '{ print $14 + $15 }' "/proc/$pid/stat")
+	sleep 10
+	[ $(($(awk '{ print $14 + $15 }' "/proc/$pid/stat") - before)) -lt $(($(getconf CLK_TCK) * 10 * 5 / 100)) ]
+	verdict $? "an idle host takes less than 5 % of a CPU"
+}
+
 memory() {
 	# the pattern lies in memory once as such, and never in this script's own words
 	in_a 'printf "%s%s" sev-host-mark- 7f3a9c >/tmp/mark'
@@ -333,6 +343,7 @@ refusals
 status "start" 0 "$sev_host" start a --cpus 2 --memory 768M --disk "$tmp/disk" --link wire --psp-delay 10 \
 	--psp-fail FACTORY_RESET:2:HWERROR_PLATFORM --psp-fail 0x9:all:7
 platform
+idle
 streams
 statuses
 cancelled
