@@ -30,6 +30,7 @@ enum {
 	OPT_DETACH,
 	OPT_ATTACH,
 	OPT_CHANGE,
+	OPT_WEAK_POLICY,
 	OPT_REPORT,
 	OPT_JSON,
 	OPT_TABLE = 0x800, /* service/migrate_options.h; the last ids */
@@ -46,6 +47,8 @@ static const struct cli_option own_options[] = {
 	{ "cancel", OPT_CANCEL, NULL, NULL, "cancel the migration that is under way" },
 	{ "change", OPT_CHANGE, NULL, NULL,
 	  "give the migration that is under way another --bandwidth or --max-downtime" },
+	{ "allow-weak-policy", OPT_WEAK_POLICY, NULL, NULL,
+	  "send a guest whose policy lets anybody receive it, or its key be shared" },
 	{ "recover", OPT_RECOVER, NULL, NULL,
 	  "continue a post-copy whose connection broke; --to only if the target's address changed" },
 	{ "report", OPT_REPORT, "FILE", "@file", "write a report there: one HTML page" },
@@ -128,6 +131,9 @@ static int set_mode(struct migrate *m, enum migrate_mode mode)
 static int take_option(struct migrate *m, int id, const char *arg, struct why *why)
 {
 	switch (id) {
+	case OPT_WEAK_POLICY:
+		json_object_set_new(m->args, "allow-weak-policy", json_true());
+		return 0;
 	case OPT_RECOVER:
 		return set_mode(m, MODE_RECOVER);
 	case OPT_CANCEL:

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/sev/policy.h"
 #include "service/migrate_options.h"
 #include "service/service_private.h"
 
@@ -117,6 +118,19 @@ static int check_address(const char *address, struct control_error *err)
 	return 0;
 }
 
+/* With the lock. The firmware sends a guest of such a policy to whoever has made a key pair. */
+static int check_policy(const struct service *s, struct control_error *err)
+{
+	const char *weakness = sev_policy_weakness(s->policy);
+	char text[SEV_POLICY_TEXT_BYTES];
+
+	if (!s->machine || !vm_sev(machine_vm(s->machine)) || !weakness)
+		return 0;
+	return control_fail(err, -EPERM, CONTROL_WRONG_STATE,
+			    "the guest's policy is %s: %s (--allow-weak-policy sends it all the same)",
+			    sev_policy_format(s->policy, text, sizeof(text)), weakness);
+}
+
 static int run_migrate(void *opaque, struct control_call *call, struct control_error *err)
 {
 	struct service *s = opaque;
@@ -125,7 +139,10 @@ static int run_migrate(void *opaque, struct control_call *call, struct control_e
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&s->lock);
-	ret = migrate_outgoing(s, json_deep_copy(call->args), err);
+	if (!json_is_true(json_object_get(call->args, "allow-weak-policy")))
+		ret = check_policy(s, err);
+	if (!ret)
+		ret = migrate_outgoing(s, json_deep_copy(call->args), err);
 	pthread_mutex_unlock(&s->lock);
 	return ret;
 }

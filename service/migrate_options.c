@@ -140,6 +140,8 @@ static const struct control_arg security_args[] = {
 	{ "tls-ca", CONTROL_STRING, false, "the CA that signed the target's certificate" },
 	{ "tls-peer-name", CONTROL_STRING, false, "the name in the target's certificate" },
 	{ "psk-file", CONTROL_STRING, false, "instead: a key that both hosts have" },
+	{ "allow-weak-policy", CONTROL_BOOL, false,
+	  "send a guest whose policy lets anybody receive it, or its key be shared" },
 	{ "insecure", CONTROL_BOOL, false, "instead: neither authentication nor encryption" },
 };
 
