@@ -126,9 +126,10 @@ static int check_policy(const struct service *s, struct control_error *err)
 
 	if (!s->machine || !vm_sev(machine_vm(s->machine)) || !weakness)
 		return 0;
-	return control_fail(err, -EPERM, CONTROL_WRONG_STATE,
-			    "the guest's policy is %s: %s (--allow-weak-policy sends it all the same)",
-			    sev_policy_format(s->policy, text, sizeof(text)), weakness);
+	return control_fail(
+		err, -EPERM, CONTROL_WRONG_STATE,
+		"the guest's policy is %s: %s (--allow-weak-policy sends it all the same)",
+		sev_policy_format(s->policy, text, sizeof(text)), weakness);
 }
 
 static int run_migrate(void *opaque, struct control_call *call, struct control_error *err)

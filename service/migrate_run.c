@@ -78,6 +78,11 @@ static void *job_main(void *arg)
 	s->result = service_result(outcome, s->machine ? vm_end(machine_vm(s->machine)) : VM_RUNS);
 	filled = outcome == SEVMIRROR_MIGRATED && service_state_fills(s->state);
 	service_step(s, service_end_event(outcome));
+	/* Its disks could not be opened again: `resume` tries that once more. */
+	if (s->state == SERVICE_HERE && s->paused_by_migration) {
+		s->paused_by_migration = false;
+		s->paused_by_user = true;
+	}
 	add_totals(s, &summary);
 	if (filled)
 		service_filled(s);

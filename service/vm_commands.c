@@ -136,6 +136,12 @@ static int run_resume(void *opaque, struct control_call *call, struct control_er
 			start(s);
 	} else if (!ret && s->state == SERVICE_UNDECIDED) {
 		ret = decide(s, err);
+	} else if (!ret && s->state == SERVICE_HERE) {
+		/* Open already, unless a migration failed and could not open them again. */
+		ret = machine_disks_acquire(s->machine, &why);
+		if (ret)
+			control_fail(err, ret, CONTROL_FAILED, "%s: the guest stays paused",
+				     why.text);
 	}
 	if (!ret) {
 		s->paused_by_user = false;

@@ -269,7 +269,8 @@ struct sevmirror_host_ops {
 	/*
 	 * Disks at the hand-over: release flushes and unlocks them at the source (paused), acquire
 	 * locks and opens them at the target. A source that gets its guest back calls acquire
-	 * again.
+	 * again, for seconds if it fails; then the guest stays paused, and the summary says so. A
+	 * target that fails after acquire calls release.
 	 */
 	int (*disks_release)(void *opaque);
 	int (*disks_acquire)(void *opaque, char *why, size_t max);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
@@ -20,6 +21,8 @@
  * What a stop costs without any page (state, manifest, hand-over), before it was ever measured
  * here.
  */
+#define DISKS_BACK_NS	  (5000 * NS_PER_MS)
+#define DISKS_BACK_TRY_US 100000
 #define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
 #define PATIENCE_ROUNDS	  3
 
@@ -317,19 +320,41 @@ static enum sevmirror_outcome hand_over(struct source *s)
 	return SEVMIRROR_UNKNOWN;
 }
 
+/*
+ * A target that failed may hold the disks for a moment longer. A guest whose disks stay locked is
+ * not to run without them: every request would be an I/O error to it.
+ */
+static bool take_disks_back(struct sevmirror_migration *m)
+{
+	uint64_t until = clock_ns() + DISKS_BACK_NS;
+	char why[HOST_WORDS_BYTES] = "";
+
+	while (m->ops->disks_acquire(m->opaque, why, sizeof(why))) {
+		if (clock_ns() >= until) {
+			why_append(
+				&m->why,
+				"; and the guest stays paused at the source, which cannot open its "
+				"disks again: %s",
+				why);
+			return false;
+		}
+		usleep(DISKS_BACK_TRY_US);
+	}
+	return true;
+}
+
 /* Give the guest back to this host as if nothing had happened. */
 static void roll_back(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
-	char why[256] = "";
 
 	if (m->control)
 		message_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why.text);
 	m->ops->throttle(m->opaque, 0);
 	if (s->sending)
 		core_transfer_cancel(m);
-	if (s->released && m->ops->disks_acquire(m->opaque, why, sizeof(why)))
-		why_append(&m->why, "; and the source cannot open the disks again: %s", why);
+	if (s->released && !take_disks_back(m))
+		return;
 	if (s->paused)
 		(void)m->ops->resume(m->opaque);
 }

@@ -259,6 +259,7 @@ static int take_over(struct target *t)
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_DISK, err,
 					   "opening the guest's disks at the target", why);
+	t->disks = true;
 	if (!session_pass_handover(m))
 		return -ECANCELED;
 	if (atomic_load(&m->postcopy))
@@ -282,6 +283,17 @@ static void summarize(struct target *t)
 	count_came(t);
 	sum->pages = t->came.pages;
 	sum->bytes = t->came.bytes;
+}
+
+void target_abort(struct target *t)
+{
+	struct sevmirror_migration *m = t->m;
+
+	if (t->disks)
+		(void)m->ops->disks_release(m->opaque);
+	t->disks = false;
+	if (m->control)
+		message_abort(m->control, m->why.text);
 }
 
 void target_disconnect(struct target *t)
@@ -316,8 +328,8 @@ static int run(struct target *t)
 		find_reason(t, err);
 	if (err && m->postcopy)
 		postcopy_in_disconnect(m->postcopy); /* the fault service says nothing in between */
-	if (err && m->control)
-		message_abort(m->control, m->why.text);
+	if (err)
+		target_abort(t);
 	return err;
 }
 

@@ -378,8 +378,7 @@ static enum sevmirror_outcome bury(struct target *t)
 	struct sevmirror_migration *m = t->m;
 
 	postcopy_in_disconnect(m->postcopy);
-	if (m->control)
-		message_abort(m->control, m->why.text);
+	target_abort(t);
 	return SEVMIRROR_FAILED;
 }
 

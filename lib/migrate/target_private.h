@@ -13,6 +13,7 @@
 #define TARGET_REPORT_MS 100 /* while pages come */
 
 struct target {
+	bool disks; /* open and locked here */
 	struct sevmirror_migration *m;
 	struct streams_in *streams;
 	struct streams_in_count before; /* what came by earlier connections */
@@ -39,6 +40,12 @@ static inline int target_tick(const struct sevmirror_migration *m)
 void target_report(struct target *t, enum sevmirror_phase phase);
 
 /* End the data streams; everything that they brought is in its place. */
+/*
+ * Tell the source that this host does not run the guest. The disks are released first, as the
+ * source opens them when it hears of it.
+ */
+void target_abort(struct target *t);
+
 void target_disconnect(struct target *t);
 
 /*

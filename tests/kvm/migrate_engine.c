@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,94 @@ static void test_target_refuses_after_commit(void **state)
 	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
 	assert_int_equal(t.summary.reason, SEVMIRROR_REASON_PEER);
 	assert_non_null(strstr(t.summary.error, "disks"));
+	trial_end(&t);
+}
+
+/* A target that has the disks already when it fails: the source's guest runs on, with its disks. */
+static void test_target_fails_with_the_disks(void **state)
+{
+	struct tiny_config config = trial_dirtier(32, 1, 2000);
+	struct trial_plan plan = { .fail_resume = -EIO };
+	struct trial t;
+
+	trial_start(&t, payload, &config, &plan);
+	trial_wait_for_writes(&t, 100);
+	trial_migrate(&t, &defaults);
+	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
+	assert_non_null(strstr(t.summary.error, "starting the guest"));
+	assert_true(tiny_host_has_disk(t.source));
+	trial_end(&t);
+}
+
+/* Somebody has the disk's lock, from the source's release on. */
+struct holder {
+	int disk_file, fd;
+	unsigned int ms; /* 0: until the test closes fd */
+	pthread_t thread;
+};
+
+static void *let_go_late(void *arg)
+{
+	struct holder *holder = arg;
+
+	usleep(holder->ms * 1000);
+	close(holder->fd);
+	return NULL;
+}
+
+static void hold_disk(struct tiny_host *host, void *arg, enum sevmirror_phase phase,
+		      unsigned int round)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct holder *holder = arg;
+	char path[64];
+
+	if (phase != TINY_HOST_DISKS || holder->fd >= 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", holder->disk_file);
+	holder->fd = open(path, O_RDWR);
+	assert_int_equal(fcntl(holder->fd, F_OFD_SETLK, &lock), 0);
+	if (holder->ms)
+		assert_int_equal(pthread_create(&holder->thread, NULL, let_go_late, holder), 0);
+}
+
+static void test_disks_come_back_late(void **state)
+{
+	struct tiny_config config = trial_dirtier(32, 1, 2000);
+	struct holder holder = { .fd = -1, .ms = 1500 };
+	struct trial t;
+
+	trial_start(&t, payload, &config, &plain);
+	holder.disk_file = t.disk_file;
+	tiny_host_hook(t.source, hold_disk, &holder);
+	trial_wait_for_writes(&t, 100);
+	trial_migrate(&t, &defaults);
+	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
+	assert_null(strstr(t.summary.error, "paused"));
+	assert_true(tiny_host_has_disk(t.source));
+	pthread_join(holder.thread, NULL);
+	trial_end(&t);
+}
+
+/* A guest without its disk does not run: it stays paused, and the summary says so. */
+static void test_disks_do_not_come_back(void **state)
+{
+	struct tiny_config config = trial_dirtier(32, 1, 2000);
+	struct holder holder = { .fd = -1 };
+	char why[64];
+	struct trial t;
+
+	trial_start(&t, payload, &config, &plain);
+	holder.disk_file = t.disk_file;
+	tiny_host_hook(t.source, hold_disk, &holder);
+	trial_wait_for_writes(&t, 100);
+	trial_migrate(&t, &defaults);
+	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
+	assert_non_null(strstr(t.summary.error, "stays paused at the source"));
+	assert_false(tiny_host_running(t.source));
+	close(holder.fd);
+	assert_int_equal(tiny_host_ops.disks_acquire(t.source, why, sizeof(why)), 0);
+	assert_int_equal(tiny_host_ops.resume(t.source), 0);
 	trial_end(&t);
 }
 
@@ -192,6 +281,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_four_vcpus_dirtying),
 		cmocka_unit_test(test_target_refuses_state),
 		cmocka_unit_test(test_target_refuses_after_commit),
+		cmocka_unit_test(test_target_fails_with_the_disks),
+		cmocka_unit_test(test_disks_come_back_late),
+		cmocka_unit_test(test_disks_do_not_come_back),
 		cmocka_unit_test(test_does_not_converge),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_data_streams_attacked),

@@ -47,6 +47,7 @@ struct tiny_host {
 	bool running, handed_over;
 	atomic_bool pause_requested;
 	int fail_state_load, fail_disks;
+	int disk_file, disk; /* the file's descriptor, the one with the lock; -1: none */
 	tiny_host_hook_fn hook;
 	void *hook_arg;
 };
@@ -58,6 +59,7 @@ struct tiny_host *tiny_host_create(const char *elf)
 	if (h) {
 		h->elf = elf;
 		h->kvm_fd = h->vm_fd = h->ram_fd = -1;
+		h->disk_file = h->disk = -1;
 		h->region = (struct region_memory)REGION_MEMORY_NONE;
 	}
 	return h;
@@ -90,6 +92,8 @@ void tiny_host_destroy(struct tiny_host *h)
 	if (!h)
 		return;
 	drop_vm(h);
+	if (h->disk >= 0)
+		close(h->disk);
 	free(h);
 }
 
@@ -204,6 +208,7 @@ static void fill_memory(struct tiny_host *h)
 
 int tiny_host_launch(struct tiny_host *h, const struct tiny_config *config)
 {
+	char why[64];
 	struct tiny_entry entry = { .cr3 = PML4_GPA, .tss = TSS_GPA, .params = PARAMS_GPA };
 	int err = make_vm(h, config);
 
@@ -216,6 +221,8 @@ int tiny_host_launch(struct tiny_host *h, const struct tiny_config *config)
 	entry.rip = h->entry;
 	for (uint32_t i = 0; i < config->nvcpus && !err; i++)
 		err = tiny_vcpu_enter(h->vcpu[i], &entry);
+	if (!err)
+		err = tiny_host_ops.disks_acquire(h, why, sizeof(why));
 	return err ? err : tiny_host_ops.resume(h);
 }
 
@@ -284,6 +291,16 @@ bool tiny_host_running(struct tiny_host *h)
 bool tiny_host_handed_over(struct tiny_host *h)
 {
 	return h->handed_over;
+}
+
+void tiny_host_set_disk(struct tiny_host *h, int fd)
+{
+	h->disk_file = fd;
+}
+
+bool tiny_host_has_disk(const struct tiny_host *h)
+{
+	return h->disk >= 0;
 }
 
 void tiny_host_fail(struct tiny_host *h, int state_load, int disks_acquire)
@@ -422,7 +439,7 @@ static int op_pause(void *opaque)
 static int op_resume(void *opaque)
 {
 	struct tiny_host *h = opaque;
-	int err = 0;
+	int err = h->disk_file >= 0 && h->disk < 0 ? -ENODEV : 0;
 
 	for (uint32_t i = 0; i < h->config.nvcpus && !err; i++)
 		err = tiny_vcpu_start(h->vcpu[i]);
@@ -487,8 +504,30 @@ static int op_state_load(void *opaque, const void *buf, size_t len, char *why, s
 
 static int op_disks_release(void *opaque)
 {
-	happens(opaque, TINY_HOST_DISKS, 0);
+	struct tiny_host *h = opaque;
+
+	if (h->disk >= 0)
+		close(h->disk);
+	h->disk = -1;
+	happens(h, TINY_HOST_DISKS, 0);
 	return 0;
+}
+
+static int take_disk(struct tiny_host *h)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char path[64];
+
+	if (h->disk_file < 0 || h->disk >= 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", h->disk_file);
+	h->disk = open(path, O_RDWR | O_CLOEXEC);
+	if (h->disk >= 0 && !fcntl(h->disk, F_OFD_SETLK, &lock))
+		return 0;
+	if (h->disk >= 0)
+		close(h->disk);
+	h->disk = -1;
+	return -EAGAIN;
 }
 
 static int op_disks_acquire(void *opaque, char *why, size_t max)
@@ -497,7 +536,11 @@ static int op_disks_acquire(void *opaque, char *why, size_t max)
 
 	if (h->fail_disks)
 		snprintf(why, max, "told to fail");
-	return h->fail_disks;
+	else if (take_disk(h))
+		snprintf(why, max, "somebody else has the lock");
+	else
+		return 0;
+	return h->fail_disks ? h->fail_disks : -EAGAIN;
 }
 
 static void op_handed_over(void *opaque)

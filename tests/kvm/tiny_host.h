@@ -61,6 +61,13 @@ uint64_t tiny_host_writes(struct tiny_host *host);
 bool tiny_host_running(struct tiny_host *host);
 bool tiny_host_handed_over(struct tiny_host *host);
 
+/*
+ * The guest's disk: a file of which fd is a descriptor (borrowed). A host that runs the guest holds
+ * its lock; one without the lock lets no guest run.
+ */
+void tiny_host_set_disk(struct tiny_host *host, int fd);
+bool tiny_host_has_disk(const struct tiny_host *host);
+
 /* Faults to inject: what state_load() and disks_acquire() return, 0 for none. */
 void tiny_host_fail(struct tiny_host *host, int state_load, int disks_acquire);
 

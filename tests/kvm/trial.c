@@ -124,6 +124,11 @@ static int resume_late(void *opaque)
 	return tiny_host_pause_requested(opaque) ? -ECANCELED : tiny_host_ops.resume(opaque);
 }
 
+static int resume_fails(void *opaque)
+{
+	return target.plan->fail_resume;
+}
+
 static void wait_in_callback(struct sevmirror_host_ops *ops, enum trial_wait wait)
 {
 	sem_init(&target.broken, 0, 0);
@@ -131,6 +136,8 @@ static void wait_in_callback(struct sevmirror_host_ops *ops, enum trial_wait wai
 		ops->state_load = load_late;
 	else if (wait != TRIAL_NO_WAIT)
 		ops->resume = resume_late;
+	else if (target.plan->fail_resume)
+		ops->resume = resume_fails;
 }
 
 static void leave(int verdict_fd, const struct trial_verdict *v)
@@ -157,7 +164,7 @@ static void deny_userfaultfd(void)
 		_exit(2);
 }
 
-static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *plan)
+static void child_main(int listen_fd, int verdict_fd, int disk_file, const struct trial_plan *plan)
 {
 	struct sevmirror_target_options options = { .listen_fd = listen_fd,
 						    .timeout = plan->timeout,
@@ -171,16 +178,18 @@ static void child_main(int listen_fd, int verdict_fd, const struct trial_plan *p
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (plan->no_userfaultfd)
 		deny_userfaultfd();
+	tiny_host_set_disk(host, disk_file);
 	tiny_host_fail(host, plan->fail_state_load, plan->fail_disks);
 	ops.progress = on_progress;
-	wait_in_callback(&ops, plan->wait);
 	target.plan = plan;
+	wait_in_callback(&ops, plan->wait);
 	target.host = host;
 	target.sabotage = plan->sabotage;
 	if (sevmirror_target_create(&target.migration, &ops, host, &options, v.summary.error,
 				    sizeof(v.summary.error)))
 		leave(verdict_fd, &v);
 	v.outcome = sevmirror_migration_run(target.migration, &v.summary);
+	v.has_disk = tiny_host_has_disk(host);
 	v.pause_requested = tiny_host_pause_requested(host);
 	memcpy(v.reason, target.reason, sizeof(v.reason));
 	v.device_pages = atomic_load(&target.device_pages);
@@ -226,15 +235,18 @@ void trial_start(struct trial *t, const char *payload, const struct tiny_config 
 	assert_true(t->callback != MAP_FAILED);
 	assert_int_equal(sem_init(t->callback, 1, 0), 0);
 	target.callback = t->callback;
+	t->disk_file = memfd_create("disk", MFD_CLOEXEC);
+	assert_true(t->disk_file >= 0);
 	fflush(NULL);
 	t->child = fork();
 	assert_true(t->child >= 0);
 	if (t->child == 0)
-		child_main(listen_fd, pipe_fds[1], plan);
+		child_main(listen_fd, pipe_fds[1], t->disk_file, plan);
 	close(pipe_fds[1]);
 	close(listen_fd);
 	t->verdict_fd = pipe_fds[0];
 	t->source = tiny_host_create(payload);
+	tiny_host_set_disk(t->source, t->disk_file);
 	assert_int_equal(tiny_host_launch(t->source, config), 0);
 }
 
@@ -318,11 +330,17 @@ struct trial_verdict trial_end(struct trial *t)
 		assert_true(tiny_host_handed_over(t->source));
 		assert_int_equal(v.outcome, SEVMIRROR_MIGRATED);
 		assert_true(v.guest_good);
+		assert_true(v.has_disk);
+	} else if (t->outcome == SEVMIRROR_FAILED || t->outcome == SEVMIRROR_CANCELLED) {
+		/* released before the source heard of it */
+		assert_int_not_equal(v.outcome, SEVMIRROR_MIGRATED);
+		assert_false(v.has_disk);
 	} else if (t->outcome != SEVMIRROR_UNKNOWN) {
 		assert_int_not_equal(v.outcome, SEVMIRROR_MIGRATED);
 	}
 	sevmirror_migration_destroy(t->migration);
 	tiny_host_destroy(t->source);
+	close(t->disk_file);
 	munmap(t->callback, sizeof(*t->callback));
 	return v;
 }

@@ -54,6 +54,7 @@ struct trial_plan {
 struct trial_verdict {
 	enum sevmirror_outcome outcome;
 	bool guest_good;
+	bool has_disk; /* its lock, when the migration had ended */
 	bool pause_requested;
 	char reason[256]; /* of the last break */
 	uint64_t device_pages; /* that the device touched while pages were missing */
@@ -62,6 +63,7 @@ struct trial_verdict {
 
 struct trial {
 	struct tiny_host *source;
+	int disk_file; /* what both hosts' disk is */
 	pid_t child;
 	int verdict_fd;
 	char address[128];

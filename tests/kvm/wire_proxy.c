@@ -209,6 +209,10 @@ struct wire_proxy *wire_proxy_start(const char *target, const struct wire_fault 
 	proxy->pid = fork();
 	if (proxy->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* It holds nothing of the test's: the lock of a disk goes with its last descriptor.
+		 */
+		close_range(STDERR_FILENO + 1, (unsigned int)fd - 1, 0);
+		close_range((unsigned int)fd + 1, ~0U, 0);
 		serve(fd, target, fault, proxy->shared);
 	}
 	close(fd);
