@@ -117,18 +117,32 @@ void *guest_memory_hva(const struct guest_memory *memory, uint64_t gpa, uint64_t
 	return offset == UINT64_MAX ? NULL : memory->base + offset;
 }
 
+static void mark_pages(struct guest_memory *memory, uint64_t offset, uint64_t len)
+{
+	uint64_t page, last = (offset + len - 1) >> PAGE_SHIFT;
+
+	for (page = offset >> PAGE_SHIFT; page <= last; page++)
+		atomic_fetch_or(&memory->dirty[page / WORD_BITS], 1ULL << page % WORD_BITS);
+}
+
+/* A guest may name a range that reaches over the hole, or beyond RAM: what of it is RAM counts. */
 void guest_memory_mark_dirty(struct guest_memory *memory, uint64_t gpa, uint64_t len)
 {
-	uint64_t offset, page, last;
+	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	uint64_t end = len > UINT64_MAX - gpa ? UINT64_MAX : gpa + len;
+	unsigned int i, n;
 
 	if (!len || !atomic_load_explicit(&memory->armed, memory_order_acquire))
 		return;
-	offset = offset_of(memory, gpa, len);
-	if (offset == UINT64_MAX)
-		return;
-	last = (offset + len - 1) >> PAGE_SHIFT;
-	for (page = offset >> PAGE_SHIFT; page <= last; page++)
-		atomic_fetch_or(&memory->dirty[page / WORD_BITS], 1ULL << page % WORD_BITS);
+	n = guest_memory_ranges(memory, ranges);
+	for (i = 0; i < n; i++) {
+		uint64_t first = gpa > ranges[i].gpa ? gpa : ranges[i].gpa;
+		uint64_t stop = ranges[i].gpa + ranges[i].bytes;
+
+		stop = end < stop ? end : stop;
+		if (first < stop)
+			mark_pages(memory, ranges[i].offset + first - ranges[i].gpa, stop - first);
+	}
 }
 
 int guest_memory_log_start(struct guest_memory *memory)

@@ -18,6 +18,7 @@
 #include <sevmirror/pagemap.h>
 
 #define PACE_WINDOW (NS_PER_S / 10)
+#define PACE_NAP    (20 * NS_PER_MS)
 #define PACE_SHARE                                                                             \
 	20 /* in post-copy a batch takes at most this part of a second, so that the end of the \
 	      line is never far */
@@ -60,6 +61,33 @@ void stream_out_give_up(struct stream_out *s, int err)
 }
 
 /*
+ * A part of what the priority stream sent, at most what this stream may send in one window: the
+ * debt is spread over the streams and over time, and no stream stands still for it.
+ */
+static uint64_t take_debt(struct streams_out *all, uint64_t limit)
+{
+	uint64_t most = limit / (NS_PER_S / PACE_WINDOW), debt = atomic_load(&all->debt), part;
+
+	do {
+		part = debt < most ? debt : most;
+	} while (part && !atomic_compare_exchange_weak(&all->debt, &debt, debt - part));
+	return part;
+}
+
+/* In naps, so that a migration that is cancelled or broken does not wait for it. */
+static void sleep_until(const struct stream_out *s, uint64_t due)
+{
+	uint64_t t;
+
+	while ((t = clock_ns()) < due && !atomic_load(&s->all->cancelled)) {
+		uint64_t nap = due - t < PACE_NAP ? due - t : PACE_NAP;
+		struct timespec ts = { .tv_nsec = (long)nap };
+
+		nanosleep(&ts, NULL);
+	}
+}
+
+/*
  * Keep this stream's share of the limit: sleep off what was sent too early, in a window short
  * enough not to burst.
  */
@@ -75,13 +103,10 @@ static void pace(struct stream_out *s, uint64_t bytes)
 	s->pace_bytes += bytes;
 	if (limit == 0)
 		return;
-	s->pace_bytes += atomic_exchange(&s->all->debt, 0);
+	s->pace_bytes += take_debt(s->all, limit);
 	due = s->pace_start + (uint64_t)((double)s->pace_bytes * NS_PER_S / (double)limit);
 	if (due > t) {
-		struct timespec ts = { (time_t)((due - t) / NS_PER_S),
-				       (long)((due - t) % NS_PER_S) };
-
-		nanosleep(&ts, NULL);
+		sleep_until(s, due);
 		s->pace_start = due;
 		s->pace_bytes = 0;
 	}

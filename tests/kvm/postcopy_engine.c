@@ -278,6 +278,32 @@ static void test_break_and_recovery(void **state)
  * The wire goes dead without a word. The source notices by its timeout; the target, which is more
  * patient, still believes in the old connection when the source comes by another.
  */
+/*
+ * A healthy but slow link: pages that are asked for count against the limit, too, and neither does
+ * the target take the source for gone nor does an access wait for the whole of that debt.
+ */
+static void test_slow_link(void **state)
+{
+	struct tiny_config config = trial_dirtier(32, 4, 0);
+	struct sevmirror_source_options options = { .postcopy = SEVMIRROR_POSTCOPY_ALWAYS,
+						    .bandwidth = 3 * TRIAL_MIB / 2,
+						    .timeout = 5000 * TRIAL_MS };
+	struct trial_plan plan = { .timeout = 5000 * TRIAL_MS };
+	struct trial_verdict v;
+	struct trial t;
+
+	trial_start(&t, payload, &config, &plan);
+	trial_wait_for_writes(&t, 100);
+	trial_migrate(&t, &options);
+	assert_string_equal(t.summary.error, "");
+	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
+	v = trial_end(&t);
+	assert_true(v.summary.postcopy.faults > 100);
+	print_message("# slowest access: %llu ms\n",
+		      (unsigned long long)(v.summary.postcopy.fault_max / TRIAL_MS));
+	assert_true(v.summary.postcopy.fault_max < 3000 * TRIAL_MS);
+}
+
 static void test_silence_at_the_source(void **state)
 {
 	const struct trial_plan patient = { .timeout = 600 * 1000 * TRIAL_MS };
@@ -584,6 +610,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_target_without_userfaultfd),
 		cmocka_unit_test(test_target_refuses),
 		cmocka_unit_test(test_break_and_recovery),
+		cmocka_unit_test(test_slow_link),
 		cmocka_unit_test(test_silence_at_the_source),
 		cmocka_unit_test(test_silence_at_the_target),
 		cmocka_unit_test(test_given_up),

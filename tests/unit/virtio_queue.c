@@ -299,6 +299,41 @@ static void rings_lie_in_ram_and_on_their_boundaries(void **state)
 }
 
 /* RAM with a hole below 4 GiB; the memfd is sparse, so this costs nothing. */
+static unsigned int marked(struct guest_memory *m, uint64_t gpa, uint64_t len)
+{
+	size_t i, words = guest_memory_log_words(m);
+	uint64_t *bitmap = calloc(words, sizeof(*bitmap));
+	unsigned int pages = 0;
+
+	assert_non_null(bitmap);
+	guest_memory_mark_dirty(m, gpa, len);
+	guest_memory_log_fetch(m, bitmap);
+	for (i = 0; i < words; i++)
+		pages += (unsigned int)__builtin_popcountll(bitmap[i]);
+	free(bitmap);
+	return pages;
+}
+
+/* As a guest does with MAP_GPA_RANGE: what of the range is RAM is dirty. */
+static void ranges_over_the_hole_are_marked_dirty(void **state)
+{
+	const uint64_t high = 4ULL << 20, page = 4096;
+	struct guest_memory *m;
+
+	assert_int_equal(guest_memory_create(&m, GUEST_LOW_RAM_MAX + high, false), 0);
+	assert_int_equal(guest_memory_log_start(m), 0);
+	assert_int_equal(marked(m, GUEST_LOW_RAM_MAX - page, 2 * page), 1);
+	assert_int_equal(marked(m, GUEST_HIGH_RAM_GPA - page, 2 * page), 1);
+	assert_int_equal(marked(m, GUEST_LOW_RAM_MAX - page,
+				GUEST_HIGH_RAM_GPA - GUEST_LOW_RAM_MAX + 3 * page),
+			 3);
+	assert_int_equal(marked(m, GUEST_HIGH_RAM_GPA + high - page, 2 * page), 1);
+	assert_int_equal(marked(m, 0, UINT64_MAX), (GUEST_LOW_RAM_MAX + high) / page);
+	assert_int_equal(marked(m, GUEST_LOW_RAM_MAX, GUEST_HIGH_RAM_GPA - GUEST_LOW_RAM_MAX), 0);
+	assert_int_equal(marked(m, UINT64_MAX - page, 2 * page), 0);
+	guest_memory_destroy(m);
+}
+
 static void buffers_do_not_reach_over_the_hole(void **state)
 {
 	struct ring *r = *state;
@@ -470,6 +505,7 @@ int main(void)
 		ring_test(an_index_that_runs_ahead_is_refused),
 		ring_test(rings_lie_in_ram_and_on_their_boundaries),
 		ring_test(buffers_do_not_reach_over_the_hole),
+		ring_test(ranges_over_the_hole_are_marked_dirty),
 		ring_test(indexes_wrap),
 		ring_test(flags_switch_interrupts_and_notifications_off),
 		ring_test(what_the_device_writes_is_marked_dirty),
