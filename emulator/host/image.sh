@@ -57,7 +57,7 @@ build_tools() {
 			cc "${flags[@]}" -o "$tmp/daemon" hostd.c mux.c frame.c buf.c &&
 			cc "${flags[@]}" -o "$tmp/switch" switch.c buf.c &&
 			cc "${flags[@]}" -o "$tmp/monitor" monitor.c -ljansson &&
-			cc "${flags[@]}" -static -o "$tmp/agent" agent.c command.c frame.c buf.c
+			cc "${flags[@]}" -static -s -o "$tmp/agent" agent.c command.c frame.c buf.c
 	) && mv -T "$tmp" "$dir" && return 0
 	rm -rf "$tmp"
 	die "the C compiler failed on emulator/host"
@@ -129,7 +129,7 @@ image() {
 		cat "$cache/kernel-$version" "$top"/emulator/host/{init,image.sh,copy-in}
 		basename "$(deb 'busybox-static_*.deb')"
 		cat "$agent"
-		dpkg-query -W libc6 libssl3 libgcc-s1 zlib1g libjansson4 libzstd1 2>/dev/null
+		dpkg-query -W libc6 libssl3 libgcc-s1 zlib1g libjansson4 libzstd1 2>/dev/null || :
 	} | sha256sum | cut -c1-16)
 	[ -e "$dir/initrd" ] || locked image build_image "$dir" "$version" "$agent" >&2 || return 1
 	echo "$dir"
@@ -155,7 +155,9 @@ fill_image() {
 	chmod 700 "$root/root"
 	ln -s usr/bin usr/sbin usr/lib usr/lib64 "$root"
 
+	# where /lib and /bin are links to /usr (Debian 13), packages have their files in /usr
 	dpkg-deb -x "$cache/debs/$(cat "$cache/kernel-$version")" "$kernel"
+	[ -e "$kernel/lib" ] || ln -s usr/lib "$kernel/lib"
 	release=$(basename "$kernel"/lib/modules/*)
 	cp "$kernel/boot/vmlinuz-$release" "$root/boot/"
 	ln -s "vmlinuz-$release" "$root/boot/vmlinuz"
@@ -166,7 +168,8 @@ fill_image() {
 
 	mkdir "$tmp/debs"
 	dpkg-deb -x "$(deb 'busybox-static_*.deb')" "$tmp/debs"
-	cp "$tmp/debs/bin/busybox" "$root/usr/bin/" || return 1
+	cp "$tmp"/debs/{,usr/}bin/busybox "$root/usr/bin/" 2>/dev/null
+	[ -e "$root/usr/bin/busybox" ] || return 1
 	ln -s busybox "$root/usr/bin/sh"
 	dpkg-deb -x "$(deb 'seabios_*.deb')" "$tmp/debs"
 	dpkg-deb -x "$(deb 'qemu-system-data_*.deb')" "$tmp/debs"
@@ -192,7 +195,7 @@ copy_modules() {
 		# a module that this kernel has built in, or not at all, is no error
 		modprobe -d "$from" -S "$release" --show-depends "$name" 2>/dev/null || :
 	done | awk '$1 == "insmod" { print $2 }' | sort -u | while read -r path; do
-		name=$to/${path#"$from/lib/modules/$release/"}
+		name=$to/${path#*"/lib/modules/$release/"}
 		mkdir -p "${name%/*}"
 		case $path in
 		*.xz) xz -dc "$path" >"${name%.xz}" ;;
