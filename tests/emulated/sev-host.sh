@@ -95,6 +95,13 @@ refusals() {
 	complains "an unknown status of the PSP" 2 "'NOPE' is not a status" "$sev_host" start a --psp-fail LAUNCH_START:1:NOPE
 	complains "success is no fault" 2 "'0' is not a status" "$sev_host" start a --psp-fail LAUNCH_START:1:0
 	complains "the PSP of an unknown host" 125 "no host 'a'" "$sev_host" psp a
+	complains "unknown system" 2 "there is debian12 and debian13, not 'arch'" "$sev_host" start a --system arch
+	complains "a kernel that the system lacks" 2 "Debian's trixie has no kernel 6.1" "$sev_host" start a --system debian13 --kernel 6.1
+	complains "bad package" 2 "'a b' is not the name" "$sev_host" start a --package "a b"
+	complains "the disk's size of a small host" 2 "--disk-size is for system hosts" "$sev_host" start a --disk-size 10G
+	complains "a disk that is too small" 2 "'1G' is not from 8G" "$sev_host" start a --system debian13 --disk-size 1G
+	complains "guest-disk without a folder" 125 "no folder '$tmp/none'" "$sev_host" guest-disk "$tmp/none/disk"
+	complains "ssh to an unknown host" 125 "no host 'a'" "$sev_host" ssh a
 	complains "stop of an unknown host" 125 "no host 'a'" "$sev_host" stop a
 	complains "exec in an unknown host" 125 "no host 'a'" "$sev_host" exec a -- true
 	complains "exec without --" 2 "write -- before" "$sev_host" exec a true
