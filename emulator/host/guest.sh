@@ -9,8 +9,8 @@ guest_packages=(systemd-boot-efi)
 guest_disk_default=2G
 # The EFI system partition is this large, at 1 MiB; the root follows it.
 guest_esp_mib=96
-# console=ttyS0 is the last, so that the guest's messages go there
-guest_parameters='root=LABEL=sev-guest rw console=ttyS0 panic=-1'
+# Each byte on a serial port costs: the kernel says on it what is wrong, and dmesg has the rest.
+guest_parameters='root=LABEL=sev-guest rw quiet systemd.show_status=false console=ttyS0 panic=-1'
 
 # guest_kernel RELEASE: the package; the kernel for virtual machines is the same with fewer drivers
 guest_kernel() { echo linux-image-cloud-amd64; }

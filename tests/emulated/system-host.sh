@@ -36,7 +36,7 @@ guest_up() {
 
 check "guest-disk writes a disk" "$sev_host" guest-disk "$tmp/guest.img"
 began=$SECONDS
-start a --system debian13 "${packages[@]}" --cpus 2 --memory 4G --disk-size 10G --disk "$tmp/guest.img" --link wire
+start a --system debian13 "${packages[@]}" --memory 4G --disk-size 10G --disk "$tmp/guest.img" --link wire
 echo "# up after $((SECONDS - began)) s"
 
 is "it runs Debian 13" 'Debian GNU/Linux 13 (trixie)' sh -c '. /etc/os-release && echo "$PRETTY_NAME"'
@@ -62,7 +62,7 @@ check "libvirt says that SEV is supported" sh -c "'$sev_host' exec a -- virsh do
 check "Debian's QEMU starts an SEV guest with OVMF and the disk" on a sh -c '
 	cp /usr/share/OVMF/OVMF_VARS_4M.fd /root/vars.fd
 	modern=disable-legacy=on,iommu_platform=true
-	qemu-system-x86_64 -enable-kvm -cpu EPYC -smp 2 -m 1G -nodefaults -no-user-config -no-reboot -display none -serial file:/root/console \
+	qemu-system-x86_64 -enable-kvm -cpu EPYC -m 1G -nodefaults -no-user-config -no-reboot -display none -serial file:/root/console \
 		-machine q35,confidential-guest-support=sev0 -object sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=1 \
 		-drive if=pflash,format=raw,unit=0,file=/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on \
 		-drive if=pflash,format=raw,unit=1,file=/root/vars.fd \
