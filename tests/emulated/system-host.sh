@@ -54,8 +54,8 @@ check "ssh as the user" test "$("$sev_host" ssh a -l sev id -un </dev/null)" = s
 "$sev_host" ssh-config a >"$tmp/ssh"
 check "scp by ssh-config" scp -q -F "$tmp/ssh" "$here/system-host.sh" a:/tmp/
 is "brings the file" "$(sha256sum <"$here/system-host.sh" | cut -d' ' -f1)" sh -c 'sha256sum </tmp/system-host.sh | cut -d" " -f1'
-says "ssh of a small host" "start it with --system" sh -c "'$sev_host' start small --memory 512M >/dev/null && '$sev_host' ssh small true"
 hosts+=(small)
+says "ssh of a small host" "start it with --system" sh -c "'$sev_host' start small --memory 512M >/dev/null && '$sev_host' ssh small true"
 
 check "libvirt says that SEV is supported" sh -c "'$sev_host' exec a -- virsh domcapabilities </dev/null | grep -q \"<sev supported='yes'>\""
 
