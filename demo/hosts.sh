@@ -13,16 +13,8 @@ in_host() {
 	"$sev_host" exec "$host" -- "$@"
 }
 
-# until_true SECONDS COMMAND...: try again and again
-until_true() {
-	local n=$(($1 * 5))
-	shift
-	for ((; n > 0; n--)); do
-		"$@" && return 0
-		sleep 0.2
-	done
-	return 1
-}
+# shellcheck source=tests/wait.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tests/wait.sh"
 
 # equip HOST...: what sends and receives guests; the hosts share a key
 equip() {
@@ -77,11 +69,15 @@ sevmirror_at() {
 	process[$n]=$!
 }
 
+# What the guest's kernel says is in /serial-N on the host of its Nth process: apart from the words of its /init, which nothing cuts.
+console_of() { console=(--console virtio --serial-log "/serial-$1"); }
+
 # launch_guest N HOST INITRD WORDS OPTIONS...: an encrypted guest with the host's kernel; WORDS are for its /init (demo/guest/main.c). Its
 # bounce buffers are small, as it has little memory.
 launch_guest() {
-	sevmirror_at "$1" "$2" run --name guest --sev on --kernel /boot/vmlinuz --initrd "$3" \
-		--cmdline "console=ttyS0 quiet panic=-1 swiotlb=4096 -- $4" "${@:5}"
+	console_of "$1"
+	sevmirror_at "$1" "$2" run --name guest --sev on --kernel /boot/vmlinuz --initrd "$3" "${console[@]}" \
+		--cmdline "console=ttyS0 quiet panic=-1 swiotlb=4096 -- say=/dev/hvc0 $4" "${@:5}"
 }
 
 # How the two know each other
@@ -89,8 +85,10 @@ security=(--psk-file /psk)
 
 # await_guest N HOST OPTIONS...: until the host waits for the guest. The tap is named, so that it is opened before privileges are given up.
 await_guest() {
-	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 "${security[@]}" --vendor-chain /vendor.cert --tap tap0 --timeout 60 "${@:3}"
-	until_true 180 grep -qs waiting "$tmp/said-$1"
+	console_of "$1"
+	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 "${security[@]}" --vendor-chain /vendor.cert --tap tap0 --timeout 60 \
+		"${console[@]}" "${@:3}"
+	until_true grep -qs waiting "$tmp/said-$1"
 }
 
 # move_guest FROM TO OPTIONS...
@@ -109,15 +107,20 @@ last_tick() { number_after "$1" "demo: tick"; }
 ticked() { [ "$(last_tick "$1")" -ge "$2" ]; }
 swept() { [ "$(number_after "$1" "all verified")" -ge "$2" ]; }
 
+# guest_moves FROM: what a wait for a migration watches: what migrate and the targets have said, and what has left FROM, in 64 KiB
+guest_moves() {
+	cat "$tmp/moved" "$tmp"/said-* 2>/dev/null
+	echo "$1 has sent: $(($(in_host "$1" cat /sys/class/net/eth0/statistics/tx_bytes </dev/null) >> 16))"
+}
+
 # guest_log N M: its Nth to Mth console
 guest_log() {
 	local n
 	for ((n = $1; n <= $2; n++)); do cat "$tmp/console-$n"; done | tr -d '\r'
 }
 
-# no_gap: the log on stdin counts from 1 without a gap or a repetition
+# no_gap LOG: it counts from 1 without a gap or a repetition; if not, it prints where
 no_gap() {
-	local ticks
-	ticks=$(sed -n 's/^demo: tick \([0-9]*\) .*/\1/p')
-	[ -n "$ticks" ] && [ "$ticks" = "$(seq "$(wc -l <<<"$ticks")")" ]
+	awk '/^demo: tick / { n++; if ($3 != last + 1) { print "after \"" before "\" comes \"" $0 "\" in line " NR; bad = 1 }; last = $3; before = $0 }
+		END { if (!n) print "no tick at all in " NR " lines"; exit bad || !n }' "$1"
 }

@@ -12,10 +12,13 @@
  *   talk=GUEST,PEER numbered messages to PEER, which answers (demo/message.h), with another
  *     canary, which is no secret
  *   disk            blocks of /dev/vda are written, flushed and read back
+ *   say=DEVICE      all of this is said on DEVICE instead of the console, apart from the kernel
  *
  * A line `w` on the console has it write memory, `i` not; `q` ends it: then all is verified once
  * more, and the guest powers off.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -162,6 +165,20 @@ static void count_aloud(const struct guest *guest)
 	}
 }
 
+/* From now on standard input and output are there. */
+static void say_on(const char *device)
+{
+	int fd = system_open_late(device, O_RDWR | O_NOCTTY);
+
+	if (fd < 0) {
+		guest_error("%s: %s", device, strerror(errno));
+		return;
+	}
+	for (int i = 0; i <= 2; i++)
+		dup2(fd, i);
+	close(fd);
+}
+
 static void take_word(struct guest *guest, char *word)
 {
 	if (!strncmp(word, "memory=", 7))
@@ -178,6 +195,8 @@ static void take_word(struct guest *guest, char *word)
 		guest->file = true;
 	else if (!strncmp(word, "talk=", 5))
 		guest->talk = word + 5;
+	else if (!strncmp(word, "say=", 4))
+		say_on(word + 4);
 	else if (!strcmp(word, "disk"))
 		guest->disk = true;
 	else if (strncmp(word, "initrd=", 7)) /* a word of the firmware's, for the boot stub */
@@ -208,9 +227,9 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	system_start();
-	mute_echo();
 	for (int i = 1; i < argc; i++)
 		take_word(&guest, argv[i]);
+	mute_echo();
 	start(&guest);
 	printf("demo: the guest is up, %ld CPUs\n", sysconf(_SC_NPROCESSORS_ONLN));
 	count_aloud(&guest);

@@ -9,70 +9,24 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 sev_host=${SEV_HOST:-$top/emulator/sev-host}
 programs=$(cd "${1:?usage: $0 PROGRAMS-DIR}" && pwd) || exit 2
-tmp=$(mktemp -d)
 hosts=()
-failed=0
+# shellcheck source=tests/tap.sh
+. "$top/tests/tap.sh"
 
 # The firmware's platform state of the tests' hosts is the tests' own.
 export XDG_STATE_HOME=$tmp/state
 
-finish() {
+cleanup() {
 	local h
-	trap '' INT TERM
 	for h in "${hosts[@]}"; do "$sev_host" stop "$h" >/dev/null 2>&1; done
-	rm -rf "$tmp"
-}
-trap finish EXIT
-trap 'exit 143' INT TERM
-
-ok() { echo "ok - $*"; }
-not_ok() {
-	echo "not ok - $*"
-	failed=1
-}
-
-# check WHAT COMMAND...: ok if the command succeeds; what it says is shown if not
-check() {
-	local what=$1 said
-	shift
-	if said=$("$@" 2>&1); then
-		ok "$what"
-	else
-		not_ok "$what [status $?: ${said//$'\n'/ }]"
-		return 1
-	fi
-}
-
-# fails WHAT COMMAND...: ok if the command fails
-fails() {
-	local what=$1
-	shift
-	if "$@" >/dev/null 2>&1; then not_ok "$what"; else ok "$what"; fi
-}
-
-# says WHAT TEXT COMMAND...: ok if the command fails and says TEXT
-says() {
-	local what=$1 text=$2 said
-	shift 2
-	if said=$("$@" 2>&1) || [[ $said != *"$text"* ]]; then
-		not_ok "$what: $text [said: ${said//$'\n'/ }]"
-	else
-		ok "$what: $text"
-	fi
 }
 
 # start NAME OPTIONS...: a host that ends with this script
 start() {
-	local name=$1 said
+	local name=$1
 	shift
 	hosts+=("$name")
-	if said=$("$sev_host" start "$name" "$@" 2>&1); then
-		ok "host $name starts ($*)"
-	else
-		not_ok "host $name starts ($*)"
-		echo "$said"
-		exit 1
-	fi
+	check "host $name starts ($*)" "$sev_host" start "$name" "$@"
 }
 
 on() {
@@ -86,17 +40,14 @@ put() {
 	local name=$1
 	shift
 	on "$name" mkdir -p /t
-	tar c -C "$programs" "$@" | on "$name" tar x -C /t || {
-		not_ok "copying test programs to $name"
-		exit 1
-	}
+	tar c -C "$programs" "$@" | on "$name" tar x -C /t || not_ok "copying test programs to $name"
 }
 
 # passed STATUS OUTPUT-FILE WHAT: pass the program's TAP on; it must have come to its plan
 passed() {
-	cat "$2"
+	grep -v '^1\.\.' "$2"
 	grep -q '^1\.\.' "$2" || not_ok "$3 ended early, status $1"
-	[ "$1" -eq 0 ] || failed=1
+	[ "$1" -eq 0 ] || not_ok "$3: status $1"
 }
 
 # run NAME PROGRAM ARGS...: a test program in the host, bounded
@@ -108,7 +59,7 @@ run() {
 }
 
 # finished: the last line of a driver
-finished() { exit "$failed"; }
+finished() { done_testing; }
 
 owner() { "$programs/owner" "$@"; }
 
@@ -118,8 +69,19 @@ fetch() {
 	on "$1" sh -c 'mkdir -p /x && /t/certs export /x && cd /x && tar c pdh.cert chain.cert id.bin version' | tar x -C "$2"
 }
 
-# wait_for NAME FILE: until the file is in the host
-wait_for() {
-	# shellcheck disable=SC2016 # expanded in the host
-	on "$1" sh -c 'n=600; until [ -e "$0" ] || [ $n = 0 ]; do n=$((n - 1)); sleep 0.1; done; [ -e "$0" ]' "$2"
+# What a wait for something in $watched, a host, watches: what the programs there have written, and their CPU time in half seconds
+watched=
+host_moves() {
+	# shellcheck disable=SC2016 # for the host's shell
+	on "$watched" sh -c 'ls -l /out /console* /serial* /mirror.* /status 2>/dev/null
+		awk "/\\((sevmirror|lib_|vmm-)/ { s += \$14 + \$15 } END { print int(s / 50) }" /proc/[0-9]*/stat 2>/dev/null'
 }
+
+# true_on NAME COMMAND...: until it succeeds in the host
+true_on() {
+	watched=$1
+	until_true --watch host_moves on "$@"
+}
+
+# wait_for NAME FILE: until the file is in the host
+wait_for() { true_on "$1" test -e "$2"; }

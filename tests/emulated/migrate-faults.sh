@@ -30,7 +30,8 @@ depart() {
 patience=()
 
 # comes_to PATTERN: until migrate has said so
-comes_to() { check "$what: it comes that far" until_true 120 grep -aq "$1" "$tmp/moved" || cat "$tmp/moved" "$tmp/said-$try"; }
+source_moves() { guest_moves $host; }
+comes_to() { check "$what: it comes that far" until_true --watch source_moves grep -aq "$1" "$tmp/moved"; }
 first_round() { comes_to '^round 1 .* pages left'; }
 
 # signal HOST SIGNAL WORD: to the sevmirror there that has the word on its command line
@@ -43,8 +44,8 @@ signal() {
 migrate_ends() {
 	local text
 	wait $mover
-	check "$what: migrate ends with $1" [ $? -eq "$1" ]
-	for text in "${@:2}"; do check "$what: '$text'" grep -qF -- "$text" "$tmp/moved" || cat "$tmp/moved"; done
+	is "$what: migrate ends with" "$1" $?
+	for text in "${@:2}"; do check "$what: '$text'" grep -qF -- "$text" "$tmp/moved"; done
 }
 
 # guests HOST N: the secure processor there keeps N guests
@@ -55,13 +56,15 @@ ended() { ! kill -0 "$1" 2>/dev/null; }
 # target_ends STATUS [TEXT]: with it, it says that, and leaves nothing
 target_ends() {
 	# One to which nobody came waits for ever.
-	until_true 120 ended "${process[$try]}" || signal $target TERM receive
+	within 180 ended "${process[$try]}" || signal $target TERM receive
 	wait "${process[$try]}"
-	check "$what: the target ends with $1" [ $? -eq "$1" ]
-	[ -z "${2-}" ] || check "$what: and says '$2'" grep -qF -- "$2" "$tmp/said-$try" || cat "$tmp/said-$try"
+	is "$what: the target ends with" "$1" $?
+	[ -z "${2-}" ] || check "$what: and says '$2'" grep -qF -- "$2" "$tmp/said-$try"
 	fails "$what: no process is left there" on $target pidof sevmirror
-	check "$what: no guest is left in its secure processor" until_true 10 guests $target 0
+	check "$what: no guest is left in its secure processor" within 60 guests $target 0
 }
+
+no_gap_in() { guest_log "$@" >"$tmp/log" && no_gap "$tmp/log"; }
 
 # unharmed: the guest counts on where it is and finds no error
 unharmed() {
@@ -76,7 +79,7 @@ gate() {
 	: >"$tmp/gate.out"
 	"$sev_host" exec $host -- wire-gate "$target:7777" "$1" <>"$tmp/gate.in" >"$tmp/gate.out" &
 	process[gate]=$!
-	until_true 60 grep -q listening "$tmp/gate.out"
+	until_true grep -q listening "$tmp/gate.out"
 	port=$(sed -n 's/^listening .*://p' "$tmp/gate.out")
 }
 # depart_by_gate POINT: until the migration is there
@@ -84,7 +87,7 @@ depart_by_gate() {
 	security=(--insecure)
 	gate "$1"
 	depart --to "127.0.0.1:$port" --max-downtime 20000
-	check "$what: it comes that far" until_true 180 grep -q reached "$tmp/gate.out" || cat "$tmp/moved" "$tmp/said-$try"
+	check "$what: it comes that far" until_true --watch source_moves grep -q reached "$tmp/gate.out"
 	security=(--psk-file /psk)
 }
 # gate_does WORD: with what waits there
@@ -175,12 +178,12 @@ wait "${process[$n]}"
 check "$what: its process ends with 7" [ $? -eq 7 ]
 host=$two target=$one tick=$(last_tick $n) n=$try
 goes_on "$what" $n "$tick"
-check "$what: its log has no gap" no_gap <<<"$(guest_log 1 $n)"
+check "$what: its log has no gap" no_gap_in 1 $n
 
 # follows OPTIONS...: a post-copy in whose middle the guest runs there
 follows() {
 	depart --postcopy always --bandwidth 1M
-	check "$what: it goes over" until_true 120 grep -q 'memory follows' "$tmp/said-$try" || cat "$tmp/moved" "$tmp/said-$try"
+	check "$what: it goes over" until_true --watch source_moves grep -q 'memory follows' "$tmp/said-$try"
 }
 
 # given_up: what is left of the guest at the source ends
@@ -189,7 +192,7 @@ given_up() {
 	wait "${process[$n]}"
 	check "$what: that process ends with 7" [ $? -eq 7 ]
 	fails "$what: no process is left" on $host pidof sevmirror
-	check "$what: no guest is left in the secure processor" until_true 10 guests $host 0
+	check "$what: no guest is left in the secure processor" within 60 guests $host 0
 }
 
 what="the target is killed in post-copy"
@@ -208,7 +211,7 @@ first_round
 signal $host KILL run
 migrate_ends 9 "how the migration ended is not known"
 target_ends 1 "no guest arrived: "
-check "$what: no guest is left in its secure processor" until_true 10 guests $host 0
+check "$what: no guest is left in its secure processor" within 60 guests $host 0
 
 what="the target gives up in post-copy"
 new_guest

@@ -30,8 +30,7 @@ hop() {
 	to=$(other)
 	await_guest $next "$to" --disk-dir /shared
 	if moves "$@"; then ok "$what"; else
-		not_ok "$what [$(cat "$tmp/moved" "$tmp/said-$next")]"
-		exit 1
+		not_ok "$what"
 	fi
 	echo "# $(tr -d '{}\n' <"$tmp/moved")"
 	host=$to last=$next
@@ -48,7 +47,7 @@ no_disk() {
 	check "$what: '$text'" grep -qF "$text" "$tmp/moved"
 	check "$what: before any page" grep -q '"pages": 0,' "$tmp/moved"
 	fails "$what: the other host ends" wait "${process[$next]}"
-	check "$what: the guest goes on" until_true 240 ticked $last $((tick + 2))
+	check "$what: the guest goes on" until_true ticked $last $((tick + 2))
 }
 refusals=0
 

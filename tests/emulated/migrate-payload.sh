@@ -8,7 +8,7 @@
 two_hosts mig
 psp_commands() { sed -n 's/.*"psp-commands": \([0-9]*\).*/\1/p' "$1"; }
 
-# round_trip MEMORY: there and back; leaves the number of PSP commands in count
+# round_trip MEMORY: there and back; leaves the number of PSP commands in commands
 round_trip() {
 	check "a guest of $1 is launched, encrypted" launch $one "$1" 'NODBG|NOKS|SEV'
 	on $two rm -f /out /status
@@ -17,20 +17,20 @@ round_trip() {
 	on $one rm -f /out /status
 	check "$1: the first host waits" await $one
 	if move $two $one >"$tmp/back"; then ok "$1: and back"; else not_ok "$1: and back [$(cat "$tmp/back")]"; fi
-	count=$(psp_commands "$tmp/there")
-	echo "# $1: PSP commands at the source: there $count, back $(psp_commands "$tmp/back"); $(grep '"downtime-ms' "$tmp/back")"
+	commands=$(psp_commands "$tmp/there")
+	echo "# $1: PSP commands at the source: there $commands, back $(psp_commands "$tmp/back"); $(grep '"downtime-ms' "$tmp/back")"
 	on $one sevmirror stop guest >/dev/null
 	wait_for $one /status
 	if [ "$(on $one cat /status)" = 0 ]; then ok "$1: the guest finds every page as it wrote it"; else
 		not_ok "$1: the guest finds every page as it wrote it [$(on $one cat /status /out)]"; fi
-	[ "$count" = "$(psp_commands "$tmp/back")" ] && [ -n "$count" ] || not_ok "$1: as many PSP commands there as back"
+	[ "$commands" = "$(psp_commands "$tmp/back")" ] && [ -n "$commands" ] || not_ok "$1: as many PSP commands there as back"
 }
 
 round_trip 32M
-small=$count
+small=$commands
 round_trip 64M
-if [ "$small" = "$count" ]; then ok "$count PSP commands whatever the memory's size"; else
-	not_ok "PSP commands depend on the memory's size: $small, $count"; fi
+if [ "$small" = "$commands" ]; then ok "$commands PSP commands whatever the memory's size"; else
+	not_ok "PSP commands depend on the memory's size: $small, $commands"; fi
 
 # A guest stands still while it moves: from inside, by a mirror that each host makes for itself, its memory is the same.
 scan() { "$sev_host" exec "$1" --timeout 120 -- sevmirror mirror attach guest --range 0x400000+64K --range 0x800000+1M; }

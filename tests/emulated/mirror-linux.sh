@@ -36,11 +36,8 @@ guest() {
 	wait_for $host /run/sevmirror/guest.sock
 }
 
-# says_in FILE TEXT: until the text is in the file in the host, five minutes at most
-says_in() {
-	# shellcheck disable=SC2016 # expanded in the host
-	on $host sh -c 'n=3000; until grep -q "$1" "$0"; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done' "$1" "$2"
-}
+# says_in FILE TEXT: until the text is in the file in the host
+says_in() { true_on $host grep -q "$2" "$1"; }
 
 # mirror OPTIONS...: attach, in another process than the guest's
 mirror() { "$sev_host" exec $host --timeout 400 -- sevmirror mirror attach guest "$@"; }
@@ -50,8 +47,7 @@ mirror_runs() {
 	# The kernel's pages are private from the first instruction on.
 	on $host sh -c 'rm -f /mirror.*; ranges=; i=0; while [ $i -lt 1000 ]; do ranges="$ranges --range 0x1000000+8M"; i=$((i + 1)); done
 		setsid sevmirror mirror attach guest $ranges </dev/null >/mirror.out 2>/mirror.err; echo $? >/mirror.status' >/dev/null 2>&1 &
-	# shellcheck disable=SC2016 # expanded in the host
-	on $host sh -c 'n=1200; until sevmirror status guest | grep -q "^mirror *attached"; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'
+	true_on $host sh -c 'sevmirror status guest | grep -q "^mirror *attached"'
 }
 
 # kill_in WHICH...: guest, mirror or both, at once

@@ -115,17 +115,14 @@ stored_by_linux
 
 # A reset in the middle of a guest's life: keys and forms are gone, the machine boots and works.
 reset_with_guest() {
-	local job n=600
+	local job
 	"$sev_host" exec "$host" --timeout 200 -- /t/memory --hold /tmp/hold >/dev/null 2>&1 &
 	job=$!
 	check "a guest before the reset" wait_for "$host" /tmp/hold
 	check "system_reset" "$sev_host" monitor "$host" system_reset
 	wait $job
 	# everything in the host is new when /t is gone
-	until on "$host" test ! -e /t 2>/dev/null || [ $n = 0 ]; do
-		n=$((n - 1))
-		sleep 0.2
-	done
+	true_on "$host" test ! -e /t
 	put "$host" certs memory
 	fetch "$host" "$tmp/after"
 	check "after it: the platform's own storage again" cmp "$tmp/reset/pdh.cert" "$tmp/after/pdh.cert"

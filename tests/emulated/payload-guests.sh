@@ -28,8 +28,8 @@ launch() {
 	# shellcheck disable=SC2016 # expanded in the host
 	on "$1" sh -c 'args=; for a in 7 300 1048576 0 0 0 1 0 1; do args="$args --arg $a"; done
 		setsid sevmirror run --sev on --name guest --payload /dirtier --mirror-payload /memscan --memory "$0" --policy "$1" $args </dev/null >/out 2>&1 &
-		n=300; until sevmirror status guest >/dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || { cat /out; exit 1; }; sleep 0.1; done' \
-		"$2" "$3"
+		' "$2" "$3"
+	true_on "$1" sevmirror status guest
 }
 
 # await HOST: waits for a guest
@@ -37,7 +37,7 @@ await() {
 	on "$1" sh -c 'setsid sevmirror receive --name guest --listen 0.0.0.0:4000 --psk-file /psk --vendor-chain /vendor.cert \
 		--timeout 60 </dev/null >/out 2>&1; echo $? >/status' >/dev/null 2>&1 &
 	wait_for "$1" /out
-	on "$1" sh -c 'n=300; until grep -q waiting /out; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'
+	true_on "$1" grep -q waiting /out
 }
 
 # move FROM TO: prints what migrate says
@@ -46,4 +46,14 @@ move() {
 }
 
 # gone HOST: no guest is left there
-gone() { on "$1" sh -c 'n=600; while sevmirror status guest >/dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'; }
+gone() { true_on "$1" sh -c '! sevmirror status guest'; }
+
+# After a failure: what both sides have said
+explain() {
+	local h
+	ends_of "$tmp/there" "$tmp/back"
+	for h in $one $two; do
+		on "$h" sh -c 'tail -n 20 /out; dmesg | tail -n 5' </dev/null >"$tmp/$h.out" 2>&1
+		ends_of "$tmp/$h.out"
+	done
+}

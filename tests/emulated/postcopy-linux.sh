@@ -19,8 +19,7 @@ hop() {
 	shift 4
 	await_guest "$n" "$to" --disk-dir /shared
 	if move_guest "$from" "$to" --json "$@" >"$tmp/moved" 2>&1; then ok "$what"; else
-		not_ok "$what [$(cat "$tmp/moved" "$tmp/said-$n")]"
-		exit 1
+		not_ok "$what"
 	fi
 	echo "# $(tr -d '{}\n' <"$tmp/moved" | sed 's/"fault-times": \[[^]]*\], *//; s/   */ /g')"
 	check "$what: with pages behind it" grep -q '"faults": [1-9]' "$tmp/moved"
@@ -39,12 +38,13 @@ hop "post-copy when it would not converge" 3 $two $one --bandwidth 5M --max-down
 await_guest 4 $two --disk-dir /shared
 move_guest $one $two --postcopy always --bandwidth 5M >"$tmp/moved" 2>&1 &
 mover=$!
-check "it goes over" until_true 120 grep -q 'memory follows' "$tmp/said-4"
+source_moves() { guest_moves $one; }
+check "it goes over" until_true --watch source_moves grep -q 'memory follows' "$tmp/said-4"
 # shellcheck disable=SC2016 # for the host's shell
 on $one sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline || kill -INT $p; done'
 wait $mover
 check "the connection breaks: 10" [ $? -eq 10 ]
-check "the target says so" until_true 60 grep -q 'connection to the source broke' "$tmp/said-4"
+check "the target says so" until_true grep -q 'connection to the source broke' "$tmp/said-4"
 check "the target answers while CPUs wait" on $two sevmirror status guest
 says "the source does not run it again" "runs on the target" on $one sevmirror resume guest
 for h in $one $two; do

@@ -19,7 +19,8 @@ fail() {
 good() { "$sev_host" psp "$1" --psp-fail none; }
 
 # guests HOST N: the firmware there keeps N guests
-guests() { on "$1" sh -c 'n=100; until sevmirror platform status | grep -q "^guests  *$0\$"; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done' "$2"; }
+keeps() { on "$1" sevmirror platform status | grep -q "^guests  *$2\$"; }
+guests() { within 120 keeps "$@"; }
 
 running() { on "$1" sevmirror status guest | grep -q running; }
 
@@ -99,7 +100,7 @@ check "recovery: the host waits" await $one
 	>"$tmp/moved" 2>&1 &
 mover=$!
 wait_for $one /out
-on $one sh -c 'n=600; until grep -q "memory follows" /out; do n=$((n - 1)); [ $n -gt 0 ] || exit 1; sleep 0.1; done'
+true_on $one grep -q "memory follows" /out
 # shellcheck disable=SC2016 # for the host's shell
 on $two sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline || kill -INT $p; done'
 wait $mover

@@ -5,39 +5,19 @@
 set -u
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 sev_host=${SEV_HOST:-$top/emulator/sev-host}
-tmp=$(mktemp -d)
+# shellcheck source=tests/tap.sh
+. "$top/tests/tap.sh"
 # hosts of its own, out of the way of others
 export SEV_HOST_RUNTIME=$tmp/run XDG_STATE_HOME=$tmp/state
-bad=0
 
-finish() {
-	# a background job that a signal finds before it has become its command
-	[ "$BASHPID" = $$ ] || return
-	trap '' INT TERM
+cleanup() {
 	local h
 	for h in a b; do "$sev_host" stop "$h" >/dev/null 2>&1; done
-	rm -rf "$tmp"
 }
-trap finish EXIT
-trap 'exit 143' INT TERM
+explain() { ends_of "$tmp/err"; }
 
-n=0
-verdict() {
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		echo "not ok $n - $2"
-		bad=1
-	fi
-}
-
-# is WHAT EXPECTED GOT
-is() {
-	[ "$2" = "$3" ] || echo "# $1: expected '$2', got '$3'"
-	[ "$2" = "$3" ]
-	verdict $? "$1"
-}
+# verdict STATUS WHAT
+verdict() { if [ "$1" -eq 0 ]; then ok "$2"; else not_ok "$2"; fi; }
 
 # status WHAT EXPECTED COMMAND...: its exit status; its stderr is in $tmp/err
 status() {
@@ -55,16 +35,6 @@ complains() {
 	grep -qF -- "$text" "$tmp/err" || sed 's/^/# /' "$tmp/err"
 	grep -qF -- "$text" "$tmp/err"
 	verdict $? "$what: says '$text'"
-}
-
-# until_true SECONDS COMMAND...: waits for what comes by itself; the limit only bounds a failing test
-until_true() {
-	local i
-	for ((i = 0; i < $1 * 10; i++)); do
-		"${@:2}" && return 0
-		sleep 0.1
-	done
-	return 1
 }
 
 exec_in() { "$sev_host" exec "$@"; }
@@ -127,7 +97,7 @@ streams() {
 	is "a command that does not read its input to the end" "0 y" "${PIPESTATUS[1]} $(cat "$tmp/out" "$tmp/err")"
 	exec_in a -- yes only-once </dev/null 2>"$tmp/err" | head -n 1 >"$tmp/out"
 	is "a reader that has enough" "only-once" "$(cat "$tmp/out" "$tmp/err")"
-	until_true 20 gone_from_a 'onl[y]-once'
+	within 120 gone_from_a 'onl[y]-once'
 	verdict $? "and its command ends"
 }
 
@@ -150,11 +120,11 @@ cancelled() {
 	for signal in INT TERM KILL; do
 		"$sev_host" exec a -- sleep 2000 </dev/null 2>/dev/null &
 		pid=$!
-		until_true 20 runs_in_a 'slee[p] 2000'
+		within 120 runs_in_a 'slee[p] 2000'
 		verdict $? "a command to be ended by SIG$signal runs"
 		kill -"$signal" "$pid"
 		wait "$pid"
-		until_true 20 gone_from_a 'slee[p] 2000'
+		within 120 gone_from_a 'slee[p] 2000'
 		verdict $? "SIG$signal for the client ends it"
 	done 2>/dev/null
 }
@@ -264,7 +234,7 @@ links() {
 	status "capture" 0 "$sev_host" link wire --capture "$tmp/wire.pcap"
 	# busybox's nc hangs up at the end of its own input, so that must not come
 	exec_in b -- sh -c 'mkfifo /tmp/never && nc -l -p 4000 >/tmp/got <>/tmp/never' </dev/null &
-	until_true 20 eval 'exec_in b -- sh -c "netstat -ltn | grep -q :4000" </dev/null'
+	within 120 eval 'exec_in b -- sh -c "netstat -ltn | grep -q :4000" </dev/null'
 	exec_in a -- sh -c 'cat - /tmp/mark | nc b 4000' <"$tmp/random"
 	wait $!
 	exec_in b -- head -c 3000000 /tmp/got </dev/null | cmp -s - "$tmp/random"
@@ -285,23 +255,23 @@ links() {
 # What happens to those who wait when the host goes.
 ends() {
 	"$sev_host" exec a -- sleep 3000 </dev/null 2>"$tmp/err" &
-	until_true 20 runs_in_a 'slee[p] 3000'
+	within 120 runs_in_a 'slee[p] 3000'
 	"$sev_host" stop a
 	wait $!
 	is "a command whose host is stopped" "125 sev-host: the host has been stopped" "$? $(cat "$tmp/err")"
-	until_true 40 none_left
+	within 120 none_left
 	verdict $? "after the last stop no process is left"
 
 	"$sev_host" start a --memory 512M >/dev/null
 	kill -9 "$(pgrep -f -- "daemon --dir $SEV_HOST_RUNTIME/hosts/a ")"
-	until_true 20 none_left
+	within 120 none_left
 	verdict $? "a daemon that is killed takes its QEMU along"
 	complains "its host is gone" 125 "no host 'a'" "$sev_host" exec a -- true
 	status "and can be started anew" 0 "$sev_host" start a --memory 512M
 	in_a 'poweroff -f' 2>"$tmp/err"
 	grep -q 'the host has powered off' "$tmp/err"
 	verdict $? "a host that powers itself off says so"
-	until_true 20 none_left
+	within 120 none_left
 	verdict $? "and leaves no process"
 
 	"$sev_host" start a --memory 512M >/dev/null
@@ -324,18 +294,18 @@ fresh() {
 		rm -f "$tmp/up"
 		"$sev_host" exec --fresh --memory 512M -- sh -c 'echo up; sleep 4000' </dev/null >"$tmp/up" 2>/dev/null &
 		pid=$!
-		until_true 60 test -s "$tmp/up"
+		within 60 test -s "$tmp/up"
 		kill -"$signal" "$pid"
 		wait "$pid"
-		until_true 20 none_left
+		within 120 none_left
 		verdict $? "SIG$signal for a running exec --fresh leaves no process"
 	done 2>/dev/null
 	"$sev_host" exec --fresh --memory 512M -- true </dev/null >/dev/null 2>&1 &
 	pid=$!
-	until_true 20 more_than_one
+	within 120 more_than_one
 	kill -TERM "$pid"
 	wait "$pid" 2>/dev/null
-	until_true 20 none_left
+	within 120 none_left
 	verdict $? "and one that is still booting"
 }
 
@@ -361,5 +331,4 @@ links
 ends
 fresh
 old_kernel
-echo "1..$n"
-exit $bad
+done_testing

@@ -28,26 +28,22 @@ guest() {
 }
 
 # guest_holds NAME: until the guest's control socket is there
-guest_holds() { check "$1: waits for its owner" wait_for "$guest_host" "/run/sevmirror/$1.sock" || cat "$tmp/$1.said"; }
+guest_holds() { check "$1: waits for its owner" wait_for "$guest_host" "/run/sevmirror/$1.sock"; }
+explain() { ends_of "$tmp"/*.console "$tmp"/*.said; }
 
 # guest_ends NAME STATUS: the guest that was started last ends with this status
 guest_ends() {
 	local status
 	wait "$guest_job"
 	status=$?
-	check "$1: sevmirror ends with exit status $2" test $status -eq "$2" && return 0
-	tail -n 40 "$tmp/$1.console" "$tmp/$1.said"
-	return 1
+	is "$1: sevmirror ends with exit status" "$2" $status
 }
 
-# guest_says NAME TEXT: until the text is on the console (a regular expression), the guest has ended, or five minutes are over
+# guest_says NAME TEXT: until the text is on the console (a regular expression), or the guest has ended
+says_or_ends() { grep -aqE "$2" "$tmp/$1.console" || ! kill -0 "$guest_job"; }
 guest_says() {
-	local n=1500
-	until grep -aqE "$2" "$tmp/$1.console" || [ $n = 0 ] || ! kill -0 "$guest_job" 2>/dev/null; do
-		n=$((n - 1))
-		sleep 0.2
-	done
-	grep -aqE "$2" "$tmp/$1.console"
+	until_true says_or_ends "$@"
+	check "$1 says: $2" grep -aqE "$2" "$tmp/$1.console"
 }
 
 # said NAME WHAT TEXT: it stands on the guest's console

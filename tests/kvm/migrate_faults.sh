@@ -78,22 +78,7 @@ must() {
 	shift
 	"$@" || wrong+="; not: $what"
 }
-# verdict WHAT: and after a failure the next trial begins with nothing
-verdict() {
-	local p
-	if [ -z "$wrong" ]; then
-		ok "$1"
-		return
-	fi
-	not_ok "$1$wrong"
-	wrong=
-	for p in "${!pid[@]}"; do
-		kill -9 "${pid[$p]}" 2>/dev/null
-		wait "${pid[$p]}" 2>/dev/null
-		unset "pid[$p]"
-	done
-	exec 8>&-
-}
+verdict() { if [ -z "$wrong" ]; then ok "$1"; else not_ok "$1$wrong"; fi; }
 
 # target_has_nothing STATUS: its process has ended with it, and left nothing. One that has heard of nothing still waits.
 target_has_nothing() {

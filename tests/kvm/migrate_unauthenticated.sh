@@ -141,19 +141,18 @@ for where in limit tmpfs; do
 	mkdir -p "$tmp/small"
 	# shellcheck disable=SC2016 # for the shells there
 	case $where in
-	limit) within=(bash -c 'ulimit -f 1 && exec "$@"' -) why="File too large" ;;
+	limit) inside=(bash -c 'ulimit -f 1 && exec "$@"' -) why="File too large" ;;
 	tmpfs)
-		within=(unshare -m sh -c 'mount -t tmpfs -o size=4k none "$0" && exec "$@"' "$tmp/small") why="No space left on device"
+		inside=(unshare -m sh -c 'mount -t tmpfs -o size=4k none "$0" && exec "$@"' "$tmp/small") why="No space left on device"
 		if ! unshare -m mount -t tmpfs -o size=4k none "$tmp/small" 2>/dev/null; then
-			count=$((count + 1))
-			echo "ok $count - no room for the report # SKIP file systems cannot be mounted here"
+			skip "no room for the report" "file systems cannot be mounted here"
 			kill -INT "${pid[2]}"
 			ended 2
 			continue
 		fi
 		;;
 	esac
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "${within[@]}" "$sevmirror" migrate guest --to "$address" "${psk[@]}" --report "$tmp/small/page.html" \
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "${inside[@]}" "$sevmirror" migrate guest --to "$address" "${psk[@]}" --report "$tmp/small/page.html" \
 		>"$tmp/said" 2>&1
 	is "no room for the report ($where): the guest has moved all the same" 0 $?
 	told "no room for the report ($where)" "$tmp/said" "the report $tmp/small/page.html: $why"

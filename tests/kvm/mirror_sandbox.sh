@@ -10,10 +10,6 @@
 sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOADS-DIR}")
 payloads=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOADS-DIR}")
 dirtier=$payloads/payload-dirtier
-skip() {
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
-}
 
 # A job that does not end while the test lasts, and one that does
 endless=()

@@ -16,7 +16,7 @@ added=0
 number() { cat "$pool/$1" 2>/dev/null || echo 0; }
 # Only what was added here: others on the machine may have reserved some meanwhile.
 give_back() { [ $added -eq 0 ] || echo $(($(number nr_hugepages) - added)) >$pool/nr_hugepages; }
-trap 'finish; give_back' EXIT
+trap 'give_back; tap_end' EXIT
 if [ -w $pool/nr_hugepages ] && [ "$(number free_hugepages)" -lt $need ]; then
 	had=$(number nr_hugepages)
 	# The kernel finds more of them once memory is gathered.

@@ -5,33 +5,15 @@
 set -u
 : "${sevmirror:=}" "${dirtier:=}" "${wire_gate:=}"
 
-tmp=$(mktemp -d)
-count=0
-failed=0
+# shellcheck source=tests/tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
 declare -A pid # of the VM's process on host 1 and 2
 
-finish() {
+cleanup() {
 	local p
-	trap '' INT TERM
 	for p in "${pid[@]}"; do kill -9 "$p" 2>/dev/null && wait "$p" 2>/dev/null; done
-	rm -rf "$tmp"
 }
-trap finish EXIT
-trap 'exit 143' INT TERM
-
-ok() {
-	count=$((count + 1))
-	echo "ok $count - $*"
-}
-not_ok() {
-	count=$((count + 1))
-	failed=1
-	echo "not ok $count - $*"
-	sed 's/^/# /' "$tmp"/*.err "$tmp"/said 2>/dev/null | tail -n 20
-}
-
-# is WHAT EXPECTED GOT
-is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1 (expected '$2', got '$3')"; fi; }
+explain() { ends_of "$tmp"/*.err "$tmp"/*.out; }
 
 if [ ! -w /dev/kvm ]; then
 	echo "1..0 # SKIP no usable /dev/kvm"
@@ -46,16 +28,6 @@ at() {
 	local host=$1
 	shift
 	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" "$@"
-}
-
-# until_true COMMAND...: wait for it to succeed, a minute at most
-until_true() {
-	local n=600
-	until "$@" 2>/dev/null; do
-		n=$((n - 1))
-		[ $n -gt 0 ] || return 1
-		sleep 0.1
-	done
 }
 
 # state HOST STATE: the VM there is in it
@@ -135,7 +107,4 @@ nothing_left() { is "$1: nothing is left on host $2" "" "$(find "$tmp/$2" -name 
 building() { at "$1" status guest --json 2>/dev/null | grep -q '"memory-bytes": 67108864'; }
 
 # finished: the last line of a test
-finished() {
-	echo "1..$count"
-	exit $failed
-}
+finished() { done_testing; }

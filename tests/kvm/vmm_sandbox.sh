@@ -7,36 +7,12 @@ set -u
 
 sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
 dirtier=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER}")
-tmp=$(mktemp -d)
-count=0
-failed=0
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 pid=
 
-finish() {
-	trap '' INT TERM
-	[ -z "$pid" ] || { kill -9 "$pid" && wait "$pid"; } 2>/dev/null
-	rm -rf "$tmp"
-}
-trap finish EXIT
-trap 'exit 143' INT TERM
-
-ok() {
-	count=$((count + 1))
-	echo "ok $count - $*"
-}
-not_ok() {
-	count=$((count + 1))
-	failed=1
-	echo "not ok $count - $*"
-	sed 's/^/# /' "$tmp/err" | tail -n 20
-}
-skip() {
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
-}
-
-# is WHAT EXPECTED GOT
-is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1 (expected '$2', got '$3')"; fi; }
+cleanup() { [ -z "$pid" ] || { kill -9 "$pid" && wait "$pid"; } 2>/dev/null; }
+explain() { ends_of "$tmp/err"; }
 
 if [ ! -w /dev/kvm ]; then
 	echo "1..0 # SKIP no usable /dev/kvm"
@@ -51,9 +27,11 @@ install -m 755 "$dirtier" "$tmp/dirtier"
 
 running() { "$sevmirror" status guest --json 2>/dev/null | grep -q '"state": "running"'; }
 
+running_or_ended() { running || ! kill -0 "$pid"; }
+
 # begin WHAT OPTIONS...: a VM in the background with things left open for it to inherit; sets pid
 begin() {
-	local what=$1 n=600
+	local what=$1
 	shift
 	(
 		exec 7</etc/hostname 8>"$tmp/leaked" 9<>"$tmp/leaked"
@@ -61,15 +39,7 @@ begin() {
 			--arg 1 --arg 1000 --arg 1048576 </dev/null >"$tmp/out" 2>"$tmp/err"
 	) &
 	pid=$!
-	until running; do
-		n=$((n - 1))
-		if [ $n -eq 0 ] || ! kill -0 "$pid" 2>/dev/null; then
-			not_ok "$what"
-			echo "1..$count"
-			exit 1
-		fi
-		sleep 0.1
-	done
+	until_true running_or_ended && running || not_ok "$what"
 	ok "$what"
 }
 
@@ -168,5 +138,4 @@ refused() {
 refused "an unknown user" 1 'no such user' --user nobody-of-this-name
 refused "--user with --no-sandbox" 2 'exclude each other' --user 65534 --no-sandbox
 
-echo "1..$count"
-exit $failed
+done_testing

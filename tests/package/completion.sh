@@ -6,8 +6,8 @@
 set -u
 data=$(realpath "${1:?usage: $0 DATA-DIR SEVMIRROR}")
 sevmirror=$(realpath "${2:?usage: $0 DATA-DIR SEVMIRROR}")
-# shellcheck source=tests/package/tap.sh
-. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 # shellcheck source=data/completion.bash
 . "$data/sevmirror"
 

@@ -8,8 +8,8 @@ set -u
 source=$(realpath "${1:?usage: $0 SOURCE-DIR BUILT-SEVMIRROR PAYLOAD}")
 built=$(realpath "${2:?usage: $0 SOURCE-DIR BUILT-SEVMIRROR PAYLOAD}")
 payload=$(realpath "${3:?usage: $0 SOURCE-DIR BUILT-SEVMIRROR PAYLOAD}")
-# shellcheck source=tests/package/tap.sh
-. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 
 if ! [ -e /etc/debian_version ]; then
 	echo "1..0 # SKIP this is no Debian"
@@ -25,7 +25,6 @@ if ! git -C "$source" rev-parse --git-dir >/dev/null 2>&1; then
 fi
 
 check "make deb builds them and lintian has no error or warning" "$source/scripts/deb"
-[ $failed -eq 0 ] || done_testing
 debs=("$source"/build-deb/{libsevmirror0,libsevmirror-dev,sevmirror,libsevmirror-seal0}_*_amd64.deb)
 for deb in "${debs[@]}"; do
 	is "$(basename "$deb") is of this architecture" amd64 "$(dpkg-deb -f "$deb" Architecture)"

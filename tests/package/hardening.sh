@@ -5,8 +5,8 @@
 # usage: hardening.sh BUILD-DIR
 set -u
 build=$(realpath "${1:?usage: $0 BUILD-DIR}")
-# shellcheck source=tests/package/tap.sh
-. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 
 pie() { readelf -hW "$1" | grep -q 'Type: *DYN'; }
 relro() { readelf -lW "$1" | grep -q GNU_RELRO && readelf -dW "$1" | grep -Eq '\(BIND_NOW\)|FLAGS.* NOW'; }

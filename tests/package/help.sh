@@ -8,8 +8,8 @@
 set -u
 sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR DATA-DIR}")
 data=$(realpath "${2:?usage: $0 SEVMIRROR DATA-DIR}")
-# shellcheck source=tests/package/tap.sh
-. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 # shellcheck source=data/completion.bash
 . "$data/sevmirror"
 

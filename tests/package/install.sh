@@ -7,8 +7,8 @@
 set -u
 source=$(realpath "${1:?usage: $0 SOURCE-DIR BUILD-DIR}")
 build=$(realpath "${2:?usage: $0 SOURCE-DIR BUILD-DIR}")
-# shellcheck source=tests/package/tap.sh
-. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 
 dest=$tmp/dest
 prefix=$(meson introspect --buildoptions "$build" | python3 -c 'import json, sys

@@ -7,8 +7,8 @@
 set -u
 build=$(realpath "${1:?usage: $0 BUILD-DIR PAYLOAD-DIRTIER}")
 dirtier=$(realpath "${2:?usage: $0 BUILD-DIR PAYLOAD-DIRTIER}")
-# shellcheck source=tests/package/tap.sh
-. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 
 missing=
 [ -w /dev/kvm ] || missing="no usable /dev/kvm"
@@ -24,28 +24,18 @@ prefix=$(meson introspect --buildoptions "$build" | python3 -c 'import json, sys
 print({o["name"]: o["value"] for o in json.load(sys.stdin)}["prefix"])')
 container=
 leader=
-# shellcheck disable=SC2317  # by trap
-finish() {
-	trap '' INT TERM
+# shellcheck disable=SC2317  # by tap.sh
+cleanup() {
 	host stop vm --force
 	[ -z "$container" ] || { kill -TERM "$container" && wait "$container"; }
-	rm -rf "$tmp"
 } >/dev/null 2>&1
-trap finish EXIT
-trap 'exit 143' INT TERM
 
 # host COMMAND...: sevmirror outside of the container; inside COMMAND...: a command in it
 host() { SEVMIRROR_RUNTIME_DIR=$tmp/run "$prefix_bin/sevmirror" "$@"; }
 inside() { nsenter -t "$leader" -a -- "$@"; }
-# until_true COMMAND...: half a minute at most
-until_true() {
-	local n=300
-	until "$@" >/dev/null 2>&1; do
-		n=$((n - 1))
-		[ $n -gt 0 ] || return 1
-		sleep 0.1
-	done
-}
+# Silently: what is waited for may say a lot.
+until_true() { within 60 quietly "$@"; }
+quietly() { "$@" >/dev/null 2>&1; }
 
 # What is installed, and a configuration.
 check "it installs below DESTDIR" env DESTDIR="$tmp/dest" meson install -C "$build" --no-rebuild

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# TAP for tests that are shell scripts, and how they wait. Sourced. $tmp is the test's own folder.
+#
+# A step that fails ends the test: what was compared, what explain() adds and the end of what the command said are printed, then cleanup() runs. Both are
+# the test's to define.
+# shellcheck source=tests/wait.sh
+. "$(dirname "${BASH_SOURCE[0]}")/wait.sh"
+tmp=$(mktemp -d)
+count=0
+
+cleanup() { :; }
+explain() { :; }
+
+# The shell of the test itself, not one in the background that a signal finds before it is its command.
+tap_end() {
+	[ "$BASHPID" = $$ ] || return
+	trap '' INT TERM
+	cleanup
+	rm -rf "$tmp"
+}
+trap tap_end EXIT
+trap 'exit 143' INT TERM
+
+ok() {
+	count=$((count + 1))
+	echo "ok $count - $*"
+}
+
+# ends_of FILE...: their last lines, as comments; a file that is not there or empty is left out
+ends_of() {
+	local f
+	for f in "$@"; do
+		[ -s "$f" ] || continue
+		echo "# the end of ${f#"$tmp"/}:"
+		tail -n "${lines:-20}" "$f" | tr -d '\r' | sed 's/^/#   /'
+	done
+}
+
+not_ok() {
+	count=$((count + 1))
+	echo "not ok $count - $*"
+	ends_of "$tmp/check.said" "$tmp/said"
+	explain
+	echo "1..$count"
+	exit 1
+}
+
+skip() { # WHAT WHY
+	count=$((count + 1))
+	echo "ok $count - $1 # SKIP $2"
+}
+
+# check WHAT COMMAND...: ok if the command succeeds; what it says is shown if not
+check() {
+	local what=$1 status
+	shift
+	"$@" >"$tmp/check.said" 2>&1
+	status=$?
+	[ $status -eq 0 ] || not_ok "$what [status $status of: $*]"
+	rm -f "$tmp/check.said"
+	ok "$what"
+}
+
+# fails WHAT COMMAND...: ok if the command fails
+fails() {
+	local what=$1
+	shift
+	! "$@" >"$tmp/check.said" 2>&1 || not_ok "$what [status 0 of: $*]"
+	rm -f "$tmp/check.said"
+	ok "$what"
+}
+
+# says WHAT TEXT COMMAND...: ok if the command fails and says TEXT
+says() {
+	local what=$1 text=$2
+	shift 2
+	if "$@" >"$tmp/check.said" 2>&1 || ! grep -qF -- "$text" "$tmp/check.said"; then not_ok "$what: $text"; fi
+	rm -f "$tmp/check.said"
+	ok "$what: $text"
+}
+
+# is WHAT EXPECTED GOT
+is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1 (expected '$2', got '$3')"; fi; }
+
+# done_testing: the last line of a test
+done_testing() {
+	echo "1..$count"
+	exit 0
+}

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# How tests wait: for as long as something moves, not for a number of seconds, so that they hold on a busy machine. What a test may take in
+# all is up to scripts/run-tests.
+
+# How long everything that is watched may stand still, in seconds.
+: "${WAIT_STILL:=100}"
+
+# What a wait watches unless it is told otherwise: the sizes of all files in $tmp
+# shellcheck disable=SC2154 # the test's folder
+files_in_tmp() { find "$tmp" -maxdepth 1 -type f -printf '%f %s\n' 2>/dev/null; }
+
+# until_true [--watch COMMAND] COMMAND...: try again and again, until it succeeds, or until what --watch prints has not changed for
+# $WAIT_STILL seconds. Then it prints what it watched, and fails.
+until_true() {
+	local watch=files_in_tmp before='' now since=$SECONDS looked=-1
+	if [ "$1" = --watch ]; then
+		watch=$2
+		shift 2
+	fi
+	until "$@" 2>/dev/null; do
+		if [ $((SECONDS - looked)) -ge 2 ] || [ $looked -lt 0 ]; then
+			looked=$SECONDS
+			now=$($watch 2>/dev/null)
+			[ "$now" = "$before" ] || since=$SECONDS
+			before=$now
+			if [ $((SECONDS - since)) -ge "$WAIT_STILL" ]; then
+				printf 'nothing has moved for %s s while waiting for: %s\n%s\n' "$WAIT_STILL" "$*" "$now"
+				return 1
+			fi
+		fi
+		sleep 0.2
+	done
+}
+
+# within SECONDS COMMAND...: the same for what must be over by then, whatever moves
+within() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@" 2>/dev/null; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.2
+	done
+}
