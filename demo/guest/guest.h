@@ -43,6 +43,9 @@ void disk_start(void);
 void disk_end(void); /* reads all of them once more */
 uint64_t disk_flushes(void);
 
+/* Lines on the serial port, so many KiB of them a second. */
+void chat_start(unsigned int kib);
+
 /* A file whose SHA-256 must stay what it was. */
 void file_make(const char *path);
 void file_check(const char *path);

@@ -217,7 +217,7 @@ what="the target gives up in post-copy"
 new_guest
 follows
 check "$what: it is stopped there" on $target sevmirror stop guest --force
-migrate_ends 6 "never arrived" "The VM is lost"
+migrate_ends 6 "never arrived" "The guest is lost"
 target_ends 7 "stopped from outside"
 given_up
 finished

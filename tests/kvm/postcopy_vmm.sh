@@ -176,7 +176,7 @@ leave
 answers "the target is stopped by force while pages come" 2 stop guest --force
 wait "$mover"
 is "migrate ends with 6" 6 $?
-if grep -aq 'gave up: .* never came.*The guest is lost' "$tmp/said"; then ok "and says that the guest is lost"; else not_ok "and says that the guest is lost"; fi
+if grep -aq 'gave up: .* never arrived.*The guest is lost' "$tmp/said"; then ok "and says that the guest is lost"; else not_ok "and says that the guest is lost"; fi
 ended 2
 is "the target's process ends with 7" 7 "$(cat "$tmp/status")"
 answers "what is left at the source is stopped" 1 stop guest --force
