@@ -17,7 +17,7 @@ guest() {
 		qemu-system-x86_64 -enable-kvm -cpu EPYC -smp 2 -m 512M -nodefaults -no-user-config -no-reboot -display none -serial stdio \
 		-drive if=pflash,format=raw,unit=0,file=/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on \
 		-kernel /boot/vmlinuz -initrd /initrd -append "console=ttyS0" "$@" </dev/null >"$said" 2>&1
-	check "$name: QEMU ends when the guest powers off" test $? -eq 0 || tail -n 30 "$said"
+	check "$name: QEMU ends when the guest powers off" test $? -eq 0
 	check "$name: the guest reaches user space" grep -aq 'guest: user space reached' "$said"
 }
 

@@ -98,7 +98,7 @@ check "sixteen of them" test "$(wc -l <"$tmp/guests")" -eq 16
 ranges=()
 while read -r _ gpa; do ranges+=(--range "$gpa+4096"); done <"$tmp/guests"
 mirror "${ranges[@]}" >"$tmp/scan" 2>"$tmp/scan.err"
-check "memscan in a mirror, from another process" test $? -eq 0 || cat "$tmp/scan.err"
+check "memscan in a mirror, from another process" test $? -eq 0
 sed 's/  \(0x[0-9a-f]*\)+.*/ \1/' "$tmp/scan" >"$tmp/mirrors"
 check "its hashes are those that the guest computed" cmp "$tmp/guests" "$tmp/mirrors"
 mapfile -t gpas < <(awk '{ print $2 }' "$tmp/guests")
