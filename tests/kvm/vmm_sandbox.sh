@@ -83,13 +83,15 @@ fi
 is "no core file" "0 0 bytes" "$(awk '/^Max core file size/ { print $5, $6, $7 }' "/proc/$pid/limits")"
 
 # What is open: the standard descriptors, KVM's, eventfds, the guest's memory, the control socket and its lock.
-allowed='^(/dev/null|/dev/kvm|/dev/sev|/dev/userfaultfd|anon_inode:kvm-vm|anon_inode:kvm-vcpu:[0-9]+|anon_inode:\[eventfd\]|anon_inode:\[signalfd\]|/memfd:guest-ram.*|socket:.*'
+allowed='^(/dev/null|/dev/kvm|/dev/sev|/dev/userfaultfd|anon_inode:kvm-vm|anon_inode:kvm-vcpu:[0-9]+|anon_inode:\[eventfd\]|anon_inode:\[signalfd\]|/memfd:guest-ram.*|/memfd:sevmirror-helper.*|socket:.*'
 allowed+="|$tmp/out|$tmp/err|$tmp/run/guest\\.lock)\$"
 is "no descriptor that it does not need" "" "$(for f in /proc/"$pid"/fd/*; do readlink "$f"; done | grep -vE "$allowed")"
 
-# The guest's memory, once mapped: 'dd' is MADV_DONTDUMP.
-flags=$(awk '/memfd:guest-ram/ { in_it = 1 } in_it && /^VmFlags/ { print; exit }' "/proc/$pid/smaps")
-case " $flags " in *" dd "*) ok "guest RAM stays out of core dumps" ;; *) not_ok "guest RAM stays out of core dumps ($flags)" ;; esac
+# The guest's memory and the helper's region, once mapped: 'dd' is MADV_DONTDUMP.
+for memory in guest-ram sevmirror-helper; do
+	flags=$(awk -v name="/memfd:$memory" 'index($0, name) { in_it = 1 } in_it && /^VmFlags/ { print; exit }' "/proc/$pid/smaps")
+	case " $flags " in *" dd "*) ok "$memory stays out of core dumps" ;; *) not_ok "$memory stays out of core dumps ($flags)" ;; esac
+done
 
 is "the runtime directory is its owner's" 700 "$(stat -c %a "$tmp/run")"
 is "and the socket" 600 "$(stat -c %a "$tmp/run/guest.sock")"
