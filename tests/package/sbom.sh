@@ -6,8 +6,8 @@
 set -u
 source=$(realpath "${1:?usage: $0 SOURCE-DIR BUILD-DIR}")
 build=$(realpath "${2:?usage: $0 SOURCE-DIR BUILD-DIR}")
-# shellcheck source=tests/package/tap.sh
-. "$(dirname "$0")/tap.sh"
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
 
 check "it is written" "$source/scripts/sbom" "$build" "$tmp/sbom.json"
 linked() {
