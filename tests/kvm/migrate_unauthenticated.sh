@@ -114,8 +114,8 @@ answers() {
 	wait "${pid[stranger]}"
 	unset 'pid[stranger]'
 }
-for kind in random http ssh; do answers $kind "TLS: the peer does not speak it: no sevmirror" "${psk[@]}"; done
-answers close "the peer hung up" "${psk[@]}"
+for kind in random http ssh; do answers $kind "TLS: the peer does not speak TLS" "${psk[@]}"; done
+answers close "the peer closed the connection" "${psk[@]}"
 answers random "not a sevmirror control message (it begins with 0x" --insecure
 answers http "not a sevmirror control message (it begins with 'GET ')" --insecure
 
@@ -154,8 +154,8 @@ for where in limit tmpfs; do
 	esac
 	SEVMIRROR_RUNTIME_DIR=$tmp/1 "${inside[@]}" "$sevmirror" migrate guest --to "$address" "${psk[@]}" --report "$tmp/small/page.html" \
 		>"$tmp/said" 2>&1
-	is "no room for the report ($where): the guest has moved all the same" 0 $?
-	told "no room for the report ($where)" "$tmp/said" "the report $tmp/small/page.html: $why"
+	is "no room for the report ($where): the guest has moved all the same" 12 $?
+	told "no room for the report ($where)" "$tmp/said" "--report $tmp/small/page.html: $why"
 	is "no room for the report ($where): no half of it is left" "" "$(ls "$tmp/small")"
 	ended 1
 	verified 2 "no room for the report ($where)"
