@@ -5,9 +5,12 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/thread.h"
 #include "qom/object.h"
 
+#include <sevmirror/helper.h>
 #include <sevmirror/pagemap.h>
+#include <sevmirror/seal.h>
 
 #define TYPE_SEVMIRROR_HELPER "sevmirror-helper"
 OBJECT_DECLARE_SIMPLE_TYPE(SevmirrorHelper, SEVMIRROR_HELPER)
@@ -23,10 +26,16 @@ enum shared_map_state {
 	SHARED_MAP_LIVE,
 };
 
+/* Batches of pages that the helper works on at once. */
+#define SESSION_DEPTH 4
+
 struct SevmirrorHelper {
 	Object parent;
 
-	char *vendor_chain;
+	bool plain; /* for tests: a guest without encryption */
+	char *vendor_chain; /* the file's name */
+	char *vendor_chain_bytes;
+	gsize vendor_chain_len;
 
 	/* Of the guest-physical pages; from machine-init-done on. */
 	struct sev_pagemap *map;
@@ -34,9 +43,22 @@ struct SevmirrorHelper {
 	/* The map in which every page is private, as sev_pagemap_save() writes it: for resets. */
 	uint8_t *blank;
 	size_t blank_bytes;
-	/* vmstate: the map on its way. */
-	uint8_t *saved;
-	uint32_t saved_bytes;
+
+	/* launch.c: the guest's memory and the helper's; what of it is flash. */
+	struct sevmirror_seal_vm vm;
+	struct sevmirror_ram_range flash;
+	bool incoming; /* it was started to receive a guest, and has not yet */
+
+	/* session.c: the migration under way, NULL without one. */
+	struct sevmirror_seal *session;
+	QemuMutex lock; /* of the three below; the return path's thread writes them */
+	QemuCond offer_came;
+	GByteArray *offer;
+	bool offer_complete;
+
+	/* pages.c, source: pages to be sealed; slots that are under way, the next one to use. */
+	uint64_t gpas[SEVMIRROR_BATCH_MAX];
+	unsigned int waiting, in_flight, next_slot;
 };
 
 /*
@@ -49,9 +71,18 @@ SevmirrorHelper *sevmirror_active(void);
 void shared_map_init(SevmirrorHelper *helper);
 bool shared_map_live(const SevmirrorHelper *helper);
 
-/* refusals.c: registers the check that 'migrate' and 'savevm' make before they begin. */
-void refusals_init(SevmirrorHelper *helper);
-/* Why 'migrate' is refused at this moment, or NULL. Freed by the caller. */
+/* launch.c: false if memory was added or taken away since the launch. */
+bool helper_memory_unchanged(const SevmirrorHelper *helper);
+
+/* session.c: registers the section of QEMU's stream. */
+void session_init(SevmirrorHelper *helper);
+/* What failed, in words; err is what the library returned. */
+const char *session_why(const SevmirrorHelper *helper, int err);
+void session_report(const SevmirrorHelper *helper, int err);
+
+/* refusals.c: why 'migrate' is refused at this moment, or NULL. Freed by the caller. */
 Error *refusal_now(const SevmirrorHelper *helper);
+/* The check that 'migrate' and 'savevm' make before they begin. */
+int refusals_prepare(void *opaque, Error **errp);
 
 #endif

@@ -24,12 +24,14 @@ static Notifier machine_done;
 
 SevmirrorHelper *sevmirror_active(void)
 {
-	return the_helper && sev_enabled() && !sev_es_enabled() ? the_helper : NULL;
+	bool can = sev_enabled() ? !sev_es_enabled() : the_helper && the_helper->plain;
+
+	return can ? the_helper : NULL;
 }
 
 uint32_t sevmirror_kvm_features(void)
 {
-	return sevmirror_active() ?
+	return sev_enabled() && sevmirror_active() ?
 		       1u << KVM_FEATURE_HC_MAP_GPA_RANGE | 1u << KVM_FEATURE_MIGRATION_CONTROL :
 		       0;
 }
@@ -40,8 +42,14 @@ static void on_machine_done(Notifier *notifier, void *unused)
 
 	if (!helper)
 		return;
+	if (!sev_enabled()) {
+		sevmirror_init(-1);
+		sevmirror_launch();
+	}
 	shared_map_init(helper);
-	refusals_init(helper);
+	session_init(helper);
+	if (!sev_enabled())
+		return;
 	/* KVM answers the hypercall with ENOSYS until this is said. */
 	if (!kvm_enable_hypercall(BIT_ULL(KVM_HC_MAP_GPA_RANGE))) {
 		error_report(
@@ -53,6 +61,9 @@ static void on_machine_done(Notifier *notifier, void *unused)
 
 static void helper_complete(UserCreatable *user, Error **errp)
 {
+	SevmirrorHelper *helper = SEVMIRROR_HELPER(user);
+	g_autoptr(GError) error = NULL;
+
 	if (the_helper) {
 		error_setg(errp, "a guest has one sevmirror-helper object, this is the second");
 		return;
@@ -63,7 +74,13 @@ static void helper_complete(UserCreatable *user, Error **errp)
 			   "Helper is launched with the guest");
 		return;
 	}
-	the_helper = SEVMIRROR_HELPER(user);
+	if (helper->vendor_chain &&
+	    !g_file_get_contents(helper->vendor_chain, &helper->vendor_chain_bytes,
+				 &helper->vendor_chain_len, &error)) {
+		error_setg(errp, "vendor-chain: %s", error->message);
+		return;
+	}
+	the_helper = helper;
 	machine_done.notify = on_machine_done;
 	qemu_add_machine_init_done_notifier(&machine_done);
 }
@@ -87,6 +104,16 @@ static void helper_set_vendor_chain(Object *obj, const char *value, Error **errp
 	helper->vendor_chain = g_strdup(value);
 }
 
+static bool helper_get_plain(Object *obj, Error **errp)
+{
+	return SEVMIRROR_HELPER(obj)->plain;
+}
+
+static void helper_set_plain(Object *obj, bool value, Error **errp)
+{
+	SEVMIRROR_HELPER(obj)->plain = value;
+}
+
 static void helper_class_init(ObjectClass *class, void *data)
 {
 	UserCreatableClass *user = USER_CREATABLE_CLASS(class);
@@ -95,6 +122,9 @@ static void helper_class_init(ObjectClass *class, void *data)
 	user->can_be_deleted = helper_can_be_deleted;
 	object_class_property_add_str(class, "vendor-chain", helper_get_vendor_chain,
 				      helper_set_vendor_chain);
+	object_class_property_add_bool(class, "x-plain", helper_get_plain, helper_set_plain);
+	object_class_property_set_description(
+		class, "x-plain", "use the helper for a guest without encryption: for tests");
 	object_class_property_set_description(
 		class, "vendor-chain",
 		"file with the ASK and ARK certificates of this host's chip");
@@ -110,7 +140,7 @@ static void helper_finalize(Object *obj)
 	}
 	sev_pagemap_destroy(helper->map);
 	g_free(helper->blank);
-	g_free(helper->saved);
+	g_free(helper->vendor_chain_bytes);
 	g_free(helper->vendor_chain);
 }
 

@@ -118,13 +118,16 @@ Error *refusal_now(const SevmirrorHelper *helper)
 			   "host (Linux 5.16 or later does so at boot)");
 		return reason;
 	}
-	reason = refused_capability();
-	if (!reason)
-		error_setg(&reason, "this build of QEMU does not move the pages of SEV guests");
-	return reason;
+	if (!helper_memory_unchanged(helper)) {
+		error_setg(&reason,
+			   "this SEV guest cannot be migrated: memory was plugged or unplugged "
+			   "since its launch");
+		return reason;
+	}
+	return refused_capability();
 }
 
-static int on_prepare(void *opaque, Error **errp)
+int refusals_prepare(void *opaque, Error **errp)
 {
 	Error *reason = refusal_now(opaque);
 
@@ -132,13 +135,4 @@ static int on_prepare(void *opaque, Error **errp)
 		return 0;
 	error_propagate(errp, reason);
 	return -EINVAL;
-}
-
-static const SaveVMHandlers handlers = {
-	.save_prepare = on_prepare,
-};
-
-void refusals_init(SevmirrorHelper *helper)
-{
-	register_savevm_live(TYPE_SEVMIRROR_HELPER, 0, 1, &handlers, helper);
 }

@@ -12,7 +12,6 @@
 #include "hw/boards.h"
 #include "hw/i386/x86.h"
 #include "hw/mem/memory-device.h"
-#include "migration/vmstate.h"
 #include "qapi/qapi-commands-sevmirror.h"
 #include "qemu/error-report.h"
 #include "qemu/units.h"
@@ -27,7 +26,7 @@
 
 bool shared_map_live(const SevmirrorHelper *helper)
 {
-	return qatomic_read(&helper->map_state) == SHARED_MAP_LIVE ||
+	return helper->plain || qatomic_read(&helper->map_state) == SHARED_MAP_LIVE ||
 	       sev_pagemap_migration_ready(helper->map);
 }
 
@@ -132,52 +131,6 @@ static void on_reset(void *opaque)
 	qatomic_set(&helper->map_state, SHARED_MAP_UNKNOWN);
 }
 
-static int map_pre_save(void *opaque)
-{
-	SevmirrorHelper *helper = opaque;
-	size_t bytes = sev_pagemap_save(helper->map, NULL, 0);
-
-	g_free(helper->saved);
-	helper->saved = g_malloc(bytes);
-	helper->saved_bytes = sev_pagemap_save(helper->map, helper->saved, bytes);
-	return 0;
-}
-
-static int map_post_load(void *opaque, int version)
-{
-	SevmirrorHelper *helper = opaque;
-
-	if (helper->map_state > SHARED_MAP_LIVE ||
-	    sev_pagemap_load(helper->map, helper->saved, helper->saved_bytes)) {
-		error_report("sevmirror-helper: the map of shared pages is not one of a guest with "
-			     "this much memory");
-		return -EINVAL;
-	}
-	return 0;
-}
-
-/* A stranger's number: two pages make at most one range, a range takes 16 bytes. */
-static bool map_size_ok(void *opaque, int version)
-{
-	SevmirrorHelper *helper = opaque;
-
-	return helper->saved_bytes <= helper->blank_bytes + sev_pagemap_npages(helper->map) * 8;
-}
-
-static const VMStateDescription vmstate_map = {
-	.name = "sevmirror-map",
-	.version_id = 1,
-	.minimum_version_id = 1,
-	.pre_save = map_pre_save,
-	.post_load = map_post_load,
-	.fields = (const VMStateField[]){ VMSTATE_UINT32(map_state, SevmirrorHelper),
-					  VMSTATE_UINT32(saved_bytes, SevmirrorHelper),
-					  VMSTATE_VALIDATE("the map is not too long", map_size_ok),
-					  VMSTATE_VBUFFER_ALLOC_UINT32(saved, SevmirrorHelper, 0,
-								       NULL, saved_bytes),
-					  VMSTATE_END_OF_LIST() },
-};
-
 void shared_map_init(SevmirrorHelper *helper)
 {
 	uint64_t npages = map_pages();
@@ -192,7 +145,6 @@ void shared_map_init(SevmirrorHelper *helper)
 	helper->blank = g_malloc(helper->blank_bytes);
 	sev_pagemap_save(helper->map, helper->blank, helper->blank_bytes);
 	sev_pagemap_on_change(helper->map, on_change, helper);
-	vmstate_register(NULL, 0, &vmstate_map, helper);
 	qemu_register_reset(on_reset, helper);
 }
 
@@ -214,6 +166,18 @@ static SevSharedRangeList *shared_ranges(const struct sev_pagemap *map)
 		QAPI_LIST_APPEND(tail, range);
 	}
 	return list;
+}
+
+static char *helper_digest(void)
+{
+	GString *text = g_string_new(NULL);
+	uint8_t digest[32];
+	unsigned int i;
+
+	sevmirror_helper_digest(digest);
+	for (i = 0; i < sizeof(digest); i++)
+		g_string_append_printf(text, "%02x", digest[i]);
+	return g_string_free(text, FALSE);
 }
 
 SevMigrationInfo *qmp_query_sev_migration(Error **errp)
@@ -240,5 +204,7 @@ SevMigrationInfo *qmp_query_sev_migration(Error **errp)
 	info->shared_map = shared_map_live(helper);
 	info->shared_pages = sev_pagemap_count_shared(helper->map);
 	info->shared_ranges = shared_ranges(helper->map);
+	info->helper_version = sevmirror_helper_version();
+	info->helper_digest = helper_digest();
 	return info;
 }

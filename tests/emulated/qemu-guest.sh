@@ -85,6 +85,7 @@ refused() {
 
 migrate() { execute "$1" migrate "{\"uri\":\"${2:-unix:/nobody}\"}"; }
 
+helper_known() { execute "$1" query-sev-migration | grep -qE '"helper-digest": "[0-9a-f]{64}"'; }
 encrypted() { execute "$1" query-sev | grep '"enabled": true' | grep -q '"state": "running"'; }
 runs() { execute "$1" query-status | grep -q '"status": "running"'; }
 
@@ -97,6 +98,9 @@ check "its kernel reaches user space" until_console sev 1 || on "$host" tail -n 
 check "the firmware knows it as a running SEV guest" encrypted sev
 check "the map of shared pages is live" live sev
 check "and counts what it lists" counted sev
+execute sev migrate-set-capabilities '{"capabilities":[{"capability":"return-path","state":true}]}' >/dev/null
+check "the guest can be migrated now" test "$(field sev ready)" = true
+check "the helper that was launched with it has a digest" helper_known sev
 execute sev query-sev-migration | sed 's/^/# /; s/\("shared-ranges": \[[^]]\{300\}\)[^]]*/\1 .../'
 
 refused "a capability that compares pages" "'xbzrle'" qmp sev \

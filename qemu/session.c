@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One sealing session a migration, as a section of QEMU's stream:
+ *
+ *   setup      the source says hello; the target makes its offer by the return path; the source
+ *              has its secure processor send the helper's core
+ *   final      after the last page: the map of shared pages and the manifest. The target checks
+ *              both before it loads devices, and a target that refuses tells so by the return path
+ *
+ * The pages between them are in RAM's section (pages.c).
+ */
+#include "internal.h"
+
+#include "migration/migration.h"
+#include "migration/misc.h"
+#include "migration/qemu-file.h"
+#include "migration/register.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "sev.h"
+#include "system/sevmirror.h"
+
+#define STREAM_VERSION 1
+#define RP_CHUNK       480 /* the source's buffer for a message has 512 bytes */
+#define WAIT_MS	       100
+#define PATIENCE_MS    60000
+#define MAP_MAX	       (64u << 20)
+
+enum { PART_HELLO = 1, PART_FINAL = 2 };
+
+static const struct sevmirror_seal_config session_config = {
+	.rings = 1,
+	.lanes = 1,
+	.depth = SESSION_DEPTH,
+};
+
+const char *session_why(const SevmirrorHelper *helper, int err)
+{
+	const char *why = sevmirror_seal_why(helper->session);
+
+	if (*why)
+		return why;
+	return err == -EBADMSG ? "what came is not what the source sealed for this target" :
+				 strerror(-err);
+}
+
+void session_report(const SevmirrorHelper *helper, int err)
+{
+	error_report("sevmirror-helper: %s", session_why(helper, err));
+}
+
+static int session_create(SevmirrorHelper *helper, bool source, Error **errp)
+{
+	struct sevmirror_seal_config config = session_config;
+	int err;
+
+	config.source = source;
+	config.vendor_chain = helper->vendor_chain_bytes;
+	config.vendor_chain_bytes = helper->vendor_chain_len;
+	err = sevmirror_seal_create(&helper->session, &helper->vm, &config);
+	if (err)
+		error_setg(errp, "the sealing session: %s", strerror(-err));
+	return err;
+}
+
+static void session_end(SevmirrorHelper *helper)
+{
+	sevmirror_seal_destroy(helper->session);
+	helper->session = NULL;
+	helper->waiting = helper->in_flight = 0;
+}
+
+static void put_blob(QEMUFile *f, struct sevmirror_blob *blob)
+{
+	qemu_put_be32(f, (uint32_t)blob->len);
+	qemu_put_buffer(f, blob->bytes, blob->len);
+	free(blob->bytes);
+}
+
+/* NULL, and the stream has an error, when it is longer than max. */
+static void *get_blob(QEMUFile *f, size_t max, size_t *len)
+{
+	void *bytes;
+
+	*len = qemu_get_be32(f);
+	if (qemu_file_get_error(f) || *len > max)
+		return NULL;
+	bytes = g_malloc(*len + 1);
+	if (qemu_get_buffer(f, bytes, *len) == *len)
+		return bytes;
+	g_free(bytes);
+	return NULL;
+}
+
+/* The return path's thread. */
+void sevmirror_rp_message(const void *bytes, size_t len)
+{
+	SevmirrorHelper *helper = sevmirror_active();
+
+	if (!helper)
+		return;
+	QEMU_LOCK_GUARD(&helper->lock);
+	if (len && helper->offer->len + len <= SEVMIRROR_OFFER_MAX)
+		g_byte_array_append(helper->offer, bytes, len);
+	helper->offer_complete = !len;
+	qemu_cond_signal(&helper->offer_came);
+}
+
+static int wait_for_offer(SevmirrorHelper *helper, Error **errp)
+{
+	int left = PATIENCE_MS;
+
+	QEMU_LOCK_GUARD(&helper->lock);
+	for (; !helper->offer_complete && left > 0 && migration_is_running(); left -= WAIT_MS)
+		qemu_cond_timedwait(&helper->offer_came, &helper->lock, WAIT_MS);
+	if (helper->offer_complete)
+		return 0;
+	if (!migration_is_running())
+		error_setg(errp,
+			   "the migration was cancelled before the target had made its offer");
+	else
+		error_setg(errp,
+			   "the target has not made its offer in %d seconds: is it a QEMU with "
+			   "-object sevmirror-helper?",
+			   PATIENCE_MS / 1000);
+	return -ETIMEDOUT;
+}
+
+static int make_core(SevmirrorHelper *helper, struct sevmirror_blob *core, Error **errp)
+{
+	int err = wait_for_offer(helper, errp);
+
+	if (!err)
+		err = session_create(helper, true, errp);
+	if (err)
+		return err;
+	err = sevmirror_seal_core(helper->session, helper->offer->data, helper->offer->len, core);
+	if (err)
+		error_setg(errp, "%s", session_why(helper, err));
+	return err;
+}
+
+/* The migration thread, with QEMU's big lock, which is let go: the secure processor takes time. */
+static int on_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+	SevmirrorHelper *helper = opaque;
+	struct sevmirror_blob core = { 0 };
+	int err;
+
+	WITH_QEMU_LOCK_GUARD(&helper->lock)
+	{
+		g_byte_array_set_size(helper->offer, 0);
+		helper->offer_complete = false;
+	}
+	qemu_put_be32(f, PART_HELLO);
+	qemu_put_be32(f, STREAM_VERSION);
+	err = qemu_fflush(f);
+	if (err) {
+		error_setg_errno(errp, -err, "the connection to the target");
+		return err;
+	}
+	bql_unlock();
+	err = make_core(helper, &core, errp);
+	bql_lock();
+	if (err)
+		return err;
+	put_blob(f, &core);
+	return qemu_fflush(f);
+}
+
+static int on_save_complete(QEMUFile *f, void *opaque)
+{
+	SevmirrorHelper *helper = opaque;
+	struct sevmirror_blob map, manifest;
+	int err = sevmirror_seal_map(helper->session, helper->map, &map);
+
+	if (!err)
+		err = sevmirror_seal_manifest(helper->session, &manifest);
+	if (err) {
+		session_report(helper, err);
+		return err;
+	}
+	qemu_put_be32(f, PART_FINAL);
+	qemu_put_be32(f, helper->map_state);
+	put_blob(f, &map);
+	put_blob(f, &manifest);
+	return 0;
+}
+
+/*
+ * The source's guest is as it was, whatever came of its migration: also after one that went well,
+ * because libvirt lets it run on here if the target does not get it to run.
+ */
+static void on_save_cleanup(void *opaque)
+{
+	session_end(opaque);
+}
+
+static int send_offer(SevmirrorHelper *helper, MigrationIncomingState *mis)
+{
+	struct sevmirror_blob offer;
+	size_t at, len;
+	int err = sevmirror_seal_offer(helper->session, &offer);
+
+	if (err) {
+		session_report(helper, err);
+		return err;
+	}
+	for (at = 0; !err && at < offer.len; at += len) {
+		len = MIN(offer.len - at, RP_CHUNK);
+		err = migrate_send_rp_sevmirror(mis, (char *)offer.bytes + at, len);
+	}
+	free(offer.bytes);
+	return err ? err : migrate_send_rp_sevmirror(mis, NULL, 0);
+}
+
+static int load_hello(QEMUFile *f, SevmirrorHelper *helper)
+{
+	MigrationIncomingState *mis = migration_incoming_get_current();
+	uint32_t version = qemu_get_be32(f);
+	Error *error = NULL;
+	void *core;
+	size_t len;
+	int err;
+
+	if (version != STREAM_VERSION || !helper->incoming || helper->session ||
+	    !mis->to_src_file) {
+		error_report(
+			"sevmirror-helper: the source speaks version %u, this target version %u",
+			version, STREAM_VERSION);
+		return -EINVAL;
+	}
+	err = session_create(helper, false, &error);
+	if (err) {
+		error_report_err(error);
+		return err;
+	}
+	err = send_offer(helper, mis);
+	if (err)
+		return err;
+	core = get_blob(f, SEVMIRROR_CORE_MAX, &len);
+	if (!core)
+		return -EINVAL;
+	err = sevmirror_seal_accept(helper->session, core, len);
+	g_free(core);
+	if (err)
+		session_report(helper, err);
+	else if (helper->vm.sev_fd >= 0)
+		sev_guest_received();
+	return err;
+}
+
+static int load_final(QEMUFile *f, SevmirrorHelper *helper)
+{
+	uint32_t map_state = qemu_get_be32(f);
+	size_t map_len, manifest_len = 0;
+	g_autofree void *map = get_blob(f, MAP_MAX, &map_len);
+	g_autofree void *manifest = map ? get_blob(f, SEVMIRROR_CORE_MAX, &manifest_len) : NULL;
+	int err;
+
+	if (!helper->session || !manifest || map_state > SHARED_MAP_LIVE)
+		return -EINVAL;
+	err = sevmirror_seal_manifest_check(helper->session, manifest, manifest_len);
+	if (!err)
+		err = sevmirror_seal_map_load(helper->session, helper->map, map, map_len);
+	if (err) {
+		session_report(helper, err);
+		return err;
+	}
+	qatomic_set(&helper->map_state, map_state);
+	helper->incoming = false;
+	sevmirror_seal_commit(helper->session);
+	session_end(helper);
+	return 0;
+}
+
+static int on_load(QEMUFile *f, void *opaque, int version)
+{
+	switch (qemu_get_be32(f)) {
+	case PART_HELLO:
+		return load_hello(f, opaque);
+	case PART_FINAL:
+		return load_final(f, opaque);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* What a migration that failed on its way has left. */
+static int on_load_cleanup(void *opaque)
+{
+	session_end(opaque);
+	return 0;
+}
+
+static const SaveVMHandlers handlers = {
+	.save_prepare = refusals_prepare,
+	.save_setup = on_save_setup,
+	.save_live_complete_precopy = on_save_complete,
+	.save_cleanup = on_save_cleanup,
+	.load_state = on_load,
+	.load_cleanup = on_load_cleanup,
+};
+
+void session_init(SevmirrorHelper *helper)
+{
+	qemu_mutex_init(&helper->lock);
+	qemu_cond_init(&helper->offer_came);
+	helper->offer = g_byte_array_new();
+	register_savevm_live(TYPE_SEVMIRROR_HELPER, 0, STREAM_VERSION, &handlers, helper);
+}
