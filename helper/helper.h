@@ -57,7 +57,7 @@ struct helper {
 void batch_begin(struct helper *h, struct helper_vcpu *v, const struct cmac_key *key);
 void batch_end(struct helper_vcpu *v);
 
-/* main.c: one request, if there is one. helper_serve() does this for ever. */
+/* main.c: one request, if there is one. The guest does this for ever (guest.c). */
 bool helper_poll(struct helper *h, struct helper_vcpu *v);
 
 /* ring.c: false when there is no request. The request is a private copy. */
@@ -66,7 +66,7 @@ void ring_complete(struct helper *h, struct helper_vcpu *v,
 		   const struct helper_completion *completion);
 void ring_idle(struct helper *h, struct helper_vcpu *v);
 
-/* window.c: the address of a window page that is not a ring's, or NULL. */
+/* ring.c: the address of a window page that is not a ring's, or NULL. */
 void *window_page(const struct helper *h, uint32_t page);
 
 /* epoch.c */
@@ -114,7 +114,7 @@ void page_aad(uint8_t aad[16], const struct helper_record *record);
 bool tables_fill(const struct helper_layout *layout, uint8_t *region, uint64_t window_gpa,
 		 uint64_t window_bytes);
 
-/* io.h in the guest; the tests bring their own. */
+/* guest.c in the guest; the tests bring their own. */
 void hw_event(struct helper_vcpu *v, uint32_t value);
 void hw_doorbell(struct helper_vcpu *v);
 

@@ -60,10 +60,9 @@ void *guest_memory_hva(const struct guest_memory *memory, uint64_t gpa, uint64_t
 void guest_memory_mark_dirty(struct guest_memory *memory, uint64_t gpa, uint64_t len);
 
 /*
- * The log behind guest_memory_mark_dirty(): one bit a page of the memfd, in log_words() words.
- * start arms it with all clear (0 or
- * -ENOMEM), fetch ORs what was marked into bitmap and clears it. One caller at a time; marking
- *   goes on meanwhile.
+ * The log behind guest_memory_mark_dirty(): one bit a page of the memfd, in
+ * guest_memory_log_words() words. start arms it with all clear (0 or -ENOMEM), fetch ORs what was
+ * marked into bitmap and clears it. One caller at a time; marking goes on meanwhile.
  */
 int guest_memory_log_start(struct guest_memory *memory);
 void guest_memory_log_stop(struct guest_memory *memory);

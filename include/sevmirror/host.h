@@ -195,7 +195,7 @@ struct sevmirror_summary {
 	uint64_t pages;
 	uint64_t pages_resent;
 	unsigned int rounds;
-	unsigned int psp_commands; /* of this side */
+	unsigned int psp_commands; /* that this side's firmware was given */
 	uint64_t helper_exits;
 	struct sevmirror_postcopy postcopy;
 	enum sevmirror_reason reason; /* NONE when it went well */

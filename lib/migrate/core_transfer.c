@@ -18,6 +18,15 @@ static void *core_page(const struct sevmirror_migration *m, uint32_t index)
 	return (uint8_t *)m->vm.helper.hva + index * PAGE_BYTES;
 }
 
+/* What the firmware was given for this guest since the last call. */
+static void count_commands(struct sevmirror_migration *m)
+{
+	uint64_t now = sev_guest_commands(m->vm.sev);
+
+	m->summary->psp_commands += (unsigned int)(now - m->commands_counted);
+	m->commands_counted = now;
+}
+
 static int fail_firmware(struct sevmirror_migration *m, int err, const char *what,
 			 const struct sev_error *error)
 {
@@ -51,7 +60,6 @@ static int send_start(struct sevmirror_migration *m, uint32_t npages,
 	int err;
 
 	err = sev_guest_send_start(m->vm.sev, &target, &start.policy, &session, &error);
-	m->summary->psp_commands += 2; /* the first asks for the session's length */
 	if (err && error.fw == SEV_RET_INVALID_GUEST_STATE) {
 		struct sev_error unused;
 
@@ -59,16 +67,15 @@ static int send_start(struct sevmirror_migration *m, uint32_t npages,
 		 * The firmware still sends the guest for an earlier migration, whose SEND_CANCEL
 		 * failed.
 		 */
-		m->summary->psp_commands++;
-		if (!sev_guest_send_cancel(m->vm.sev, &unused)) {
+		if (!sev_guest_send_cancel(m->vm.sev, &unused))
 			err = sev_guest_send_start(m->vm.sev, &target, &start.policy, &session,
 						   &error);
-			m->summary->psp_commands += 2;
-		}
 	}
+	count_commands(m);
 	if (!err) {
 		err = sev_platform_export_certs(m->vm.sev_fd, pdh, chain, &error);
-		m->summary->psp_commands++;
+		if (!err || error.fw != SEV_FW_NO_CALL)
+			m->summary->psp_commands++;
 	}
 	if (err)
 		return fail_firmware(
@@ -91,7 +98,7 @@ static int send_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 	int err = sev_guest_send_update_data(m->vm.sev, core_page(m, index), PAGE_BYTES, &header,
 					     transport, &error);
 
-	m->summary->psp_commands++;
+	count_commands(m);
 	if (err)
 		return fail_firmware(m, err, "sending a page of the helper's core from the source",
 				     &error);
@@ -115,8 +122,10 @@ int core_transfer_send(struct sevmirror_migration *m, uint64_t core_bytes,
 	uint32_t npages = (uint32_t)(core_bytes / PAGE_BYTES);
 	int err = 0;
 
-	if (m->vm.sev)
+	if (m->vm.sev) {
+		m->commands_counted = sev_guest_commands(m->vm.sev);
 		err = send_start(m, npages, certs);
+	}
 	for (uint32_t i = 0; i < npages && !err && !session_cancelled(m); i++)
 		err = m->vm.sev ? send_page_by_psp(m, i) : send_page_in_clear(m, i);
 	if (!err && session_cancelled(m))
@@ -147,7 +156,7 @@ static int receive_start(struct sevmirror_migration *m, uint32_t npages)
 			start.npages, npages);
 	err = sev_guest_receive_start(m->vm.sev, start.policy, body + sizeof(start), &session,
 				      &error);
-	m->summary->psp_commands++;
+	count_commands(m);
 	return err ? fail_firmware(m, err,
 				   "the target's secure processor refuses to receive this guest",
 				   &error) :
@@ -177,7 +186,7 @@ static int receive_page_by_psp(struct sevmirror_migration *m, uint32_t index)
 			packet.index, index);
 	err = sev_guest_receive_update_data(m->vm.sev, &header, transport, PAGE_BYTES,
 					    core_page(m, index), &error);
-	m->summary->psp_commands++;
+	count_commands(m);
 	return err ? fail_firmware(m, err, "receiving a page of the helper's core at the target",
 				   &error) :
 		     0;
@@ -209,8 +218,10 @@ int core_transfer_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 	struct sev_error error;
 	int err = 0;
 
-	if (m->vm.sev)
+	if (m->vm.sev) {
+		m->commands_counted = sev_guest_commands(m->vm.sev);
 		err = receive_start(m, npages);
+	}
 	for (uint32_t i = 0; i < npages && !err; i++)
 		err = m->vm.sev ? receive_page_by_psp(m, i) : receive_page_in_clear(m, i);
 	if (!err)
@@ -220,7 +231,7 @@ int core_transfer_receive(struct sevmirror_migration *m, uint64_t core_bytes)
 		 * At once, so that the mirror never runs under a context that is still receiving.
 		 */
 		err = sev_guest_receive_finish(m->vm.sev, &error);
-		m->summary->psp_commands++;
+		count_commands(m);
 		if (err)
 			fail_firmware(
 				m, err,
@@ -236,22 +247,24 @@ void core_transfer_cancel(struct sevmirror_migration *m)
 
 	if (!m->vm.sev)
 		return;
-	m->summary->psp_commands++;
 	/*
 	 * Also when SEND_START failed: then the firmware says INVALID_GUEST_STATE, and the guest is
 	 * where it should be.
 	 */
 	(void)sev_guest_send_cancel(m->vm.sev, &error);
+	count_commands(m);
 }
 
 void core_transfer_finish(struct sevmirror_migration *m)
 {
 	struct sev_error error;
+	int err;
 
 	if (!m->vm.sev)
 		return;
-	m->summary->psp_commands++;
-	if (sev_guest_send_finish(m->vm.sev, &error) == 0)
+	err = sev_guest_send_finish(m->vm.sev, &error);
+	count_commands(m);
+	if (!err)
 		return;
 	/*
 	 * The guest has left, so this is no failure; destroying the VM ends the firmware's context

@@ -98,6 +98,7 @@ int sevmirror_source_create(struct sevmirror_migration **out, const struct sevmi
 		err = create(out, ops, opaque, &o.security, o.timeout, why, max);
 	if (!err) {
 		(*out)->is_source = true;
+		(*out)->life = &source_life;
 		(*out)->source = o;
 		atomic_init(&(*out)->bandwidth, o.bandwidth);
 		atomic_init(&(*out)->max_downtime, o.max_downtime);
@@ -119,8 +120,10 @@ int sevmirror_target_create(struct sevmirror_migration **out, const struct sevmi
 	}
 	o.max_streams = o.max_streams ? o.max_streams : WIRE_MAX_STREAMS;
 	err = create(out, ops, opaque, &o.security, o.timeout, why, max);
-	if (!err)
+	if (!err) {
+		(*out)->life = &target_life;
 		(*out)->target = o;
+	}
 	return err;
 }
 
@@ -196,7 +199,7 @@ void sevmirror_migration_cancel(struct sevmirror_migration *m)
 	uint64_t one = 1;
 
 	pthread_mutex_lock(&m->cancel_lock);
-	if (!m->past_handover || m->in_postcopy) {
+	if (session_can_cancel(m)) {
 		atomic_store(&m->cancelled, true);
 		(void)!write(m->cancel_fd, &one, sizeof(one));
 		if (m->control)

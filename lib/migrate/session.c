@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/migrate/session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,7 +58,7 @@ int session_host_failed(struct sevmirror_migration *m, enum sevmirror_reason rea
 
 bool session_cancelled(struct sevmirror_migration *m)
 {
-	if (!atomic_load(&m->cancelled) || (m->past_handover && !m->in_postcopy))
+	if (!atomic_load(&m->cancelled) || !session_can_cancel(m))
 		return false;
 	session_fail(m, -ECANCELED, "cancelled");
 	return true;
@@ -101,7 +102,7 @@ void session_unauthenticated_peer(struct sevmirror_migration *m, const char *add
 void session_interrupt(struct sevmirror_migration *m)
 {
 	pthread_mutex_lock(&m->cancel_lock);
-	if (m->control && (!m->past_handover || m->in_postcopy))
+	if (m->control && session_can_cancel(m))
 		channel_cancel(m->control);
 	pthread_mutex_unlock(&m->cancel_lock);
 }
@@ -112,31 +113,49 @@ void session_thread_begins(struct sevmirror_migration *m, enum sevmirror_thread 
 		m->ops->thread_begins(m->opaque, kind);
 }
 
-bool session_pass_handover(struct sevmirror_migration *m)
+/* With the lock. */
+static unsigned int step(struct sevmirror_migration *m, unsigned int event)
 {
-	bool ok;
-
-	pthread_mutex_lock(&m->cancel_lock);
-	ok = !atomic_load(&m->cancelled);
-	m->past_handover = ok;
-	m->in_postcopy = ok && !m->is_source && atomic_load(&m->postcopy);
-	pthread_mutex_unlock(&m->cancel_lock);
-	if (!ok)
-		session_fail(m, -ECANCELED, "cancelled");
-	return ok;
-}
-
-void session_postcopy(struct sevmirror_migration *m, bool begins)
-{
+	unsigned int from = atomic_load(&m->state);
+	int to = state_machine_next(m->life, from, event);
 	uint64_t count;
 
-	pthread_mutex_lock(&m->cancel_lock);
-	m->in_postcopy = begins;
-	if (!begins) {
+	assert(to >= 0);
+	atomic_store(&m->state, (unsigned int)to);
+	if (state_machine_trace)
+		state_machine_trace(m->life, from, event, (unsigned int)to);
+	if (m->life->state[to].at_rest) {
 		atomic_store(&m->cancelled, false);
 		(void)!read(m->cancel_fd, &count, sizeof(count));
 	}
+	return from;
+}
+
+unsigned int session_step(struct sevmirror_migration *m, unsigned int event)
+{
+	unsigned int from;
+
+	pthread_mutex_lock(&m->cancel_lock);
+	from = step(m, event);
 	pthread_mutex_unlock(&m->cancel_lock);
+	return from;
+}
+
+int session_step_or_cancelled(struct sevmirror_migration *m, unsigned int event)
+{
+	bool cancelled;
+
+	pthread_mutex_lock(&m->cancel_lock);
+	cancelled = atomic_load(&m->cancelled);
+	if (!cancelled)
+		(void)step(m, event);
+	pthread_mutex_unlock(&m->cancel_lock);
+	return cancelled ? session_fail(m, -ECANCELED, "cancelled") : 0;
+}
+
+enum sevmirror_phase session_phase(const struct sevmirror_migration *m)
+{
+	return m->life->state[atomic_load(&m->state)].phase;
 }
 
 void session_drop_control(struct sevmirror_migration *m)

@@ -15,6 +15,7 @@
 #include "lib/migrate/host_call.h"
 #include "lib/migrate/message.h"
 #include "lib/migrate/pages.h"
+#include "lib/migrate/state_machine.h"
 #include "lib/migrate/wire.h"
 #include "lib/util/why.h"
 
@@ -63,18 +64,19 @@ struct sevmirror_migration {
 	struct source *kept;
 
 	/*
-	 * Guards control and past_handover against sevmirror_migration_cancel(), which another
+	 * Guards control and state against sevmirror_migration_cancel(), which another
 	 * thread may call at any time.
 	 */
 	pthread_mutex_t cancel_lock;
 	/* readable once cancelled */
 	int cancel_fd;
 	atomic_bool cancelled;
-	/* from here on cancelling does nothing, unless the guest goes on by post-copy */
-	bool past_handover;
-	bool in_postcopy;
+	/* enum source_state or enum target_state, by life; only session_step() changes it */
+	const struct state_machine *life;
+	_Atomic unsigned int state;
 
 	struct sevmirror_summary *summary;
+	uint64_t commands_counted; /* sev_guest_commands() as the summary has it */
 	enum sevmirror_outcome ended; /* what the last run came to */
 	struct why why; /* the first failure */
 };
@@ -123,7 +125,13 @@ int session_recv_unexpected(struct sevmirror_migration *m);
 #define PEER_WORDS_MS 2000
 int session_why_peer_left(struct sevmirror_migration *m, int err);
 
-/* True once cancelled; sets the reason. */
+/* Whether sevmirror_migration_cancel() does anything in the present state. */
+static inline bool session_can_cancel(const struct sevmirror_migration *m)
+{
+	return m->life->state[atomic_load(&m->state)].can_cancel;
+}
+
+/* True once cancelled in a state that can be; sets the reason. */
 bool session_cancelled(struct sevmirror_migration *m);
 
 /* From here on the control channel is m's, and cancelling reaches it. */
@@ -153,16 +161,16 @@ void session_interrupt(struct sevmirror_migration *m);
 void session_thread_begins(struct sevmirror_migration *m, enum sevmirror_thread kind);
 
 /*
- * Take the last step that cannot be taken back. False if somebody cancelled before; afterwards
- * nobody can, but a target in post-copy.
+ * Take a step of m's life: an event of its side (state_machine.h). That the table has it is
+ * asserted. Returns the state that m was in.
  */
-bool session_pass_handover(struct sevmirror_migration *m);
+unsigned int session_step(struct sevmirror_migration *m, unsigned int event);
 
-/*
- * Past the hand-over: until it ends, cancelling drops the connection (source) or gives the missing
- * pages up (target, where it begins with session_pass_handover()).
- */
-void session_postcopy(struct sevmirror_migration *m, bool begins);
+/* The same, unless somebody has cancelled: then no step is taken, and it is -ECANCELED, else 0. */
+int session_step_or_cancelled(struct sevmirror_migration *m, unsigned int event);
+
+/* What is reported in the present state. */
+enum sevmirror_phase session_phase(const struct sevmirror_migration *m);
 
 /* Close the control connection, however it is. */
 void session_drop_control(struct sevmirror_migration *m);

@@ -43,9 +43,10 @@ static uint64_t pages_resent(const struct source *s)
 	return s->round > 1 ? s->sent.pages - s->first_pages : 0;
 }
 
-void source_report(struct source *s, enum sevmirror_phase phase)
+void source_report(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
+	enum sevmirror_phase phase = session_phase(m);
 	uint64_t now = clock_ns();
 	struct sevmirror_progress p;
 
@@ -92,20 +93,21 @@ static int establish(struct source *s)
 	struct sevmirror_migration *m = s->m;
 	int err;
 
-	source_report(s, SEVMIRROR_PHASE_CONNECT);
+	source_report(s);
 	err = source_connect(m);
 	if (!err)
 		err = handshake_source(m, &s->certs);
-	if (!err) {
-		source_report(s, SEVMIRROR_PHASE_SETUP);
-		err = migration_helper_start(m);
-	}
+	if (err)
+		return err;
+	session_step(m, SOURCE_AGREE);
+	source_report(s);
+	err = migration_helper_start(m);
 	if (!err)
 		err = migration_helper_make_session(m);
-	if (!err) {
-		s->sending = true;
-		err = core_transfer_send(m, m->core_bytes, &s->certs);
-	}
+	if (err)
+		return err;
+	session_step(m, SOURCE_SEND_CORE);
+	err = core_transfer_send(m, m->core_bytes, &s->certs);
 	if (!err)
 		err = session_recv(m, WIRE_CORE_DONE, NULL, 0);
 	if (!err)
@@ -148,19 +150,19 @@ static int fetch_dirty(struct source *s)
 }
 
 /* Send what is dirty, until the target has it in place, and say how that goes meanwhile. */
-static int send_round(struct source *s, enum sevmirror_phase phase)
+static int send_round(struct source *s)
 {
 	int err;
 
 	s->round++;
 	streams_out_begin(s->streams, false);
-	source_report(s, phase);
+	source_report(s);
 	while ((err = streams_out_wait(s->streams, SOURCE_REPORT_MS, s->frames)) == -EINPROGRESS) {
 		/* A stream that waits for the network would do so for the whole timeout. */
 		if (session_cancelled(s->m))
 			streams_out_cancel(s->streams);
 		streams_out_limit(s->streams, atomic_load(&s->m->bandwidth));
-		source_report(s, phase);
+		source_report(s);
 	}
 	err = session_why_peer_left(s->m, err);
 	count_sent(s);
@@ -175,7 +177,7 @@ static int run_round(struct source *s, enum converge_verdict *verdict)
 	struct sevmirror_migration *m = s->m;
 	uint64_t begin = clock_ns(), before = s->sent.bytes;
 	struct converge_round round;
-	int err = send_round(s, SEVMIRROR_PHASE_PRECOPY);
+	int err = send_round(s);
 
 	if (!err)
 		err = fetch_dirty(s);
@@ -187,7 +189,7 @@ static int run_round(struct source *s, enum converge_verdict *verdict)
 	s->converge.limits.max_downtime = atomic_load(&m->max_downtime);
 	*verdict = converge_judge(&s->converge, &round);
 	m->ops->throttle(m->opaque, s->converge.throttle);
-	source_report(s, SEVMIRROR_PHASE_PRECOPY);
+	source_report(s);
 	return 0;
 }
 
@@ -208,7 +210,7 @@ static int precopy(struct source *s, bool *postcopy)
 	if (err)
 		return session_fail(m, err, "starting to log which pages the guest writes: %s",
 				    strerror(-err));
-	s->logging = true;
+	session_step(m, SOURCE_LOG);
 	page_set_fill(s->dirty);
 	while (!err && verdict == CONVERGE_ANOTHER_ROUND && !postcopy_due(s)) {
 		if (session_cancelled(m))
@@ -238,8 +240,8 @@ int source_stop(struct source *s, void **state, size_t *len)
 	if (!*state)
 		return session_fail(m, -ENOMEM,
 				    "the source is out of memory for the guest's state");
-	source_report(s, SEVMIRROR_PHASE_STOP);
-	s->paused = true;
+	session_step(m, SOURCE_STOP);
+	source_report(s);
 	s->stopped = clock_ns();
 	err = m->ops->pause(m->opaque);
 	if (err)
@@ -263,7 +265,7 @@ static int stop_and_copy(struct source *s)
 
 	streams_out_limit(s->streams, 0);
 	if (!err)
-		err = send_round(s, SEVMIRROR_PHASE_STOP);
+		err = send_round(s);
 	if (!err)
 		err = session_send(s->m, WIRE_STATE, state, len);
 	if (state)
@@ -281,43 +283,71 @@ static int still_there(struct sevmirror_migration *m)
 	return channel_readable(m->control) ? session_recv_unexpected(m) : 0;
 }
 
-bool source_let_go(struct source *s)
+int source_let_go(struct source *s, enum source_event commit)
 {
 	struct sevmirror_migration *m = s->m;
 	int err;
 
-	s->released = true;
+	session_step(m, SOURCE_RELEASE);
 	err = m->ops->disks_release(m->opaque);
 	if (err)
-		session_host_failed(m, SEVMIRROR_REASON_DISK, err,
-				    "flushing and releasing the disks at the source", NULL);
-	else
-		err = still_there(m);
-	return !err && !session_cancelled(m) && session_pass_handover(m);
+		return session_host_failed(m, SEVMIRROR_REASON_DISK, err,
+					   "flushing and releasing the disks at the source", NULL);
+	err = still_there(m);
+	return err ? err : session_step_or_cancelled(m, commit);
 }
 
 /*
  * The hand-over. Before COMMIT any failure leaves the guest here; a target that refuses after it
  * says so, and only silence leaves the outcome unknown.
  */
-static enum sevmirror_outcome hand_over(struct source *s)
+static int hand_over(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
 	int err = session_recv(m, WIRE_READY, NULL, 0);
 
-	if (err || !source_let_go(s))
-		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
-	source_report(s, SEVMIRROR_PHASE_COMMIT);
+	if (!err)
+		err = source_let_go(s, SOURCE_COMMIT);
+	if (err)
+		return err;
+	source_report(s);
 	err = session_send(m, WIRE_COMMIT, NULL, 0);
 	if (!err)
 		err = session_recv(m, WIRE_RUNNING, NULL, 0);
+	if (err)
+		return err;
 	s->running = clock_ns();
-	if (err == 0)
+	session_step(m, SOURCE_RUNNING);
+	return 0;
+}
+
+void source_fail(struct source *s, int err)
+{
+	s->failed_in =
+		session_step(s->m, err == MESSAGE_PEER_ABORTED ? SOURCE_ABORT : SOURCE_BREAK);
+}
+
+static bool was_cancelled(const struct source *s)
+{
+	return s->failed_in < SOURCE_COMMITTED && atomic_load(&s->m->cancelled);
+}
+
+/* What the state comes to, once the run has ended. */
+static enum sevmirror_outcome outcome_of(const struct source *s)
+{
+	switch (atomic_load(&s->m->state)) {
+	case SOURCE_MIGRATED:
 		return SEVMIRROR_MIGRATED;
-	if (err == MESSAGE_PEER_ABORTED)
-		/* the target's own word: it does not run the guest and will not */
-		return SEVMIRROR_FAILED;
-	return SEVMIRROR_UNKNOWN;
+	case SOURCE_BROKEN:
+		return SEVMIRROR_BROKEN;
+	case SOURCE_LOST:
+		return SEVMIRROR_LOST;
+	case SOURCE_UNKNOWN:
+	case SOURCE_UNDECIDED:
+		return SEVMIRROR_UNKNOWN;
+	default:
+		return was_cancelled(s) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
+	}
 }
 
 /*
@@ -349,13 +379,13 @@ static void roll_back(struct source *s)
 	struct sevmirror_migration *m = s->m;
 
 	if (m->control)
-		message_abort(m->control, atomic_load(&m->cancelled) ? "cancelled" : m->why.text);
+		message_abort(m->control, was_cancelled(s) ? "cancelled" : m->why.text);
 	m->ops->throttle(m->opaque, 0);
-	if (s->sending)
+	if (s->failed_in >= SOURCE_SENDING_CORE)
 		core_transfer_cancel(m);
-	if (s->released && !take_disks_back(m))
+	if (s->failed_in >= SOURCE_RELEASED && !take_disks_back(m))
 		return;
-	if (s->paused)
+	if (s->failed_in >= SOURCE_STOPPED)
 		(void)m->ops->resume(m->opaque);
 }
 
@@ -364,8 +394,7 @@ static void summarize(struct source *s)
 	struct sevmirror_summary *sum = s->m->summary;
 
 	sum->total_time = clock_ns() - s->begin;
-	if (s->outcome == SEVMIRROR_MIGRATED || s->outcome == SEVMIRROR_BROKEN ||
-	    s->outcome == SEVMIRROR_LOST)
+	if (s->running)
 		sum->downtime = s->running - s->stopped;
 	sum->expected_downtime = s->converge.expected_downtime;
 	sum->max_downtime = atomic_load(&s->m->max_downtime);
@@ -377,7 +406,7 @@ static void summarize(struct source *s)
 	sum->helper_exits = migration_helper_exits(s->m);
 }
 
-static enum sevmirror_outcome run(struct source *s)
+static int run(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
 	struct converge_limits limits = { .max_downtime = atomic_load(&m->max_downtime),
@@ -409,9 +438,7 @@ static enum sevmirror_outcome run(struct source *s)
 		return source_postcopy(s);
 	if (!err)
 		err = stop_and_copy(s);
-	if (err)
-		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
-	return hand_over(s);
+	return err ? err : hand_over(s);
 }
 
 static void source_destroy(struct source *s)
@@ -443,36 +470,36 @@ static void disconnect(struct source *s)
 static void conclude(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
+	const enum source_state state = atomic_load(&m->state);
 
 	m->kept = NULL;
-	if (s->outcome == SEVMIRROR_FAILED || s->outcome == SEVMIRROR_CANCELLED)
+	if (state == SOURCE_FAILED)
 		roll_back(s);
-	source_report(s, s->outcome == SEVMIRROR_MIGRATED ? SEVMIRROR_PHASE_DONE :
-							    SEVMIRROR_PHASE_FAILED);
-	if (s->outcome == SEVMIRROR_MIGRATED)
+	source_report(s);
+	if (state == SOURCE_MIGRATED)
 		core_transfer_finish(m);
-	if (s->logging)
+	if (state != SOURCE_FAILED || s->failed_in >= SOURCE_PRECOPY)
 		m->ops->dirty_stop(m->opaque);
 	migration_helper_stop(m);
-	if (s->outcome == SEVMIRROR_MIGRATED)
+	if (state == SOURCE_MIGRATED)
 		m->ops->handed_over(m->opaque);
 	source_destroy(s);
 }
 
-static enum sevmirror_outcome end(struct source *s)
+static enum sevmirror_outcome end(struct source *s, int err)
 {
-	enum sevmirror_outcome outcome = s->outcome;
-	bool goes_on = s->postcopy && (outcome == SEVMIRROR_BROKEN || outcome == SEVMIRROR_UNKNOWN);
+	struct sevmirror_migration *m = s->m;
+	enum sevmirror_outcome outcome;
 
+	if (err)
+		source_fail(s, err);
+	outcome = outcome_of(s);
 	disconnect(s);
 	summarize(s);
-	if (s->postcopy)
-		session_postcopy(s->m, false);
-	if (goes_on) {
-		source_report(s, SEVMIRROR_PHASE_BROKEN);
-	} else {
+	if (m->life->state[atomic_load(&m->state)].at_rest)
+		source_report(s);
+	else
 		conclude(s);
-	}
 	return outcome;
 }
 
@@ -486,8 +513,7 @@ enum sevmirror_outcome source_run(struct sevmirror_migration *m)
 	}
 	s->m = m;
 	s->begin = clock_ns();
-	s->outcome = run(s);
-	return end(s);
+	return end(s, run(s));
 }
 
 enum sevmirror_outcome source_recover(struct sevmirror_migration *m)
@@ -498,6 +524,6 @@ enum sevmirror_outcome source_recover(struct sevmirror_migration *m)
 		session_fail(m, -EINVAL, "no post-copy waits for a recovery here");
 		return m->ended;
 	}
-	s->outcome = source_postcopy_again(s);
-	return end(s);
+	session_step(m, SOURCE_RECOVER);
+	return end(s, source_postcopy_again(s));
 }

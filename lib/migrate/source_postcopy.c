@@ -146,19 +146,8 @@ static int stop_and_go(struct source *s)
 	return err;
 }
 
-/* The target gives up: then it is over. Anything else can be tried again. */
-static enum sevmirror_outcome judge_break(struct source *s, int err)
-{
-	if (atomic_load(&s->m->cancelled)) {
-		session_fail(s->m, -ECANCELED, "cancelled at the source during post-copy");
-		return SEVMIRROR_BROKEN;
-	}
-	return session_why_peer_left(s->m, err) == MESSAGE_PEER_ABORTED ? SEVMIRROR_LOST :
-									  SEVMIRROR_BROKEN;
-}
-
 /* Until the target has the last page and the manifest holds. */
-static enum sevmirror_outcome finish(struct source *s)
+static int finish(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
 	int fd = streams_out_fd(s->streams), err = -EINPROGRESS;
@@ -175,7 +164,7 @@ static enum sevmirror_outcome finish(struct source *s)
 		} else if (ready != -ETIMEDOUT) {
 			err = ready;
 		}
-		source_report(s, SEVMIRROR_PHASE_POSTCOPY);
+		source_report(s);
 	}
 	if (!err)
 		err = manifest_send(m);
@@ -183,10 +172,15 @@ static enum sevmirror_outcome finish(struct source *s)
 		err = session_send(m, WIRE_LAST_PAGE, NULL, 0);
 	if (!err)
 		err = await(s, WIRE_LAST_PAGE, &m->summary->postcopy, sizeof(m->summary->postcopy));
-	return err ? judge_break(s, err) : SEVMIRROR_MIGRATED;
+	if (!err)
+		session_step(m, SOURCE_LAST_PAGE);
+	else if (atomic_load(&m->cancelled))
+		return session_fail(m, -ECANCELED, "cancelled at the source during post-copy");
+	/* A target that gives up ends it. Anything else can be tried again. */
+	return session_why_peer_left(m, err);
 }
 
-enum sevmirror_outcome source_postcopy(struct source *s)
+int source_postcopy(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
 	int err = stop_and_go(s);
@@ -194,21 +188,19 @@ enum sevmirror_outcome source_postcopy(struct source *s)
 	if (!err)
 		err = await(s, WIRE_READY, NULL, 0);
 	err = session_why_peer_left(m, err);
-	if (err || !source_let_go(s))
-		return atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
-	source_report(s, SEVMIRROR_PHASE_COMMIT);
+	if (!err)
+		err = source_let_go(s, SOURCE_COMMIT_WITHOUT);
+	if (err)
+		return err;
+	m->kept = s;
+	source_report(s);
 	err = session_send(m, WIRE_COMMIT, NULL, 0);
 	if (!err)
 		err = await(s, WIRE_RUNNING, NULL, 0);
-	if (err == MESSAGE_PEER_ABORTED)
-		/* the target's own word: it does not run the guest and will not */
-		return SEVMIRROR_FAILED;
-	s->postcopy = true;
-	m->kept = s;
 	if (err)
-		return SEVMIRROR_UNKNOWN;
+		return err;
 	s->running = clock_ns();
-	session_postcopy(m, true);
+	session_step(m, SOURCE_RUNNING);
 	return finish(s);
 }
 
@@ -256,32 +248,26 @@ static int take_missing(struct source *s)
 	return err;
 }
 
-/*
- * The target has said what it lacks, and says that it runs the guest as soon as it does: with the
- * connection that broke, its start may have waited for a page. Its own word that it does not and
- * will not gives the guest back, if the other has never been heard.
+/* The target says that it runs the guest as soon as it does: its start may have waited for a page.
  */
-static enum sevmirror_outcome await_running(struct source *s)
+static int await_running(struct source *s)
 {
 	int err = await(s, WIRE_RUNNING, NULL, 0);
 
-	if (err == MESSAGE_PEER_ABORTED)
-		return s->running ? SEVMIRROR_LOST : SEVMIRROR_FAILED;
 	if (err)
-		return s->outcome;
+		return err;
 	if (!s->running)
 		s->running = clock_ns();
-	return SEVMIRROR_MIGRATED;
+	session_step(s->m, SOURCE_RUNNING);
+	return 0;
 }
 
-enum sevmirror_outcome source_postcopy_again(struct source *s)
+int source_postcopy_again(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
-	enum sevmirror_outcome outcome;
 	int err;
 
-	session_postcopy(m, true);
-	source_report(s, SEVMIRROR_PHASE_CONNECT);
+	source_report(s);
 	err = source_connect(m);
 	if (!err)
 		err = meet_again(m);
@@ -289,10 +275,11 @@ enum sevmirror_outcome source_postcopy_again(struct source *s)
 		err = take_missing(s);
 	if (!err)
 		err = streams_out_create(&s->streams, m, s->dirty);
+	/* Who answers so early gives up this connection, not the guest. */
 	if (err)
-		return s->outcome;
+		return err == MESSAGE_PEER_ABORTED ? -ECONNABORTED : err;
 	streams_out_limit(s->streams, atomic_load(&m->bandwidth));
 	streams_out_begin(s->streams, true);
-	outcome = await_running(s);
-	return outcome == SEVMIRROR_MIGRATED ? finish(s) : outcome;
+	err = await_running(s);
+	return err ? err : finish(s);
 }

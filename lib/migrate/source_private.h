@@ -27,15 +27,10 @@ struct source {
 	uint64_t frames[WIRE_MAX_STREAMS];
 	uint32_t round;
 	uint64_t begin, stopped, running; /* ns */
-	bool logging; /* dirty_start() was called */
-	bool sending; /* the guest's context may be in SUPDATE */
-	bool paused;
-	bool released; /* the disks */
-	bool postcopy; /* COMMIT was sent with pages missing */
-	enum sevmirror_outcome outcome;
+	enum source_state failed_in; /* where it was before FAILED: how far it is to be undone */
 };
 
-void source_report(struct source *s, enum sevmirror_phase phase);
+void source_report(struct source *s);
 int source_connect(struct sevmirror_migration *m);
 
 /*
@@ -44,13 +39,21 @@ int source_connect(struct sevmirror_migration *m);
  */
 int source_stop(struct source *s, void **state, size_t *len);
 
-/* Disks are flushed and released; from a true on there is no way back. */
-bool source_let_go(struct source *s);
+/*
+ * Disks are flushed and released, and the step `commit` is taken: from a 0 on there is no way back.
+ */
+int source_let_go(struct source *s, enum source_event commit);
 
-/* Go over with what is in s->dirty missing, to the last page (source_postcopy.c). */
-enum sevmirror_outcome source_postcopy(struct source *s);
+/*
+ * Go over with what is in s->dirty missing, to the last page (source_postcopy.c). 0, or a negative
+ * errno after which source_fail() says where this leaves the guest.
+ */
+int source_postcopy(struct source *s);
 
-/* Go on with that after the connection broke; s->outcome is how it ended before. */
-enum sevmirror_outcome source_postcopy_again(struct source *s);
+/* Go on with that after the connection broke. Likewise. */
+int source_postcopy_again(struct source *s);
+
+/* Take the step of a failure: MESSAGE_PEER_ABORTED is the target's own word, all else a break. */
+void source_fail(struct source *s, int err);
 
 #endif

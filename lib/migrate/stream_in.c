@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/util/clock.h"
@@ -293,14 +292,10 @@ int streams_in_failed_fd(const struct streams_in *all)
 static int wait_change(struct stream_in *s)
 {
 	struct streams_in *all = s->all;
-	uint64_t before = streams_in_moved(all), ns;
-	struct timespec until;
+	uint64_t before = streams_in_moved(all);
+	uint64_t until = clock_ns() + (uint64_t)all->m->timeout_ms * NS_PER_MS;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	ns = (uint64_t)until.tv_nsec + (uint64_t)all->m->timeout_ms * NS_PER_MS;
-	until.tv_sec += (time_t)(ns / NS_PER_S);
-	until.tv_nsec = (long)(ns % NS_PER_S);
-	if (pthread_cond_timedwait(&all->changed, &all->lock, &until) != ETIMEDOUT ||
+	if (clock_cond_wait(&all->changed, &all->lock, until) != -ETIMEDOUT ||
 	    streams_in_moved(all) != before)
 		return 0;
 	return session_fail(all->m, -ETIMEDOUT,

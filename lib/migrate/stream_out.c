@@ -412,7 +412,6 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 		       struct page_set *set)
 {
 	struct streams_out *all = calloc(1, sizeof(*all));
-	pthread_condattr_t monotonic;
 	int err = 0;
 
 	*out = NULL;
@@ -423,10 +422,7 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 	all->n = m->hello.streams;
 	prefetch_init(&all->priority.prefetch);
 	pthread_mutex_init(&all->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&all->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	pthread_cond_init(&all->changed, NULL);
 	pthread_cond_init(&all->priority.changed, NULL);
 	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++) {
 		struct stream_out *s = &all->stream[i];
@@ -516,12 +512,11 @@ int streams_out_fd(const struct streams_out *all)
 int streams_out_wait(struct streams_out *all, int timeout_ms, uint64_t frames[WIRE_MAX_STREAMS])
 {
 	uint64_t due = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-	struct timespec until = { (time_t)(due / NS_PER_S), (long)(due % NS_PER_S) };
 	int err = 0;
 
 	pthread_mutex_lock(&all->lock);
 	while (!err && working(all))
-		err = -pthread_cond_timedwait(&all->changed, &all->lock, &until);
+		err = clock_cond_wait(&all->changed, &all->lock, due);
 	if (working(all)) {
 		pthread_mutex_unlock(&all->lock);
 		return -EINPROGRESS;

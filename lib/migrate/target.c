@@ -30,9 +30,10 @@ static void count_came(struct target *t)
 					   t->before.stale + now.stale };
 }
 
-void target_report(struct target *t, enum sevmirror_phase phase)
+void target_report(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
+	enum sevmirror_phase phase = session_phase(m);
 	struct postcopy_in *postcopy = atomic_load(&m->postcopy);
 	uint64_t now = clock_ns();
 	struct sevmirror_progress p;
@@ -103,6 +104,7 @@ static int accept_control(struct sevmirror_migration *m)
 	if (!channel)
 		return fd;
 	session_set_control(m, channel);
+	session_step(m, TARGET_CONNECT);
 	return 0;
 }
 
@@ -113,7 +115,8 @@ static int establish(struct target *t)
 
 	if (err)
 		return err;
-	target_report(t, SEVMIRROR_PHASE_SETUP);
+	session_step(m, TARGET_BUILD);
+	target_report(t);
 	err = migration_helper_plan(m);
 	if (err)
 		return err;
@@ -126,7 +129,10 @@ static int establish(struct target *t)
 		err = migration_helper_check_session(m);
 	if (!err)
 		err = session_send(m, WIRE_CORE_DONE, NULL, 0);
-	return err ? err : streams_in_create(&t->streams, m, m->target.listen_fd);
+	if (err)
+		return err;
+	session_step(m, TARGET_HELPER_RUNS);
+	return streams_in_create(&t->streams, m, m->target.listen_fd);
 }
 
 static int take_round(struct target *t, const void *body, size_t len)
@@ -147,7 +153,7 @@ static int take_round(struct target *t, const void *body, size_t len)
 	if (err)
 		return err;
 	t->rounds = round.round;
-	target_report(t, SEVMIRROR_PHASE_PRECOPY);
+	target_report(t);
 	return session_send(m, WIRE_ROUND, &round, sizeof(round));
 }
 
@@ -163,7 +169,7 @@ static int await_message(struct target *t)
 	while (channel_wait(m->control, target_tick(m)) == -ETIMEDOUT) {
 		uint64_t now = clock_ns(), before = moved;
 
-		target_report(t, SEVMIRROR_PHASE_PRECOPY);
+		target_report(t);
 		moved = streams_in_moved(t->streams);
 		if (moved != before)
 			moved_at = now;
@@ -194,6 +200,7 @@ static int receive_guest(struct target *t)
 		if (type == WIRE_STATE) {
 			t->state = body;
 			t->state_bytes = len;
+			session_step(m, TARGET_STATE);
 			return 0;
 		}
 		if (type == WIRE_ROUND)
@@ -255,16 +262,19 @@ static int take_over(struct target *t)
 		err = session_recv(m, WIRE_COMMIT, NULL, 0);
 	if (err)
 		return err;
+	session_step(m, TARGET_COMMIT);
 	err = m->ops->disks_acquire(m->opaque, why, sizeof(why));
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_DISK, err,
 					   "opening the guest's disks at the target", why);
 	t->disks = true;
-	if (!session_pass_handover(m))
-		return -ECANCELED;
+	err = session_step_or_cancelled(m, TARGET_START);
+	if (err)
+		return err;
 	if (atomic_load(&m->postcopy))
 		return target_postcopy_start(t);
 	err = m->ops->resume(m->opaque);
+	session_step(m, err ? TARGET_START_FAILED : TARGET_RUN);
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
 					   "starting the guest at the target", NULL);
@@ -322,8 +332,10 @@ static int run(struct target *t)
 		err = manifest_receive(m);
 	if (!err)
 		err = load_state(t);
-	if (!err)
+	if (!err) {
+		session_step(m, TARGET_LOADED);
 		err = take_over(t);
+	}
 	if (err)
 		find_reason(t, err);
 	if (err && m->postcopy)
@@ -338,10 +350,13 @@ enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 	struct target t = { .m = m, .begin = clock_ns() };
 	enum sevmirror_outcome outcome = SEVMIRROR_MIGRATED;
 
-	if (run(&t))
+	if (run(&t)) {
+		if (atomic_load(&m->state) != TARGET_FAILED)
+			session_step(m, TARGET_BREAK);
 		outcome = atomic_load(&m->cancelled) ? SEVMIRROR_CANCELLED : SEVMIRROR_FAILED;
-	else if (m->postcopy)
+	} else if (m->postcopy) {
 		outcome = target_postcopy_finish(&t);
+	}
 	summarize(&t);
 	target_disconnect(&t);
 	if (outcome != SEVMIRROR_LOST) {
@@ -354,7 +369,6 @@ enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 		explicit_bzero(t.state, t.state_bytes);
 		free(t.state);
 	}
-	target_report(&t, outcome == SEVMIRROR_MIGRATED ? SEVMIRROR_PHASE_DONE :
-							  SEVMIRROR_PHASE_FAILED);
+	target_report(&t);
 	return outcome;
 }

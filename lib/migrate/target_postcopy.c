@@ -48,9 +48,11 @@ int target_postcopy_begin(struct target *t)
 		err = session_fail(m, -EPROTO, "the source sent a MISSING message of %zu bytes",
 				   len);
 	free(bitmaps);
-	if (!err)
-		streams_in_go_on(t->streams);
-	return err;
+	if (err)
+		return err;
+	session_step(m, TARGET_ARM);
+	streams_in_go_on(t->streams);
+	return 0;
 }
 
 /* Until the call returns: 0. Or until there is no hope of the pages that it may wait for. */
@@ -113,22 +115,21 @@ int target_postcopy_start(struct target *t)
 	err = host_call_start(&m->resume, run_resume, m);
 	if (!err)
 		return 0;
-	session_postcopy(m, false);
+	session_step(m, TARGET_START_FAILED);
 	return session_fail(m, err, "the target has no thread to start the guest: %s",
 			    strerror(-err));
 }
 
 /* resume() has returned. The source hears that the guest runs when there is a source. */
-static int hear_started(struct target *t)
+static int hear_started(struct sevmirror_migration *m)
 {
-	struct sevmirror_migration *m = t->m;
 	int err = host_call_end(&m->resume);
 
+	session_step(m, err ? TARGET_START_FAILED : TARGET_RUN);
 	if (!err) {
 		(void)postcopy_in_send(m->postcopy, WIRE_RUNNING, NULL, 0);
 		return 0;
 	}
-	t->stillborn = true;
 	session_notice(m);
 	return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
 				   "starting the guest at the target", NULL);
@@ -218,12 +219,14 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 		if (newcomer) {
 			session_notice(m);
 			accept_queue_close(&queue);
-			if (adopt(t, newcomer, proof) == 0)
+			if (adopt(t, newcomer, proof) == 0) {
+				session_step(m, TARGET_RECOVER);
 				return 0;
+			}
 			let_go(t);
 			newcomer = NULL;
 		}
-		target_report(t, SEVMIRROR_PHASE_BROKEN);
+		target_report(t);
 		while (!newcomer) {
 			int fd;
 
@@ -235,7 +238,7 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 				m->why = why;
 				return -ECANCELED;
 			}
-			if (fd == -EINTR && hear_started(t)) {
+			if (fd == -EINTR && hear_started(m)) {
 				accept_queue_close(&queue);
 				return -ECHILD;
 			}
@@ -318,14 +321,13 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 			if (*newcomer)
 				return session_fail(m, -EPIPE, "the source connected again");
 		} else if (ready == 4) {
-			err = hear_started(t);
+			err = hear_started(m);
 			if (err)
 				return err;
 		} else if (ready < 0 && ready != -ETIMEDOUT) {
 			err = ready;
 		}
-		target_report(t, host_call_pending(&m->resume) ? SEVMIRROR_PHASE_COMMIT :
-								 SEVMIRROR_PHASE_POSTCOPY);
+		target_report(t);
 		if (t->came.bytes != bytes)
 			quiet_since = clock_ns();
 		bytes = t->came.bytes;
@@ -365,8 +367,10 @@ static enum sevmirror_outcome conclude(struct target *t)
 
 		postcopy_in_disconnect(m->postcopy);
 		message_abort(m->control, m->why.text);
+		session_step(m, TARGET_GIVE_UP);
 		return outcome;
 	}
+	session_step(m, TARGET_LAST_PAGE);
 	/* The guest is whole here, whether the source hears of it or not. */
 	(void)postcopy_in_send(m->postcopy, WIRE_LAST_PAGE, numbers, sizeof(*numbers));
 	return SEVMIRROR_MIGRATED;
@@ -382,6 +386,12 @@ static enum sevmirror_outcome bury(struct target *t)
 	return SEVMIRROR_FAILED;
 }
 
+/* The guest has not run and will not. */
+static bool start_failed(const struct sevmirror_migration *m)
+{
+	return atomic_load(&m->state) == TARGET_FAILED;
+}
+
 enum sevmirror_outcome target_postcopy_finish(struct target *t)
 {
 	struct sevmirror_migration *m = t->m;
@@ -395,16 +405,17 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 		err = serve_connection(t, &newcomer, &proof);
 		if (!err)
 			outcome = conclude(t);
-		if (!err || t->stillborn || err == MESSAGE_PEER_ABORTED || session_cancelled(m))
+		if (!err || start_failed(m) || err == MESSAGE_PEER_ABORTED || session_cancelled(m))
 			break;
+		session_step(m, TARGET_BREAK);
 		let_go(t);
 		if (await_source(t, newcomer, &proof))
 			break;
 	}
 	/* It may have failed to start while the connection broke. */
 	if (err && host_call_pending(&m->resume) && host_call_wait(&m->resume, RESUME_MS))
-		(void)hear_started(t);
-	if (t->stillborn) {
+		(void)hear_started(m);
+	if (start_failed(m)) {
 		outcome = bury(t);
 	} else if (err) {
 		why_prefix(
@@ -420,8 +431,8 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 			message_abort(m->control, m->why.text);
 		}
 		let_go(t);
+		session_step(m, TARGET_GIVE_UP);
 	}
-	session_postcopy(m, false);
 	free(t->manifest);
 	t->manifest = NULL;
 	return outcome;

@@ -25,7 +25,6 @@ struct target {
 	size_t state_bytes;
 	void *manifest; /* post-copy: as it came */
 	size_t manifest_bytes;
-	bool stillborn; /* post-copy: resume() has failed, so the guest has not run and will not */
 };
 
 /*
@@ -37,7 +36,7 @@ static inline int target_tick(const struct sevmirror_migration *m)
 	return m->timeout_ms < TARGET_REPORT_MS ? m->timeout_ms : TARGET_REPORT_MS;
 }
 
-void target_report(struct target *t, enum sevmirror_phase phase);
+void target_report(struct target *t);
 
 /* End the data streams; everything that they brought is in its place. */
 /*

@@ -45,8 +45,8 @@ struct rings_config {
  */
 int rings_create(struct rings **rings, const struct rings_config *config, struct why *why);
 /*
- * Stops the helper wherever it is. Does not wipe the session: rings_wipe() before that does. NULL
- * is allowed.
+ * Stops the helper wherever it is. Does not wipe the session: rings_session_wipe() before that
+ * does. NULL is allowed.
  */
 void rings_destroy(struct rings *rings);
 

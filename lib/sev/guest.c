@@ -14,6 +14,7 @@ struct sev_guest {
 	int vm_fd;
 	int sev_fd;
 	bool mirror;
+	uint64_t commands; /* that the firmware was given */
 };
 
 static uint64_t addr(const void *p)
@@ -33,9 +34,20 @@ static int sev_op(struct sev_guest *guest, uint32_t id, const char *name, void *
 	cmd.id = id;
 	cmd.data = addr(data);
 	cmd.sev_fd = (uint32_t)guest->sev_fd;
-	if (ioctl(guest->vm_fd, KVM_MEMORY_ENCRYPT_OP, &cmd) == 0)
+	if (ioctl(guest->vm_fd, KVM_MEMORY_ENCRYPT_OP, &cmd) == 0) {
+		guest->commands +=
+			id == KVM_SEV_LAUNCH_START || id == KVM_SEV_RECEIVE_START ? 2 : 1;
 		return 0;
+	}
+	/* 0: an older kernel that did not ask the firmware */
+	if (cmd.error && cmd.error != SEV_FW_NO_CALL)
+		guest->commands++;
 	return sev_error_firmware(error, -errno, cmd.error, "%s", name);
+}
+
+uint64_t sev_guest_commands(const struct sev_guest *guest)
+{
+	return guest->commands;
 }
 
 static struct sev_guest *guest_alloc(int vm_fd, int sev_fd, bool mirror)

@@ -32,6 +32,13 @@ int sev_guest_create_mirror(struct sev_guest **guest, int vm_fd, int source_vm_f
 int sev_guest_attach(struct sev_guest **guest, int vm_fd, int sev_fd);
 
 /*
+ * How many commands KVM has given to the firmware for this guest since it was created here:
+ * LAUNCH_START and RECEIVE_START count as two, as KVM activates the guest (ACTIVATE) after them
+ * (Linux, arch/x86/kvm/svm/sev.c); what KVM refused by itself does not count.
+ */
+uint64_t sev_guest_commands(const struct sev_guest *guest);
+
+/*
  * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may go on running) verifies the target and
  * enforces the policy; SEND_UPDATE_DATA makes a packet of at most one page of private memory (hva
  * and bytes multiples of 16, not across a page; transport has room for bytes); SEND_FINISH (to

@@ -16,8 +16,8 @@
 struct sev_digest;
 
 /*
- * SHA-256 over the launch image, fed in the order of the launch. 0 or a negative errno. final() may
- * be called once.
+ * SHA-256 over the launch image, fed in the order of the launch. 0 or a negative errno.
+ * sev_digest_final() may be called once.
  */
 int sev_digest_create(struct sev_digest **digest);
 int sev_digest_update(struct sev_digest *digest, const void *data, size_t len);

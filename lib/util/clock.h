@@ -3,6 +3,7 @@
 #define LIB_UTIL_CLOCK_H
 
 #include <limits.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -30,6 +31,18 @@ static inline int clock_ms_until(uint64_t deadline)
 		return -1;
 	ms = now < deadline ? (deadline - now + NS_PER_MS - 1) / NS_PER_MS : 0;
 	return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
+/*
+ * Wait for a condition until deadline (clock_ns()). 0, or -ETIMEDOUT. The one way to do so in this
+ * library: pthread_cond_timedwait() goes by the wall clock unless the condition was made for
+ * another, and a step of that clock would end the wait, or prolong it.
+ */
+static inline int clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadline)
+{
+	struct timespec until = { (time_t)(deadline / NS_PER_S), (long)(deadline % NS_PER_S) };
+
+	return -pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &until);
 }
 
 #endif

@@ -23,6 +23,7 @@
 
 #include "tests/unit/cmocka_all.h"
 
+#include "lib/migrate/state_machine.h"
 #include "payloads/dirtier.h"
 #include "tests/kvm/trial.h"
 #include "tests/kvm/wire_proxy.h"
@@ -45,6 +46,48 @@ static void test_slow_guest(void **state)
 	assert_true(t.summary.pages >= 64 * TRIAL_MIB / 4096 - 1024);
 	assert_int_equal(t.summary.psp_commands, 0);
 	trial_end(&t);
+}
+
+static struct {
+	enum source_event step[32];
+	size_t n;
+} life;
+
+static void note_step(const struct state_machine *machine, unsigned int from, unsigned int event,
+		      unsigned int to)
+{
+	assert_ptr_equal(machine, &source_life);
+	if (life.n < sizeof(life.step) / sizeof(life.step[0]))
+		life.step[life.n++] = (enum source_event)event;
+}
+
+/* The source's life is told step by step, of a migration that goes well and of one that does not.
+ */
+static void test_steps_of_the_source(void **state)
+{
+	static const enum source_event steps[] = { SOURCE_AGREE,  SOURCE_SEND_CORE, SOURCE_LOG,
+						   SOURCE_STOP,	  SOURCE_RELEASE,   SOURCE_COMMIT,
+						   SOURCE_RUNNING };
+	static const size_t n = sizeof(steps) / sizeof(steps[0]);
+	const struct trial_plan plans[] = { { 0 }, { .fail_state_load = -EINVAL } };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct tiny_config config = trial_dirtier(32, 1, 2000);
+		struct trial t;
+
+		trial_start(&t, payload, &config, &plans[i]);
+		trial_wait_for_writes(&t, 100);
+		life.n = 0;
+		state_machine_trace = note_step;
+		trial_migrate(&t, &defaults);
+		state_machine_trace = NULL;
+		/* A state that does not load is heard of before the disks are released. */
+		assert_int_equal(life.n, i ? 5 : n);
+		assert_memory_equal(life.step, steps, (i ? 4 : n) * sizeof(steps[0]));
+		if (i)
+			assert_int_equal(life.step[4], SOURCE_ABORT);
+		trial_end(&t);
+	}
 }
 
 static void test_four_vcpus_dirtying(void **state)
@@ -278,6 +321,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slow_guest),
+		cmocka_unit_test(test_steps_of_the_source),
 		cmocka_unit_test(test_four_vcpus_dirtying),
 		cmocka_unit_test(test_target_refuses_state),
 		cmocka_unit_test(test_target_refuses_after_commit),

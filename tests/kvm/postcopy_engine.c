@@ -446,7 +446,7 @@ static void test_shared_page_comes_twice(void **state)
 	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
 	assert_int_equal(t.summary.postcopy.recoveries, 1);
 	v = trial_end(&t);
-	assert_non_null(strstr(v.reason, "there already"));
+	assert_non_null(strstr(v.reason, "here already"));
 }
 
 /*

@@ -100,7 +100,7 @@ static void linux_finds_a_16550a(void **state)
 	struct port p;
 
 	port_open(&p);
-	/* the steps of drivers/tty/serial/8250/8250_port.c, autoconfig() */
+	/* Linux, the steps of drivers/tty/serial/8250/8250_port.c, autoconfig() */
 	out8(&p, 1, 0);
 	assert_int_equal(in8(&p, 1), 0);
 	out8(&p, 1, 0x0f);

@@ -13,11 +13,20 @@
 #include "lib/sev/guest.h"
 
 static int answer;
+static uint64_t commands; /* that the firmware was given */
+
+uint64_t __wrap_sev_guest_commands(const struct sev_guest *guest);
+uint64_t __wrap_sev_guest_commands(const struct sev_guest *guest)
+{
+	assert_non_null(guest);
+	return commands;
+}
 
 int __wrap_sev_guest_send_finish(struct sev_guest *guest, struct sev_error *error);
 int __wrap_sev_guest_send_finish(struct sev_guest *guest, struct sev_error *error)
 {
 	assert_non_null(guest);
+	commands += answer != -EBADF; /* KVM's own refusal does not reach the firmware */
 	if (answer)
 		snprintf(error->message, sizeof(error->message),
 			 "SEND_FINISH: firmware error INVALID_GUEST_STATE");
@@ -28,7 +37,7 @@ static struct sevmirror_summary finish(bool sev)
 {
 	static char guest; /* only its address is used */
 	struct sevmirror_summary summary = { 0 };
-	struct sevmirror_migration m = { .summary = &summary };
+	struct sevmirror_migration m = { .summary = &summary, .commands_counted = commands };
 
 	m.vm.sev = sev ? (struct sev_guest *)&guest : NULL;
 	core_transfer_finish(&m);
@@ -45,6 +54,9 @@ static void a_firmware_that_does_not_finish_is_a_warning(void **state)
 	assert_non_null(strstr(summary.warning, "the guest runs at the target"));
 	assert_non_null(strstr(summary.warning, "INVALID_GUEST_STATE"));
 	assert_int_equal(summary.psp_commands, 1);
+	answer = -EBADF;
+	summary = finish(true);
+	assert_int_equal(summary.psp_commands, 0);
 	answer = 0;
 	summary = finish(true);
 	assert_string_equal(summary.warning, "");

@@ -141,7 +141,7 @@ static int privileges_are_gone(void)
 		return 1;
 	if (status_line("NoNewPrivs:\t1") || status_line("Seccomp:\t2"))
 		return 2;
-	/* capget() is no call of a VMM's. */
+	/* A VMM does not call capget. */
 	if (!SANITIZED && syscall(SYS_capget, &header, caps) != -1)
 		return 3;
 	for (i = 0; i < 5; i++) {

@@ -35,7 +35,7 @@ struct vm_config {
 	unsigned int cpus; /* 1 to LAUNCH_MAX_CPUS */
 	bool hugepages;
 	bool sev; /* encrypted; fails where the host cannot */
-	bool payload; /* the guest is a ring-3 payload (launch_image.h) */
+	bool payload; /* the guest is a ring-3 payload (launch/image.h) */
 
 	/*
 	 * What a guest that comes from another host has seen there; borrowed while vm_create()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The VM's insides, shared by vm.c, vm_launch.c, vm_end.c, vcpu.c and the state files.
+ * The VM's insides, shared by the files of this folder.
  */
 #ifndef VMM_VM_VM_PRIVATE_H
 #define VMM_VM_VM_PRIVATE_H
