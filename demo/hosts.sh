@@ -86,10 +86,15 @@ security=(--psk-file /psk)
 # await_guest N HOST OPTIONS...: until the host waits for the guest. The tap is named, so that it is opened before privileges are given up.
 await_guest() {
 	console_of "$1"
+	# A source that has given its guest away has the tap until it ends.
+	within 120 nobody_on "$2"
 	sevmirror_at "$1" "$2" receive --name guest --listen 0.0.0.0:7777 "${security[@]}" --vendor-chain /vendor.cert --tap tap0 --timeout 60 \
 		"${console[@]}" "${@:3}"
-	until_true grep -qs waiting "$tmp/said-$1"
+	until_true waits_or_ended "$1" "$tmp/said-$1"
+	grep -qs waiting "$tmp/said-$1"
 }
+nobody_on() { ! in_host "$1" pidof sevmirror </dev/null >/dev/null; }
+waits_or_ended() { grep -qs waiting "$2" || ! kill -0 "${process[$1]}"; }
 
 # move_guest FROM TO OPTIONS...
 move_guest() {

@@ -6,14 +6,20 @@
 # How long everything that is watched may stand still, in seconds.
 : "${WAIT_STILL:=100}"
 
-# What a wait watches unless it is told otherwise: the sizes of all files in $tmp
+# What a wait watches unless it is told otherwise: the files in $tmp that its command names, or else all of them, by their sizes. So who
+# waits for a word in a file does not wait for as long as a guest talks in another one.
 # shellcheck disable=SC2154 # the test's folder
+named_in_tmp() {
+	local word files=()
+	for word in "$@"; do [[ $word != "$tmp"/* ]] || files+=("$word"); done
+	if [ ${#files[@]} -gt 0 ]; then stat -c '%n %s' "${files[@]}" 2>&1; else files_in_tmp; fi
+}
 files_in_tmp() { find "$tmp" -maxdepth 1 -type f -printf '%f %s\n' 2>/dev/null; }
 
 # until_true [--watch COMMAND] COMMAND...: try again and again, until it succeeds, or until what --watch prints has not changed for
 # $WAIT_STILL seconds. Then it prints what it watched, and fails.
 until_true() {
-	local watch=files_in_tmp before='' now since=$SECONDS looked=-1
+	local watch='' before='' now since=$SECONDS looked=-1
 	if [ "$1" = --watch ]; then
 		watch=$2
 		shift 2
@@ -21,7 +27,7 @@ until_true() {
 	until "$@" 2>/dev/null; do
 		if [ $((SECONDS - looked)) -ge 2 ] || [ $looked -lt 0 ]; then
 			looked=$SECONDS
-			now=$($watch 2>/dev/null)
+			now=$(if [ "$watch" ]; then $watch; else named_in_tmp "$@"; fi 2>/dev/null)
 			[ "$now" = "$before" ] || since=$SECONDS
 			before=$now
 			if [ $((SECONDS - since)) -ge "$WAIT_STILL" ]; then
