@@ -54,13 +54,14 @@ static json_t *family_of(struct exporter_page *page, const char *name, const cha
 /* The sample's labels with the VM's in front; NULL if one is not valid. */
 static json_t *labels_of(const char *vm, json_t *from)
 {
-	json_t *labels = json_pack("{s:s}", "vm", vm), *value;
-	const char *key;
+	json_t *labels = json_pack("{s:s}", "vm", vm);
 	bool valid = labels && json_is_object(from);
 
-	if (valid) {
-		json_object_foreach(from, key, value) valid &=
-			name_valid(key) && strcmp(key, "vm") != 0 && json_is_string(value) &&
+	for (void *i = json_object_iter(from); valid && i; i = json_object_iter_next(from, i)) {
+		const char *key = json_object_iter_key(i);
+		json_t *value = json_object_iter_value(i);
+
+		valid = name_valid(key) && strcmp(key, "vm") != 0 && json_is_string(value) &&
 			!json_object_set(labels, key, value);
 	}
 	if (valid)
@@ -130,12 +131,12 @@ void exporter_page_add(struct exporter_page *page, const char *vm, const json_t 
 
 char *exporter_page_finish(struct exporter_page *page)
 {
-	json_t *list = json_array(), *family;
-	const char *name;
+	json_t *list = json_array();
 	char *out = NULL;
 
-	json_object_foreach(page->families, name, family) page->failed |=
-		json_array_append(list, family) != 0;
+	for (void *i = json_object_iter(page->families); i;
+	     i = json_object_iter_next(page->families, i))
+		page->failed |= json_array_append(list, json_object_iter_value(i)) != 0;
 	if (!page->failed) {
 		json_t *all = json_pack("{s:O}", "metrics", list);
 

@@ -2,7 +2,6 @@
 #include "control/metrics.h"
 
 #include <stdbool.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -96,7 +95,9 @@ static void put_escaped(FILE *out, const char *text, bool label)
 /* A whole number with all of its digits, as far as a double has them. */
 static void put_real(FILE *out, double value)
 {
-	if (value == trunc(value) && fabs(value) < 9007199254740992.0)
+	const double exact = 9007199254740992.0; /* 2^53 */
+
+	if (value > -exact && value < exact && value == (double)(int64_t)value)
 		fprintf(out, "%.0f\n", value);
 	else
 		fprintf(out, "%.15g\n", value);

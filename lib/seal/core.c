@@ -85,7 +85,8 @@ int sevmirror_seal_offer(struct sevmirror_seal *seal, struct sevmirror_blob *blo
 		return err;
 	}
 	memcpy(at, &offer, sizeof(offer));
-	*blob = (struct sevmirror_blob){ at, len };
+	blob->bytes = at;
+	blob->len = len;
 	return 0;
 }
 

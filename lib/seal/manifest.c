@@ -61,7 +61,8 @@ int sevmirror_seal_manifest(struct sevmirror_seal *seal, struct sevmirror_blob *
 		free(out);
 		return seal_fail(seal, err, "the helper makes no manifest: %s", strerror(-err));
 	}
-	*blob = (struct sevmirror_blob){ out, total };
+	blob->bytes = out;
+	blob->len = total;
 	return 0;
 }
 
