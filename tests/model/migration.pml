@@ -226,7 +226,7 @@ await_ready:
 		:: nempty(to_source[conn]) -> goto failed
 		:: !up[conn] -> goto failed
 		fi;
-		/* session_pass_handover(): from here on nobody cancels. */
+		/* the step COMMIT (lib/migrate/state_machine.h): from here on nobody cancels. */
 		if
 		:: source_cancel -> goto failed
 		:: atomic { !source_cancel -> passed = true }
@@ -430,7 +430,7 @@ receive_guest:
 		:: atomic { !locked_elsewhere(disks != NOBODY) -> disks = TARGET; disks_at = me }
 		:: goto failed /* they are held elsewhere, or cannot be opened */
 		fi;
-		/* session_pass_handover() */
+		/* the step START (lib/migrate/state_machine.h) */
 		if
 		:: target_cancel[me] -> goto failed
 		:: atomic { !target_cancel[me] -> passed = true }
