@@ -198,7 +198,7 @@ static const struct sevmirror_source_options slowly = { .postcopy = SEVMIRROR_PO
 static void recover_fast(struct trial *t, const char *address)
 {
 	t->progress = NULL;
-	t->migration->source.bandwidth = 0;
+	atomic_store(&t->migration->bandwidth, 0);
 	trial_recover(t, address);
 }
 

@@ -123,7 +123,7 @@ static void test_page_waited_for_goes_first(void **state)
 	assert_int_equal(t.outcome, SEVMIRROR_BROKEN);
 	wire_proxy_stop(proxy);
 	t.progress = NULL;
-	t.migration->source.bandwidth = 0;
+	atomic_store(&t.migration->bandwidth, 0);
 	trial_recover(&t, t.address);
 	assert_string_equal(t.summary.error, "");
 	assert_int_equal(t.outcome, SEVMIRROR_MIGRATED);
