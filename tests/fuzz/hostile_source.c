@@ -311,7 +311,6 @@ static struct channel *dial(struct attack *a, int *fd)
 {
 	static const struct channel_security bare = { .insecure = true };
 	struct channel *channel;
-	char why[128];
 
 	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*fd < 0)

@@ -261,7 +261,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct sevmirror_migration *m;
 	pthread_t thread;
 	struct rig rig;
-	struct why why;
+	char why[256];
 	int quit[2], stranger;
 
 	a.postcopy = rig_byte(&in) & 1;
