@@ -126,21 +126,22 @@ migrate_ends 1 "the migration was cancelled. The guest still runs here"
 target_ends 1 "the source gave up: cancelled"
 unharmed
 
-# The code of the helper is overwritten in the host's memory, where it is the guest's ciphertext; then it is put back. Guest RAM is one file
-# from gpa 0 on, its last 2 MiB are the helper's region, whose page 7 begins the code (docs/protocol.md).
+# The code of the helper is overwritten in the host's memory, where it is the guest's ciphertext; then
+# it is put back. The helper's region is a file of its own, whose page 7 begins the code
+# (docs/protocol.md).
 what="the helper dies"
 depart --bandwidth 2M
 first_round
 # shellcheck disable=SC2016 # for the host's shell
 check "$what: its code is overwritten" on $host sh -ec 'for f in /proc/$(pidof sevmirror | tr " " "\n" | sort -n | head -n 1)/fd/*; do
-	case $(readlink $f) in *guest-ram*) ram=$f && break ;; esac; done
-	dd if=$ram of=/helper bs=4096 skip=$((94 * 256 + 7)) count=80 2>/dev/null
-	dd if=/dev/urandom of=$ram bs=4096 seek=$((94 * 256 + 7)) count=80 conv=notrunc 2>/dev/null
-	echo $ram >/ram'
+	case $(readlink $f) in *sevmirror-helper*) region=$f && break ;; esac; done
+	dd if=$region of=/helper bs=4096 skip=7 count=80 2>/dev/null
+	dd if=/dev/urandom of=$region bs=4096 seek=7 count=80 conv=notrunc 2>/dev/null
+	echo $region >/region'
 migrate_ends 1 "still runs here" "the helper crashed"
 target_ends 1 "the helper crashed"
 # shellcheck disable=SC2016 # for the host's shell
-check "$what: its code is put back" on $host sh -c 'dd if=/helper of=$(cat /ram) bs=4096 seek=$((94 * 256 + 7)) conv=notrunc'
+check "$what: its code is put back" on $host sh -c 'dd if=/helper of=$(cat /region) bs=4096 seek=7 conv=notrunc'
 unharmed
 
 what="a record is changed on the wire"
