@@ -203,7 +203,7 @@ static void take_word(struct guest *guest, char *word)
 		say_on(word + 4);
 	else if (!strcmp(word, "disk"))
 		guest->disk = true;
-	else if (strncmp(word, "initrd=", 7)) /* a word of the firmware's, for the boot stub */
+	else if (strncmp(word, "initrd=", 7) != 0) /* a word of the firmware's, for the boot stub */
 		guest_error("what is '%s'?", word);
 }
 

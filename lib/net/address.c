@@ -133,6 +133,7 @@ static int split_host_port(const char *text, char *host, char *port, size_t max)
 	const char *begin = text;
 	size_t len;
 
+	*host = *port = '\0';
 	if (!colon || colon[1] == '\0' || strlen(colon + 1) >= max)
 		return -EINVAL;
 	len = colon - begin;

@@ -22,6 +22,7 @@ attack() {
 	cp "$programs/hostile" "$tmp/image"
 	printf '%b' "$(little_endian "$seed")" | dd of="$tmp/image" bs=1 seek=8 conv=notrunc status=none
 	timeout -k 20 100 "$qemu" -machine q35 -accel tcg,thread=single -smp "$2" -m 256M -device amd-psp,chip-seed=hostile \
+		-global ICH9-LPC.disable_s3=1 -global ICH9-LPC.disable_s4=1 \
 		-cpu EPYC,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,sev-emu=on,phys-bits=48 -nodefaults -no-user-config \
 		-display none -bios "$tmp/image" -serial "file:$tmp/serial" -no-reboot >"$tmp/said" 2>&1 </dev/null || status=$?
 	sed 's/^/# /' "$tmp/serial"

@@ -132,7 +132,7 @@ host_attacks() {
 
 # A guest that its owner attests before it runs, gives a secret, and that is paused, goes on and is asked to power off.
 owned_guest() {
-	local before count
+	local before ticks
 	on "$host" mkdir -p /tmp/debug
 	guest_env=(LD_PRELOAD=/t/vmm-debugger.so DEBUGGER_DIR=/tmp/debug DEBUGGER_GPA="$secret_gpa")
 	guest owned --hold --session /g/vm_session.b64 --dh-cert /g/vm_godh.b64 --cmdline "$cmdline"
@@ -157,10 +157,10 @@ owned_guest() {
 	before=$(stat -c %s "$tmp/owned.console")
 	host_attacks
 	check "owned: says nothing while it is paused" test "$before" -eq "$(stat -c %s "$tmp/owned.console")"
-	count=$(grep -ac 'guest: count' "$tmp/owned.console")
+	ticks=$(grep -ac 'guest: count' "$tmp/owned.console")
 	check "resume" on "$host" sevmirror resume owned
-	guest_says owned "guest: count $((count + 2))\>"
-	said owned "goes on where it was" "guest: count $((count + 1))\>"
+	guest_says owned "guest: count $((ticks + 2))\>"
+	said owned "goes on where it was" "guest: count $((ticks + 1))\>"
 	check "stop" on "$host" sevmirror stop owned
 	guest_ends owned 0
 	said owned "the power button was pressed" "guest: button good"
