@@ -65,14 +65,14 @@ static enum psp_status check_genuine(uint32_t policy, const struct target *targe
 static enum psp_status check_domain(const struct psp *psp, const struct target *target)
 {
 	const struct sev_cert *pek = &target->chain.pek, *oca = &target->chain.oca;
-	const void *ours = &psp->identity.oca_cert;
 
 	if (!psp_cert_well_formed(pek, USAGE_PEK) || !psp_cert_well_formed(oca, USAGE_OCA))
 		return PSP_INVALID_CERTIFICATE;
 	if (!psp_cert_signed_by(oca, oca, NULL) || !psp_cert_signed_by(pek, oca, NULL) ||
 	    !psp_cert_signed_by(&target->pdh, pek, NULL))
 		return PSP_BAD_SIGNATURE;
-	return memcmp(ours, oca, sizeof(*oca)) != 0 ? PSP_POLICY_FAILURE : PSP_OK;
+	/* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the bytes are what counts */
+	return memcmp(&psp->identity.oca_cert, oca, sizeof(*oca)) ? PSP_POLICY_FAILURE : PSP_OK;
 }
 
 /*

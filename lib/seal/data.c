@@ -255,8 +255,8 @@ int sevmirror_unseal_state(struct sevmirror_seal *seal, const char *name, const 
 			   size_t len, struct sevmirror_blob *bytes)
 {
 	struct seal_data head;
-	uint8_t *plain;
-	uint64_t n;
+	uint8_t *plain = NULL;
+	uint64_t n = 0;
 	int err;
 
 	*bytes = (struct sevmirror_blob){ 0 };
@@ -267,7 +267,7 @@ int sevmirror_unseal_state(struct sevmirror_seal *seal, const char *name, const 
 		err = seal_fail(seal, -EBADMSG, "sealed data of another name than '%s'", name);
 	if (!err)
 		err = open_data(seal, &head, blob, &plain, &n);
-	if (err)
+	if (err || !plain)
 		return err;
 	memmove(plain, plain + sizeof(n), n);
 	*bytes = (struct sevmirror_blob){ plain, n };
@@ -302,8 +302,8 @@ int sevmirror_seal_map_load(struct sevmirror_seal *seal, struct sev_pagemap *map
 {
 	struct seal_data head;
 	uint32_t number;
-	uint8_t *plain;
-	uint64_t n;
+	uint8_t *plain = NULL;
+	uint64_t n = 0;
 	int err = check_data(seal, blob, len, &head);
 
 	if (err)
@@ -312,7 +312,7 @@ int sevmirror_seal_map_load(struct sevmirror_seal *seal, struct sev_pagemap *map
 	if ((head.label & 0xff) != SEAL_LABEL_MAP || head.label >> 40 || number <= seal->map_seen)
 		return seal_fail(seal, -EBADMSG, "not a map of shared pages, or an old one");
 	err = open_data(seal, &head, blob, &plain, &n);
-	if (err)
+	if (err || !plain)
 		return err;
 	err = sev_pagemap_load(map, plain + sizeof(n), n);
 	free(plain);

@@ -5,6 +5,7 @@
 sevmirror=$1
 dirtier=$2
 here=$(dirname "$0")
+# shellcheck source=tests/kvm/vmm_hosts.sh
 . "$here/vmm_hosts.sh"
 
 # answers WHAT STATUS PATTERN HOST COMMAND...
@@ -17,6 +18,7 @@ answers() {
 }
 moving() { at 1 status guest --json | grep -q '"phase": "precopy"'; }
 # depart OPTIONS...: a slow migration begins, and this command does not wait for it
+# shellcheck disable=SC2120 # mostly without options
 depart() { at 1 migrate guest --to "$address" --psk-file "$tmp/psk" --bandwidth 4M --detach "$@" >"$tmp/said" 2>&1; }
 
 launch 1 1 11 100 1048576 1 0 0 1
@@ -124,7 +126,6 @@ is "it was stopped" 7 "$(cat "$tmp/status")"
 if [ -e "$tmp/sock" ]; then not_ok "its socket is removed"; else ok "its socket is removed"; fi
 
 # A guest that is held says so.
-run_options=(--hold)
 SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest --sev off --payload "$dirtier" --memory 64M --hold </dev/null >"$tmp/1.out" 2>"$tmp/1.err" &
 pid[1]=$!
 if until_true grep -q 'is held' "$tmp/1.err"; then ok "--hold says that it holds"; else not_ok "--hold says that it holds"; fi
