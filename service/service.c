@@ -32,7 +32,7 @@ static int add_socket(struct service *s, const char *name, struct why *why)
 
 	if (err)
 		return why_set(why, err, "--name %s: %s", name, error.desc);
-	for (i = 0; !err && i < sizeof(tables) / sizeof(*tables); i++)
+	for (i = 0; !err && i < sizeof(tables) / sizeof(tables[0]); i++)
 		err = control_add_commands(s->control, tables[i], s);
 	if (err)
 		return why_set(why, err, "the control commands: %s", strerror(-err));

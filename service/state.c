@@ -234,7 +234,8 @@ enum service_result service_result_of(const char *name)
 {
 	unsigned int i = 0;
 
-	while (i < SERVICE_RESULTS && strcmp(name, service_result_name((enum service_result)i)))
+	while (i < SERVICE_RESULTS &&
+	       strcmp(name, service_result_name((enum service_result)i)) != 0)
 		i++;
 	return (enum service_result)i;
 }

@@ -262,7 +262,7 @@ int sevmirror_lane_open_finish(struct sevmirror_seal *seal, unsigned int lane, u
 			       uint8_t opened[SEVMIRROR_BATCH_MAX])
 {
 	uint32_t status[SEVMIRROR_BATCH_MAX];
-	unsigned int count, i;
+	unsigned int count = 0, i;
 	int err = seal_lane_open_statuses(seal, lane, slot, status, &count);
 
 	for (i = 0; i < count && err != -EINVAL; i++) {

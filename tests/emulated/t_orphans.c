@@ -87,7 +87,7 @@ static void __attribute__((noreturn)) own(struct host *host, const int (*pipes)[
 
 static bool raise_family(struct host *host, struct family *family)
 {
-	int pipes[PROCESSES][2][2], pids[2];
+	int pipes[PROCESSES][2][2] = { 0 }, pids[2] = { -1, -1 };
 	bool good = !pipe(pids);
 	char c;
 
@@ -124,7 +124,7 @@ static void bury(struct family *family)
 /* The order is a permutation of owner (0) and mirrors, as digits. */
 static void kill_in_order(struct tap *tap, struct host *host, const char *order)
 {
-	struct family family;
+	struct family family = { 0 };
 	int alive = 0;
 
 	if (!tap_ok(tap, raise_family(host, &family), "order %s: an owner (0) and two mirrors",
