@@ -150,7 +150,7 @@ static void kill_together(struct tap *tap, struct host *host)
 	int raised = 0;
 
 	for (int n = 0; n < 8; n++) {
-		struct family family;
+		struct family family = { 0 };
 
 		raised += raise_family(host, &family);
 		for (int i = 0; i < PROCESSES; i++)
