@@ -1,5 +1,5 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
-.PHONY: all deps demo check install deb qemu sbom model check-quick check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
+.PHONY: all deps demo check install deb qemu sbom model check-quick check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
 
 all: build/build.ninja
 	ninja -C build
@@ -9,6 +9,7 @@ help:
 	@echo 'make check           all tests; ends with "N passed, N failed, N skipped"'
 	@echo 'make                 build only (into build/)'
 	@echo 'make check-quick     unit tests, lint of what changed, one migration: two minutes'
+	@echo 'make check-qemu      the patched QEMU (builds it: 10 to 20 minutes, once)'
 	@echo 'make check-RING      one ring of tests: unit, model, valgrind, kvm, package, emulated, fuzz'
 	@echo 'make install         the command, the library and what belongs to them; prefix= and DESTDIR= are heeded'
 	@echo 'make deb             Debian packages, into build-deb/'
@@ -46,7 +47,7 @@ demo: all
 check:
 	@scripts/check
 
-check-quick check-unit check-model check-kvm check-package check-emulated check-fuzz:
+check-quick check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz:
 	@scripts/check $(@:check-%=%)
 
 lint:
