@@ -351,11 +351,15 @@ static void bad_configurations(void **state)
 	bad.nram = 0;
 	assert_int_equal(mirror_create(&m, &bad, NULL), -EINVAL);
 	bad = good;
-	ram.fd = -1;
+	ram.fd = 1 << 20; /* not open */
 	bad.ram = &ram;
 	assert_int_equal(mirror_create(&m, &bad, &why), -EBADF);
 	assert_non_null(strstr(why.text, "mapping guest RAM a second time"));
 	assert_null(m);
+	/* Without a file RAM has an address. */
+	ram.fd = -1;
+	ram.hva = NULL;
+	assert_int_equal(mirror_create(&m, &bad, &why), -EINVAL);
 	/* No SEV here: the primary has no context to share. */
 	bad = good;
 	bad.primary_fd = mirror_vm_fd(w->primary);
