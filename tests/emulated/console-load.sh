@@ -25,6 +25,7 @@ at_most() {
 enough() { counts && [ $((bytes - before)) -ge 30000 ]; }
 before=0
 check "the guest's counters are there" until_true counts
+counts
 before=$bytes writes_before=$writes interrupts_before=$interrupts exits_before=$exits
 until_true enough || not_ok "the guest prints"
 bytes=$((bytes - before))

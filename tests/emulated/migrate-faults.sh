@@ -163,7 +163,8 @@ unharmed
 what="the network breaks before COMMIT is heard"
 depart_by_gate '>COMMIT'
 gate_gone
-migrate_ends 9 "sevmirror resume guest" "sevmirror stop guest --force"
+# shellcheck disable=SC2016 # words of the message
+migrate_ends 9 '`stop --force` here' '`resume` here'
 target_ends 1
 check "$what: the guest is paused" sh -c "'$sev_host' exec $host -- sevmirror status guest | grep -q paused"
 check "$what: it is resumed" on $host sevmirror resume guest
@@ -172,7 +173,8 @@ unharmed
 what="the network breaks before RUNNING is heard"
 depart_by_gate '<RUNNING'
 gate_gone
-migrate_ends 9 "sevmirror resume guest" "sevmirror stop guest --force"
+# shellcheck disable=SC2016 # words of the message
+migrate_ends 9 '`stop --force` here' '`resume` here'
 check "$what: the guest runs there" sh -c "'$sev_host' exec $target -- sevmirror status guest | grep -q running"
 check "$what: the source is given up" on $host sevmirror stop guest --force
 wait "${process[$n]}"
@@ -199,7 +201,8 @@ given_up() {
 what="the target is killed in post-copy"
 follows
 signal $target KILL receive
-migrate_ends 10 "sevmirror migrate guest --recover" "sevmirror stop guest --force"
+# shellcheck disable=SC2016 # words of the message
+migrate_ends 10 '`migrate --recover`' '`stop --force`'
 target_ends 137
 says "$what: there is nobody to go on with" "refused" on $host sevmirror migrate guest --recover
 says "$what: the source does not run it again" "runs on the target" on $host sevmirror resume guest
@@ -210,7 +213,7 @@ new_guest
 depart --bandwidth 2M
 first_round
 signal $host KILL run
-migrate_ends 9 "how the migration ended is not known"
+migrate_ends 9 "the VM's process ended before it reported one"
 target_ends 1 "no guest arrived: "
 check "$what: no guest is left in its secure processor" within 60 guests $host 0
 
