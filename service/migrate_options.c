@@ -186,6 +186,8 @@ static int take_number(const struct migrate_option *o, void *field, uint64_t val
 		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
 				    "%s: %" PRIu64 " is not from %" PRIu64 " to %" PRIu64,
 				    o->argument, value, o->min, o->max);
+	if (!field)
+		return 0;
 	if (o->kind == MIGRATE_COUNT)
 		*(unsigned int *)field = (unsigned int)value;
 	else
