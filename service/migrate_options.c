@@ -186,8 +186,6 @@ static int take_number(const struct migrate_option *o, void *field, uint64_t val
 		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
 				    "%s: %" PRIu64 " is not from %" PRIu64 " to %" PRIu64,
 				    o->argument, value, o->min, o->max);
-	if (!field)
-		return 0;
 	if (o->kind == MIGRATE_COUNT)
 		*(unsigned int *)field = (unsigned int)value;
 	else
@@ -198,7 +196,8 @@ static int take_number(const struct migrate_option *o, void *field, uint64_t val
 static int take(const struct migrate_option *o, struct sevmirror_source_options *into,
 		const json_t *value, struct control_error *err)
 {
-	void *field = o->offset == NO_FIELD ? NULL : (char *)into + o->offset;
+	uint64_t nowhere;
+	void *field = o->offset == NO_FIELD ? (void *)&nowhere : (char *)into + o->offset;
 	int word;
 
 	switch (o->kind) {

@@ -26,6 +26,7 @@ enum migrate_kind {
 	MIGRATE_FILE, /* not a field: the service reads it */
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order of reading */
 struct migrate_option {
 	const char *name; /* of the command line, without the two dashes */
 	const char *argument; /* of the control command */
