@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/util/clock.h"
 #include "tests/unit/cmocka_all.h"
 #include "vmm/devices/serial.h"
 
@@ -199,10 +200,24 @@ static void wait_for_line(struct port *p)
 		poll(NULL, 0, 1);
 }
 
+/*
+ * Write up to a FIFO's worth as a driver does. The transmitter empties the FIFO in 250 us from its
+ * first byte; on a busy machine the writes can take longer, and then the next byte starts a FIFO of
+ * its own. Returns whether that may have happened.
+ */
+static bool fill_fifo(struct port *p, unsigned int bytes, const char *text)
+{
+	uint64_t start = clock_ns();
+
+	for (unsigned int i = 0; i < bytes; i++)
+		out8(p, 0, (uint8_t)text[i]);
+	return clock_ns() - start >= 250000;
+}
+
 static void a_fifo_written_gives_one_transmit_interrupt(void **state)
 {
+	unsigned int edges, slow = 0;
 	struct port p;
-	unsigned int edges;
 
 	port_open(&p);
 	out8(&p, 2, 0x01);
@@ -212,12 +227,17 @@ static void a_fifo_written_gives_one_transmit_interrupt(void **state)
 		edges = p.line.edges;
 		assert_int_equal(in8(&p, 2) & 0x0f, 0x02);
 		assert_false(p.line.level); /* reading IIR is the acknowledgement */
-		for (unsigned int i = 0; i < 16; i++)
-			out8(&p, 0, 'x');
+		if (fill_fifo(&p, 16, "xxxxxxxxxxxxxxxx")) {
+			slow++;
+			wait_for_line(&p);
+			continue;
+		}
 		wait_for_line(&p);
 		assert_int_equal(p.line.edges, edges + 1);
 		assert_int_equal(in8(&p, 5) & 0x60, 0x60);
 	}
+	if (slow == 10)
+		skip(); /* the machine never gave this thread 250 us in one piece */
 	/* a driver that has nothing to say is not called again */
 	in8(&p, 2);
 	edges = p.line.edges;
@@ -232,8 +252,19 @@ static void a_fifo_written_gives_one_transmit_interrupt(void **state)
  */
 struct driver {
 	unsigned int registers; /* accesses but those to the data register */
+	unsigned int slow; /* FIFOs that took longer to write than to leave */
 	size_t left;
 };
+
+static void driver_fill_fifo(struct port *p, struct driver *driver)
+{
+	unsigned int n = 0;
+	char text[16];
+
+	while (n < sizeof(text) && driver->left)
+		text[n++] = --driver->left % 80 ? 'x' : '\n';
+	driver->slow += fill_fifo(p, n, text);
+}
 
 static void driver_interrupt(struct port *p, struct driver *driver)
 {
@@ -242,8 +273,8 @@ static void driver_interrupt(struct port *p, struct driver *driver)
 
 		in8(p, 6);
 		driver->registers += 2;
-		for (unsigned int i = 0; i < 16 && (lsr & 0x20) && driver->left; i++)
-			out8(p, 0, --driver->left % 80 ? 'x' : '\n');
+		if (lsr & 0x20)
+			driver_fill_fifo(p, driver);
 		if (!driver->left) {
 			out8(p, 1, 0x05);
 			driver->registers++;
@@ -273,9 +304,9 @@ static void linux_prints_a_kib(void **state)
 	assert_int_equal(stats.bytes, 1024);
 	assert_int_equal(stats.dropped, 0);
 	/* before bytes were gathered and the FIFO had a size: 2 a byte, and 1 a byte */
-	assert_true(stats.interrupts <= 1024 / 16 + 1);
+	assert_true(stats.interrupts <= 1024 / 16 + 1 + driver.slow);
 	assert_true(stats.writes <= 1024 / 8);
-	assert_true(driver.registers <= 1024 / 16 * 4 + 8);
+	assert_true(driver.registers <= (1024 / 16 + driver.slow) * 4 + 8);
 	port_close(&p);
 }
 
