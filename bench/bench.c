@@ -78,9 +78,9 @@ struct bench *bench_begin(const char *title, const char *method)
 	json_object_set_new(b->root, "rows", b->rows);
 	json_object_set_new(b->root, "notes", b->notes);
 	if (paravirtual_kvm())
-		bench_note(
-			b,
-			"this machine's KVM is paravirtual: figures bound by exits and faults belong to that kind of host");
+		bench_note(b,
+			   "this machine's KVM is paravirtual: figures bound by exits and faults "
+			   "belong to that kind of host");
 	return b;
 }
 

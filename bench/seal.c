@@ -495,7 +495,8 @@ int main(int argc, char **argv)
 	}
 	b = bench_begin(
 		"Sealing and opening 4 KiB pages",
-		"192 MiB of random guest memory, batches of 64 pages into a 4 MiB window; the best of passes of 16 MiB; no SEV");
+		"192 MiB of random guest memory, batches of 64 pages into a 4 MiB window; the best "
+		"of passes of 16 MiB; no SEV");
 	guest_init(&source);
 	guest_init(&target);
 	in_process(b, &source, &peers);

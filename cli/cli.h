@@ -140,8 +140,8 @@ extern const struct cli_command cli_doctor;
 extern const struct cli_command cli_exporter;
 extern const struct cli_command cli_help;
 
-#define CLI_WEAK_POLICY_HELP                                                                        \
-	"take a policy that permits sending the guest without SEV, or one for SEV-ES that permits " \
-	"key sharing"
+#define CLI_WEAK_POLICY_HELP                                                                \
+	"take a policy that permits sending the guest without SEV, or one for SEV-ES that " \
+	"permits key sharing"
 
 #endif

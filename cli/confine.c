@@ -27,8 +27,8 @@ const struct cli_option confine_options[] = {
 
 const struct cli_option confine_mirror_options[] = {
 	{ "user", CONFINE_OPT_USER, "USER", NULL,
-	  "become this user (a name or a number) once the VM has handed the mirror out and /dev/kvm "
-	  "is open" },
+	  "become this user (a name or a number) once the VM has handed the mirror out and "
+	  "/dev/kvm is open" },
 	NO_SANDBOX,
 	{ 0 },
 };

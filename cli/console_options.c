@@ -6,8 +6,8 @@
 
 const struct cli_option console_options[] = {
 	{ "console", CONSOLE_OPT_DEVICE, "DEVICE", "serial virtio",
-	  "what this terminal is to the guest: serial (ttyS0 in a Linux guest) or virtio (hvc0, faster); "
-	  "the guest has both (default: serial)" },
+	  "what this terminal is to the guest: serial (ttyS0 in a Linux guest) or virtio (hvc0, "
+	  "faster); the guest has both (default: serial)" },
 	{ "serial-log", CONSOLE_OPT_SERIAL_LOG, "FILE", "@file",
 	  "with --console virtio: append to FILE what the guest says on the serial port" },
 	{ 0 },

@@ -135,12 +135,11 @@ const struct cli_command cli_exporter = {
 	.name = "exporter",
 	.summary = "the metrics of this host's VMs, for Prometheus",
 	.synopsis = { "[--listen [HOST:]PORT]" },
-	.about =
-		"Answers GET /metrics with the counters and gauges of all running VMs whose control sockets "
-		"are in the runtime directory. Each sample has the label vm. sevmirror_vm_up is 0 for a VM "
-		"that does not answer within half a second.\n\n"
-		"The exporter has no authentication and no TLS. Everybody who reaches the address can read "
-		"the metrics, which contain nothing of a guest's memory. Ctrl-C ends it.",
+	.about = "Answers GET /metrics with the counters and gauges of all running VMs whose "
+		 "control sockets are in the runtime directory. Each sample has the label vm. "
+		 "sevmirror_vm_up is 0 for a VM that does not answer within half a second.\n\n"
+		 "The exporter has no authentication and no TLS. Everybody who reaches the address "
+		 "can read the metrics, which contain nothing of a guest's memory. Ctrl-C ends it.",
 	.groups = { { NULL, options } },
 	.run = run,
 };

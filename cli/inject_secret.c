@@ -14,7 +14,8 @@ static const struct cli_option options[] = {
 	{ "header", 'H', "FILE", "@file", "..._secret_header.bin" },
 	{ "payload", 'p', "FILE", "@file", "..._secret_payload.bin" },
 	{ "gpa", 'g', "ADDRESS", NULL,
-	  "guest-physical address to put it at; by default where the launch image has room for one" },
+	  "guest-physical address to put it at; by default where the launch image has room for "
+	  "one" },
 	{ "json", 'j', NULL, NULL, "print {} as the sign that it was done" },
 	{ 0 },
 };
@@ -104,9 +105,9 @@ const struct cli_command cli_inject_secret = {
 	.name = "inject-secret",
 	.summary = "give a VM its owner's secret",
 	.synopsis = { "NAME --header FILE --payload FILE [--gpa ADDRESS] [--json]" },
-	.about =
-		"Gives a VM that has been launched but has not run yet a secret from its owner; the files "
-		"are those of 'sevmirror owner secret' (without --base64). This host cannot read the secret.",
+	.about = "Gives a VM that has been launched but has not run yet a secret from its owner; "
+		 "the files are those of 'sevmirror owner secret' (without --base64). This host "
+		 "cannot read the secret.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run,

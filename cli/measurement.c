@@ -36,9 +36,8 @@ const struct cli_command cli_measurement = {
 	.name = "measurement",
 	.summary = "what was measured of a VM's launch, for its owner",
 	.synopsis = { "NAME [--json]" },
-	.about =
-		"Prints what the secure processor measured of a VM's launch, in base64, for the guest's "
-		"owner: 'sevmirror owner verify' takes it with --measurement.",
+	.about = "Prints what the secure processor measured of a VM's launch, in base64, for the "
+		 "guest's owner: 'sevmirror owner verify' takes it with --measurement.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run,

@@ -50,7 +50,8 @@ static const struct cli_option own_options[] = {
 	{ "allow-weak-policy", OPT_WEAK_POLICY, NULL, NULL,
 	  "send a guest whose policy lets anybody receive it, or its key be shared" },
 	{ "recover", OPT_RECOVER, NULL, NULL,
-	  "continue a post-copy whose connection broke; --to only if the target's address changed" },
+	  "continue a post-copy whose connection broke; --to only if the target's address "
+	  "changed" },
 	{ "report", OPT_REPORT, "FILE", "@file", "write a report there: one HTML page" },
 	{ "json", OPT_JSON, NULL, NULL, "print only the result, as JSON" },
 	{ 0 },
@@ -78,8 +79,8 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_GUEST_CRASH, "post-copy failed for good: the guest is lost" },
 	{ CLI_UNDECIDED, "outcome unknown: the guest is paused here and may run on the target" },
 	{ CLI_BROKEN,
-	  "post-copy broke: the guest runs on the target and waits for pages that are here; --recover "
-	  "continues" },
+	  "post-copy broke: the guest runs on the target and waits for pages that are here; "
+	  "--recover continues" },
 	{ CLI_GUEST_ENDED, "the guest ended during the migration; neither host runs it" },
 	{ CLI_REPORT, "the guest is on the target, but the report could not be written" },
 	{ 0 },
@@ -399,9 +400,9 @@ static int vm_has_gone(struct migrate *m)
 {
 	migrate_progress_clear(&m->progress);
 	(void)write_report(m, NULL);
-	cli_error(
-		"%s: outcome unknown: the VM's process ended before it reported one. Check the target",
-		m->name);
+	cli_error("%s: outcome unknown: the VM's process ended before it reported one. Check the "
+		  "target",
+		  m->name);
 	return CLI_UNDECIDED;
 }
 
@@ -531,12 +532,13 @@ const struct cli_command cli_migrate = {
 	.name = "migrate",
 	.summary = "move a running VM to another host",
 	.synopsis = { "NAME --to ADDRESS SECURITY [options]", "NAME --recover [--to ADDRESS]",
-		      "NAME --attach | --cancel | --change [--bandwidth RATE] [--max-downtime MS]" },
+		      "NAME --attach | --cancel | --change [--bandwidth RATE] [--max-downtime "
+		      "MS]" },
 	.about =
-		"Moves a running VM to another host, the target, where 'sevmirror receive' waits for it. The "
-		"guest works meanwhile. Ctrl-C cancels: then the guest stays here as if nothing had happened. "
-		"In post-copy, when the guest already runs on the target, Ctrl-C breaks the connection, and "
-		"--recover continues.\n\n"
+		"Moves a running VM to another host, the target, where 'sevmirror receive' waits "
+		"for it. The guest works meanwhile. Ctrl-C cancels: then the guest stays here as "
+		"if nothing had happened. In post-copy, when the guest already runs on the target, "
+		"Ctrl-C breaks the connection, and --recover continues.\n\n"
 		"With --attach, Ctrl-C only ends the display.",
 	.groups = { { NULL, options }, { MIGRATE_SECURITY_TITLE, migrate_security_options } },
 	.operands = "@vm",

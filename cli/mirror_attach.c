@@ -26,8 +26,8 @@
 
 static const struct cli_option options[] = {
 	{ "range", 'r', "ADDRESS+SIZE", NULL,
-	  "for memscan: guest-physical, whole pages, as in 0x1000000+2M; as often as needed (default: "
-	  "each piece of the guest's private memory)" },
+	  "for memscan: guest-physical, whole pages, as in 0x1000000+2M; as often as needed "
+	  "(default: each piece of the guest's private memory)" },
 	{ "timeout", 't', "SECONDS", NULL, "stop the workload after that time (default: wait)" },
 	{ "json", 'j', NULL, NULL, "the outcome, and of memscan the hashes, as JSON" },
 	{ 0 },
@@ -401,11 +401,13 @@ const struct cli_command mirror_attach = {
 	.summary = "run a guest's workload in a mirror of it, from another process",
 	.synopsis = { "NAME [--range ADDRESS+SIZE]... [--timeout SECONDS] [--json] [--user USER]" },
 	.about =
-		"Makes a mirror of the running VM NAME and runs in it the workload that the VM was launched "
-		"with ('sevmirror run --mirror-payload FILE'). The mirror is this process: what it does, and "
-		"how it ends, does not disturb the guest. It ends with the VM, or when the VM moves.\n\n"
-		"With memscan, prints the SHA-256 of ranges of the guest's private memory, computed from "
-		"inside. The guest may be writing meanwhile: 'sevmirror pause NAME' first, if that matters.",
+		"Makes a mirror of the running VM NAME and runs in it the workload that the VM was "
+		"launched with ('sevmirror run --mirror-payload FILE'). The mirror is this "
+		"process: what it does, and how it ends, does not disturb the guest. It ends with "
+		"the VM, or when the VM moves.\n\n"
+		"With memscan, prints the SHA-256 of ranges of the guest's private memory, "
+		"computed from inside. The guest may be writing meanwhile: 'sevmirror pause NAME' "
+		"first, if that matters.",
 	.groups = { { NULL, options }, { CONFINE_MIRROR_TITLE, confine_mirror_options } },
 	.operands = "@vm",
 	.statuses = statuses,

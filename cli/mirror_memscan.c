@@ -83,11 +83,10 @@ static int check_one(const struct memscan_range *range, const json_t *map, bool 
 			return CLI_USAGE;
 		}
 		if (sev && run.shared) {
-			cli_error(
-				"--range 0x%" PRIx64 "+0x%" PRIx64 ": at 0x%" PRIx64
-				" the guest shares its memory with the host, who can read it without a "
-				"mirror",
-				range->gpa, range->bytes, at);
+			cli_error("--range 0x%" PRIx64 "+0x%" PRIx64 ": at 0x%" PRIx64
+				  " the guest shares its memory with the host, who can read it "
+				  "without a mirror",
+				  range->gpa, range->bytes, at);
 			return CLI_USAGE;
 		}
 		at = run.end;
@@ -112,9 +111,9 @@ int memscan_check(struct memscan_request *request, const json_t *map, bool sev)
 		if (strcmp(run.kind, "ram") != 0 || (sev && run.shared))
 			continue;
 		if (push(request, run.gpa, run.end - run.gpa)) {
-			cli_error(
-				"the guest's private memory lies in more than %d pieces: give a --range",
-				MEMSCAN_RANGES_MAX);
+			cli_error("the guest's private memory lies in more than %d pieces: give a "
+				  "--range",
+				  MEMSCAN_RANGES_MAX);
 			return CLI_FAILURE;
 		}
 	}

@@ -23,8 +23,8 @@ const struct cli_command cli_owner = {
 	.summary = "what the guest's owner does, on any machine: verify, measure, send secrets",
 	.synopsis = { "COMMAND [ARGUMENTS]" },
 	.about =
-		"The guest owner's side of a launch. Needs no SEV machine; keep the key files away from the "
-		"host that runs the guest. In order:\n\n"
+		"The guest owner's side of a launch. Needs no SEV machine; keep the key files away "
+		"from the host that runs the guest. In order:\n\n"
 		"  1. verify-platform  the host's certificates (from 'sevmirror platform certs')\n"
 		"  2. session          gives NAME_godh.b64 and NAME_session.b64 for the host\n"
 		"  3. measure          what the guest is to be started from\n"

@@ -229,10 +229,10 @@ const struct cli_command owner_measure = {
 	.summary = "the launch digest that a guest must have, computed from its files",
 	.synopsis = { "--c-bit N --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]",
 		      "--c-bit N --payload FILE [--arg NUMBER]... [options]" },
-	.about =
-		"Computes the launch digest that the firmware measures when a host starts this guest: over "
-		"kernel, initial RAM disk, command line, memory map, ACPI tables and page tables. Give it what "
-		"'sevmirror run' is given; all of these change the digest.",
+	.about = "Computes the launch digest that the firmware measures when a host starts this "
+		 "guest: over kernel, initial RAM disk, command line, memory map, ACPI tables and "
+		 "page tables. Give it what 'sevmirror run' is given; all of these change the "
+		 "digest.",
 	.groups = { { NULL, options } },
 	.run = run,
 };

@@ -16,8 +16,8 @@ static const struct cli_option options[] = {
 	{ "measurement", 'm', "M", "@file",
 	  "what the host reports: base64, or a file ('-': standard input)" },
 	{ "secret", 's', "FILE", "@file",
-	  "1 to 16384 bytes as they are to stand in the guest, filled up with zeros to a multiple of "
-	  "16 ('-': standard input)" },
+	  "1 to 16384 bytes as they are to stand in the guest, filled up with zeros to a multiple "
+	  "of 16 ('-': standard input)" },
 	{ "name", 'n', "NAME", "@file", "may hold a folder (default: vm)" },
 	{ "base64", 'b', NULL, NULL,
 	  "write .b64 files, as QEMU's sev-inject-launch-secret takes them" },
@@ -146,11 +146,11 @@ static int run(int argc, char **argv)
 const struct cli_command owner_secret = {
 	.name = "secret",
 	.summary = "seal a secret for a guest whose measurement was verified",
-	.synopsis = { "--tik FILE --tek FILE --measurement M --secret FILE [--name NAME] [--base64]" },
-	.about =
-		"Seals a secret so that only the guest with this measurement gets it. Verify the measurement "
-		"first ('owner verify'): sealing does not. Writes NAME_secret_header.bin and "
-		"NAME_secret_payload.bin for the host to inject.",
+	.synopsis = { "--tik FILE --tek FILE --measurement M --secret FILE [--name NAME] "
+		      "[--base64]" },
+	.about = "Seals a secret so that only the guest with this measurement gets it. Verify the "
+		 "measurement first ('owner verify'): sealing does not. Writes "
+		 "NAME_secret_header.bin and NAME_secret_payload.bin for the host to inject.",
 	.groups = { { NULL, options } },
 	.run = run,
 };

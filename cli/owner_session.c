@@ -54,8 +54,8 @@ static int check_absent(const struct request *request)
 			return CLI_FAILURE;
 		if (access(path, F_OK) == 0) {
 			cli_error(
-				"%s exists: a guest may depend on it; --force replaces it, --name chooses "
-				"another",
+				"%s exists: a guest may depend on it; --force replaces it, --name "
+				"chooses another",
 				path);
 			return CLI_FAILURE;
 		}
@@ -188,15 +188,20 @@ static int run(int argc, char **argv)
 const struct cli_command owner_session = {
 	.name = "session",
 	.summary = "make the keys and the session a guest is launched with",
-	.synopsis = { "--root ROOT [--name NAME] [--policy POLICY [--allow-weak-policy]] [--force] PATH...",
-		      "--unverified [--name NAME] [--policy POLICY [--allow-weak-policy]] [--force] PATH..." },
-	.about =
-		"Makes what a guest is launched with, for one host and one policy. The host's chain is verified "
-		"first, as by 'owner verify-platform' (--root and PATH as there). Writes, as 'sevctl session' "
-		"does, these files, all readable by you alone:\n\n"
-		"  NAME_godh.b64, NAME_session.b64  for the host: 'sevmirror run --dh-cert --session', QEMU's\n"
-		"                                   dh-cert-file and session-file, libvirt's dhCert and session\n"
-		"  NAME_tik.bin, NAME_tek.bin       SECRET, yours: for 'owner verify' and 'owner secret'",
+	.synopsis = { "--root ROOT [--name NAME] [--policy POLICY [--allow-weak-policy]] [--force] "
+		      "PATH...",
+		      "--unverified [--name NAME] [--policy POLICY [--allow-weak-policy]] "
+		      "[--force] PATH..." },
+	.about = "Makes what a guest is launched with, for one host and one policy. The host's "
+		 "chain is verified first, as by 'owner verify-platform' (--root and PATH as "
+		 "there). Writes, as 'sevctl session' does, these files, all readable by you "
+		 "alone:\n\n"
+		 "  NAME_godh.b64, NAME_session.b64  for the host: 'sevmirror run --dh-cert "
+		 "--session', QEMU's\n"
+		 "                                   dh-cert-file and session-file, libvirt's "
+		 "dhCert and session\n"
+		 "  NAME_tik.bin, NAME_tek.bin       SECRET, yours: for 'owner verify' and 'owner "
+		 "secret'",
 	.groups = { { NULL, options } },
 	.operands = "@file",
 	.statuses = owner_chain_statuses,

@@ -145,10 +145,10 @@ const struct cli_command owner_verify = {
 	.summary = "is a launched guest's measurement the expected one?",
 	.synopsis = { "--digest HEX --tik FILE --measurement M --api MAJOR.MINOR --build ID "
 		      "[--policy POLICY [--allow-weak-policy]] [--json]" },
-	.about =
-		"Compares the measurement of a launched guest with the expected launch digest (from 'owner "
-		"measure'). Only the firmware and who has the TIK can make it, so if it holds, the guest that "
-		"the host started is the one you measured, with your policy.",
+	.about = "Compares the measurement of a launched guest with the expected launch digest "
+		 "(from 'owner measure'). Only the firmware and who has the TIK can make it, so if "
+		 "it holds, the guest that the host started is the one you measured, with your "
+		 "policy.",
 	.groups = { { NULL, options } },
 	.statuses = statuses,
 	.run = run,

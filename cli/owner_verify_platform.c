@@ -8,8 +8,8 @@
 static const struct cli_option options[] = {
 	{ "root", 'r', "ROOT", OWNER_ROOTS,
 	  "milan, genoa, turin: AMD's roots that are built in; FILE: an ARK that you trust "
-	  "(ask_ark_naples.cert, ask_ark_rome.cert, or X.509 in PEM); emulation: the emulated hosts' root, "
-	  "which PROTECTS NOTHING, its private key is public" },
+	  "(ask_ark_naples.cert, ask_ark_rome.cert, or X.509 in PEM); emulation: the emulated "
+	  "hosts' root, which PROTECTS NOTHING, its private key is public" },
 	{ "json", 'j', NULL, NULL, "the result as JSON" },
 	{ 0 },
 };
@@ -123,12 +123,13 @@ const struct cli_command owner_verify_platform = {
 	.summary = "does a host's certificate chain hold, up to a root you choose?",
 	.synopsis = { "--root ROOT [--json] PATH..." },
 	.about =
-		"Checks a host's certificates from its PDH up to the root of trust that you choose: ARK > ASK > "
-		"CEK > PEK (signed by the OCA, too) > PDH.\n\n"
-		"PATH is a file with certificates or a folder of such files, as written by 'sevmirror platform "
-		"certs', by 'sevctl export' and by sev-tool. A later file replaces a certificate of an earlier "
-		"one. On real hardware the platform's own CEK is not signed: add the one from AMD's key server "
-		"('sevmirror platform certs' prints the address) and ask_ark_*.cert.",
+		"Checks a host's certificates from its PDH up to the root of trust that you "
+		"choose: ARK > ASK > CEK > PEK (signed by the OCA, too) > PDH.\n\n"
+		"PATH is a file with certificates or a folder of such files, as written by "
+		"'sevmirror platform certs', by 'sevctl export' and by sev-tool. A later file "
+		"replaces a certificate of an earlier one. On real hardware the platform's own CEK "
+		"is not signed: add the one from AMD's key server ('sevmirror platform certs' "
+		"prints the address) and ask_ark_*.cert.",
 	.groups = { { NULL, options } },
 	.operands = "@file",
 	.statuses = owner_chain_statuses,

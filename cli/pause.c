@@ -27,9 +27,8 @@ const struct cli_command cli_pause = {
 	.name = "pause",
 	.summary = "stop a VM's CPUs",
 	.synopsis = { "NAME [--json]" },
-	.about =
-		"Stops a VM's CPUs until 'sevmirror resume'. Its network connections stay open until the "
-		"peers time out.",
+	.about = "Stops a VM's CPUs until 'sevmirror resume'. Its network connections stay open "
+		 "until the peers time out.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run_pause,

@@ -198,7 +198,8 @@ static int certs_run(int fd, const struct request *request)
 	if (request->json)
 		return certs_json(&certs, hardware ? address : NULL);
 	if (certs.emulated)
-		puts("This is an emulated host: its root protects nothing (owner --root emulation).");
+		puts("This is an emulated host: its root protects nothing (owner --root "
+		     "emulation).");
 	if (hardware)
 		printf("The signed CEK, to take the place of cek.cert:\n%s\n", address);
 	return cli_finish(CLI_OK);
@@ -247,9 +248,8 @@ static const struct cli_command platform_status = {
 	.name = "status",
 	.summary = "firmware, state, owner, guests",
 	.synopsis = { "[--json]" },
-	.about =
-		"Asks this host's secure processor, through /dev/sev: firmware version, build id and C-bit "
-		"(the guest's owner needs them), state, owner, guests.",
+	.about = "Asks this host's secure processor, through /dev/sev: firmware version, build id "
+		 "and C-bit (the guest's owner needs them), state, owner, guests.",
 	.groups = { { NULL, status_options } },
 	.statuses = statuses,
 	.run = run_status,
@@ -259,11 +259,11 @@ static const struct cli_command platform_certs = {
 	.name = "certs",
 	.summary = "export the certificates",
 	.synopsis = { "[--out FOLDER] [--json]" },
-	.about =
-		"Writes this host's certificates for guest owners and for hosts that send guests here: pdh.cert "
-		"and cert_chain.cert (PEK, OCA, CEK; as sev-tool and QEMU have them), each one of the chain in a "
-		"file of its own, and on an emulated host ask_ark.cert. On real hardware it prints where AMD's "
-		"key server has the signed CEK; ask_ark_*.cert comes from AMD, too.",
+	.about = "Writes this host's certificates for guest owners and for hosts that send guests "
+		 "here: pdh.cert and cert_chain.cert (PEK, OCA, CEK; as sev-tool and QEMU have "
+		 "them), each one of the chain in a file of its own, and on an emulated host "
+		 "ask_ark.cert. On real hardware it prints where AMD's key server has the signed "
+		 "CEK; ask_ark_*.cert comes from AMD, too.",
 	.groups = { { NULL, certs_options } },
 	.statuses = statuses,
 	.run = run_certs,

@@ -40,11 +40,11 @@ static const struct cli_option options[] = {
 	  "ASK and ARK of this host's chip in AMD's format (ask_ark_*.cert): needed for encrypted "
 	  "guests" },
 	{ "disk", OPT_DISK, "FILE", "@file",
-	  "this host's path of the VM's disk, on storage that both hosts share; as often as the VM has "
-	  "disks" },
+	  "this host's path of the VM's disk, on storage that both hosts share; as often as the VM "
+	  "has disks" },
 	{ "disk-dir", OPT_DISK_DIR, "DIR", "@file",
-	  "instead of --disk: the source may name any file in this directory; no symbolic links, no "
-	  "block devices" },
+	  "instead of --disk: the source may name any file in this directory; no symbolic links, "
+	  "no block devices" },
 	{ "tap", OPT_TAP, "NAME", "@interface",
 	  "this host's interface for the VM's network card; as often as the VM has cards (default: "
 	  "the names of the source)" },
@@ -60,8 +60,8 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_USAGE, "wrong or missing arguments" },
 	{ CLI_UNSUPPORTED, "this host cannot run VMs, or none with SEV" },
 	{ CLI_GUEST_STOPPED,
-	  "it was stopped from outside, also while waiting; once a VM has come, the others are those of "
-	  "'sevmirror run'" },
+	  "it was stopped from outside, also while waiting; once a VM has come, the others are "
+	  "those of 'sevmirror run'" },
 	{ 0 },
 };
 
@@ -185,8 +185,8 @@ static int check_sev(struct why *why)
 	int err = vm_sev_available(&missing);
 
 	return err ? why_set(why, err,
-			     "this host cannot run SEV guests: %s ('sevmirror doctor' says more; --sev "
-			     "off waits for a guest that runs in the clear)",
+			     "this host cannot run SEV guests: %s ('sevmirror doctor' says more; "
+			     "--sev off waits for a guest that runs in the clear)",
 			     missing.text) :
 		     0;
 }
@@ -246,9 +246,9 @@ const struct cli_command cli_receive = {
 	.name = "receive",
 	.summary = "wait for a VM from another host, and run it",
 	.synopsis = { "--listen ADDRESS --vendor-chain FILE [--name NAME] SECURITY [options]" },
-	.about =
-		"Waits for one VM that another host sends with 'sevmirror migrate', then runs it in the "
-		"foreground as 'sevmirror run' would. If it does not arrive completely, nothing of it stays here.",
+	.about = "Waits for one VM that another host sends with 'sevmirror migrate', then runs it "
+		 "in the foreground as 'sevmirror run' would. If it does not arrive completely, "
+		 "nothing of it stays here.",
 	.groups = { { NULL, options },
 		    { MIGRATE_SECURITY_TITLE, migrate_security_options },
 		    { CONSOLE_TITLE, console_options },

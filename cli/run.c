@@ -161,8 +161,8 @@ static int boot(struct run *run, struct why *why)
 	err = service_launched(run->guest.service, machine, run->options.hold, why);
 	if (!err && run->options.hold)
 		fprintf(stderr,
-			"sevmirror: %s is held before its first instruction: `sevmirror resume %s` starts "
-			"it\r\n",
+			"sevmirror: %s is held before its first instruction: `sevmirror resume %s` "
+			"starts it\r\n",
 			run->options.name, run->options.name);
 	return err;
 }
@@ -252,8 +252,8 @@ const struct cli_command cli_run = {
 	.summary = "run an encrypted guest: a Linux kernel or a payload",
 	.synopsis = { "--kernel FILE [--initrd FILE] [--cmdline TEXT] [options]",
 		      "--payload FILE [--arg NUMBER]... [options]" },
-	.about =
-		"Runs a guest in the foreground, its console on stdin and stdout, until it powers off.",
+	.about = "Runs a guest in the foreground, its console on stdin and stdout, until it powers "
+		 "off.",
 	.groups = { { NULL, run_option_list },
 		    { CONSOLE_TITLE, console_options },
 		    { CONFINE_TITLE, confine_options } },

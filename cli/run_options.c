@@ -42,8 +42,8 @@ const struct cli_option run_option_list[] = {
 	  "run this ring-3 ELF program instead of a kernel" },
 	{ "arg", OPT_ARG, "NUMBER", NULL, "an argument of the payload; as often as it has some" },
 	{ "mirror-payload", OPT_MIRROR_PAYLOAD, "FILE", "@file",
-	  "a workload that 'sevmirror mirror attach NAME' runs in a mirror of the guest: part of its "
-	  "launch image, so measured" },
+	  "a workload that 'sevmirror mirror attach NAME' runs in a mirror of the guest: part of "
+	  "its launch image, so measured" },
 	{ "memory", OPT_MEMORY, "SIZE", NULL, "guest memory, a multiple of 2M (default: 256M)" },
 	{ "cpus", OPT_CPUS, "N", NULL, "virtual CPUs (default: 1)" },
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL,
@@ -143,7 +143,8 @@ static int parse_net(struct run_options *options, char *text, struct why *why)
 	if (mac && mac_parse(mac + 5, net->mac))
 		return why_set(
 			why, -EINVAL,
-			"--net: invalid MAC address '%s' (expected one as 52:54:00:12:34:56, not a group address)",
+			"--net: invalid MAC address '%s' (expected one as 52:54:00:12:34:56, not a "
+			"group address)",
 			mac + 5);
 	options->machine.nnets++;
 	return 0;

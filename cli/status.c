@@ -188,9 +188,8 @@ const struct cli_command cli_status = {
 	.name = "status",
 	.summary = "what a running VM is doing, or all of them",
 	.synopsis = { "[NAME] [--json]", "--names" },
-	.about =
-		"What a running VM is and what it is doing; without a name, one line for each VM of yours "
-		"that runs on this machine.",
+	.about = "What a running VM is and what it is doing; without a name, one line for each VM "
+		 "of yours that runs on this machine.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run,

@@ -55,9 +55,8 @@ const struct cli_command cli_stop = {
 	.name = "stop",
 	.summary = "end a VM",
 	.synopsis = { "NAME [--force] [--json]" },
-	.about =
-		"Ends a VM. Asks the guest to shut down by itself, as the power button does, and returns "
-		"at once; 'sevmirror status' shows when it is gone.",
+	.about = "Ends a VM. Asks the guest to shut down by itself, as the power button does, and "
+		 "returns at once; 'sevmirror status' shows when it is gone.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run,

@@ -63,9 +63,9 @@ void runtime_dir_problem(int err, char *text, size_t max)
 	struct stat st = { 0 };
 
 	if (err == -ENXIO || dir_path(path)) {
-		snprintf(
-			text, max,
-			"there is no runtime directory: set SEVMIRROR_RUNTIME_DIR or XDG_RUNTIME_DIR");
+		snprintf(text, max,
+			 "there is no runtime directory: set SEVMIRROR_RUNTIME_DIR or "
+			 "XDG_RUNTIME_DIR");
 	} else if (err == -EACCES && !lstat(path, &st) && st.st_uid != geteuid()) {
 		snprintf(
 			text, max,
@@ -73,11 +73,10 @@ void runtime_dir_problem(int err, char *text, size_t max)
 			"user %u",
 			path, st.st_uid, geteuid());
 	} else if (err == -EACCES && (st.st_mode & 077)) {
-		snprintf(
-			text, max,
-			"the runtime directory %.300s has mode %04o, which lets other users in: `chmod "
-			"700` it, or set SEVMIRROR_RUNTIME_DIR",
-			path, st.st_mode & 07777);
+		snprintf(text, max,
+			 "the runtime directory %.300s has mode %04o, which lets other users in: "
+			 "`chmod 700` it, or set SEVMIRROR_RUNTIME_DIR",
+			 path, st.st_mode & 07777);
 	} else {
 		snprintf(text, max, "the runtime directory %.300s: %s", path, strerror(-err));
 	}

@@ -272,7 +272,8 @@ static int claim_failed(struct control_error *err, int ret, const char *name)
 	case -EINVAL:
 		return control_fail(
 			err, ret, CONTROL_BAD_ARGUMENTS,
-			"invalid VM name '%.80s' (expected 1 to %d letters, digits, '.', '_' and '-')",
+			"invalid VM name '%.80s' (expected 1 to %d letters, digits, '.', '_' and "
+			"'-')",
 			name, RUNTIME_NAME_MAX);
 	case -EADDRINUSE:
 		return control_fail(err, ret, CONTROL_FAILED, "a VM named '%s' already runs", name);

@@ -114,8 +114,8 @@ static int place_initrd(uint64_t *gpa, const struct launch_config *config,
 	if (kernel_end > end || config->initrd.len > end - kernel_end)
 		return why_set(
 			why, -ENOSPC,
-			"kernel and initrd do not fit: they need %llu MiB, the guest has %llu MiB of "
-			"usable memory below 3 GiB",
+			"kernel and initrd do not fit: they need %llu MiB, the guest has %llu MiB "
+			"of usable memory below 3 GiB",
 			(unsigned long long)((kernel_end + config->initrd.len) >> 20) + 1,
 			(unsigned long long)end >> 20);
 	if (config->initrd.len)

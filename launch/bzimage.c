@@ -36,7 +36,8 @@ static int not_bzimage(const uint8_t *image, size_t bytes, struct why *why)
 	if (starts_with(image, bytes, "\037\213", 2))
 		return why_set(
 			why, -ENOEXEC,
-			"the kernel is gzip data (an initrd, or another architecture's kernel?): %s",
+			"the kernel is gzip data (an initrd, or another architecture's kernel?): "
+			"%s",
 			hint);
 	return why_set(why, -ENOEXEC, "the kernel is not an x86 bzImage (no boot sector magic): %s",
 		       hint);
@@ -75,7 +76,8 @@ static int check_placement(const struct setup_header *header, size_t code_bytes,
 	if (header->init_size < code_bytes || header->init_size > INIT_BYTES_MAX)
 		return why_set(
 			why, -ENOEXEC,
-			"the kernel says that it needs 0x%x bytes to start, its code alone has 0x%zx",
+			"the kernel says that it needs 0x%x bytes to start, its code alone has "
+			"0x%zx",
 			header->init_size, code_bytes);
 	if (header->payload_offset > code_bytes ||
 	    header->payload_length > code_bytes - header->payload_offset)

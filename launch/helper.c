@@ -23,7 +23,8 @@ int launch_helper_plan(struct region_plan *plan, const struct launch_config *con
 				      .offset = parts.low_end };
 	err = region_plan(plan, ram, parts.high_bytes ? 2 : 1, config->c_mask);
 	return err ? why_set(why, err,
-			     "the Migration Helper cannot serve a guest with %llu MiB of memory: %s",
+			     "the Migration Helper cannot serve a guest with %llu MiB of memory: "
+			     "%s",
 			     (unsigned long long)config->memory_bytes >> 20, strerror(-err)) :
 		     0;
 }

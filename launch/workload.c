@@ -60,14 +60,14 @@ static void lay_out(struct layout *at, const struct payload_elf *elf, const stru
 static int check_program(const struct payload_elf *elf, struct why *why)
 {
 	if (!elf->has_note)
-		return why_set(
-			why, -ENOEXEC,
-			"the mirror payload is no workload for mirrors: it lacks the SDK's PAYLOAD_NOTE");
+		return why_set(why, -ENOEXEC,
+			       "the mirror payload is no workload for mirrors: it lacks the SDK's "
+			       "PAYLOAD_NOTE");
 	if (elf->initialized)
 		return why_set(
 			why, -ENOEXEC,
-			"the mirror payload has variables with initial values: it is run more than once and "
-			"must set them itself");
+			"the mirror payload has variables with initial values: it is run more than "
+			"once and must set them itself");
 	if (!elf->note.name[0] || memchr(elf->note.name, 0, sizeof(elf->note.name)) == NULL ||
 	    elf->note.flags & ~(uint32_t)PAYLOAD_WRITES_MEMORY)
 		return why_set(why, -ENOEXEC,

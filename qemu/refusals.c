@@ -89,7 +89,8 @@ static Error *refused_capability(void)
 			continue;
 		error_setg(
 			&reason,
-			"an SEV guest cannot be migrated with the capability '%s': %s; switch it off",
+			"an SEV guest cannot be migrated with the capability '%s': %s; switch it "
+			"off",
 			refused_capabilities[i].name, refused_capabilities[i].why);
 		return reason;
 	}
@@ -99,11 +100,10 @@ static Error *refused_capability(void)
 			   "would have no access to its key",
 			   MigMode_str(migrate_mode()));
 	else if (!migrate_return_path())
-		error_setg(
-			&reason,
-			"an SEV guest needs the capability 'return-path': the target's secure "
-			"processor answers the source's (virsh: not with --tunnelled, and the guest "
-			"cannot be saved to a file)");
+		error_setg(&reason,
+			   "an SEV guest needs the capability 'return-path': the target's secure "
+			   "processor answers the source's (virsh: not with --tunnelled, and the "
+			   "guest cannot be saved to a file)");
 	return reason;
 }
 

@@ -71,8 +71,8 @@ static void say_arrival(struct foreground *guest)
 			"sevmirror: it is paused, as on the source: `resume` lets it run\r\n");
 	if (sum.postcopy.pages)
 		fprintf(stderr,
-			"sevmirror: post-copy: the last page arrived after %.1f s; %llu accesses waited, "
-			"95 of 100 for at most %.1f ms\r\n",
+			"sevmirror: post-copy: the last page arrived after %.1f s; %llu accesses "
+			"waited, 95 of 100 for at most %.1f ms\r\n",
 			(double)sum.postcopy.last_page / 1e9,
 			(unsigned long long)sum.postcopy.faults,
 			(double)sum.postcopy.fault_p95 / 1e6);

@@ -219,13 +219,14 @@ static struct control_command commands[] = {
 	  "Go on with a post-copy whose connection broke; the events say how it goes.", NULL,
 	  recover_args, run_recover },
 	{ "query-migrate", "The migration under way, or the last one.",
-	  "{status (none, incoming, active, migrated, failed, cancelled, unknown, broken, lost, ended), progress {phase, round, "
-	  "pages-total, pages-left, pages-sent, pages-resent, bytes-sent, rate, dirty-rate, "
-	  "expected-downtime-ms, throttle, elapsed-ms, faults, fault-p95-ms}, result {outcome, total-ms, downtime-ms, "
-	  "expected-downtime-ms, max-downtime-ms, bytes, pages, pages-resent, rounds, psp-commands, "
-	  "helper-exits, postcopy {pages, faults, fault-p50-ms, fault-p95-ms, fault-p99-ms, fault-max-ms, "
-	  "fault-times [{from-ms, to-ms, faults}], "
-	  "prefetched, prefetch-samples, prefetch-used, last-page-ms, recoveries}, paused, detail, advice, reason, error, warning}}",
+	  "{status (none, incoming, active, migrated, failed, cancelled, unknown, broken, lost, "
+	  "ended), progress {phase, round, pages-total, pages-left, pages-sent, pages-resent, "
+	  "bytes-sent, rate, dirty-rate, expected-downtime-ms, throttle, elapsed-ms, faults, "
+	  "fault-p95-ms}, result {outcome, total-ms, downtime-ms, expected-downtime-ms, "
+	  "max-downtime-ms, bytes, pages, pages-resent, rounds, psp-commands, helper-exits, "
+	  "postcopy {pages, faults, fault-p50-ms, fault-p95-ms, fault-p99-ms, fault-max-ms, "
+	  "fault-times [{from-ms, to-ms, faults}], prefetched, prefetch-samples, prefetch-used, "
+	  "last-page-ms, recoveries}, paused, detail, advice, reason, error, warning}}",
 	  NULL, run_query },
 	{ 0 },
 };

@@ -99,7 +99,8 @@ static int compare_address_width(const union guest_cpuid *guest, const union gue
 	if ((g & 0xff) != (h & 0xff))
 		return why_set(
 			why, -ENOTSUP,
-			"MAXPHYADDR is %u bits there and %u here: the guest's page tables depend on it",
+			"MAXPHYADDR is %u bits there and %u here: the guest's page tables depend "
+			"on it",
 			g & 0xff, h & 0xff);
 	if ((g >> 8 & 0xff) > (h >> 8 & 0xff))
 		return why_set(why, -ENOTSUP, "virtual addresses have %u bits there and %u here",

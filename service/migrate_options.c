@@ -66,8 +66,8 @@ static const struct migrate_option options[] = {
 	  .kind = MIGRATE_WORD,
 	  .value = "LEVEL",
 	  .complete = "low normal",
-	  .help = "low or normal: low has the threads that seal and send pages yield to the guest where "
-		  "both want the same CPU (default: low)",
+	  .help = "low or normal: low has the threads that seal and send pages yield to the guest "
+		  "where both want the same CPU (default: low)",
 	  .words = priority_words,
 	  .offset = NO_FIELD },
 	{ .name = "max-rounds",
@@ -83,9 +83,9 @@ static const struct migrate_option options[] = {
 	  .kind = MIGRATE_WORD,
 	  .value = "MODE",
 	  .complete = "auto always never",
-	  .help = "auto, always or never: start the guest on the target before all of its memory is "
-		  "there; pages follow as it touches them. auto: only if pre-copy does not converge "
-		  "(default: never)",
+	  .help = "auto, always or never: start the guest on the target before all of its memory "
+		  "is there; pages follow as it touches them. auto: only if pre-copy does not "
+		  "converge (default: never)",
 	  .words = postcopy_words,
 	  .offset = FIELD(postcopy) },
 	{ .name = "postcopy-after",

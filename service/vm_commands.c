@@ -234,8 +234,9 @@ static const struct control_arg stop_args[] = {
 
 const struct control_command vm_commands[] = {
 	{ "query-status", "What the VM is and what it is doing.",
-	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, mirror-attached, sev-policy, "
-	  "detail, advice, permitted (commands), migration (as query-migrate's progress)}",
+	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, mirror-attached, "
+	  "sev-policy, detail, advice, permitted (commands), migration (as query-migrate's "
+	  "progress)}",
 	  NULL, run_status },
 	{ "pause", "Stop the vCPUs.", NULL, NULL, run_pause },
 	{ "resume", "Let the vCPUs run again.", NULL, NULL, run_resume },

@@ -356,7 +356,7 @@ int main(int argc, char **argv)
 		return send_command(argv[2], "ping", NULL, true);
 	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "--control"))
 		return send_command(argv[2], argv[3], argv[4], false);
-	fprintf(stderr,
-		"usage: sev-host-switch --daemon DIR | --ping CTL | --control CTL COMMAND [ARGUMENT]\n");
+	fprintf(stderr, "usage: sev-host-switch --daemon DIR | --ping CTL | --control CTL COMMAND "
+			"[ARGUMENT]\n");
 	return 2;
 }

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define TMR_BYTES	   (1u << 20) /* size and alignment of the trusted memory region for SEV-ES */
+/* Size and alignment of the trusted memory region for SEV-ES. */
+#define TMR_BYTES	   (1u << 20)
 #define NV_REGION_BYTES	   (32u << 10)
 #define FIRMWARE_MAX_BYTES (1u << 20)
 

@@ -97,15 +97,15 @@ void sev_platform_wbinvd_arm(void)
 static bool check_accelerator(Error **errp)
 {
 	if (!tcg_enabled() || qemu_tcg_mttcg_enabled()) {
-		error_setg(
-			errp,
-			"the SEV emulation needs all CPUs in one thread: use -accel tcg,thread=single");
+		error_setg(errp, "the SEV emulation needs all CPUs in one thread: use -accel "
+				 "tcg,thread=single");
 		return false;
 	}
 	if (icount_enabled() || replay_mode != REPLAY_MODE_NONE) {
 		error_setg(
 			errp,
-			"the SEV emulation cannot be recorded or replayed: leave out -icount and rr options");
+			"the SEV emulation cannot be recorded or replayed: leave out -icount and "
+			"rr options");
 		return false;
 	}
 	return true;
@@ -127,14 +127,15 @@ static bool check_cpu(Error **errp)
 	    (cpu->env.features[FEAT_SVM] & need) != need) {
 		error_setg(
 			errp,
-			"KVM uses SEV only with +svm,+npt,+nrip-save,+decodeassists,+flushbyasid: add them to -cpu");
+			"KVM uses SEV only with +svm,+npt,+nrip-save,+decodeassists,+flushbyasid: "
+			"add them to -cpu");
 		return false;
 	}
 	if (cpu->phys_bits != SEV_EMU_PHYS_BITS) {
-		error_setg(
-			errp,
-			"the C-bit is bit %d of %d physical address bits, not of %u: add phys-bits=%d to -cpu",
-			SEV_EMU_CBIT_POS, SEV_EMU_PHYS_BITS, cpu->phys_bits, SEV_EMU_PHYS_BITS);
+		error_setg(errp,
+			   "the C-bit is bit %d of %d physical address bits, not of %u: add "
+			   "phys-bits=%d to -cpu",
+			   SEV_EMU_CBIT_POS, SEV_EMU_PHYS_BITS, cpu->phys_bits, SEV_EMU_PHYS_BITS);
 		return false;
 	}
 	return true;
@@ -148,15 +149,15 @@ static bool check_memory(Error **errp)
 	uint64_t limit = 1ULL << (SEV_EMU_PHYS_BITS - SEV_EMU_PHYS_REDUCTION);
 
 	if (!x86ms || !ram || !ram->ram_block || memory_region_is_ram_device(ram)) {
-		error_setg(
-			errp,
-			"the SEV emulation needs a PC machine (-machine q35) with one block of RAM, no NUMA memory devices");
+		error_setg(errp,
+			   "the SEV emulation needs a PC machine (-machine q35) with one block of "
+			   "RAM, no NUMA memory devices");
 		return false;
 	}
 	if (current_machine->maxram_size != current_machine->ram_size) {
-		error_setg(
-			errp,
-			"the SEV emulation does not encrypt hot-plugged memory: leave out -m maxmem=");
+		error_setg(errp,
+			   "the SEV emulation does not encrypt hot-plugged memory: leave out -m "
+			   "maxmem=");
 		return false;
 	}
 	if (current_machine->cgs) {
@@ -188,7 +189,8 @@ static bool check_sleep(Error **errp)
 		if (!object_property_get_uint(lpc, states[i], NULL)) {
 			error_setg(
 				errp,
-				"the SEV emulation does not survive sleep, and servers have none: add -global ICH9-LPC.%s=1",
+				"the SEV emulation does not survive sleep, and servers have none: "
+				"add -global ICH9-LPC.%s=1",
 				states[i]);
 			return false;
 		}

@@ -333,7 +333,8 @@ static void psp_realize(PCIDevice *pdev, Error **errp)
 	if (!s->chip_seed || !*s->chip_seed) {
 		error_setg(
 			errp,
-			"amd-psp needs chip-seed=, 64 hexadecimal digits or any string: it is the chip's identity");
+			"amd-psp needs chip-seed=, 64 hexadecimal digits or any string: it is the "
+			"chip's identity");
 		return;
 	}
 	if (!sev_platform_check(errp))

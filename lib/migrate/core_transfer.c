@@ -152,7 +152,8 @@ static int receive_start(struct sevmirror_migration *m, uint32_t npages)
 	    start.npages != npages)
 		return session_fail(
 			m, -EPROTO,
-			"the source sends another helper core than the target's (%u pages instead of %u)",
+			"the source sends another helper core than the target's (%u pages instead "
+			"of %u)",
 			start.npages, npages);
 	err = sev_guest_receive_start(m->vm.sev, start.policy, body + sizeof(start), &session,
 				      &error);
@@ -270,10 +271,10 @@ void core_transfer_finish(struct sevmirror_migration *m)
 	 * The guest has left, so this is no failure; destroying the VM ends the firmware's context
 	 * as well.
 	 */
-	snprintf(
-		m->summary->warning, sizeof(m->summary->warning),
-		"the guest runs at the target, but the source's secure processor did not finish sending it: %.300s",
-		error.message);
+	snprintf(m->summary->warning, sizeof(m->summary->warning),
+		 "the guest runs at the target, but the source's secure processor did not finish "
+		 "sending it: %.300s",
+		 error.message);
 }
 
 void core_transfer_forget(struct sevmirror_migration *m)

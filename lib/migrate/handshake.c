@@ -89,7 +89,8 @@ static int compare_versions(struct sevmirror_migration *m, const struct wire_hel
 		return 0;
 	return session_fail_because(
 		m, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
-		"the source speaks version %u of the protocol, the target version %u: install the same sevmirror on both",
+		"the source speaks version %u of the protocol, the target version %u: install the "
+		"same sevmirror on both",
 		source->major, target->major);
 }
 
@@ -105,7 +106,8 @@ static int compare(struct sevmirror_migration *m, const struct wire_hello *sourc
 		    0)
 		return session_fail_because(
 			m, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
-			"the source and the target have different builds of the Migration Helper: install the same sevmirror on both");
+			"the source and the target have different builds of the Migration Helper: "
+			"install the same sevmirror on both");
 	if ((source->flags & WIRE_F_SEV) && !(target->flags & WIRE_F_SEV))
 		return session_fail_because(
 			m, SEVMIRROR_REASON_INCOMPATIBLE, -ENOTSUP,
@@ -150,7 +152,8 @@ static int check_page_size(struct sevmirror_migration *m)
 		if (fstatfs(m->vm.ranges[i].fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
 			return session_fail_because(
 				m, SEVMIRROR_REASON_POSTCOPY, -ENOTSUP,
-				"the target cannot do post-copy: its guest memory consists of huge pages");
+				"the target cannot do post-copy: its guest memory consists of huge "
+				"pages");
 	return 0;
 }
 

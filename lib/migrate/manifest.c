@@ -53,7 +53,8 @@ static int check(struct sevmirror_migration *m, const struct rings_manifest *man
 	if (err == -EBADMSG)
 		return session_fail_because(
 			m, SEVMIRROR_REASON_MANIFEST, err,
-			"the guest's memory at the target is not what the source sealed last: %u ranges of 128 MiB differ, the first from %#llx on",
+			"the guest's memory at the target is not what the source sealed last: %u "
+			"ranges of 128 MiB differ, the first from %#llx on",
 			differing,
 			(unsigned long long)(page_gfn(&m->numbering,
 						      (uint64_t)first * HELPER_MANIFEST_SPAN) *

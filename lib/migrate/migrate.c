@@ -70,7 +70,8 @@ static int check_bandwidth(const struct sevmirror_source_options *o, char *why, 
 		return 0;
 	snprintf(
 		why, max,
-		"with %u streams and a timeout of %llu s the bandwidth must be at least %llu bytes a second",
+		"with %u streams and a timeout of %llu s the bandwidth must be at least %llu bytes "
+		"a second",
 		o->streams, (unsigned long long)(o->timeout / NS_PER_S), (unsigned long long)least);
 	return -EINVAL;
 }

@@ -224,7 +224,9 @@ static int precopy(struct source *s, bool *postcopy)
 	if (!err && verdict == CONVERGE_GIVE_UP)
 		err = session_fail_because(
 			m, SEVMIRROR_REASON_CONVERGENCE, -EBUSY,
-			"the migration does not converge: after %u rounds a stop would take %llu ms, and the limit is %llu ms; allow a longer downtime, throttling, post-copy, or more bandwidth",
+			"the migration does not converge: after %u rounds a stop would take %llu "
+			"ms, and the limit is %llu ms; allow a longer downtime, throttling, "
+			"post-copy, or more bandwidth",
 			s->round, (unsigned long long)(s->converge.expected_downtime / NS_PER_MS),
 			(unsigned long long)(atomic_load(&m->max_downtime) / NS_PER_MS));
 	return err;

@@ -293,7 +293,8 @@ static int write_shared(struct stream_in *s, const struct wire_frame *header, si
 		if (!page)
 			return stream_in_fail(
 				s, -EPROTO,
-				"the source sent a shared page of another stream, or one that is here already");
+				"the source sent a shared page of another stream, or one that is "
+				"here already");
 		memcpy(page, pages + i * PAGE_BYTES, PAGE_BYTES);
 		if (postcopy)
 			err = postcopy_in_installed(postcopy, &number, 1,

@@ -78,7 +78,8 @@ static int watch_load(struct target *t, const struct host_call *call)
 		if (now - moved_at > (uint64_t)m->timeout_ms * NS_PER_MS)
 			return session_fail(
 				m, -ETIMEDOUT,
-				"the source did not send a page that the guest's state needs in time");
+				"the source did not send a page that the guest's state needs in "
+				"time");
 	}
 }
 
@@ -418,10 +419,10 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 	if (start_failed(m)) {
 		outcome = bury(t);
 	} else if (err) {
-		why_prefix(
-			&m->why,
-			"%llu pages of the guest never arrived, and the target gave up the source: ",
-			(unsigned long long)postcopy_in_left(m->postcopy));
+		why_prefix(&m->why,
+			   "%llu pages of the guest never arrived, and the target gave up the "
+			   "source: ",
+			   (unsigned long long)postcopy_in_left(m->postcopy));
 		outcome = give_up(t);
 		/*
 		 * A source that still listens is told, or it waits for a recovery that cannot be.

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #define READ_MAX 32
-#define ADVICE_WHO \
-	"give /dev/userfaultfd to the user that runs sevmirror (Linux 6.1), or set the sysctl vm.unprivileged_userfaultfd, or CAP_SYS_PTRACE"
+#define ADVICE_WHO                                                                              \
+	"give /dev/userfaultfd to the user that runs sevmirror (Linux 6.1), or set the sysctl " \
+	"vm.unprivileged_userfaultfd, or give it CAP_SYS_PTRACE"
 
 /* Never UFFD_USER_MODE_ONLY: KVM's faults come from the kernel. */
 static int get(int device)

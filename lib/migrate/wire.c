@@ -123,7 +123,8 @@ int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence,
 	if (frame->sequence != expected_sequence)
 		return why_set(
 			why, -EPROTO,
-			"frame %llu came instead of frame %llu: records were dropped, repeated or reordered",
+			"frame %llu came instead of frame %llu: records were dropped, repeated or "
+			"reordered",
 			(unsigned long long)frame->sequence, (unsigned long long)expected_sequence);
 	return 0;
 }

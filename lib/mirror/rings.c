@@ -119,7 +119,8 @@ const char *rings_error(const struct rings *rings, unsigned int ring)
 	case 0:
 		return "no error";
 	case -EBADMSG:
-		return "the helper refuses its core: it is not the one that the session sealed, or another build's";
+		return "the helper refuses its core: it is not the one that the session sealed, or "
+		       "another build's";
 	case -EFAULT:
 		return "the helper crashed (triple fault in the mirror)";
 	case -ESHUTDOWN:

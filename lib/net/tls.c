@@ -79,7 +79,8 @@ static int psk_read(const char *path, struct psk *psk, struct why *why)
 		err = n < 0 ? -errno : psk_parse(text, (size_t)n, psk);
 		if (err)
 			why_set(why, err,
-				"pre-shared key %s: it must hold %d to %d bytes as hexadecimal digits",
+				"pre-shared key %s: it must hold %d to %d bytes as hexadecimal "
+				"digits",
 				path, PSK_MIN_BYTES, PSK_MAX_BYTES);
 	}
 	OPENSSL_cleanse(text, sizeof(text));
@@ -265,7 +266,8 @@ int tls_explain(SSL *ssl, struct why *why)
 	if (is_no_tls(code))
 		return why_because(
 			why, reason, -EPERM,
-			"TLS: the peer does not speak TLS: it is not sevmirror, or it runs with --insecure");
+			"TLS: the peer does not speak TLS: it is not sevmirror, or it runs with "
+			"--insecure");
 	if (ERR_GET_REASON(code) == SSL_R_BINDER_DOES_NOT_VERIFY)
 		return why_because(why, reason, -EPERM, "TLS: the peer has another pre-shared key");
 	/* What a server with another key answers (RFC 8446, 4.2.11: a binder that does not verify).
@@ -291,12 +293,14 @@ int channel_security_check(const struct channel_security *security, struct why *
 	if (certificates != 0 && certificates != 3) {
 		return why_set(
 			why, -EINVAL,
-			"certificates need all three: the certificate, its key, and the CA that signs the peer's certificate");
+			"certificates need all three: the certificate, its key, and the CA that "
+			"signs the peer's certificate");
 	}
 	if (ways != 1) {
 		return why_set(
 			why, -EINVAL,
-			"say how the hosts authenticate each other: certificates, a pre-shared key, or explicitly insecure%s",
+			"say how the hosts authenticate each other: certificates, a pre-shared "
+			"key, or explicitly insecure%s",
 			ways > 1 ? " (only one of them)" : "");
 	}
 	if (security->insecure)

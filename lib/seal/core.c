@@ -96,7 +96,8 @@ static int same_helper(struct sevmirror_seal *seal, uint16_t version, const uint
 		return 0;
 	return seal_fail(
 		seal, -EPROTO,
-		"the two hosts have different builds of the Migration Helper: install the same sevmirror");
+		"the two hosts have different builds of the Migration Helper: install the same "
+		"sevmirror");
 }
 
 static int same_encryption(struct sevmirror_seal *seal, uint32_t flags, uint8_t cbit)

@@ -87,8 +87,8 @@ static int check(struct sevmirror_seal *seal, const struct rings_manifest *manif
 	if (err == -EBADMSG)
 		return seal_fail(
 			seal, err,
-			"the guest's memory is not what the source sealed last: %u ranges of 128 MiB "
-			"differ, the first from %#llx on",
+			"the guest's memory is not what the source sealed last: %u ranges of 128 "
+			"MiB differ, the first from %#llx on",
 			differing,
 			(unsigned long long)gpa_of(&seal->plan,
 						   (uint64_t)first * HELPER_MANIFEST_SPAN));

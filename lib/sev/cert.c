@@ -231,7 +231,8 @@ int sev_vendor_cert_parse(struct sev_vendor_cert *cert, const void *buf, size_t 
 	    !key_size_is_valid(modulus_bits))
 		return sev_error_set(
 			error, -EBADMSG,
-			"%zu bytes that are neither an SEV certificate (%u bytes) nor AMD's ASK or ARK",
+			"%zu bytes that are neither an SEV certificate (%u bytes) nor AMD's ASK or "
+			"ARK",
 			len, SEV_CERT_BYTES);
 	*cert = (struct sev_vendor_cert){
 		.usage = le32_at(in + 36),

@@ -71,8 +71,8 @@ static int explain_init(struct sev_error *error, int err)
 	case -EINVAL:
 		return sev_error_set(
 			error, err,
-			"KVM_SEV_INIT: KVM has no SEV here (or the VM has vCPUs already): is kvm_amd "
-			"loaded with sev=1? 'sevmirror doctor' checks this host");
+			"KVM_SEV_INIT: KVM has no SEV here (or the VM has vCPUs already): is "
+			"kvm_amd loaded with sev=1? 'sevmirror doctor' checks this host");
 	default:
 		return err;
 	}
@@ -110,8 +110,8 @@ static int explain_copy(struct sev_error *error, int err)
 	case -EINVAL:
 		return sev_error_set(
 			error, err,
-			"mirror: the source is not an SEV guest or is a mirror itself, or the new VM "
-			"already has vCPUs or a context of its own; or this kernel has no "
+			"mirror: the source is not an SEV guest or is a mirror itself, or the new "
+			"VM already has vCPUs or a context of its own; or this kernel has no "
 			"KVM_CAP_VM_COPY_ENC_CONTEXT_FROM (Linux 5.13)");
 	case -EBUSY:
 		return sev_error_set(

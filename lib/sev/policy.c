@@ -155,10 +155,10 @@ const char *sev_policy_warning(uint32_t policy, unsigned int nth)
 const char *sev_policy_weakness(uint32_t policy)
 {
 	if (!(policy & (SEV_POLICY_NOSEND | SEV_POLICY_SEV)))
-		return "it permits sending the guest without SEV: the firmware does not check that the "
-		       "target is an AMD chip, so software can receive the guest";
+		return "it permits sending the guest without SEV: the firmware does not check that "
+		       "the target is an AMD chip, so software can receive the guest";
 	if (policy & SEV_POLICY_ES && !(policy & SEV_POLICY_NOKS))
-		return "it is for SEV-ES and permits key sharing: the host can start a second guest with "
-		       "the same key, whose registers it sets";
+		return "it is for SEV-ES and permits key sharing: the host can start a second "
+		       "guest with the same key, whose registers it sets";
 	return NULL;
 }

@@ -15,7 +15,7 @@
 #define SEV_POLICY_ES		   (1U << 2) /* the guest must be SEV-ES */
 #define SEV_POLICY_NOSEND	   (1U << 3) /* never to another platform */
 #define SEV_POLICY_DOMAIN	   (1U << 4) /* only to a platform with the same owner (OCA) */
-#define SEV_POLICY_SEV		   (1U << 5) /* only to a platform that chains up to the vendor root */
+#define SEV_POLICY_SEV		   (1U << 5) /* only to platforms below the vendor's root */
 #define SEV_POLICY_API_MAJOR_SHIFT 16 /* least API version of a platform that may run it */
 #define SEV_POLICY_API_MINOR_SHIFT 24
 

@@ -123,6 +123,7 @@ int main(int argc, char **argv)
 	if (argc > 4 && !strcmp(what, "as"))
 		return run_as(argv + 2);
 	fprintf(stderr,
-		"usage: vmm-host disk FILE | answered FILE | checksum | echo | as UID BYTES COMMAND...\n");
+		"usage: vmm-host disk FILE | answered FILE | checksum | echo | as UID BYTES "
+		"COMMAND...\n");
 	return 2;
 }

@@ -337,7 +337,8 @@ int main(int argc, char **argv)
 
 	payload = argc > 1 ? argv[1] : "payload-dirtier";
 	if (kvm < 0) {
-		printf("ok 1 - migration between two processes # SKIP no /dev/kvm on this machine: %s\n",
+		printf("ok 1 - migration between two processes # SKIP no /dev/kvm on this machine: "
+		       "%s\n",
 		       strerror(errno));
 		return 0;
 	}

@@ -26,8 +26,9 @@ static void print_numbers(const struct trial *t)
 {
 	const struct sevmirror_postcopy *n = &t->summary.postcopy;
 
-	printf("# %llu pages missing, %llu faults (p50 %llu us, p95 %llu us, p99 %llu us, max %llu us), %llu prefetched, %llu of %llu "
-	       "watched ones used, last page after %llu ms, downtime %llu ms, limit %llu ms (an estimated %llu ms without post-copy)\n",
+	printf("# %llu pages missing, %llu faults (p50 %llu us, p95 %llu us, p99 %llu us, max %llu "
+	       "us), %llu prefetched, %llu of %llu watched ones used, last page after %llu ms, "
+	       "downtime %llu ms, limit %llu ms (an estimated %llu ms without post-copy)\n",
 	       (unsigned long long)n->pages, (unsigned long long)n->faults,
 	       (unsigned long long)n->fault_p50 / 1000, (unsigned long long)n->fault_p95 / 1000,
 	       (unsigned long long)n->fault_p99 / 1000, (unsigned long long)n->fault_max / 1000,
@@ -625,7 +626,8 @@ int main(int argc, char **argv)
 
 	payload = argc > 1 ? argv[1] : "payload-dirtier";
 	if (kvm < 0) {
-		printf("ok 1 - post-copy between two processes # SKIP no /dev/kvm on this machine: %s\n",
+		printf("ok 1 - post-copy between two processes # SKIP no /dev/kvm on this machine: "
+		       "%s\n",
 		       strerror(errno));
 		return 0;
 	}

@@ -7,8 +7,9 @@
 
 #include "cli/exporter_page.h"
 
-#define UP \
-	"# HELP sevmirror_vm_up 1 for a VM that has answered, 0 for one that has not.\n# TYPE sevmirror_vm_up gauge\n"
+#define UP                                                                               \
+	"# HELP sevmirror_vm_up 1 for a VM that has answered, 0 for one that has not.\n" \
+	"# TYPE sevmirror_vm_up gauge\n"
 
 static void add(struct exporter_page *page, const char *vm, const char *answer)
 {
@@ -32,17 +33,18 @@ static void families_of_several_vms_are_one(void **state)
 	struct exporter_page *page = exporter_page_create();
 
 	add(page, "a",
-	    "{\"version\": 1, \"metrics\": [{\"name\": \"x_total\", \"type\": \"counter\", \"help\": \"X.\", \"samples\": "
-	    "[{\"labels\": {\"cpu\": \"0\"}, \"value\": 9007199254740993}]}]}");
+	    "{\"version\": 1, \"metrics\": [{\"name\": \"x_total\", \"type\": \"counter\", "
+	    "\"help\": \"X.\", \"samples\": [{\"labels\": {\"cpu\": \"0\"}, \"value\": "
+	    "9007199254740993}]}]}");
 	add(page, "b",
-	    "{\"version\": 1, \"metrics\": [{\"name\": \"x_total\", \"type\": \"counter\", \"help\": \"Y.\", \"samples\": "
-	    "[{\"labels\": {}, \"value\": 2}]}]}");
+	    "{\"version\": 1, \"metrics\": [{\"name\": \"x_total\", \"type\": \"counter\", "
+	    "\"help\": \"Y.\", \"samples\": [{\"labels\": {}, \"value\": 2}]}]}");
 	exporter_page_add(page, "c", NULL);
-	assert_page(
-		page, UP
-		"sevmirror_vm_up{vm=\"a\"} 1\nsevmirror_vm_up{vm=\"b\"} 1\nsevmirror_vm_up{vm=\"c\"} 0\n"
-		"# HELP x_total X.\n# TYPE x_total counter\n"
-		"x_total{vm=\"a\",cpu=\"0\"} 9007199254740993\nx_total{vm=\"b\"} 2\n");
+	assert_page(page, UP "sevmirror_vm_up{vm=\"a\"} 1\n"
+			     "sevmirror_vm_up{vm=\"b\"} 1\n"
+			     "sevmirror_vm_up{vm=\"c\"} 0\n"
+			     "# HELP x_total X.\n# TYPE x_total counter\n"
+			     "x_total{vm=\"a\",cpu=\"0\"} 9007199254740993\nx_total{vm=\"b\"} 2\n");
 }
 
 /* Each of these would make Prometheus refuse the whole page, or speak for another VM. */

@@ -126,7 +126,8 @@ static void the_line_says_what_people_ask_and_fits(void **state)
 
 	assert_string_equal(
 		migrate_progress_line(&s, line, sizeof(line)),
-		"round 2  12345 pages left  10.5 MiB/s  dirty 11.2 MiB/s  downtime ~2127 ms  throttled 30 %  37.1 s");
+		"round 2  12345 pages left  10.5 MiB/s  dirty 11.2 MiB/s  downtime ~2127 ms  "
+		"throttled 30 %  37.1 s");
 	migrate_progress_line(&s, narrow, sizeof(narrow));
 	assert_int_equal(strlen(narrow), sizeof(narrow) - 1);
 	assert_memory_equal(narrow, line, sizeof(narrow) - 1);
@@ -283,7 +284,8 @@ static json_t *fault_times(void)
 static void post_copy_has_its_part(void **state)
 {
 	json_t *result = json_pack(
-		"{s:s, s:f, s:f, s:f, s:{s:i, s:i, s:f, s:f, s:f, s:f, s:o, s:i, s:i, s:i, s:f, s:i}}",
+		"{s:s, s:f, s:f, s:f, s:{s:i, s:i, s:f, s:f, s:f, s:f, s:o, s:i, s:i, s:i, s:f, "
+		"s:i}}",
 		"outcome", "migrated", "downtime-ms", 100.0, "expected-downtime-ms", 900.0,
 		"max-downtime-ms", 250.0, "postcopy", "pages", 4321, "faults", 99, "fault-p50-ms",
 		0.25, "fault-p95-ms", 0.5, "fault-p99-ms", 1.0, "fault-max-ms", 7.75, "fault-times",

@@ -18,43 +18,45 @@ static const struct row {
 	size_t len;
 	const char *verdict;
 } rows[] = {
+#define ROW(command) #command, PSP_CMD_##command
 	/* clang-format off */
 	/*
 	 * UI LSRsrS
 	 */
-	{ "INIT", PSP_CMD_INIT, sizeof(struct cmd_init),                                    "yppppppp" },
-	{ "INIT_EX", PSP_CMD_INIT_EX, sizeof(struct cmd_init_ex),                           "yppppppp" },
-	{ "SHUTDOWN", PSP_CMD_SHUTDOWN, 0,                                                  "pyyyyyyy" },
-	{ "FACTORY_RESET", PSP_CMD_FACTORY_RESET, 0,                                        "yppppppp" },
-	{ "PLATFORM_STATUS", PSP_CMD_PLATFORM_STATUS, sizeof(struct cmd_platform_status),   "yyyyyyyy" },
-	{ "PEK_GEN", PSP_CMD_PEK_GEN, 0,                                                    "pypppppp" },
-	{ "PEK_CSR", PSP_CMD_PEK_CSR, sizeof(struct cmd_buffer),                            "pypppppp" },
-	{ "PEK_CERT_IMPORT", PSP_CMD_PEK_CERT_IMPORT, sizeof(struct cmd_pek_cert_import),   "pypppppp" },
-	{ "PDH_CERT_EXPORT", PSP_CMD_PDH_CERT_EXPORT, sizeof(struct cmd_pdh_cert_export),   "pyyyyyyy" },
-	{ "PDH_GEN", PSP_CMD_PDH_GEN, 0,                                                    "pyyyyyyy" },
-	{ "DF_FLUSH", PSP_CMD_DF_FLUSH, 0,                                                  "pyyyyyyy" },
-	{ "DOWNLOAD_FIRMWARE", PSP_CMD_DOWNLOAD_FIRMWARE, sizeof(struct cmd_buffer),        "yppppppp" },
-	{ "GET_ID", PSP_CMD_GET_ID, sizeof(struct cmd_buffer),                              "yyyyyyyy" },
-	{ "DECOMMISSION", PSP_CMD_DECOMMISSION, sizeof(struct cmd_handle),                  "ppyyyyyy" },
-	{ "ACTIVATE", PSP_CMD_ACTIVATE, sizeof(struct cmd_activate),                        "ppyyyyyy" },
-	{ "DEACTIVATE", PSP_CMD_DEACTIVATE, sizeof(struct cmd_handle),                      "ppyyyyyy" },
-	{ "GUEST_STATUS", PSP_CMD_GUEST_STATUS, sizeof(struct cmd_guest_status),            "ppyyyyyy" },
-	{ "LAUNCH_START", PSP_CMD_LAUNCH_START, sizeof(struct cmd_start),                   "pyyyyyyy" },
-	{ "LAUNCH_UPDATE_DATA", PSP_CMD_LAUNCH_UPDATE_DATA, sizeof(struct cmd_guest_buffer), "ppyggggg" },
-	{ "LAUNCH_MEASURE", PSP_CMD_LAUNCH_MEASURE, sizeof(struct cmd_guest_buffer),        "ppyggggg" },
-	{ "LAUNCH_UPDATE_SECRET", PSP_CMD_LAUNCH_UPDATE_SECRET, sizeof(struct cmd_packet),  "ppgygggg" },
-	{ "LAUNCH_FINISH", PSP_CMD_LAUNCH_FINISH, sizeof(struct cmd_handle),                "ppgygggg" },
-	{ "ATTESTATION_REPORT", PSP_CMD_ATTESTATION_REPORT, sizeof(struct cmd_attestation_report), "ppgyyygy" },
-	{ "SEND_START", PSP_CMD_SEND_START, sizeof(struct cmd_send_start),                  "ppggyggg" },
-	{ "SEND_UPDATE_DATA", PSP_CMD_SEND_UPDATE_DATA, sizeof(struct cmd_packet),          "ppgggygg" },
-	{ "SEND_FINISH", PSP_CMD_SEND_FINISH, sizeof(struct cmd_handle),                    "ppgggygg" },
-	{ "SEND_CANCEL", PSP_CMD_SEND_CANCEL, sizeof(struct cmd_handle),                    "ppgggygg" },
-	{ "RECEIVE_START", PSP_CMD_RECEIVE_START, sizeof(struct cmd_start),                 "pyyyyyyy" },
-	{ "RECEIVE_UPDATE_DATA", PSP_CMD_RECEIVE_UPDATE_DATA, sizeof(struct cmd_packet),    "ppggggyg" },
-	{ "RECEIVE_FINISH", PSP_CMD_RECEIVE_FINISH, sizeof(struct cmd_handle),              "ppggggyg" },
-	{ "DBG_DECRYPT", PSP_CMD_DBG_DECRYPT, sizeof(struct cmd_dbg),                       "ppyyyyyy" },
-	{ "DBG_ENCRYPT", PSP_CMD_DBG_ENCRYPT, sizeof(struct cmd_dbg),                       "ppyyyyyy" },
-	/* clang-format on */
+	{ ROW(INIT), sizeof(struct cmd_init),                             "yppppppp" },
+	{ ROW(INIT_EX), sizeof(struct cmd_init_ex),                       "yppppppp" },
+	{ ROW(SHUTDOWN), 0,                                               "pyyyyyyy" },
+	{ ROW(FACTORY_RESET), 0,                                          "yppppppp" },
+	{ ROW(PLATFORM_STATUS), sizeof(struct cmd_platform_status),       "yyyyyyyy" },
+	{ ROW(PEK_GEN), 0,                                                "pypppppp" },
+	{ ROW(PEK_CSR), sizeof(struct cmd_buffer),                        "pypppppp" },
+	{ ROW(PEK_CERT_IMPORT), sizeof(struct cmd_pek_cert_import),       "pypppppp" },
+	{ ROW(PDH_CERT_EXPORT), sizeof(struct cmd_pdh_cert_export),       "pyyyyyyy" },
+	{ ROW(PDH_GEN), 0,                                                "pyyyyyyy" },
+	{ ROW(DF_FLUSH), 0,                                               "pyyyyyyy" },
+	{ ROW(DOWNLOAD_FIRMWARE), sizeof(struct cmd_buffer),              "yppppppp" },
+	{ ROW(GET_ID), sizeof(struct cmd_buffer),                         "yyyyyyyy" },
+	{ ROW(DECOMMISSION), sizeof(struct cmd_handle),                   "ppyyyyyy" },
+	{ ROW(ACTIVATE), sizeof(struct cmd_activate),                     "ppyyyyyy" },
+	{ ROW(DEACTIVATE), sizeof(struct cmd_handle),                     "ppyyyyyy" },
+	{ ROW(GUEST_STATUS), sizeof(struct cmd_guest_status),             "ppyyyyyy" },
+	{ ROW(LAUNCH_START), sizeof(struct cmd_start),                    "pyyyyyyy" },
+	{ ROW(LAUNCH_UPDATE_DATA), sizeof(struct cmd_guest_buffer),       "ppyggggg" },
+	{ ROW(LAUNCH_MEASURE), sizeof(struct cmd_guest_buffer),           "ppyggggg" },
+	{ ROW(LAUNCH_UPDATE_SECRET), sizeof(struct cmd_packet),           "ppgygggg" },
+	{ ROW(LAUNCH_FINISH), sizeof(struct cmd_handle),                  "ppgygggg" },
+	{ ROW(ATTESTATION_REPORT), sizeof(struct cmd_attestation_report), "ppgyyygy" },
+	{ ROW(SEND_START), sizeof(struct cmd_send_start),                 "ppggyggg" },
+	{ ROW(SEND_UPDATE_DATA), sizeof(struct cmd_packet),               "ppgggygg" },
+	{ ROW(SEND_FINISH), sizeof(struct cmd_handle),                    "ppgggygg" },
+	{ ROW(SEND_CANCEL), sizeof(struct cmd_handle),                    "ppgggygg" },
+	{ ROW(RECEIVE_START), sizeof(struct cmd_start),                   "pyyyyyyy" },
+	{ ROW(RECEIVE_UPDATE_DATA), sizeof(struct cmd_packet),            "ppggggyg" },
+	{ ROW(RECEIVE_FINISH), sizeof(struct cmd_handle),                 "ppggggyg" },
+	{ ROW(DBG_DECRYPT), sizeof(struct cmd_dbg),                       "ppyyyyyy" },
+	{ ROW(DBG_ENCRYPT), sizeof(struct cmd_dbg),                       "ppyyyyyy" },
+/* clang-format on */
+#undef ROW
 };
 
 static const uint32_t unsupported[] = {

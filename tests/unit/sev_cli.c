@@ -198,11 +198,10 @@ static int owner_verify(struct bench *b, const char *digest, const char *more)
 	uint8_t major, minor, build;
 
 	firmware_version(b->fw, &major, &minor, &build);
-	snprintf(
-		words, sizeof(words),
-		"owner verify --digest %s --tik %%D/vm_tik.bin --measurement %%D/vm.measurement --api %u.%u "
-		"--build %u %s",
-		digest, major, minor, build, more);
+	snprintf(words, sizeof(words),
+		 "owner verify --digest %s --tik %%D/vm_tik.bin --measurement %%D/vm.measurement "
+		 "--api %u.%u --build %u %s",
+		 digest, major, minor, build, more);
 	return run_sevmirror(b, words);
 }
 
@@ -246,8 +245,8 @@ static void expect_formats(struct bench *b, const char *digest, const char *secr
 	setenv("DIGEST", digest, 1);
 	setenv("SECRET", secret, 1);
 	assert_int_equal(
-		shell(b,
-		      "test \"$(/usr/bin/python3 $FORMATS check $D 0x23 0 24 15 $DIGEST)\" = \"$SECRET\""),
+		shell(b, "test \"$(/usr/bin/python3 $FORMATS check $D 0x23 0 24 15 $DIGEST)\" = "
+			 "\"$SECRET\""),
 		0);
 	/* and it can tell */
 	assert_int_not_equal(
@@ -457,10 +456,10 @@ static void all_that_a_guest_starts_from_counts(void **state)
 	expect_files(b, (const char *const[]){ "payload" }, 1);
 }
 
-#define VALIDATE                                                                                                        \
-	"/usr/bin/python3 /usr/bin/virt-qemu-sev-validate --firmware $D/image --tik $D/vm_tik.bin --tek $D/vm_tek.bin " \
-	"--measurement $(cat $D/vm.measurement) --api-major 0 --api-minor 24 --build-id 15 --policy 35 "                \
-	">/dev/null 2>&1"
+#define VALIDATE                                                                          \
+	"/usr/bin/python3 /usr/bin/virt-qemu-sev-validate --firmware $D/image "           \
+	"--tik $D/vm_tik.bin --tek $D/vm_tek.bin --measurement $(cat $D/vm.measurement) " \
+	"--api-major 0 --api-minor 24 --build-id 15 --policy 35 >/dev/null 2>&1"
 
 /*
  * libvirt's tool comes to the same verdict about a dumped image and a measurement by the firmware.
@@ -476,7 +475,8 @@ static void libvirts_validator_agrees(void **state)
 	if (shell(b, "/usr/bin/python3 /usr/bin/virt-qemu-sev-validate --help >/dev/null 2>&1") !=
 	    0) {
 		print_message(
-			"# SKIP virt-qemu-sev-validate (libvirt-clients-qemu, python3-lxml) is not installed\n");
+			"# SKIP virt-qemu-sev-validate (libvirt-clients-qemu, python3-lxml) is not "
+			"installed\n");
 		skip();
 	}
 	measure(b, getenv("PAYLOAD"), USUAL " --dump-image %D/image");

@@ -90,8 +90,8 @@ static const char *disk_error(int err)
 	case -ESTALE:
 		return "has not the size that the guest knows";
 	case -ENOLCK:
-		return "is not the file that the source has open, or its file system does not carry "
-		       "locks between hosts: nobody holds a lock on it";
+		return "is not the file that the source has open, or its file system does not "
+		       "carry locks between hosts: nobody holds a lock on it";
 	case -EBADF:
 		return "is another file than the guest had";
 	case -EXDEV:

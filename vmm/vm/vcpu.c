@@ -38,8 +38,8 @@ static int set_tsc_khz(struct vcpu *vcpu, uint64_t khz, struct why *why)
 	     ioctl(vcpu->vm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) <= 0))
 		return why_set(
 			why, -ENODEV,
-			"the guest's TSC runs at %llu kHz, this host's at %d kHz, and its CPU cannot "
-			"scale it",
+			"the guest's TSC runs at %llu kHz, this host's at %d kHz, and its CPU "
+			"cannot scale it",
 			(unsigned long long)khz, host);
 	if (ioctl(vcpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0)
 		return why_errno(why, "KVM_SET_TSC_KHZ of %llu kHz", (unsigned long long)khz);
