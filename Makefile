@@ -1,5 +1,6 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
-.PHONY: all deps demo check install deb qemu sbom model check-quick check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
+.PHONY: all deps demo check install deb qemu sbom model check-quick check-qemu check-unit \
+	check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
 
 all: build/build.ninja
 	ninja -C build
@@ -10,16 +11,21 @@ help:
 	@echo 'make                 build only (into build/)'
 	@echo 'make check-quick     unit tests, lint of what changed, one migration: two minutes'
 	@echo 'make check-qemu      the patched QEMU (builds it: 10 to 20 minutes, once)'
-	@echo 'make check-RING      one ring of tests: unit, model, valgrind, kvm, package, emulated, fuzz'
-	@echo 'make install         the command, the library and what belongs to them; prefix= and DESTDIR= are heeded'
+	@echo 'make check-RING      one ring of tests: unit, model, valgrind, kvm, package,'
+	@echo '                     emulated, fuzz'
+	@echo 'make install         install the command, the library and their files; takes prefix='
+	@echo '                     and DESTDIR='
 	@echo 'make deb             Debian packages, into build-deb/'
-	@echo 'make qemu            the QEMU that migrates SEV guests (docs/qemu.md); 10 to 20 minutes, once'
+	@echo 'make qemu            the QEMU that migrates SEV guests (docs/qemu.md); 10 to 20'
+	@echo '                     minutes, once'
 	@echo 'make sbom            what is linked, as SPDX: build/sevmirror.spdx.json'
 	@echo 'make lint            clang-format, cppcheck, clang-tidy, shellcheck'
-	@echo 'make model           the model of the protocol, searched deeper (half an hour, 8 GiB)'
+	@echo 'make model           the model of the protocol, searched deeper (half an hour,'
+	@echo '                     8 GiB)'
 	@echo 'make fuzz            the fuzzers for FUZZ_SECONDS each (default 600)'
 	@echo 'make bench           measurements, ratios against peers in the same run'
-	@echo 'make deps            install what the build and the tests need (Debian 12 or 13, root)'
+	@echo 'make deps            install what the build and the tests need (Debian 12 or 13,'
+	@echo '                     root)'
 
 deps:
 	@scripts/deps

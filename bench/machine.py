@@ -35,7 +35,8 @@ def describe():
 
 
 def sentence(machine):
-    text = f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['memory-bytes'] / (1 << 30):.0f} GiB, Linux {machine['kernel']}"
+    text = (f"{machine['cpu']}, {machine['cpus']} CPUs, "
+            f"{machine['memory-bytes'] / (1 << 30):.0f} GiB, Linux {machine['kernel']}")
     if machine["paravirtual-kvm"]:
         text += ", paravirtual KVM (no VMX or SVM: exits and page faults of guests are dear)"
     return f"{text}; load before the run: {machine['load-before']:.1f}"
@@ -43,8 +44,8 @@ def sentence(machine):
 
 def warm(count):
     """
-    Touch that much memory and give it back. In a virtual machine a page that was never used costs its first user a fault in the
-    hypervisor; whoever is measured next would pay for it.
+    Touch that much memory and give it back. In a virtual machine a page that was never used costs
+    its first user a fault in the hypervisor; whoever is measured next would pay for it.
     """
     count = min(count, available() - (1 << 30))
     if count <= 0:

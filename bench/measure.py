@@ -35,8 +35,11 @@ def room_for(memory):
 def sealing(report):
     progress("sealing")
     path = BUILD / "bench-seal.json"
-    done = subprocess.run([BUILD / "bench/bench-seal", path], capture_output=True, text=True, check=False)
-    report.section("Sealing and opening 4 KiB pages", "192 MiB of noise, batches of 64 pages into a 4 MiB window; the best of passes of 16 MiB")
+    done = subprocess.run([BUILD / "bench/bench-seal", path], capture_output=True, text=True,
+                          check=False)
+    report.section("Sealing and opening 4 KiB pages",
+                   "192 MiB of noise, batches of 64 pages into a 4 MiB window; the best of passes "
+                   "of 16 MiB")
     if done.returncode:
         report.note(f"skipped: {(done.stdout + done.stderr).strip()}")
         return
@@ -53,7 +56,8 @@ def move(memory, streams, *options, watch_memory=False, **guest):
     """Our migration, once; what Guest.migrate() says and 'seconds'. guest: arguments of Guest."""
     machine.warm(2 * memory)
     with Guest(memory, **guest) as it:
-        result = it.migrate(streams, "--max-downtime", str(MAX_DOWNTIME_MS), *options, watch_memory=watch_memory)
+        result = it.migrate(streams, "--max-downtime", str(MAX_DOWNTIME_MS), *options,
+                            watch_memory=watch_memory)
         it.finish()
     result["seconds"] = result["total-ms"] / 1000
     return result
@@ -61,10 +65,12 @@ def move(memory, streams, *options, watch_memory=False, **guest):
 
 def _candidates(memory):
     """Name and what to call for one run of it."""
-    found = [(f"sevmirror, sealed, {n} stream{'s' * (n > 1)}", lambda n=n: move(memory, n)) for n in (1, 2, 4)]
+    found = [(f"sevmirror, sealed, {n} stream{'s' * (n > 1)}", lambda n=n: move(memory, n))
+             for n in (1, 2, 4)]
     if qemu_vm.version():
         for mode in qemu_vm.MODES:
-            found.append((f"QEMU, {mode}", lambda mode=mode: qemu_vm.migrate(memory, mode, MAX_DOWNTIME_MS)))
+            found.append((f"QEMU, {mode}",
+                          lambda mode=mode: qemu_vm.migrate(memory, mode, MAX_DOWNTIME_MS)))
     return found
 
 
@@ -82,7 +88,8 @@ def migration(report, memory, runs):
             results[name].append(once())
     report.section(
         f"Migration of {memory / GIB:g} GiB of noise over loopback",
-        f"median of {runs} runs, all kinds in turn; rate is guest memory by total time as each side reports it; limit of downtime "
+        f"median of {runs} runs, all kinds in turn; rate is guest memory by total time as each "
+        f"side reports it; limit of downtime "
         f"{MAX_DOWNTIME_MS} ms, bandwidth unlimited")
     for name, _ in candidates:
         seconds, cpu = _quoted(results[name], "seconds"), _quoted(results[name], "cpu-seconds")
@@ -93,11 +100,14 @@ def migration(report, memory, runs):
     if not qemu_vm.version():
         report.note("skipped: QEMU: package qemu-system-x86 is not installed")
         return
-    report.note(f"QEMU {qemu_vm.version()}: its guest sleeps (TCG, then HLT), so it dirties nothing; RAM is anonymous memory in 2 MiB pages, its "
+    report.note(f"QEMU {qemu_vm.version()}: its guest sleeps (TCG, then HLT), so it dirties "
+                f"nothing; RAM is anonymous memory in 2 MiB pages, its "
                 "default")
-    report.note("sevmirror's guest runs and dirties 100 pages a second: that favours QEMU. sevmirror: TLS 1.3 for control, AES-256-GCM by the helper "
+    report.note("sevmirror's guest runs and dirties 100 pages a second: that favours QEMU. "
+                "sevmirror: TLS 1.3 for control, AES-256-GCM by the helper "
                 "for pages; QEMU's plain and multifd encrypt nothing")
-    report.note("--sev=off: no SEV hardware here. The helper does the same work under SEV; the PSP's part comes on top (see PSP commands)")
+    report.note("--sev=off: no SEV hardware here. The helper does the same work under SEV; the "
+                "PSP's part comes on top (see PSP commands)")
     _ratios(report, {name: _quoted(runs_of, "seconds") for name, runs_of in results.items()},
             {name: _quoted(runs_of, "cpu-seconds") for name, runs_of in results.items()})
 
@@ -107,15 +117,18 @@ def _ratios(report, seconds, cpu):
     short = ours.removeprefix("sevmirror, ")
     aims = {"multifd": "aim: above 1", "TLS": "aim: 10"}
     for mode in qemu_vm.MODES:
-        report.ratio(f"sevmirror ({short}) against QEMU {mode}, rate", seconds[f"QEMU, {mode}"] / seconds[ours], aims.get(mode, ""))
+        report.ratio(f"sevmirror ({short}) against QEMU {mode}, rate",
+                     seconds[f"QEMU, {mode}"] / seconds[ours], aims.get(mode, ""))
     for mode in qemu_vm.MODES:
-        report.ratio(f"QEMU {mode} against sevmirror ({short}), CPU time", cpu[f"QEMU, {mode}"] / cpu[ours])
+        report.ratio(f"QEMU {mode} against sevmirror ({short}), CPU time",
+                     cpu[f"QEMU, {mode}"] / cpu[ours])
 
 
 def dirtying(report, memory, rates):
     working_set = memory // 4
     report.section("Downtime of a guest that writes",
-                   f"{memory / GIB:g} GiB, pages of a {working_set // MIB} MiB part written in turn, limit {MAX_DOWNTIME_MS} ms, 2 streams, no "
+                   f"{memory / GIB:g} GiB, pages of a {working_set // MIB} MiB part written in "
+                   f"turn, limit {MAX_DOWNTIME_MS} ms, 2 streams, no "
                    "throttling")
     for rate in rates:
         progress(f"downtime at {rate} pages a second")
@@ -128,11 +141,13 @@ def dirtying(report, memory, rates):
             report.note(f"{what}: {str(failure).splitlines()[0]}")
             continue
         report.row(what, result["downtime-ms"], "ms",
-                   f"{result['rounds']} rounds, {result['pages-resent']} pages again, {result['seconds']:.2f} s in all")
+                   f"{result['rounds']} rounds, {result['pages-resent']} pages again, "
+                   f"{result['seconds']:.2f} s in all")
 
 
 def _hopeless(report, memory):
-    """A link that the guest outruns: what pre-copy alone comes to, and the downtime where post-copy may follow it."""
+    """A link that the guest outruns: what pre-copy alone comes to, and the downtime where post-copy
+    may follow it."""
     guest = {"rate": 0, "working_set": memory // 2, "pattern": RANDOM}
     progress("post-copy over a slow link")
     try:
@@ -142,9 +157,12 @@ def _hopeless(report, memory):
         if "does not converge" not in str(failure):
             raise
         report.note(f"over {SLOW_LINK_MIB} MiB/s pre-copy alone does not converge in 6 rounds")
-    result = move(memory, 2, "--bandwidth", f"{SLOW_LINK_MIB}M", "--max-rounds", "6", "--postcopy", "auto", **guest)
-    report.row(f"sevmirror, sealed: downtime over {SLOW_LINK_MIB} MiB/s, post-copy auto", result["downtime-ms"], "ms",
-               f"limit {result['max-downtime-ms']:.0f} ms; without post-copy an estimated {result['expected-downtime-ms']:.0f} ms")
+    result = move(memory, 2, "--bandwidth", f"{SLOW_LINK_MIB}M", "--max-rounds", "6", "--postcopy",
+                  "auto", **guest)
+    report.row(f"sevmirror, sealed: downtime over {SLOW_LINK_MIB} MiB/s, post-copy auto",
+               result["downtime-ms"], "ms",
+               f"limit {result['max-downtime-ms']:.0f} ms; without post-copy an estimated "
+               f"{result['expected-downtime-ms']:.0f} ms")
 
 
 def postcopy(report, memory, runs):
@@ -152,15 +170,19 @@ def postcopy(report, memory, runs):
     ours, theirs = [], []
     for run in range(runs):
         progress(f"post-copy {run + 1}/{runs}")
-        ours.append(move(memory, 2, "--postcopy", "always", rate=0, working_set=memory // 2, pattern=RANDOM))
+        ours.append(move(memory, 2, "--postcopy", "always", rate=0, working_set=memory // 2,
+                         pattern=RANDOM))
         if qemu_vm.version():
             theirs.append(qemu_vm.postcopy(memory, MAX_DOWNTIME_MS))
     report.section("Post-copy of a guest that writes everywhere as fast as it can",
-                   f"{memory / GIB:g} GiB, from the first moment on; the run of {runs} with the median time. sevmirror's pages are sealed, its guest "
-                   "runs on KVM and writes in half of its memory; QEMU's are plain, its guest runs in TCG and writes in all of it")
+                   f"{memory / GIB:g} GiB, from the first moment on; the run of {runs} with the "
+                   f"median time. sevmirror's pages are sealed, its guest "
+                   "runs on KVM and writes in half of its memory; QEMU's are plain, its guest runs "
+                   "in TCG and writes in all of it")
     whole = sorted(ours, key=lambda one: one["postcopy"]["last-page-ms"])[len(ours) // 2]
     result = whole["postcopy"]
-    report.row("sevmirror, sealed: downtime", whole["downtime-ms"], "ms", f"limit {whole['max-downtime-ms']:.0f} ms")
+    report.row("sevmirror, sealed: downtime", whole["downtime-ms"], "ms",
+               f"limit {whole['max-downtime-ms']:.0f} ms")
     report.row("sevmirror, sealed: until the last page", result["last-page-ms"] / 1000, "s",
                f"{result['pages']} pages, {result['prefetched']} prefetched")
     _hopeless(report, memory)
@@ -178,7 +200,8 @@ def _speeds(memory, bandwidth, priority):
     """Pages a second that our guest writes before it is migrated and meanwhile."""
     with Guest(memory, rate=0, working_set=memory // 2, pattern=RANDOM) as guest:
         before = speed(guest.writes, FAIR_SECONDS)
-        mover = guest.begin(2, "--bandwidth", str(bandwidth), "--max-rounds", "1000", "--max-downtime", "1", "--priority", priority)
+        mover = guest.begin(2, "--bandwidth", str(bandwidth), "--max-rounds", "1000",
+                            "--max-downtime", "1", "--priority", priority)
         time.sleep(1)
         meanwhile = speed(guest.writes, FAIR_SECONDS)
         guest.abandon(mover)
@@ -186,13 +209,15 @@ def _speeds(memory, bandwidth, priority):
 
 
 def fairness(report, memory, rates, runs):
-    """What a guest that writes as fast as it can keeps of its speed while it is migrated and cannot leave."""
+    """What a guest that writes as fast as it can keeps of its speed while it is migrated and cannot
+    leave."""
     kinds = [("sevmirror, sealed", lambda rate: _speeds(memory, rate, "low")),
              ("sevmirror, sealed, --priority normal", lambda rate: _speeds(memory, rate, "normal"))]
     if qemu_vm.version():
         kinds.append(("QEMU, plain", lambda rate: qemu_vm.speeds(memory, rate, FAIR_SECONDS)))
     report.section("Speed that a guest keeps while it is migrated",
-                   f"{memory / GIB:g} GiB, one CPU that writes to random places, 2 streams; pages (QEMU: words) written in {FAIR_SECONDS} s of the "
+                   f"{memory / GIB:g} GiB, one CPU that writes to random places, 2 streams; pages "
+                   f"(QEMU: words) written in {FAIR_SECONDS} s of the "
                    f"migration by those in {FAIR_SECONDS} s before it; median of {runs}")
     for rate in rates:
         for name, once in kinds:
@@ -201,16 +226,19 @@ def fairness(report, memory, rates, runs):
                 progress(f"speed at {rate} MiB/s {run + 1}/{runs}: {name}")
                 before, meanwhile = once(rate * MIB)
                 kept.append(100 * meanwhile / before)
-            report.row(f"{name}, at {rate} MiB/s", statistics.median(kept), "%", f"{min(kept):.0f} to {max(kept):.0f}")
+            report.row(f"{name}, at {rate} MiB/s", statistics.median(kept), "%",
+                       f"{min(kept):.0f} to {max(kept):.0f}")
 
 
 def overhead(report, memory):
     progress("memory overhead")
     result = move(memory, 2, watch_memory=True)
     report.section("Memory besides the guest's while it migrates",
-                   f"{memory / GIB:g} GiB, 2 streams; the peak of PSS and page tables above what it was before")
+                   f"{memory / GIB:g} GiB, 2 streams; the peak of PSS and page tables above what "
+                   f"it was before")
     limit = memory * 0.005 + 64 * MIB
-    report.row("source", result["source-overhead"] / MIB, "MiB", f"limit: 0.5 % of RAM + 64 MiB = {limit / MIB:.0f} MiB")
+    report.row("source", result["source-overhead"] / MIB, "MiB",
+               f"limit: 0.5 % of RAM + 64 MiB = {limit / MIB:.0f} MiB")
     report.row("target", result["target-overhead"] / MIB, "MiB", "all but guest memory")
 
 
@@ -218,17 +246,21 @@ def scaling(report, sizes):
     report.section("Cost by size", "2 streams, one run each; flat is the aim")
     for memory in sizes:
         if not room_for(memory):
-            report.note(f"SKIPPED: {memory / GIB:g} GiB: two of them do not fit into what is free ({machine.available() / GIB:.1f} GiB)")
+            report.note(f"SKIPPED: {memory / GIB:g} GiB: two of them do not fit into what is free "
+                        f"({machine.available() / GIB:.1f} GiB)")
             continue
         progress(f"{memory / GIB:g} GiB")
         result, gib = move(memory, 2), memory / GIB
         report.row(f"{gib:g} GiB", result["seconds"] / gib, "s/GiB",
-                   f"CPU {result['cpu-seconds'] / gib:.2f} s/GiB; downtime {result['downtime-ms']:.0f} ms")
+                   f"CPU {result['cpu-seconds'] / gib:.2f} s/GiB; downtime "
+                   f"{result['downtime-ms']:.0f} ms")
 
 
 def _emulated(test):
-    """Output and exit status of a test on emulated hosts; it puts them down itself when it is told to end."""
-    with subprocess.Popen([BUILD.parent / "tests/emulated" / test, BUILD / "tests/emulated"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    """Output and exit status of a test on emulated hosts; it puts them down itself when it is told
+    to end."""
+    with subprocess.Popen([BUILD.parent / "tests/emulated" / test, BUILD / "tests/emulated"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, start_new_session=True) as process:
         try:
             said, _ = process.communicate(timeout=EMULATED_PATIENCE)
@@ -239,13 +271,16 @@ def _emulated(test):
 
 
 def psp_commands(report):
-    """Needs encrypted guests, so two emulated hosts: the test that asserts it is run for its numbers."""
+    """Needs encrypted guests, so two emulated hosts: the test that asserts it is run for its
+    numbers."""
     progress("PSP commands, on two emulated hosts")
     report.section("PSP commands of a migration",
-                   "on two emulated SEV hosts, by tests/emulated/migrate-payload.sh, which fails if memory size matters")
+                   "on two emulated SEV hosts, by tests/emulated/migrate-payload.sh, which fails "
+                   "if memory size matters")
     said, status = _emulated("migrate-payload.sh")
     found = re.findall(r"^# (\d+M): PSP commands at the source: there (\d+)", said, re.M)
     for memory, count in found:
         report.row(f"guest of {memory}", int(count), "commands")
     if status or not found:
-        report.note(f"the test did not pass ({status}): {(said.strip().splitlines() or ['it said nothing'])[-1]}")
+        report.note(f"the test did not pass ({status}): "
+                    f"{(said.strip().splitlines() or ['it said nothing'])[-1]}")

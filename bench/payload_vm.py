@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sevmirror as people use it: `run`, `receive`, `migrate`, with a dirtying payload as the guest. Without SEV: see docs/bench.md."""
+"""sevmirror as people use it: `run`, `receive`, `migrate`, with a dirtying payload as the guest.
+Without SEV: see docs/bench.md."""
 
 import json
 import mmap
@@ -17,7 +18,8 @@ BUILD = pathlib.Path(__file__).resolve().parent.parent / "build"
 PAGE = 4096
 MIB = 1 << 20
 
-# struct payload_shared and struct payload_vcpu in payloads/sdk/payload.h; counters in payloads/dirtier.h
+# struct payload_shared and struct payload_vcpu in payloads/sdk/payload.h; counters in
+# payloads/dirtier.h
 SHARED_MAGIC = b"smshar01"
 SHARED_SEARCH = 64 * MIB
 SHARED_STATE = 16
@@ -44,7 +46,8 @@ class Host:
     def start(self, *arguments):
         """A VM's process, in the background."""
         with open(self.directory / "errors", "w", encoding="utf-8") as errors:
-            self.process = Process([BUILD / "cli/sevmirror", *arguments], env=self._environment(), stdin=subprocess.DEVNULL,
+            self.process = Process([BUILD / "cli/sevmirror", *arguments], env=self._environment(),
+                                   stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=errors)
 
     def errors(self):
@@ -52,14 +55,17 @@ class Host:
 
     def command(self, *arguments):
         """A command to the VM; its standard output."""
-        done = subprocess.run([BUILD / "cli/sevmirror", *arguments], env=self._environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run([BUILD / "cli/sevmirror", *arguments], env=self._environment(),
+                              capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Failure(f"sevmirror {' '.join(arguments)}: {done.stderr.strip()}\n{self.errors()}")
+            raise Failure(f"sevmirror {' '.join(arguments)}: "
+                          f"{done.stderr.strip()}\n{self.errors()}")
         return done.stdout
 
     def begin(self, *arguments):
         """Likewise, one that goes on."""
-        return subprocess.Popen([BUILD / "cli/sevmirror", *arguments], env=self._environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([BUILD / "cli/sevmirror", *arguments], env=self._environment(),
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def close(self):
         if self.process:
@@ -78,7 +84,8 @@ def guest_ram(pid):
 
 
 def shared_area(pid):
-    """The area that the payload shares with its host, found in the VM's memory file; (mapping, offset) or None."""
+    """The area that the payload shares with its host, found in the VM's memory file; (mapping,
+    offset) or None."""
     ram = guest_ram(pid)
     if not ram:
         return None
@@ -97,7 +104,8 @@ class Guest:
     """A payload guest that dirties its memory, and moves from one process to another."""
 
     def __init__(self, memory, rate=100, working_set=MIB, pattern=SEQUENTIAL):
-        """Runs, with all of its memory filled with noise. rate: pages it dirties in a second (0: as many as it can), in working_set bytes."""
+        """Runs, with all of its memory filled with noise. rate: pages it dirties in a second (0: as
+        many as it can), in working_set bytes."""
         self.temporary = tempfile.TemporaryDirectory(prefix="sevmirror-bench-")
         root = pathlib.Path(self.temporary.name)
         self.memory = memory
@@ -108,7 +116,8 @@ class Guest:
         numbers = [1, rate, working_set, pattern, 8, VERIFY_END, 1]
         arguments = [word for number in numbers for word in ("--arg", str(number))]
         try:
-            self.hosts[0].start("run", "--name", "guest", "--sev", "off", "--payload", str(BUILD / "payloads/payload-dirtier"), "--memory",
+            self.hosts[0].start("run", "--name", "guest", "--sev", "off", "--payload",
+                                str(BUILD / "payloads/payload-dirtier"), "--memory",
                                 f"{memory // MIB}M", *arguments)
             wait_until("the guest's start", self._find, self.hosts[0].process)
             wait_until("filling the guest's memory", self._filled, self.hosts[0].process)
@@ -138,7 +147,8 @@ class Guest:
         return struct.unpack_from("<Q", self.area, self.offset + SHARED_VCPU + field)[0]
 
     def _filled(self):
-        return 0 < self._vcpu(VCPU_COUNTERS + 8 * COUNT_PAGES) <= self._vcpu(VCPU_COUNTERS + 8 * COUNT_FILLED)
+        return 0 < self._vcpu(VCPU_COUNTERS + 8 * COUNT_PAGES) <= self._vcpu(VCPU_COUNTERS
+                + 8 * COUNT_FILLED)
 
     def writes(self):
         """Pages that it has written so far."""
@@ -146,7 +156,8 @@ class Guest:
 
     def begin(self, streams, *options):
         """Begin to migrate; the `sevmirror migrate` that goes on. abandon() has it give up."""
-        command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key), "--streams", str(streams), *options]
+        command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key),
+                   "--streams", str(streams), *options]
         return self.hosts[0].begin(*command)
 
     def abandon(self, mover):
@@ -158,14 +169,17 @@ class Guest:
     def _receive(self):
         """The target waits; its address."""
         target = self.hosts[1]
-        target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0", "--psk-file", str(self.key))
+        target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0",
+                     "--psk-file", str(self.key))
         wait_until("the target", lambda: "waiting at" in target.errors(), target.process)
         return target.errors().split("waiting at ")[1].split()[0]
 
     def migrate(self, streams, *options, watch_memory=False):
-        """Move it; what `sevmirror migrate --json` says and CPU seconds of both sides, with watch_memory also what each needs besides RAM."""
+        """Move it; what `sevmirror migrate --json` says and CPU seconds of both sides, with
+        watch_memory also what each needs besides RAM."""
         source, target = self.hosts
-        command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key), "--streams", str(streams), "--json", *options]
+        command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key),
+                   "--streams", str(streams), "--json", *options]
         before = cpu_seconds(source.process.pid)
         if watch_memory:
             rest = memory_bytes(source.process.pid)
@@ -181,9 +195,11 @@ class Guest:
         return result
 
     def finish(self):
-        """At the target: the guest verifies each of its pages and ends. Fails if it finds anything wrong."""
+        """At the target: the guest verifies each of its pages and ends. Fails if it finds anything
+        wrong."""
         target = self.hosts[1]
         target.command("stop", "guest")
         status, _ = target.process.reap()
         if status:
-            raise Failure(f"the migrated guest is not whole: exit status {status}\n{target.errors()}")
+            raise Failure(f"the migrated guest is not whole: exit status "
+                          f"{status}\n{target.errors()}")

@@ -14,7 +14,8 @@ class Failure(Exception):
 
 
 def wait_until(what, condition, process=None):
-    """Poll condition() until it is true; fails when the process has ended before, or nothing happens for long."""
+    """Poll condition() until it is true; fails when the process has ended before, or nothing
+    happens for long."""
     end = time.monotonic() + PATIENCE
     while not condition():
         if process is not None and process.poll() is not None:
@@ -48,8 +49,10 @@ def _kib(path, key):
 
 
 def memory_bytes(pid):
-    """What a process costs: its proportional set (a page that it maps twice counts once) and its page tables."""
-    return (_kib(f"/proc/{pid}/smaps_rollup", "Pss:") + _kib(f"/proc/{pid}/status", "VmPTE:")) * 1024
+    """What a process costs: its proportional set (a page that it maps twice counts once) and its
+    page tables."""
+    return (_kib(f"/proc/{pid}/smaps_rollup", "Pss:")
+            + _kib(f"/proc/{pid}/status", "VmPTE:")) * 1024
 
 
 class MemoryWatch(threading.Thread):

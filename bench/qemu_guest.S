@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * QEMU's guest in the measurements: fills its RAM from 2 MiB up with numbers that no page repeats (xorshift32), says 'F' on the debug
- * console and sleeps for good; with TOUCH it writes to random words from then on instead, and counts them at 0x1ff000. A Multiboot image, so that QEMU's -kernel starts it in 32-bit mode: EBX points to the loader's information.
+ * QEMU's guest in the measurements: fills its RAM from 2 MiB up with numbers that no page repeats
+ * (xorshift32), says 'F' on the debug
+ * console and sleeps for good; with TOUCH it writes to random words from then on instead, and
+ * counts them at 0x1ff000. A Multiboot image, so that QEMU's -kernel starts it in 32-bit mode: EBX
+ * points to the loader's information.
  */
 	.code32
 	.section .multiboot, "a"

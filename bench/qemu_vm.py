@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Debian's QEMU as the peer: two processes, a guest whose RAM is full of noise and which then sleeps, and QMP to move it. Its guest runs in TCG,
-so that the measurement works on any machine; once it sleeps it costs nothing.
+Debian's QEMU as the peer: two processes, a guest whose RAM is full of noise and which then sleeps,
+and QMP to move it. Its guest runs in TCG, so that the measurement works on any machine; once it
+sleeps it costs nothing.
 """
 
 import contextlib
@@ -45,7 +46,8 @@ class Monitor:
             if "return" in answer:
                 return answer["return"]
             if "event" not in answer:
-                raise Failure(f"QEMU: {command}: {answer.get('error', {}).get('desc', 'no answer')}")
+                raise Failure(f"QEMU: {command}: "
+                              f"{answer.get('error', {}).get('desc', 'no answer')}")
 
     def close(self):
         self.file.close()
@@ -60,9 +62,11 @@ class Machine:
         self.console = directory / "console"
         path = directory / "qmp"
         self.process = Process(
-            [PROGRAM, "-machine", "pc", "-accel", "tcg", "-m", f"{memory // MIB}M", "-nodefaults", "-display", "none", "-kernel", guest,
+            [PROGRAM, "-machine", "pc", "-accel", "tcg", "-m", f"{memory // MIB}M", "-nodefaults",
+             "-display", "none", "-kernel", guest,
              "-debugcon", f"file:{self.console}", "-qmp", f"unix:{path},server=on,wait=off",
-             "-object", f"tls-creds-psk,id=tls0,dir={directory.parent},endpoint={endpoint}", *arguments],
+             "-object", f"tls-creds-psk,id=tls0,dir={directory.parent},endpoint={endpoint}",
+             *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             wait_until("QEMU's start", lambda: self._connect(path), self.process)
@@ -81,7 +85,8 @@ class Machine:
     def set_up(self, channels, tls, downtime_ms, *capabilities):
         """Both sides alike."""
         wanted = [*capabilities, *(["multifd"] if channels else [])]
-        self.monitor.call("migrate-set-capabilities", capabilities=[{"capability": name, "state": True} for name in wanted])
+        self.monitor.call("migrate-set-capabilities",
+                          capabilities=[{"capability": name, "state": True} for name in wanted])
         parameters = {"max-bandwidth": UNLIMITED, "downtime-limit": downtime_ms}
         if channels:
             parameters["multifd-channels"] = channels
@@ -99,7 +104,8 @@ class Machine:
 def version():
     """As in '7.2.22 (Debian ...)', or None where QEMU is not installed."""
     try:
-        said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True,
+                              check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return said.splitlines()[0].partition("version ")[2]
@@ -116,7 +122,8 @@ def pair(guest, memory):
             machines.append(Machine(root / "source", guest, memory, "client"))
             machines.append(Machine(root / "target", guest, memory, "server", "-incoming", "defer"))
             source = machines[0]
-            wait_until("filling the memory of QEMU's guest", lambda: source.console.exists() and source.console.read_bytes() == b"F", source.process)
+            wait_until("filling the memory of QEMU's guest", lambda: source.console.exists()
+                       and source.console.read_bytes() == b"F", source.process)
             yield machines
         finally:
             for machine in machines:
@@ -145,7 +152,8 @@ def _wait_for(source, status):
 
 
 def migrate(memory, mode, downtime_ms):
-    """Move a guest of that much memory; seconds, downtime in ms, CPU seconds of both sides, rounds."""
+    """Move a guest of that much memory; seconds, downtime in ms, CPU seconds of both sides, rounds.
+    """
     channels, tls = MODES[mode]
     with pair(SLEEPER, memory) as machines:
         source, target = machines
@@ -154,9 +162,12 @@ def migrate(memory, mode, downtime_ms):
         before = sum(cpu_seconds(machine.process.pid) for machine in machines)
         _start(source, target)
         state = _wait_for(source, "completed")
-        wait_until("QEMU's target", lambda: target.monitor.call("query-status")["status"] == "running", target.process)
+        wait_until("QEMU's target",
+                   lambda: target.monitor.call("query-status")["status"] == "running",
+                   target.process)
         after = sum(cpu_seconds(machine.process.pid) for machine in machines)
-    return {"seconds": state["total-time"] / 1000, "downtime-ms": state["downtime"], "cpu-seconds": after - before,
+    return {"seconds": state["total-time"] / 1000, "downtime-ms": state["downtime"],
+            "cpu-seconds": after - before,
             "rounds": state["ram"]["dirty-sync-count"]}
 
 
@@ -167,7 +178,8 @@ def _words(machine):
 
 
 def speeds(memory, bandwidth, seconds):
-    """Words a second that a guest writes before it is migrated at so many bytes a second, and meanwhile."""
+    """Words a second that a guest writes before it is migrated at so many bytes a second, and
+    meanwhile."""
     with pair(TOUCHER, memory) as machines:
         source, target = machines
         for machine in machines:
@@ -181,7 +193,8 @@ def speeds(memory, bandwidth, seconds):
 
 
 def postcopy(memory, downtime_ms):
-    """A guest that writes everywhere, post-copy at once: seconds until the last page, faults, their mean wait in ms, downtime in ms."""
+    """A guest that writes everywhere, post-copy at once: seconds until the last page, faults, their
+    mean wait in ms, downtime in ms."""
     with pair(TOUCHER, memory) as machines:
         source, target = machines
         for machine in machines:
@@ -194,4 +207,5 @@ def postcopy(memory, downtime_ms):
         seconds = time.monotonic() - begin
         blocked = target.monitor.call("query-migrate").get("postcopy-vcpu-blocktime", [0])
     faults = state["ram"]["postcopy-requests"]
-    return {"seconds": seconds, "faults": faults, "mean-ms": sum(blocked) / faults if faults else 0, "downtime-ms": state["downtime"]}
+    return {"seconds": seconds, "faults": faults, "mean-ms": sum(blocked) / faults if faults else 0,
+            "downtime-ms": state["downtime"]}

@@ -17,7 +17,8 @@ class Report:
         self.content["sections"].append({"title": title, "method": method, "rows": [], "notes": []})
 
     def row(self, what, value, unit, remark=""):
-        self.content["sections"][-1]["rows"].append({"what": what, "value": value, "unit": unit, "remark": remark})
+        self.content["sections"][-1]["rows"].append({"what": what, "value": value, "unit": unit,
+                                                     "remark": remark})
 
     def note(self, text):
         self.content["sections"][-1]["notes"].append(text)
@@ -29,13 +30,15 @@ class Report:
 
     def text(self):
         """All of it, ratios first."""
-        lines = ["sevmirror: measurements", f"  machine  {self.content['machine']['text']}", f"  method   {self.content['method']}", ""]
+        lines = ["sevmirror: measurements", f"  machine  {self.content['machine']['text']}",
+                 f"  method   {self.content['method']}", ""]
         for ratio in self.content["ratios"]:
             aim = f"   ({ratio['aim']})" if ratio["aim"] else ""
             lines.append(f"  {ratio['value']:8.2f} x  {ratio['what']}{aim}")
         for section in self.content["sections"]:
             lines += ["", section["title"], f"  # {section['method']}"]
             for row in section["rows"]:
-                lines.append(f"  {row['what']:<48} {row['value']:10.3f} {row['unit']:<12} {row['remark']}".rstrip())
+                lines.append(f"  {row['what']:<48} {row['value']:10.3f} {row['unit']:<12} "
+                             f"{row['remark']}".rstrip())
             lines += [f"  # {note}" for note in section["notes"]]
         return "\n".join(lines)

@@ -2,8 +2,8 @@
 """
 usage: run.py [--quick] [--no-emulated] [--svg FILE]
 
-All measurements: one table on standard output, ratios first, and build/bench.json; --svg draws the chart of docs/bench.md. --quick: smaller
-guests, each measured once, and no emulated hosts.
+All measurements: one table on standard output, ratios first, and build/bench.json; --svg draws the
+chart of docs/bench.md. --quick: smaller guests, each measured once, and no emulated hosts.
 """
 
 import argparse
@@ -19,14 +19,18 @@ from payload_vm import BUILD, MIB
 from processes import Failure
 from report import Report
 
-METHOD = ("source, target and everything else share this machine's CPUs; native KVM, --sev=off; guest memory is noise; memory is touched before each "
+METHOD = ("source, target and everything else share this machine's CPUs; native KVM, --sev=off; "
+          "guest memory is noise; memory is touched before each "
           "run, so that no one pays for the hypervisor's first touch")
 
 
 def options():
-    parser = argparse.ArgumentParser(prog="bench", description="Measures sevmirror, and QEMU beside it.")
-    parser.add_argument("--quick", action="store_true", help="smaller guests, each measured once, and no emulated hosts")
-    parser.add_argument("--no-emulated", action="store_true", help="without what needs emulated hosts: PSP commands")
+    parser = argparse.ArgumentParser(prog="bench",
+                                     description="Measures sevmirror, and QEMU beside it.")
+    parser.add_argument("--quick", action="store_true",
+                        help="smaller guests, each measured once, and no emulated hosts")
+    parser.add_argument("--no-emulated", action="store_true",
+                        help="without what needs emulated hosts: PSP commands")
     parser.add_argument("--svg", metavar="FILE", help="draw the chart of docs/bench.md")
     return parser.parse_args()
 
@@ -36,11 +40,14 @@ def run(report, quick, emulated):
     main = 512 * MIB if quick else 2 * gib
     measure.sealing(report)
     measure.migration(report, main, 1 if quick else 3)
-    measure.dirtying(report, main // 2, [1000, 20000] if quick else [1000, 10000, 30000, 60000, 120000])
+    measure.dirtying(report, main // 2, [1000, 20000] if quick
+                     else [1000, 10000, 30000, 60000, 120000])
     measure.postcopy(report, main // 2, 1 if quick else 3)
-    measure.fairness(report, main // 2, [50, 200] if quick else [50, 100, 200, 400], 1 if quick else 3)
+    measure.fairness(report, main // 2, [50, 200] if quick else [50, 100, 200, 400],
+                     1 if quick else 3)
     measure.overhead(report, main)
-    measure.scaling(report, [256 * MIB, gib] if quick else [256 * MIB, gib, 2 * gib, 4 * gib, 8 * gib])
+    measure.scaling(report, [256 * MIB, gib] if quick
+                    else [256 * MIB, gib, 2 * gib, 4 * gib, 8 * gib])
     if emulated and not quick:
         measure.psp_commands(report)
 
@@ -51,11 +58,13 @@ def main():
         print("bench: error: no usable /dev/kvm: nothing can be measured here", file=sys.stderr)
         return 4
     if os.geteuid() != 0:
-        print("bench: error: it reads the guests' counters in /proc, which the VMs' processes leave to root: run it as root", file=sys.stderr)
+        print("bench: error: it reads the guests' counters in /proc, which the VMs' processes "
+              "leave to root: run it as root", file=sys.stderr)
         return 4
     about = machine.describe()
     about["text"] = machine.sentence(about)
-    report = Report({"when": datetime.date.today().isoformat(), "machine": about, "method": METHOD, "qemu": qemu_vm.version()})
+    report = Report({"when": datetime.date.today().isoformat(), "machine": about, "method": METHOD,
+                     "qemu": qemu_vm.version()})
     try:
         run(report, arguments.quick, not arguments.no_emulated)
     except Failure as failure:

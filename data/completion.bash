@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
-# What works with the tables above, which `sevmirror help --bash` printed: in the installed file they are one.
+# What works with the tables above, which `sevmirror help --bash` printed: in the installed file
+# they are one.
 
 # Only those that run: a socket file may be what a crash left.
 _sevmirror_vms()
@@ -25,7 +26,8 @@ _sevmirror_offer()
 			mapfile -t found < <(compgen -d -- "$cur")
 			;;
 		@vm) mapfile -t found < <(compgen -W "$(_sevmirror_vms)" -- "$cur") ;;
-		@interface) mapfile -t found < <(compgen -W "$(ls /sys/class/net 2>/dev/null)" -- "$cur") ;;
+		@interface) mapfile -t found < \
+			<(compgen -W "$(ls /sys/class/net 2>/dev/null)" -- "$cur") ;;
 		*) mapfile -t found < <(compgen -W "$kind" -- "$cur") ;;
 		esac
 		COMPREPLY+=("${found[@]}")

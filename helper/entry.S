@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
-/* The image's head and its two entries. The host sets RIP and the arguments; stacks are taken from here, not from the host. */
+/*
+ * The image's head and its two entries. The host sets RIP and the arguments; stacks are taken from
+ * here, not from the host.
+ */
 #include "helper/limits.h"
 
 	.section .head, "a"

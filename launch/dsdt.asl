@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The devices a guest has, all at fixed places whether they are there or not: the DSDT is part of the launch measurement, which is then
- * the same whatever disks and networks a guest gets. An empty virtio slot answers with DeviceID 0.
+ * The devices a guest has, all at fixed places whether they are there or not: the DSDT is part of
+ * the launch measurement, which is then the same whatever disks and networks a guest gets. An empty
+ * virtio slot answers with DeviceID 0.
  */
 #include "launch/acpi_layout.h"
 
@@ -16,7 +17,10 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "SEVMIR", "SEVMIRR", 1)
 			Name (_CRS, ResourceTemplate ()
 			{
 				IO (Decode16, DSDT_SERIAL_PORT, DSDT_SERIAL_PORT, 0, 8)
-				Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { DSDT_SERIAL_GSI }
+				Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive)
+				{
+					DSDT_SERIAL_GSI
+				}
 			})
 		}
 
@@ -33,7 +37,10 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "SEVMIR", "SEVMIRR", 1)
 			Name (_UID, 1)
 			Name (_CRS, ResourceTemplate ()
 			{
-				Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { DSDT_ACPI_GSI }
+				Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive)
+				{
+					DSDT_ACPI_GSI
+				}
 			})
 			Method (_EVT, 1, Serialized)
 			{
@@ -49,7 +56,7 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "SEVMIR", "SEVMIRR", 1)
 		Name (_CCA, 1)                                                                     \
 		Name (_CRS, ResourceTemplate ()                                                    \
 		{                                                                                  \
-			Memory32Fixed (ReadWrite, DSDT_VIRTIO_GPA_##n, DSDT_VIRTIO_BYTES)           \
+			Memory32Fixed (ReadWrite, DSDT_VIRTIO_GPA_##n, DSDT_VIRTIO_BYTES)          \
 			Interrupt (ResourceConsumer, Level, ActiveHigh, Exclusive)                 \
 			{                                                                          \
 				DSDT_VIRTIO_GSI_##n                                                \

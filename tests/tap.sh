@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 # TAP for tests that are shell scripts, and how they wait. Sourced. $tmp is the test's own folder.
 #
-# A step that fails ends the test: what was compared, what explain() adds and the end of what the command said are printed, then cleanup() runs. Both are
-# the test's to define.
+# A step that fails ends the test: what was compared, what explain() adds and the end of what the
+# command said are printed, then cleanup() runs. Both are the test's to define.
 # shellcheck source=tests/wait.sh
 . "$(dirname "${BASH_SOURCE[0]}")/wait.sh"
 tmp=$(mktemp -d)
@@ -13,11 +13,13 @@ cleanup() { :; }
 # Unless the test knows better: the texts that were written last
 explain() {
 	local f
-	find "$tmp" -maxdepth 1 -type f -size -4096k ! -name check.said ! -name said -printf '%T@ %p\n' | sort -rn | head -n 5 | cut -d ' ' -f 2- |
+	find "$tmp" -maxdepth 1 -type f -size -4096k ! -name check.said ! -name said \
+		-printf '%T@ %p\n' | sort -rn | head -n 5 | cut -d ' ' -f 2- |
 		while IFS= read -r f; do ! grep -qI . "$f" || lines=12 ends_of "$f"; done
 }
 
-# The shell of the test itself, not one in the background that a signal finds before it is its command.
+# The shell of the test itself, not one in the background that a signal finds before it is its
+# command.
 tap_end() {
 	[ "$BASHPID" = $$ ] || return
 	trap '' INT TERM
@@ -80,7 +82,8 @@ fails() {
 says() {
 	local what=$1 text=$2
 	shift 2
-	if "$@" >"$tmp/check.said" 2>&1 || ! grep -qF -- "$text" "$tmp/check.said"; then not_ok "$what: $text"; fi
+	if "$@" >"$tmp/check.said" 2>&1 ||
+		! grep -qF -- "$text" "$tmp/check.said"; then not_ok "$what: $text"; fi
 	rm -f "$tmp/check.said"
 	ok "$what: $text"
 }

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# How tests wait: for as long as something moves, not for a number of seconds, so that they hold on a busy machine. What a test may take in
-# all is up to scripts/run-tests.
+# How tests wait: for as long as something moves, not for a number of seconds, so that they hold on
+# a busy machine. What a test may take in all is up to scripts/run-tests.
 
 # How long everything that is watched may stand still, in seconds.
 : "${WAIT_STILL:=100}"
 
-# What a wait watches unless it is told otherwise: the files in $tmp that its command names, or else all of them, by their sizes. So who
-# waits for a word in a file does not wait for as long as a guest talks in another one.
+# What a wait watches unless it is told otherwise: the files in $tmp that its command names, or else
+# all of them, by their sizes. So who waits for a word in a file does not wait for as long as a
+# guest talks in another one.
 # shellcheck disable=SC2154 # the test's folder
 named_in_tmp() {
 	local word files=()
@@ -16,8 +17,8 @@ named_in_tmp() {
 }
 files_in_tmp() { find "$tmp" -maxdepth 1 -type f -printf '%f %s\n' 2>/dev/null; }
 
-# until_true [--watch COMMAND] COMMAND...: try again and again, until it succeeds, or until what --watch prints has not changed for
-# $WAIT_STILL seconds. Then it prints what it watched, and fails.
+# until_true [--watch COMMAND] COMMAND...: try again and again, until it succeeds, or until what
+# --watch prints has not changed for $WAIT_STILL seconds. Then it prints what it watched, and fails.
 until_true() {
 	local watch='' before='' now since=$SECONDS looked=-1
 	if [ "$1" = --watch ]; then
@@ -31,7 +32,8 @@ until_true() {
 			[ "$now" = "$before" ] || since=$SECONDS
 			before=$now
 			if [ $((SECONDS - since)) -ge "$WAIT_STILL" ]; then
-				printf 'nothing has moved for %s s while waiting for: %s\n%s\n' "$WAIT_STILL" "$*" "$now"
+				printf 'nothing has moved for %s s while waiting for: %s\n%s\n' \
+					"$WAIT_STILL" "$*" "$now"
 				return 1
 			fi
 		fi

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# A Debian guest for the VMMs in emulated hosts, on a disk that UEFI firmware boots. Sourced by sev-host.
+# A Debian guest for the VMMs in emulated hosts, on a disk that UEFI firmware boots. Sourced by
+# sev-host.
 #
-# $cache/guest-HASH/disk.img has a GPT with an EFI system partition (systemd-boot, kernel, initrd) and an ext4 root (label sev-guest).
+# $cache/guest-HASH/disk.img has a GPT with an EFI system partition (systemd-boot, kernel, initrd)
+# and an ext4 root (label sev-guest).
 : "${top:?}" "${cache:?}"
 
 guest_packages=(systemd-boot-efi)
@@ -27,14 +29,16 @@ guest_image() {
 		cat "$top"/emulator/host/{guest.sh,system.sh} "$cache/ssh"/*
 		debian_files common guest
 	} | sha256sum | cut -c1-16)
-	[ -e "$dir/disk.img" ] || locked "system-$release" build_debian guest "$dir" disk.img "$release" "$packages" "$size" >&2 || return 1
+	[ -e "$dir/disk.img" ] || locked "system-$release" build_debian guest "$dir" disk.img \
+		"$release" "$packages" "$size" >&2 || return 1
 	echo "$dir/disk.img"
 }
 
 # finish_guest TMP SIZE: from $TMP/root to $TMP/disk.img
 finish_guest() {
 	local tmp=$1 size=$2 first=$((1 + guest_esp_mib))
-	fill_esp "$tmp/esp" "$tmp/root" && make_esp "$tmp/esp.img" "$tmp/esp" && truncate -s "$size" "$tmp/disk.img" || return 1
+	fill_esp "$tmp/esp" "$tmp/root" && make_esp "$tmp/esp.img" "$tmp/esp" &&
+		truncate -s "$size" "$tmp/disk.img" || return 1
 	sfdisk --quiet "$tmp/disk.img" <<-END || return 1
 		label: gpt
 		start=1MiB, size=${guest_esp_mib}MiB, type=uefi
@@ -42,8 +46,10 @@ finish_guest() {
 	END
 	# the last MiB has the second copy of the partition table
 	dd if="$tmp/esp.img" of="$tmp/disk.img" bs=1M seek=1 conv=notrunc,sparse status=none &&
-		mke2fs -q -F -t ext4 -L sev-guest -m 0 -E "lazy_itable_init=1,offset=$((first << 20))" -d "$tmp/root" "$tmp/disk.img" \
-			$((($(bytes "$size") >> 10) - ((first + 1) << 10)))k && rm -rf "$tmp/esp" "$tmp/esp.img"
+		mke2fs -q -F -t ext4 -L sev-guest -m 0 \
+		-E "lazy_itable_init=1,offset=$((first << 20))" -d "$tmp/root" "$tmp/disk.img" \
+			$((($(bytes "$size") >> 10) - ((first + 1) << 10)))k &&
+			rm -rf "$tmp/esp" "$tmp/esp.img"
 }
 
 # fill_esp DIR ROOT: the files of the EFI system partition; the kernel leaves ROOT for it
@@ -52,17 +58,21 @@ fill_esp() {
 	kernel=$(basename "$root"/boot/vmlinuz-*)
 	kernel=${kernel#vmlinuz-}
 	mkdir -p "$esp/loader/entries" "$esp/EFI/BOOT" &&
-		cp "$root/usr/lib/systemd/boot/efi/systemd-bootx64.efi" "$esp/EFI/BOOT/BOOTX64.EFI" &&
-		mv "$root/boot/vmlinuz-$kernel" "$esp/vmlinuz" && mv "$root/boot/initrd.img-$kernel" "$esp/initrd.img" || return 1
+		cp "$root/usr/lib/systemd/boot/efi/systemd-bootx64.efi" \
+		"$esp/EFI/BOOT/BOOTX64.EFI" &&
+		mv "$root/boot/vmlinuz-$kernel" "$esp/vmlinuz" &&
+		mv "$root/boot/initrd.img-$kernel" "$esp/initrd.img" || return 1
 	rm -f "$root"/{vmlinuz,initrd.img}*
 	printf '%s\n' 'default debian.conf' 'timeout 0' >"$esp/loader/loader.conf"
-	printf '%s\n' "title Debian $kernel" 'linux /vmlinuz' 'initrd /initrd.img' "options $guest_parameters" \
+	printf '%s\n' "title Debian $kernel" 'linux /vmlinuz' 'initrd /initrd.img' \
+		"options $guest_parameters" \
 		>"$esp/loader/entries/debian.conf"
 }
 
 # make_esp IMAGE DIR
 make_esp() {
-	truncate -s "${guest_esp_mib}M" "$1" && mkfs.vfat -F 32 -n ESP "$1" >/dev/null && mcopy -s -i "$1" "$2"/* ::
+	truncate -s "${guest_esp_mib}M" "$1" && mkfs.vfat -F 32 -n ESP "$1" >/dev/null &&
+		mcopy -s -i "$1" "$2"/* ::
 }
 
 # guest-disk FILE [OPTIONS]
@@ -72,7 +82,8 @@ cmd_guest_disk() {
 	shift
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--system | --package | --packages | --disk-size) [ $# -ge 2 ] || usage_error "guest-disk: $1 needs a value" ;;
+		--system | --package | --packages | --disk-size) [ $# -ge 2 ] ||
+			usage_error "guest-disk: $1 needs a value" ;;
 		*) usage_error "guest-disk: unknown option '$1'" ;;
 		esac
 		case $1 in
@@ -82,8 +93,10 @@ cmd_guest_disk() {
 		esac
 		shift 2
 	done
-	[[ $size =~ ^[1-9][0-9]*G$ ]] || usage_error "guest-disk: --disk-size: '$size' is not a size such as 4G"
-	[ -d "$(dirname -- "$file")" ] || die "guest-disk: there is no folder '$(dirname -- "$file")'"
+	[[ $size =~ ^[1-9][0-9]*G$ ]] ||
+		usage_error "guest-disk: --disk-size: '$size' is not a size such as 4G"
+	[ -d "$(dirname -- "$file")" ] ||
+		die "guest-disk: there is no folder '$(dirname -- "$file")'"
 	image=$(guest_image "$system" "$size" "${packages[@]}") || exit $?
 	cp --sparse=always --reflink=auto -- "$image" "$file"
 }

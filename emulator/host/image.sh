@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# The emulated host's image: Debian's kernel as it is, and an initramfs that is the host's whole system. Sourced by sev-host.
+# The emulated host's image: Debian's kernel as it is, and an initramfs that is the host's whole
+# system. Sourced by sev-host.
 #
 # Everything lies in $cache (outside the tree), named by a hash of what it is made of:
 #   tools-HASH/    the C programs      image-HASH/    vmlinuz and initrd
@@ -17,9 +18,11 @@ image_modules=(
 	virtio_mmio button evdev # for the initrds of guests
 )
 
-# Libraries that programs in the host are likely to want; others come with the programs that need them.
+# Libraries that programs in the host are likely to want; others come with the programs that need
+# them.
 image_libraries=(
-	libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libresolv.so.2 libutil.so.1 libgcc_s.so.1
+	libc.so.6 libm.so.6 libdl.so.2 libpthread.so.0 librt.so.1 libresolv.so.2 libutil.so.1
+	libgcc_s.so.1
 	libcrypto.so.3 libssl.so.3 libz.so.1 libzstd.so.1 libjansson.so.4
 )
 
@@ -66,19 +69,23 @@ build_tools() {
 apt_private() {
 	local tool=$1 d=$cache/apt
 	shift
-	"$tool" -q -o Dir::Etc::sourcelist="$d/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists="$d/lists" \
+	"$tool" -q -o Dir::Etc::sourcelist="$d/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+		-o Dir::State::lists="$d/lists" \
 		-o Dir::Cache="$d/cache" -o APT::Sandbox::User= -o Acquire::Languages=none "$@"
 }
 
-# apt_update: a private list of what Debian has, so that neither root nor the machine's own sources are needed.
-# Packages come from this machine's release; the 6.1 kernel is Debian 12's, the 6.12 kernel of Debian 12 is among the security updates.
+# apt_update: a private list of what Debian has, so that neither root nor the machine's own sources
+# are needed.
+# Packages come from this machine's release; the 6.1 kernel is Debian 12's, the 6.12 kernel of
+# Debian 12 is among the security updates.
 apt_update() {
 	local d=$cache/apt key=/usr/share/keyrings/debian-archive-keyring.gpg main security r suites
 	mkdir -p "$d/lists/partial" "$d/cache/archives/partial"
 	r=$(debian_release)
 	main=$(debian_archive)
 	security=$(debian_security_archive)
-	[ -n "$main" ] || die "apt on this machine has no source for Debian's $r: see sources.list(5)"
+	[ -n "$main" ] ||
+		die "apt on this machine has no source for Debian's $r: see sources.list(5)"
 	suites=$r
 	[ "$r" = bookworm ] || suites="$r bookworm"
 	for r in $suites; do
@@ -86,7 +93,8 @@ apt_update() {
 		echo "deb [arch=amd64 signed-by=$key] $security $r-security main"
 	done >"$d/sources.list"
 	note "asking Debian for its packages"
-	apt_private apt-get update >"$d/log" 2>&1 || { tail -n 5 "$d/log" >&2; die "apt-get update failed"; }
+	apt_private apt-get update >"$d/log" 2>&1 ||
+		{ tail -n 5 "$d/log" >&2; die "apt-get update failed"; }
 }
 
 # fetch PACKAGE...: into $cache/debs; apt checks what it gets against Debian's signature
@@ -102,7 +110,8 @@ deb() { find "$cache/debs" -name "$1" 2>/dev/null | sort -V | tail -n 1; }
 # newest REGEX: the newest package of that name
 newest() { apt_private apt-cache pkgnames | grep -xE "$1" | sort -V | tail -n 1; }
 
-# resolve_kernel 6.12|6.1: decides on a kernel package and has it downloaded; the decision stays until `build --refresh`
+# resolve_kernel 6.12|6.1: decides on a kernel package and has it downloaded; the decision stays
+# until `build --refresh`
 resolve_kernel() {
 	local version=$1 pattern name r=12
 	[ -e "$cache/kernel-$version" ] && return 0
@@ -140,17 +149,20 @@ build_image() {
 	[ -e "$dir/initrd" ] && return 0
 	note "building the host's image with $(cat "$cache/kernel-$version")"
 	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
-	if fill_image "$tmp" "$version" "$agent" && [ -s "$tmp/initrd" ] && mv -T "$tmp" "$dir"; then
+	if fill_image "$tmp" "$version" "$agent" && [ -s "$tmp/initrd" ] &&
+		mv -T "$tmp" "$dir"; then
 		return 0
 	fi
 	rm -rf "$tmp"
 	die "building the image failed"
 }
 
-# bash ignores errexit in a condition, as this is called: what packages of another layout lack is said explicitly.
+# bash ignores errexit in a condition, as this is called: what packages of another layout lack is
+# said explicitly.
 fill_image() {
 	local tmp=$1 version=$2 agent=$3 root=$1/root kernel=$1/kernel release
-	mkdir -p "$root"/{boot,dev,proc,sys,run,tmp,root,etc,mnt,var/tmp,usr/{bin,sbin,lib64,lib/sev-host,lib/x86_64-linux-gnu}}
+	mkdir -p "$root"/{boot,dev,proc,sys,run,tmp,root,etc,mnt,var/tmp} \
+		"$root"/usr/{bin,sbin,lib64,lib/sev-host,lib/x86_64-linux-gnu}
 	chmod 1777 "$root/tmp" "$root/var/tmp"
 	chmod 700 "$root/root"
 	ln -s usr/bin usr/sbin usr/lib usr/lib64 "$root"
@@ -174,14 +186,16 @@ fill_image() {
 	dpkg-deb -x "$(deb 'seabios_*.deb')" "$tmp/debs"
 	dpkg-deb -x "$(deb 'qemu-system-data_*.deb')" "$tmp/debs"
 	mkdir "$tmp/firmware"
-	cp "$tmp/debs"/usr/share/seabios/bios-256k.bin "$tmp/debs"/usr/share/qemu/{linuxboot_dma,kvmvapic}.bin "$tmp/firmware/"
+	cp "$tmp/debs"/usr/share/seabios/bios-256k.bin \
+		"$tmp/debs"/usr/share/qemu/{linuxboot_dma,kvmvapic}.bin "$tmp/firmware/"
 
 	copy_libraries "$root"
 	cp "$agent" "$root/usr/lib/sev-host/agent"
 	cp "$top/emulator/host/copy-in" "$root/usr/lib/sev-host/"
 	cp "$top/emulator/host/init" "$root/init"
 	write_etc "$root/etc"
-	(cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc --owner=0:0 --quiet) >"$tmp/initrd"
+	(cd "$root" && find . -print0 | LC_ALL=C sort -z |
+		cpio --null -o -H newc --owner=0:0 --quiet) >"$tmp/initrd"
 	rm -rf "$root" "$kernel" "$tmp/debs"
 }
 
@@ -232,7 +246,8 @@ write_etc() {
 	printf 'passwd: files\ngroup: files\nhosts: files\n' >"$1/nsswitch.conf"
 	echo "PS1='\\h:\\w# '; cd /root" >"$1/profile"
 	cat >"$1/sysctl.conf" <<-'END'
-		# a VMM that is not root handles page faults of the kernel, too (KVM reads guest memory)
+		# a VMM that is not root handles page faults of the kernel, too (KVM reads guest
+		# memory)
 		vm.unprivileged_userfaultfd = 1
 		# a core dump of a VMM would hold keys, and there is no disk for it
 		kernel.core_pattern = |/bin/false

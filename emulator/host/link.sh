@@ -2,7 +2,8 @@
 # shellcheck shell=bash
 # Links: Ethernet segments between emulated hosts. Sourced by sev-host.
 #
-# A link is a process (switch.c) that the hosts' QEMUs connect to; it ends when the last of them has gone. $run/links/LINK holds
+# A link is a process (switch.c) that the hosts' QEMUs connect to; it ends when the last of them has
+# gone. $run/links/LINK holds
 #   sock, ctl   where the hosts and the command `link` find it
 #   number      L of its network 10.77.L.0/24
 #   hosts/NAME  N of each host's address 10.77.L.N
@@ -22,10 +23,12 @@ lowest_free() {
 	return 1
 }
 
-# join LINK HOST TOOLS: makes the link if need be, prints 'L N'. The caller holds the lock on all links.
+# join LINK HOST TOOLS: makes the link if need be, prints 'L N'. The caller holds the lock on all
+# links.
 join() {
 	local link=$1 host=$2 tools=$3 dir used=() f l n
-	valid_name "$link" || usage_error "--link: '$link' is not a name (letters, digits and '-', at most 31)"
+	valid_name "$link" ||
+		usage_error "--link: '$link' is not a name (letters, digits and '-', at most 31)"
 	dir=$(link_dir "$link")
 	if ! link_alive "$link" "$tools"; then
 		for f in "$run"/links/*; do
@@ -74,7 +77,8 @@ tell_peers() {
 		done
 	done | sort -u | while read -r f; do
 		hosts_file "$f" | "$(info "$f" tools)/client" --timeout 20 "$run/hosts/$f/sock" \
-			exec /bin/sh -c 'cat >/etc/hosts.new && mv /etc/hosts.new /etc/hosts' 2>/dev/null || :
+			exec /bin/sh -c 'cat >/etc/hosts.new && mv /etc/hosts.new /etc/hosts' \
+			2>/dev/null || :
 	done
 }
 
@@ -92,10 +96,13 @@ hosts_file() {
 
 cmd_link() {
 	local link=${1-} tools
-	valid_name "$link" || usage_error "link: which one? ('sev-host list' shows the links of each host)"
+	valid_name "$link" ||
+		usage_error "link: which one? ('sev-host list' shows the links of each host)"
 	shift
 	tools=$(tools) || exit 125
-	link_alive "$link" "$tools" || die "there is no link '$link'; it exists while a host started with --link $link runs"
+	link_alive "$link" "$tools" ||
+		die "there is no link '$link'; it exists while a host started with --link $link" \
+			"runs"
 	case ${1-} in
 	--capture)
 		[ $# -eq 2 ] || usage_error "link: --capture needs a file"

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Debian packages for the emulated host: fetched with all that they depend on, unpacked (no maintainer script runs) into a file system
-# image that lies under the host's root. Sourced by sev-host.
+# Debian packages for the emulated host: fetched with all that they depend on, unpacked (no
+# maintainer script runs) into a file system image that lies under the host's root. Sourced by
+# sev-host.
 : "${top:?}" "${cache:?}"
 
 # packages_image PACKAGE...: prints the image's path, building it if needed
 packages_image() {
 	local image
-	image=$cache/packages-$(printf '%s\n' "$@" | sort -u | cat - "$top/emulator/host/packages.sh" | sha256sum | cut -c1-16).ext4
+	image=$cache/packages-$(printf '%s\n' "$@" | sort -u |
+		cat - "$top/emulator/host/packages.sh" | sha256sum | cut -c1-16).ext4
 	[ -e "$image" ] || locked packages build_packages "$image" "$*" >&2 || return 1
 	echo "$image"
 }
@@ -32,9 +34,12 @@ fill_packages() {
 	shift
 	mkdir -p "$tmp/archives/partial" "$tmp/root"
 	: >"$tmp/status"
-	# apt resolves what a machine that has nothing would need; it downloads and checks, dpkg unpacks
-	apt_private apt-get install -y --download-only --no-install-recommends -o Dir::State::status="$tmp/status" \
-		-o Dir::Cache::archives="$tmp/archives" -o Debug::NoLocking=1 "$@" >"$tmp/log" 2>&1 || {
+	# apt resolves what a machine that has nothing would need; it downloads and checks, dpkg
+	# unpacks
+	apt_private apt-get install -y --download-only --no-install-recommends \
+		-o Dir::State::status="$tmp/status" \
+		-o Dir::Cache::archives="$tmp/archives" -o Debug::NoLocking=1 \
+		"$@" >"$tmp/log" 2>&1 || {
 		grep -E '^(E:|W:)' "$tmp/log" >&2
 		return 1
 	}
@@ -46,5 +51,6 @@ fill_packages() {
 	done
 	rm -rf "$tmp/archives" "$tmp/root/usr/share"/{doc,man,locale,info}
 	kib=$(du -sk "$tmp/root" | cut -f1)
-	mke2fs -q -t ext4 -O ^has_journal -m 0 -N $(($(find "$tmp/root" | wc -l) + 1000)) -d "$tmp/root" "$tmp/image" $((kib + kib / 8 + 16384))k >/dev/null
+	mke2fs -q -t ext4 -O ^has_journal -m 0 -N $(($(find "$tmp/root" | wc -l) + 1000)) \
+		-d "$tmp/root" "$tmp/image" $((kib + kib / 8 + 16384))k >/dev/null
 }

@@ -3,7 +3,8 @@
 # Who a system host is, and SSH to it. Sourced by sev-host.
 : "${run:?}" "${cache:?}"
 
-# machine_uuid NAME: the machine's, which libvirt tells hosts apart by: another name or chip is another machine
+# machine_uuid NAME: the machine's, which libvirt tells hosts apart by: another name or chip is
+# another machine
 machine_uuid() {
 	local hash
 	hash=$(printf '%s/%s' "$1" "$opt_seed" | sha256sum)
@@ -14,13 +15,17 @@ machine_uuid() {
 system_parameters() {
 	local uuid
 	uuid=$(machine_uuid "$1")
-	echo "root=LABEL=sev-host rw net.ifnames=0 systemd.hostname=$1 systemd.machine_id=${uuid//-/}"
+	echo "root=LABEL=sev-host rw net.ifnames=0 systemd.hostname=$1" \
+		"systemd.machine_id=${uuid//-/}"
 }
 
-# ssh_config NAME TOOLS: how ssh reaches the host. It needs no network: sshd talks over the agent's port.
+# ssh_config NAME TOOLS: how ssh reaches the host. It needs no network: sshd talks over the agent's
+# port.
 ssh_config() {
-	printf '%s\n' "Host $1" "  User root" "  IdentityFile $cache/ssh/id_ed25519" "  IdentitiesOnly yes" "  HostKeyAlias sev-host" \
-		"  UserKnownHostsFile $cache/ssh/known_hosts" "  StrictHostKeyChecking yes" "  LogLevel ERROR" \
+	printf '%s\n' "Host $1" "  User root" "  IdentityFile $cache/ssh/id_ed25519" \
+		"  IdentitiesOnly yes" "  HostKeyAlias sev-host" \
+		"  UserKnownHostsFile $cache/ssh/known_hosts" "  StrictHostKeyChecking yes" \
+		"  LogLevel ERROR" \
 		"  ProxyCommand $2/client $run/hosts/$1/sock exec /usr/sbin/sshd -i"
 }
 
@@ -40,5 +45,7 @@ cmd_ssh_config() {
 # need_system NAME COMMAND
 need_system() {
 	need "$1"
-	[ -n "$(info "$1" system)" ] || die "$2: the host '$1' is a small one without SSH; start it with --system, or use 'exec' and 'copy'"
+	[ -n "$(info "$1" system)" ] ||
+		die "$2: the host '$1' is a small one without SSH; start it with --system, or use" \
+			"'exec' and 'copy'"
 }

@@ -2,14 +2,15 @@
 # shellcheck shell=bash
 # System hosts: a whole Debian on a disk image, made by mmdebstrap. Sourced by sev-host.
 #
-# $cache/system-HASH/ holds root.img (ext4, label sev-host), vmlinuz and initrd; HASH is of what it is made of.
-# $cache/ssh/ holds the key that `sev-host ssh` and the hosts use, and the key that each host has.
-# $cache/debs-RELEASE/ holds the packages that were downloaded, for the next image.
+# $cache/system-HASH/ holds root.img (ext4, label sev-host), vmlinuz and initrd; HASH is of what it
+# is made of. $cache/ssh/ holds the key that `sev-host ssh` and the hosts use, and the key that each
+# host has. $cache/debs-RELEASE/ holds the packages that were downloaded, for the next image.
 : "${top:?}" "${cache:?}"
 
 # What each system has; --package adds to it.
 system_packages=(
-	systemd-sysv udev dbus libpam-systemd openssh-server sudo iproute2 iputils-ping kmod procps netbase
+	systemd-sysv udev dbus libpam-systemd openssh-server sudo iproute2 iputils-ping kmod
+	procps netbase
 	initramfs-tools zstd less
 )
 # The disk's size without --disk-size. The image is sparse, and so is what a host writes.
@@ -41,7 +42,8 @@ package_list() { printf '%s\n' "${system_packages[@]}" "$@" | sort -u | paste -s
 # debian_files KIND...: what our own files of these kinds of image are made of, for the hash
 debian_files() {
 	local kind
-	(cd "$top/emulator/host/debian" && for kind in "$@"; do find "$kind" "$kind.setup" -type f -print0; done |
+	(cd "$top/emulator/host/debian" &&
+		for kind in "$@"; do find "$kind" "$kind.setup" -type f -print0; done |
 		LC_ALL=C sort -z | xargs -0 sha256sum)
 }
 
@@ -58,11 +60,13 @@ system_image() {
 		cat "$agent" "$top"/emulator/host/{system.sh,copy-in} "$cache/ssh"/*
 		debian_files common host
 	} | sha256sum | cut -c1-16)
-	[ -e "$dir/initrd" ] || locked "system-$release" build_debian host "$dir" initrd "$release" "$packages" "$agent" >&2 || return 1
+	[ -e "$dir/initrd" ] || locked "system-$release" build_debian host "$dir" initrd \
+		"$release" "$packages" "$agent" >&2 || return 1
 	echo "$dir"
 }
 
-# One pair of keys for all hosts of this cache. They protect nothing: whoever runs the hosts owns them.
+# One pair of keys for all hosts of this cache. They protect nothing: whoever runs the hosts owns
+# them.
 make_ssh_keys() {
 	local tmp
 	[ -e "$cache/ssh" ] && return 0
@@ -70,21 +74,25 @@ make_ssh_keys() {
 	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
 	ssh-keygen -q -t ed25519 -N '' -C sev-host -f "$tmp/id_ed25519" &&
 		ssh-keygen -q -t ed25519 -N '' -C sev-host -f "$tmp/ssh_host_ed25519_key" &&
-		echo "sev-host $(<"$tmp/ssh_host_ed25519_key.pub")" >"$tmp/known_hosts" && mv -T "$tmp" "$cache/ssh"
+		echo "sev-host $(<"$tmp/ssh_host_ed25519_key.pub")" >"$tmp/known_hosts" &&
+		mv -T "$tmp" "$cache/ssh"
 }
 
 # Bash ignores errexit in a condition, as these are called: each step says what its failure means.
 #
-# build_debian host|guest DIR PRODUCT RELEASE PACKAGES EXTRA: fills DIR; PRODUCT is its file that is made last, EXTRA what
-# finish_KIND needs.
+# build_debian host|guest DIR PRODUCT RELEASE PACKAGES EXTRA: fills DIR; PRODUCT is its file that is
+# made last, EXTRA what finish_KIND needs.
 build_debian() {
 	local kind=$1 dir=$2 product=$3 release=$4 packages=$5 tmp
 	[ -e "$dir/$product" ] && return 0
-	[ "$UID" -eq 0 ] || die "only root can build a Debian image; run the same command as root with SEVMIRROR_CACHE=${cache%/host}"
+	[ "$UID" -eq 0 ] ||
+		die "only root can build a Debian image; run the same command as root with" \
+			"SEVMIRROR_CACHE=${cache%/host}"
 	install_needed mmdebstrap e2fsprogs fdisk dosfstools mtools
 	note "building a Debian $kind ($release) with ${packages//,/, }: some minutes"
 	tmp=$(mktemp -d "$cache/tmp.XXXXXX")
-	if fill_debian "$tmp" "$kind" "$release" "$packages" "$6" && "finish_$kind" "$tmp" "$6" 2>>"$tmp/log"; then
+	if fill_debian "$tmp" "$kind" "$release" "$packages" "$6" &&
+		"finish_$kind" "$tmp" "$6" 2>>"$tmp/log"; then
 		rm -rf "$tmp/root" "$tmp/log"
 		mv -T "$tmp" "$dir" && return 0
 	fi
@@ -98,7 +106,9 @@ debian_sources() {
 	local main security key=/usr/share/keyrings/debian-archive-keyring.gpg
 	main=$(debian_archive)
 	security=$(debian_security_archive)
-	[ -n "$main" ] || die "apt on this machine has no source for Debian's $(debian_release): see sources.list(5)"
+	[ -n "$main" ] ||
+		die "apt on this machine has no source for Debian's $(debian_release): see" \
+			"sources.list(5)"
 	echo "deb [arch=amd64 signed-by=$key] $main $1 main"
 	echo "deb [arch=amd64 signed-by=$key] $security $1-security main"
 }
@@ -112,9 +122,12 @@ fill_debian() {
 	debian_tree "$tmp/tree" "$kind" "$5"
 	# The hooks with archives keep what was downloaded; mmdebstrap(1) has them as an example.
 	# shellcheck disable=SC2016 # for mmdebstrap's shell
-	mmdebstrap --mode=root --variant=minbase --format=directory --architectures=amd64 --include="$packages" \
-		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+	mmdebstrap --mode=root --variant=minbase --format=directory --architectures=amd64 \
+		--include="$packages" \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-include=/usr/share/doc/*/copyright' \
 		--dpkgopt=force-unsafe-io --skip=download/empty --skip=essential/unlink \
 		--setup-hook='mkdir -p "$1/var/cache/apt/archives"' \
 		--setup-hook="sync-in $debs /var/cache/apt/archives/" \
@@ -147,6 +160,7 @@ debian_tree() {
 finish_host() {
 	local tmp=$1 root=$1/root
 	cp "$root"/boot/vmlinuz-* "$tmp/vmlinuz" && cp "$root"/boot/initrd.img-* "$tmp/initrd" &&
-		mke2fs -q -t ext4 -L sev-host -O ^has_journal -m 0 -E lazy_itable_init=1 -d "$root" "$tmp/root.img" "$system_disk_default" &&
+		mke2fs -q -t ext4 -L sev-host -O ^has_journal -m 0 -E lazy_itable_init=1 \
+		-d "$root" "$tmp/root.img" "$system_disk_default" &&
 		truncate -s "$system_disk_max" "$tmp/root.img"
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where each vCPU enters a payload: RDI is the parameter block, RSI the vCPU's index (payload.h). */
+/*
+ * Where each vCPU enters a payload: RDI is the parameter block, RSI the vCPU's index (payload.h).
+ */
 #include "payloads/sdk/payload.h"
 
 	.section .text.start, "ax"

@@ -40,13 +40,17 @@ put() {
 	local name=$1
 	shift
 	on "$name" mkdir -p /t
-	tar c -C "$programs" "$@" | on "$name" tar x -C /t || not_ok "copying test programs to $name"
+	tar c -C "$programs" "$@" | on "$name" tar x -C /t ||
+		not_ok "copying test programs to $name"
 }
 
-# passed STATUS OUTPUT-FILE WHAT: pass the program's TAP on, in this script's numbers; the program must
-# have come to its plan
+# passed STATUS OUTPUT-FILE WHAT: pass the program's TAP on, in this script's numbers; the program
+# must have come to its plan
 passed() {
-	awk -v n="$count" '/^1\.\./ { next } /^(not )?ok [0-9]+/ { sub(/ok [0-9]+/, "ok " ++n) } { print }' "$2"
+	awk -v n="$count" \
+		'/^1\.\./ { next }
+		/^(not )?ok [0-9]+/ { sub(/ok [0-9]+/, "ok " ++n) }
+		{ print }' "$2"
 	count=$((count + $(grep -cE '^(not )?ok [0-9]+' "$2")))
 	grep -q '^1\.\.' "$2" || not_ok "$3 ended early, status $1"
 	[ "$1" -eq 0 ] || not_ok "$3: status $1"
@@ -68,15 +72,18 @@ owner() { "$programs/owner" "$@"; }
 # fetch NAME DIR: the host's certificates into DIR
 fetch() {
 	mkdir -p "$2"
-	on "$1" sh -c 'mkdir -p /x && /t/certs export /x && cd /x && tar c pdh.cert chain.cert id.bin version' | tar x -C "$2"
+	on "$1" sh -c 'mkdir -p /x && /t/certs export /x && cd /x &&
+		tar c pdh.cert chain.cert id.bin version' | tar x -C "$2"
 }
 
-# What a wait for something in $watched, a host, watches: what the programs there have written, and their CPU time in half seconds
+# What a wait for something in $watched, a host, watches: what the programs there have written, and
+# their CPU time in half seconds
 watched=
 host_moves() {
 	# shellcheck disable=SC2016 # for the host's shell
 	on "$watched" sh -c 'ls -l /out /console* /serial* /mirror.* /status 2>/dev/null
-		awk "/\\((sevmirror|lib_|vmm-)/ { s += \$14 + \$15 } END { print int(s / 50) }" /proc/[0-9]*/stat 2>/dev/null'
+		awk "/\\((sevmirror|lib_|vmm-)/ { s += \$14 + \$15 }
+			END { print int(s / 50) }" /proc/[0-9]*/stat 2>/dev/null'
 }
 
 # true_on NAME COMMAND...: until it succeeds in the host

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What runs inside the test guests: small functions, entered in 64-bit ring 0 with their arguments in RDI, RSI, RDX, RCX and
- * R8. Each leaves by HLT. Bytes go to the host by port GUEST_PORT_BYTE, 32-bit results by port GUEST_PORT_WORD (guest.h).
- * There is no IDT: a fault is a triple fault, so KVM_EXIT_SHUTDOWN.
+ * What runs inside the test guests: small functions, entered in 64-bit ring 0 with their arguments
+ * in RDI, RSI, RDX, RCX and R8. Each leaves by HLT. Bytes go to the host by port GUEST_PORT_BYTE,
+ * 32-bit results by port GUEST_PORT_WORD (guest.h). There is no IDT: a fault is a triple fault, so
+ * KVM_EXIT_SHUTDOWN.
  *
- * With plain SEV the guest's registers are the host's to read. Where a function handles a canary that must never be in host
- * memory, the value exists only in guest memory: it is made there by XORing two harmless halves.
+ * With plain SEV the guest's registers are the host's to read. Where a function handles a canary
+ * that must never be in host memory, the value exists only in guest memory: it is made there by
+ * XORing two harmless halves.
  */
 #define PORT_BYTE 0x3f8
 #define PORT_WORD 0x3fa
@@ -97,8 +99,8 @@ FUNCTION(guest_copy)
 	hlt
 
 /*
- * SEV_STATUS (if RSI; without SEV it would fault), CPUID 8000001F EAX and EBX, CR4 after writing it, and a word from MMIO space
- * at RDI after writing one there
+ * SEV_STATUS (if RSI; without SEV it would fault), CPUID 8000001F EAX and EBX, CR4 after writing
+ * it, and a word from MMIO space at RDI after writing one there
  */
 FUNCTION(guest_probe)
 	xor %eax, %eax
@@ -142,7 +144,10 @@ FUNCTION(guest_add)
 	jnz 2b
 	hlt
 
-/* RDX rounds of table tennis over the word at RDI, as player RSI (0 or 1): wait for one's parity, then hit */
+/*
+ * RDX rounds of table tennis over the word at RDI, as player RSI (0 or 1): wait for one's parity,
+ * then hit
+ */
 FUNCTION(guest_pong)
 1:	pause
 	mov (%rdi), %eax
@@ -169,8 +174,8 @@ FUNCTION(guest_codegen)
 	hlt
 
 /*
- * Change the kind of the page at RSI as Linux does: flush, keep a copy at R8, set its PTE (at RDI) to RDX, flush the TLB,
- * bring the contents back through the new mapping.
+ * Change the kind of the page at RSI as Linux does: flush, keep a copy at R8, set its PTE (at RDI)
+ * to RDX, flush the TLB, bring the contents back through the new mapping.
  */
 FUNCTION(guest_convert)
 	mov %rdi, %r9

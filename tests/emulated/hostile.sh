@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The emulator's QEMU against a machine that is out to crash it (hostile/hostile.c): random mailbox commands and registers, VMCBs and
-# page tables. A guest gone wild may reset its machine, which ends the run early; QEMU must survive each one.
+# The emulator's QEMU against a machine that is out to crash it (hostile/hostile.c): random mailbox
+# commands and registers, VMCBs and page tables. A guest gone wild may reset its machine, which ends
+# the run early; QEMU must survive each one.
 # usage: hostile.sh PROGRAMS-DIR; HOSTILE_SEEDS: other seeds than the ones of the regression
 # shellcheck source=tests/emulated/driver.sh
 . "$(dirname "$0")/driver.sh"
@@ -20,11 +21,15 @@ little_endian() {
 attack() {
 	local seed=$1 status=0
 	cp "$programs/hostile" "$tmp/image"
-	printf '%b' "$(little_endian "$seed")" | dd of="$tmp/image" bs=1 seek=8 conv=notrunc status=none
-	timeout -k 20 100 "$qemu" -machine q35 -accel tcg,thread=single -smp "$2" -m 256M -device amd-psp,chip-seed=hostile \
+	printf '%b' "$(little_endian "$seed")" |
+		dd of="$tmp/image" bs=1 seek=8 conv=notrunc status=none
+	timeout -k 20 100 "$qemu" -machine q35 -accel tcg,thread=single -smp "$2" -m 256M \
+		-device amd-psp,chip-seed=hostile \
 		-global ICH9-LPC.disable_s3=1 -global ICH9-LPC.disable_s4=1 \
-		-cpu EPYC,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,sev-emu=on,phys-bits=48 -nodefaults -no-user-config \
-		-display none -bios "$tmp/image" -serial "file:$tmp/serial" -no-reboot >"$tmp/said" 2>&1 </dev/null || status=$?
+		-cpu EPYC,+svm,+npt,+nrip-save,+decodeassists,+flushbyasid,sev-emu=on,phys-bits=48 \
+		-nodefaults -no-user-config \
+		-display none -bios "$tmp/image" -serial "file:$tmp/serial" \
+		-no-reboot >"$tmp/said" 2>&1 </dev/null || status=$?
 	sed 's/^/# /' "$tmp/serial"
 	# 124: the machine runs for ever, but QEMU obeyed when told to end.
 	if [ $status -ne 0 ] && [ $status -ne 124 ] || grep -q '^not ok' "$tmp/serial"; then

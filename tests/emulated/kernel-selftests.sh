@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The kernel's own KVM selftests on the emulated host, unmodified (selftests/build). What each does is written in docs/emulator.md ("The
-# kernel's own selftests"): a row that is not true any more is a failure, whichever way it changed, and so is a test that has no row.
+# The kernel's own KVM selftests on the emulated host, unmodified (selftests/build). What each does
+# is written in docs/emulator.md ("The kernel's own selftests"): a row that is not true any more is
+# a failure, whichever way it changed, and so is a test that has no row.
 # shellcheck source=tests/emulated/driver.sh
 . "$(dirname "$0")/driver.sh"
 
@@ -17,7 +18,8 @@ folder=$("$here/selftests/build" | tail -n 1)
 check "the selftests are built" test -x "$folder/sev_smoke_test" || exit 1
 
 # row WORD: the names in the table's rows that begin so
-row() { sed -n "s/^| $1 |\(.*\)/\1/p" "$top/docs/emulator.md" | cut -d'|' -f1 | grep -o '`[a-z0-9_]*`' | tr -d '`'; }
+row() { sed -n "s/^| $1 |\(.*\)/\1/p" "$top/docs/emulator.md" | cut -d'|' -f1 |
+	grep -o '`[a-z0-9_]*`' | tr -d '`'; }
 
 declare -A expected got
 for word in pass skip fail 'left out'; do
@@ -31,9 +33,11 @@ for file in "$folder"/*; do
 	[ -n "${expected[$name]-}" ] || not_ok "$name is not in the table of docs/emulator.md"
 	[ "${expected[$name]-}" = 'left out' ] || tests+=("$name")
 done
-for name in "${!expected[@]}"; do [ -x "$folder/$name" ] || not_ok "the table has $name, which $(cat "$folder/source") does not"; done
+for name in "${!expected[@]}"; do [ -x "$folder/$name" ] ||
+	not_ok "the table has $name, which $(cat "$folder/source") does not"; done
 
-# run_part HOST NAME...: the selftests one after the other, a line 'NAME STATUS SECONDS' for each, and what a failing one said last
+# run_part HOST NAME...: the selftests one after the other, a line 'NAME STATUS SECONDS' for each,
+# and what a failing one said last
 run_part() {
 	local host=$1
 	shift
@@ -46,7 +50,8 @@ run_part() {
 		cd /s || exit 1
 		for t in "$@"; do
 			start=$(cut -d. -f1 /proc/uptime)
-			timeout -s KILL "$limit" ./$t $(echo "$arguments" | sed -n "s/^$t //p") >/tmp/said </dev/null 2>&1
+			timeout -s KILL "$limit" ./$t $(echo "$arguments" |
+				sed -n "s/^$t //p") >/tmp/said </dev/null 2>&1
 			status=$?
 			echo "$t $status $(($(cut -d. -f1 /proc/uptime) - start))"
 			case $status in 0 | 4) ;; *) tail -n 6 /tmp/said | sed "s/^/# $t: /" ;; esac

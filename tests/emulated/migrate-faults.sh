@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What an encrypted Linux guest's owner gets when a migration goes wrong between two hosts: one case for each outcome and each part that can
-# fail. (Every phase: tests/kvm/migrate_faults.sh. A post-copy that breaks and is mended: postcopy-linux.sh.) After each the guest counts on
-# and verifies its memory, or those who have lost it say so.
+# What an encrypted Linux guest's owner gets when a migration goes wrong between two hosts: one case
+# for each outcome and each part that can fail. (Every phase: tests/kvm/migrate_faults.sh. A
+# post-copy that breaks and is mended: postcopy-linux.sh.) After each the guest counts on and
+# verifies its memory, or those who have lost it say so.
 # shellcheck source=tests/emulated/linux-guests.sh
 . "$(dirname "$0")/linux-guests.sh"
 
@@ -19,7 +20,8 @@ new_guest() {
 	guest_works $n "memory=8 rest=5 disk" --cpus 2 --disk /shared/disk
 }
 
-# depart OPTIONS...: a migration begins, what migrate says is in $tmp/moved; $mover, and the target's process $try
+# depart OPTIONS...: a migration begins, what migrate says is in $tmp/moved; $mover, and the
+# target's process $try
 depart() {
 	: $((++try))
 	await_guest $try $target --disk /shared/disk "${patience[@]}"
@@ -31,13 +33,15 @@ patience=()
 
 # comes_to PATTERN: until migrate has said so
 source_moves() { guest_moves $host; }
-comes_to() { check "$what: it comes that far" until_true --watch source_moves grep -aq "$1" "$tmp/moved"; }
+comes_to() { check "$what: it comes that far" until_true --watch source_moves grep -aq "$1" \
+	"$tmp/moved"; }
 first_round() { comes_to '^round 1 .* pages left'; }
 
 # signal HOST SIGNAL WORD: to the sevmirror there that has the word on its command line
 signal() {
 	# shellcheck disable=SC2016 # for the host's shell
-	on "$1" sh -c 'for p in $(pidof sevmirror); do ! grep -q "$1" /proc/$p/cmdline || kill -"$0" $p; done' "$2" "$3"
+	on "$1" sh -c 'for p in $(pidof sevmirror); do ! grep -q "$1" /proc/$p/cmdline ||
+		kill -"$0" $p; done' "$2" "$3"
 }
 
 # migrate_ends STATUS TEXT...: with it, and it says that
@@ -72,7 +76,8 @@ unharmed() {
 	check "$what: no error" [ "$(guest_log 1 $n | grep -ac 'demo: ERROR')" -eq 0 ]
 }
 
-# gate POINT: a network that stops there (tests/kvm/wire_gate.c), for migrations without TLS; $port of $host
+# gate POINT: a network that stops there (tests/kvm/wire_gate.c), for migrations without TLS; $port
+# of $host
 gate() {
 	rm -f "$tmp/gate.in"
 	mkfifo "$tmp/gate.in"
@@ -87,7 +92,8 @@ depart_by_gate() {
 	security=(--insecure)
 	gate "$1"
 	depart --to "127.0.0.1:$port" --max-downtime 20000
-	check "$what: it comes that far" until_true --watch source_moves grep -q reached "$tmp/gate.out"
+	check "$what: it comes that far" until_true --watch source_moves grep -q reached \
+		"$tmp/gate.out"
 	security=(--psk-file /psk)
 }
 # gate_does WORD: with what waits there
@@ -126,14 +132,15 @@ migrate_ends 1 "the migration was cancelled. The guest still runs here"
 target_ends 1 "the source gave up: cancelled"
 unharmed
 
-# The code of the helper is overwritten in the host's memory, where it is the guest's ciphertext; then
-# it is put back. The helper's region is a file of its own, whose page 7 begins the code
+# The code of the helper is overwritten in the host's memory, where it is the guest's ciphertext;
+# then it is put back. The helper's region is a file of its own, whose page 7 begins the code
 # (docs/protocol.md).
 what="the helper dies"
 depart --bandwidth 2M
 first_round
 # shellcheck disable=SC2016 # for the host's shell
-check "$what: its code is overwritten" on $host sh -ec 'for f in /proc/$(pidof sevmirror | tr " " "\n" | sort -n | head -n 1)/fd/*; do
+check "$what: its code is overwritten" on $host \
+	sh -ec 'for f in /proc/$(pidof sevmirror | tr " " "\n" | sort -n | head -n 1)/fd/*; do
 	case $(readlink $f) in *sevmirror-helper*) region=$f && break ;; esac; done
 	dd if=$region of=/helper bs=4096 skip=7 count=80 2>/dev/null
 	dd if=/dev/urandom of=$region bs=4096 seek=7 count=80 conv=notrunc 2>/dev/null
@@ -141,7 +148,8 @@ check "$what: its code is overwritten" on $host sh -ec 'for f in /proc/$(pidof s
 migrate_ends 1 "still runs here" "the helper crashed"
 target_ends 1 "the helper crashed"
 # shellcheck disable=SC2016 # for the host's shell
-check "$what: its code is put back" on $host sh -c 'dd if=/helper of=$(cat /region) bs=4096 seek=7 conv=notrunc'
+check "$what: its code is put back" on $host \
+	sh -c 'dd if=/helper of=$(cat /region) bs=4096 seek=7 conv=notrunc'
 unharmed
 
 what="a record is changed on the wire"
@@ -166,7 +174,8 @@ gate_gone
 # shellcheck disable=SC2016 # words of the message
 migrate_ends 9 '`stop --force` here' '`resume` here'
 target_ends 1
-check "$what: the guest is paused" sh -c "'$sev_host' exec $host -- sevmirror status guest | grep -q paused"
+check "$what: the guest is paused" \
+	sh -c "'$sev_host' exec $host -- sevmirror status guest | grep -q paused"
 check "$what: it is resumed" on $host sevmirror resume guest
 unharmed
 
@@ -175,7 +184,8 @@ depart_by_gate '<RUNNING'
 gate_gone
 # shellcheck disable=SC2016 # words of the message
 migrate_ends 9 '`stop --force` here' '`resume` here'
-check "$what: the guest runs there" sh -c "'$sev_host' exec $target -- sevmirror status guest | grep -q running"
+check "$what: the guest runs there" \
+	sh -c "'$sev_host' exec $target -- sevmirror status guest | grep -q running"
 check "$what: the source is given up" on $host sevmirror stop guest --force
 wait "${process[$n]}"
 check "$what: its process ends with 7" [ $? -eq 7 ]
@@ -186,7 +196,8 @@ check "$what: its log has no gap" no_gap_in 1 $n
 # follows OPTIONS...: a post-copy in whose middle the guest runs there
 follows() {
 	depart --postcopy always --bandwidth 1M
-	check "$what: it goes over" until_true --watch source_moves grep -q 'memory follows' "$tmp/said-$try"
+	check "$what: it goes over" until_true --watch source_moves grep -q 'memory follows' \
+		"$tmp/said-$try"
 }
 
 # given_up: what is left of the guest at the source ends

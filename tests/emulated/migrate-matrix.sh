@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Encrypted Linux guests with a disk and a TCP connection move between two hosts, again and again: one CPU and four, idle and writing all
-# the time. The guest compares its memory page by page, its disk block by block, and counts its messages. Disks that the hosts do not share
-# are refused.
+# Encrypted Linux guests with a disk and a TCP connection move between two hosts, again and again:
+# one CPU and four, idle and writing all the time. The guest compares its memory page by page, its
+# disk block by block, and counts its messages. Disks that the hosts do not share are refused.
 # shellcheck source=tests/emulated/linux-guests.sh
 . "$(dirname "$0")/linux-guests.sh"
 
@@ -37,7 +37,8 @@ hop() {
 	goes_on "$what" $next "$(last_tick $((next - 1)))"
 }
 
-# no_disk WHAT TEXT OPTIONS...: what the other host is given for the disk is refused before a page has moved, and the guest goes on
+# no_disk WHAT TEXT OPTIONS...: what the other host is given for the disk is refused before a page
+# has moved, and the guest goes on
 no_disk() {
 	local what=$1 text=$2 next=refused-$((++refusals)) tick
 	shift 2
@@ -52,22 +53,26 @@ no_disk() {
 refusals=0
 
 # One CPU, a disk on storage that both hosts have.
-on $one sh -c 'demo-disk make /shared/disk && demo-disk make /shared/short && truncate -s 2M /shared/short'
+on $one sh -c 'demo-disk make /shared/disk && demo-disk make /shared/short &&
+	truncate -s 2M /shared/short'
 launch 1 "memory=16 rest=10 idle disk" --disk /shared/disk
-says "a second opener, on the other host" "in use by another VM" on $two sevmirror run --name second --kernel /boot/vmlinuz --disk /shared/disk
+says "a second opener, on the other host" "in use by another VM" on $two sevmirror run \
+	--name second --kernel /boot/vmlinuz --disk /shared/disk
 on $two sh -c 'cp /shared/disk /copy && mknod /device b 7 0'
 no_disk "a disk that is not there" "/nowhere: No such file" --disk /nowhere
 no_disk "a copy of the disk" "the disk /copy is not the file that the source has open" --disk /copy
 no_disk "a disk of another length" "the disk /shared/short has not the size" --disk /shared/short
 no_disk "a folder" "the disk /shared: Is a directory" --disk /shared
 hop "one CPU, idle" --max-downtime 8000
-says "a second opener, where the disk lies" "in use by another VM" on $one sevmirror run --name second --kernel /boot/vmlinuz --disk /shared/disk
+says "a second opener, where the disk lies" "in use by another VM" on $one sevmirror run \
+	--name second --kernel /boot/vmlinuz --disk /shared/disk
 hop "and back" --max-downtime 8000
 type_to $last w
 for n in 3 4 5 6 7 8 9 10; do hop "migration $n of ten, writing" --max-downtime 8000; done
 flushes=$(number_after $last "flushed")
 guest_ends "ten migrations" 1 $last $calls
-for h in $one $two; do check "all blocks of the disk are whole, by $h" on $h demo-disk check /shared/disk; done
+for h in $one $two; do check "all blocks of the disk are whole, by $h" on $h demo-disk check \
+	/shared/disk; done
 check "the disk was written and flushed ($flushes times)" [ "$flushes" -gt 10 ]
 
 # Four CPUs.

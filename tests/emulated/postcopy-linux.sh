@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# An encrypted Linux guest with four CPUs goes over before its memory does: at once, when it would not converge, with a connection that
-# breaks and is mended. It compares its memory page by page, its disk block by block, and its messages have no gap; neither host's memory
-# holds its canary.
+# An encrypted Linux guest with four CPUs goes over before its memory does: at once, when it would
+# not converge, with a connection that breaks and is mended. It compares its memory page by page,
+# its disk block by block, and its messages have no gap; neither host's memory holds its canary.
 # shellcheck source=tests/emulated/linux-guests.sh
 . "$(dirname "$0")/linux-guests.sh"
 
@@ -30,9 +30,11 @@ hop "post-copy at once" 2 $one $two --postcopy always
 
 # Written faster than the link takes it.
 await_guest refused $one --disk-dir /shared
-fails "pre-copy alone does not converge" move_guest $two $one --bandwidth 5M --max-downtime 100 --max-rounds 2
+fails "pre-copy alone does not converge" move_guest $two $one --bandwidth 5M --max-downtime 100 \
+	--max-rounds 2
 fails "the target ends" wait "${process[refused]}"
-hop "post-copy when it would not converge" 3 $two $one --bandwidth 5M --max-downtime 100 --max-rounds 2 --postcopy auto
+hop "post-copy when it would not converge" 3 $two $one --bandwidth 5M --max-downtime 100 \
+	--max-rounds 2 --postcopy auto
 
 # The connection breaks while pages are missing.
 await_guest 4 $two --disk-dir /shared
@@ -41,7 +43,8 @@ mover=$!
 source_moves() { guest_moves $one; }
 check "it goes over" until_true --watch source_moves grep -q 'memory follows' "$tmp/said-4"
 # shellcheck disable=SC2016 # for the host's shell
-on $one sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline || kill -INT $p; done'
+on $one sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline ||
+	kill -INT $p; done'
 wait $mover
 check "the connection breaks: 10" [ $? -eq 10 ]
 check "the target says so" until_true grep -q 'connection to the source broke' "$tmp/said-4"

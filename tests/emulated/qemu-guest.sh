@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The patched QEMU (qemu/) on the emulated host: it starts OVMF and Debian's kernel as an SEV guest, knows which pages the guest shares, and refuses,
-# by a sentence that names the reason, what does not go with encrypted memory. A guest without SEV migrates as ever.
+# The patched QEMU (qemu/) on the emulated host: it starts OVMF and Debian's kernel as an SEV guest,
+# knows which pages the guest shares, and refuses, by a sentence that names the reason, what does
+# not go with encrypted memory. A guest without SEV migrates as ever.
 # shellcheck source=tests/emulated/driver.sh disable=SC2317 # called by check and refused
 . "$(dirname "$0")/driver.sh"
 
@@ -10,30 +11,39 @@ library=$(cd "$programs/../../lib" && pwd)
 qemu=$("$top/qemu/build" | tail -n 1)
 check "the patched QEMU is built" test -x "$qemu" || exit 1
 start "$host" --cpus 2 --memory 3G --packages qemu-system-x86,ovmf
-LD_LIBRARY_PATH=$library check "QEMU and its libraries are copied to the host" "$sev_host" copy "$qemu" "$host:/usr/bin/qemu-sevmirror" || exit 1
+LD_LIBRARY_PATH=$library check "QEMU and its libraries are copied to the host" "$sev_host" copy \
+	"$qemu" "$host:/usr/bin/qemu-sevmirror" || exit 1
 put "$host" qmp
-check "an initial RAM disk" "$top/scripts/guest-initrd" "$host" "$programs/../../demo/demo-guest" "$tmp/initrd" virtio_pci || exit 1
+check "an initial RAM disk" "$top/scripts/guest-initrd" "$host" "$programs/../../demo/demo-guest" \
+	"$tmp/initrd" virtio_pci || exit 1
 "$sev_host" copy "$tmp/initrd" "$host:/initrd" || exit 1
 
-# run_qemu NAME OPTIONS...: a QEMU in the background, with its monitor at /NAME.qmp and its guest's console in /NAME.log
+# run_qemu NAME OPTIONS...: a QEMU in the background, with its monitor at /NAME.qmp and its guest's
+# console in /NAME.log
 run_qemu() {
 	local name=$1
 	shift
 	# shellcheck disable=SC2016 # for the host's shell
 	on "$host" sh -c 'name=$1; shift; rm -f /$name.qmp
-		exec qemu-sevmirror -daemonize -pidfile /$name.pid -enable-kvm -cpu EPYC -nodefaults -no-user-config -display none \
-			-serial file:/$name.log -qmp unix:/$name.qmp,server=on,wait=off "$@"' - "$name" "$@"
+		exec qemu-sevmirror -daemonize -pidfile /$name.pid -enable-kvm -cpu EPYC \
+			-nodefaults -no-user-config -display none \
+			-serial file:/$name.log -qmp unix:/$name.qmp,server=on,wait=off "$@"' - \
+			"$name" "$@"
 }
 
 # guest NAME OPTIONS...: a guest with firmware and kernel
 guest() {
 	local name=$1
 	shift
-	run_qemu "$name" -smp 2 -m 512M -drive if=pflash,format=raw,unit=0,file=/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on -device virtio-rng-pci \
-		-kernel /boot/vmlinuz -initrd /initrd -append "console=ttyS0 quiet -- memory=64 rest=20" "$@"
+	run_qemu "$name" -smp 2 -m 512M -drive \
+		if=pflash,format=raw,unit=0,file=/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on \
+		-device virtio-rng-pci \
+		-kernel /boot/vmlinuz -initrd /initrd \
+		-append "console=ttyS0 quiet -- memory=64 rest=20" "$@"
 }
 
-sev=(-machine 'q35,confidential-guest-support=sev0' -object 'sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=3')
+sev=(-machine 'q35,confidential-guest-support=sev0'
+	-object 'sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=3')
 helper=(-object 'sevmirror-helper,id=mh0')
 
 # qmp NAME COMMAND...
@@ -59,7 +69,8 @@ field() { execute "$1" query-sev-migration | sed -n "s/.*\"$2\": \([a-z0-9]*\).*
 # until_console NAME TIMES: until the guest has counted to more than one so often since QEMU's start
 until_console() {
 	# shellcheck disable=SC2016 # for the host's shell
-	on "$host" sh -c 'n=400; until [ "$(grep -c "demo: tick 2 " /$0.log)" -ge $1 ] || [ $n = 0 ]; do n=$((n - 1)); sleep 1; done; [ $n -gt 0 ]' "$1" "$2"
+	on "$host" sh -c 'n=400; until [ "$(grep -c "demo: tick 2 " /$0.log)" -ge $1 ] ||
+		[ $n = 0 ]; do n=$((n - 1)); sleep 1; done; [ $n -gt 0 ]' "$1" "$2"
 }
 
 # live NAME: the guest's kernel has said which pages it shares
@@ -67,7 +78,8 @@ live() { [ "$(field "$1" shared-map)" = true ] && [ "$(field "$1" shared-pages)"
 
 # counted NAME: the ranges are as many pages as it says
 counted() {
-	[ "$(execute "$1" query-sev-migration | grep -o '"pages": [0-9]*' | awk '{ n += $2 } END { print n }')" = "$(field "$1" shared-pages)" ]
+	[ "$(execute "$1" query-sev-migration | grep -o '"pages": [0-9]*' |
+		awk '{ n += $2 } END { print n }')" = "$(field "$1" shared-pages)" ]
 }
 
 # refused WHAT TEXT COMMAND...: the command fails, TEXT is in what it says
@@ -89,16 +101,20 @@ helper_known() { execute "$1" query-sev-migration | grep -qE '"helper-digest": "
 encrypted() { execute "$1" query-sev | grep '"enabled": true' | grep -q '"state": "running"'; }
 runs() { execute "$1" query-status | grep -q '"status": "running"'; }
 
-check "an SEV guest with the Migration Helper is started, stopped" guest sev -S "${sev[@]}" "${helper[@]}" || exit 1
-check "nothing is known of its pages" test "$(field sev shared-map) $(field sev shared-pages)" = "false 0"
-execute sev migrate-set-capabilities '{"capabilities":[{"capability":"return-path","state":true}]}' >/dev/null
+check "an SEV guest with the Migration Helper is started, stopped" guest sev -S "${sev[@]}" \
+	"${helper[@]}" || exit 1
+check "nothing is known of its pages" test "$(field sev shared-map) $(field sev shared-pages)" = \
+	"false 0"
+execute sev migrate-set-capabilities \
+	'{"capabilities":[{"capability":"return-path","state":true}]}' >/dev/null
 refused "migration in the firmware" "its kernel has not told which pages it shares" migrate sev
 execute sev cont >/dev/null
 check "its kernel reaches user space" until_console sev 1 || on "$host" tail -n 20 /sev.log
 check "the firmware knows it as a running SEV guest" encrypted sev
 check "the map of shared pages is live" live sev
 check "and counts what it lists" counted sev
-execute sev migrate-set-capabilities '{"capabilities":[{"capability":"return-path","state":true}]}' >/dev/null
+execute sev migrate-set-capabilities \
+	'{"capabilities":[{"capability":"return-path","state":true}]}' >/dev/null
 check "the guest can be migrated now" test "$(field sev ready)" = true
 check "the helper that was launched with it has a digest" helper_known sev
 execute sev query-sev-migration | sed 's/^/# /; s/\("shared-ranges": \[[^]]\{300\}\)[^]]*/\1 .../'
@@ -107,7 +123,8 @@ refused "a capability that compares pages" "'xbzrle'" qmp sev \
 	'{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"xbzrle","state":true}]}}' \
 	'{"execute":"migrate","arguments":{"uri":"unix:/nobody"}}'
 # set CAPABILITY true|false
-set_capability() { execute sev migrate-set-capabilities "{\"capabilities\":[{\"capability\":\"$1\",\"state\":$2}]}" >/dev/null; }
+set_capability() { execute sev migrate-set-capabilities \
+	"{\"capabilities\":[{\"capability\":\"$1\",\"state\":$2}]}" >/dev/null; }
 set_capability xbzrle false
 for c in x-ignore-shared release-ram postcopy-ram background-snapshot; do
 	[ "$c" != background-snapshot ] || set_capability return-path false
@@ -131,11 +148,13 @@ refused "a file of the capability mapped-ram" "to a file" migrate sev file:/save
 set_capability mapped-ram false
 refused "a snapshot" "a snapshot cannot be saved of an encrypted" hmp sev 'savevm one'
 refused "a snapshot to load" "a snapshot cannot be loaded of an encrypted" hmp sev 'loadvm one'
-refused "a dump" "the memory cannot be dumped of an encrypted" execute sev dump-guest-memory '{"paging":false,"protocol":"file:/dump"}'
+refused "a dump" "the memory cannot be dumped of an encrypted" execute sev dump-guest-memory \
+	'{"paging":false,"protocol":"file:/dump"}'
 
 check "after all that the guest still runs" runs sev
 execute sev system_reset >/dev/null
-check "after a reset nothing is known any more" test "$(field sev shared-map) $(field sev shared-pages)" = "false 0"
+check "after a reset nothing is known any more" test \
+	"$(field sev shared-map) $(field sev shared-pages)" = "false 0"
 check "and the guest boots again" until_console sev 2
 check "with a map of its own" live sev
 execute sev quit >/dev/null
@@ -147,11 +166,15 @@ refused "query-sev-migration" "without the Migration Helper" execute without que
 execute without quit >/dev/null
 
 # A guest of firmware that finds nothing to boot: its RAM goes from one QEMU to another.
-check "a plain guest, with the object in vain, is started" run_qemu plain -machine q35 -m 64M "${helper[@]}" || exit 1
-check "and what waits for it" run_qemu target -machine q35 -m 64M "${helper[@]}" -incoming unix:/target.sock
+check "a plain guest, with the object in vain, is started" run_qemu plain -machine q35 -m 64M \
+	"${helper[@]}" || exit 1
+check "and what waits for it" run_qemu target -machine q35 -m 64M "${helper[@]}" \
+	-incoming unix:/target.sock
 refused "query-sev-migration of it" "not encrypted" execute plain query-sev-migration
 check "it is migrated" migrate plain unix:/target.sock
 # shellcheck disable=SC2016 # for the host's shell
-check "to the end" on "$host" sh -c 'n=600; until /t/qmp /plain.qmp "{\"execute\":\"query-migrate\"}" | grep -q completed || [ $n = 0 ]; do n=$((n - 1)); sleep 0.1; done; [ $n -gt 0 ]'
+check "to the end" on "$host" \
+	sh -c 'n=600; until /t/qmp /plain.qmp "{\"execute\":\"query-migrate\"}" |
+		grep -q completed || [ $n = 0 ]; do n=$((n - 1)); sleep 0.1; done; [ $n -gt 0 ]'
 check "and runs there" runs target
 finished

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# QEMU's own migration of an SEV guest (qemu/): OVMF and Debian's kernel, with memory that verifies itself, go from one emulated host to another by the
-# monitor's `migrate` over TCP, from QEMUs with the same command line.
+# QEMU's own migration of an SEV guest (qemu/): OVMF and Debian's kernel, with memory that verifies
+# itself, go from one emulated host to another by the monitor's `migrate` over TCP, from QEMUs with
+# the same command line.
 # shellcheck source=tests/emulated/driver.sh disable=SC2317 # called by check
 . "$(dirname "$0")/driver.sh"
 
@@ -10,27 +11,38 @@ library=${QEMU_LIBRARY:-$(cd "$programs/../../lib" && pwd)}
 qemu=${QEMU_SEVMIRROR:-$("$top/qemu/build" | tail -n 1)}
 check "the patched QEMU is built" test -x "$qemu" || exit 1
 for h in "$one" "$two"; do
-	start "$h" --cpus 2 --memory 1536M --chip-seed "qemu-${h##*-}" --boot-timeout 300 --link "qm-$$" --packages qemu-system-x86,ovmf
-	LD_LIBRARY_PATH=$library check "QEMU and its libraries are copied" "$sev_host" copy "$qemu" "$h:/usr/bin/qemu-sevmirror" || exit 1
+	start "$h" --cpus 2 --memory 1536M --chip-seed "qemu-${h##*-}" --boot-timeout 300 \
+		--link "qm-$$" --packages qemu-system-x86,ovmf
+	LD_LIBRARY_PATH=$library check "QEMU and its libraries are copied" "$sev_host" copy \
+		"$qemu" "$h:/usr/bin/qemu-sevmirror" || exit 1
 	put "$h" qmp
-	"$sev_host" copy "$top/emulator/psp/vendor/ask_ark_emulation.cert" "$h:/vendor.cert" || exit 1
+	"$sev_host" copy "$top/emulator/psp/vendor/ask_ark_emulation.cert" "$h:/vendor.cert" \
+		|| exit 1
 done
-check "an initial RAM disk" "$top/scripts/guest-initrd" "$one" "$programs/../../demo/demo-guest" "$tmp/initrd" || exit 1
+check "an initial RAM disk" "$top/scripts/guest-initrd" "$one" "$programs/../../demo/demo-guest" \
+	"$tmp/initrd" || exit 1
 for h in "$one" "$two"; do "$sev_host" copy "$tmp/initrd" "$h:/initrd" || exit 1; done
 
-# guest HOST OPTIONS...: a QEMU in the background, with its monitor at /qmp, its guest's console in /console and its own words in /said
+# guest HOST OPTIONS...: a QEMU in the background, with its monitor at /qmp, its guest's console in
+# /console and its own words in /said
 guest() {
 	local h=$1
 	shift
 	# shellcheck disable=SC2016 # for the host's shell
 	on "$h" sh -c 'rm -f /qmp /console
-		setsid qemu-sevmirror -enable-kvm -cpu EPYC -nodefaults -no-user-config -display none -smp 2 -m 512M \
-			-machine q35,confidential-guest-support=sev0 -object sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=35 \
+		firmware=/usr/share/OVMF/OVMF_CODE_4M.fd
+		setsid qemu-sevmirror -enable-kvm -cpu EPYC -nodefaults -no-user-config \
+			-display none -smp 2 -m 512M \
+			-machine q35,confidential-guest-support=sev0 \
+			-object sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=35 \
 			-object sevmirror-helper,id=mh0,vendor-chain=/vendor.cert \
-			-drive if=pflash,format=raw,unit=0,file=/usr/share/OVMF/OVMF_CODE_4M.fd,readonly=on \
-			-kernel /boot/vmlinuz -initrd /initrd -append "console=ttyS0 quiet -- memory=64 rest=20 canary" \
-			-serial file:/console -qmp unix:/qmp,server=on,wait=off "$@" </dev/null >/said 2>&1 &
-		n=100; until [ -S /qmp ] || [ $n = 0 ]; do n=$((n - 1)); sleep 0.2; done; [ -S /qmp ] || { cat /said; false; }' - "$@" &&
+			-drive if=pflash,format=raw,unit=0,readonly=on,file=$firmware \
+			-kernel /boot/vmlinuz -initrd /initrd \
+			-append "console=ttyS0 quiet -- memory=64 rest=20 canary" \
+			-serial file:/console -qmp unix:/qmp,server=on,wait=off "$@" </dev/null \
+				>/said 2>&1 &
+		n=100; until [ -S /qmp ] || [ $n = 0 ]; do n=$((n - 1)); sleep 0.2; done
+		[ -S /qmp ] || { cat /said; false; }' - "$@" &&
 		execute "$h" query-status >/dev/null # answered when it has set up all, and listens
 }
 
@@ -42,13 +54,17 @@ live() { execute "$1" query-sev-migration | grep -q '"shared-map": true'; }
 # as libvirt does, and patience for an emulated host
 prepare() {
 	qmp "$1" '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"return-path","state":true}]}}' \
-		'{"execute":"migrate-set-parameters","arguments":{"downtime-limit":5000}}' >/dev/null
+		'{"execute":"migrate-set-parameters","arguments":{"downtime-limit":5000}}' \
+		>/dev/null
 }
 
 # until_counts HOST TICK: until the guest has counted to that
 until_counts() {
 	# shellcheck disable=SC2016 # for the host's shell
-	on "$1" sh -c 'n=400; until [ "$(sed -n "s/^demo: tick \([0-9]*\) .*/\1/p" /console | tail -n 1)" -ge $0 ] 2>/dev/null || [ $n = 0 ]; do n=$((n - 1)); sleep 1; done; [ $n -gt 0 ]' "$2"
+	on "$1" sh -c 'n=400
+		until [ "$(sed -n "s/^demo: tick \([0-9]*\) .*/\1/p" /console | tail -n 1)" \
+			-ge $0 ] 2>/dev/null || [ $n = 0 ]; do n=$((n - 1)); sleep 1; done
+		[ $n -gt 0 ]' "$2"
 }
 tick() { on "$1" sed -n 's/^demo: tick \([0-9]*\) .*/\1/p' /console | tail -n 1; }
 
@@ -57,7 +73,9 @@ comes_to() {
 	local n=300 now
 	until now=$(status "$1") && [ "$now" = "$2" ]; do
 		case $now in completed | failed | cancelled) n=1 ;; esac
-		[ $((n -= 1)) -gt 0 ] || { echo "it is $now: $(execute "$1" query-migrate) $(on "$two" cat /said) $(on "$one" cat /said)" && return 1; }
+		[ $((n -= 1)) -gt 0 ] ||
+			{ echo "it is $now: $(execute "$1" query-migrate) $(on "$two" cat /said)" \
+				"$(on "$one" cat /said)" && return 1; }
 		sleep 1
 	done
 }
@@ -75,7 +93,8 @@ check "migration begins" execute "$one" migrate "{\"uri\":\"tcp:$two:4444\"}"
 check "and comes to its end" comes_to "$one" completed || exit 1
 execute "$one" query-migrate | sed 's/^/# /'
 check "the guest runs on two" runs "$two"
-check "and counts on from $before" until_counts "$two" $((before + 8)) || on "$two" sh -c 'tail -n 5 /console; cat /said'
+check "and counts on from $before" until_counts "$two" $((before + 8)) ||
+	on "$two" sh -c 'tail -n 5 /console; cat /said'
 check "with all of its memory as it was" clean "$two"
 check "its map has come along" live "$two"
 on "$two" tail -n 1 /console | sed 's/^/# /'
@@ -86,8 +105,10 @@ prepare "$two"
 before=$(tick "$two")
 check "it goes back" execute "$two" migrate "{\"uri\":\"tcp:$one:4444\"}"
 check "to the end" comes_to "$two" completed || exit 1
-check "and counts on from $before" until_counts "$one" $((before + 8)) || on "$one" sh -c 'tail -n 5 /console; cat /said'
+check "and counts on from $before" until_counts "$one" $((before + 8)) ||
+	on "$one" sh -c 'tail -n 5 /console; cat /said'
 check "with all of its memory as it was" clean "$one"
 execute "$one" system_reset >/dev/null
-check "it is reset, and boots from its flash" until_counts "$one" 2 || on "$one" sh -c 'tail -n 5 /console; cat /said'
+check "it is reset, and boots from its flash" until_counts "$one" 2 ||
+	on "$one" sh -c 'tail -n 5 /console; cat /said'
 finished

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The patched QEMU on this machine's /dev/kvm, without SEV: a guest that was started with the Migration Helper all the same (x-plain) and stays
-# stopped goes from one QEMU to another by sealed pages. What is forged on the way is refused, and the source can try again.
+# The patched QEMU on this machine's /dev/kvm, without SEV: a guest that was started with the
+# Migration Helper all the same (x-plain) and stays stopped goes from one QEMU to another by sealed
+# pages. What is forged on the way is refused, and the source can try again.
 # shellcheck source=tests/emulated/driver.sh disable=SC2317 # called by check
 . "$(dirname "$0")/driver.sh"
 
@@ -28,8 +29,10 @@ trap end_all EXIT
 start_qemu() {
 	local name=$1 n=100
 	shift
-	"$qemu" -machine q35 -cpu qemu64 -accel kvm -m 128M -nodefaults -display none -S -bios bios -qmp "unix:$name.qmp,server=on,wait=off" \
-		-object sevmirror-helper,id=mh0,x-plain=on -pidfile "$name.pid" "$@" </dev/null >"$name.log" 2>&1 &
+	"$qemu" -machine q35 -cpu qemu64 -accel kvm -m 128M -nodefaults -display none \
+		-S -bios bios -qmp "unix:$name.qmp,server=on,wait=off" \
+		-object sevmirror-helper,id=mh0,x-plain=on -pidfile "$name.pid" \
+		"$@" </dev/null >"$name.log" 2>&1 &
 	until execute "$name" query-status; do
 		[ $((n -= 1)) -gt 0 ] || { cat "$name.log" && return 1; }
 		sleep 0.1
@@ -46,7 +49,8 @@ status() { execute "$1" query-migrate | sed -n 's/^{"return": {.*"status": "\([a
 comes_to() {
 	local n=300 now
 	until now=$(status "$1") && [ "$now" = "$2" ]; do
-		[ $((n -= 1)) -gt 0 ] || { echo "it is $now: $(execute "$1" query-migrate)" && return 1; }
+		[ $((n -= 1)) -gt 0 ] || { echo "it is $now: $(execute "$1" query-migrate)" &&
+			return 1; }
 		sleep 0.1
 	done
 }
@@ -58,9 +62,11 @@ migrate() {
 		"{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:$tmp/$1\"}}"
 }
 
-memory() { execute "$1" pmemsave "{\"val\":0,\"size\":134217728,\"filename\":\"$tmp/$1.memory\"}" >/dev/null; }
+memory() { execute "$1" pmemsave "{\"val\":0,\"size\":134217728,\"filename\":\"$tmp/$1.memory\"}" \
+	>/dev/null; }
 
-# forge IN OUT AT: a connection between two sockets on which the byte number AT of the source's is changed
+# forge IN OUT AT: a connection between two sockets on which the byte number AT of the source's is
+# changed
 forge() {
 	python3 - "$@" <<-'END' &
 	import os, socket, sys, threading
@@ -95,7 +101,8 @@ forge() {
 	until [ -S "$1" ] || [ $((n -= 1)) = 0 ]; do sleep 0.05; done
 }
 
-check "the source is started" start_qemu source -device "loader,file=$tmp/noise,addr=0x1000000,force-raw=on" || exit 1
+check "the source is started" start_qemu source \
+	-device "loader,file=$tmp/noise,addr=0x1000000,force-raw=on" || exit 1
 n=0
 for at in 20000000 40000000; do
 	n=$((n + 1))
@@ -106,7 +113,8 @@ for at in 20000000 40000000; do
 	check "the target has refused" grep 'sevmirror-helper: ' "forged$n.log"
 	sed -n 's/^qemu-system-x86_64: sev/# sev/p' "forged$n.log"
 done
-check "the source's guest is there as before" test "$(execute source query-status | grep -o '"status": "[a-z]*"')" = '"status": "prelaunch"'
+check "the source's guest is there as before" test \
+	"$(execute source query-status | grep -o '"status": "[a-z]*"')" = '"status": "prelaunch"'
 
 check "a target is started" start_qemu target -incoming unix:t.sock || exit 1
 check "migration" migrate t.sock

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Two hosts with different chips: a guest goes from one to the other by SEND_* and RECEIVE_*, and every tampering is refused.
+# Two hosts with different chips: a guest goes from one to the other by SEND_* and RECEIVE_*, and
+# every tampering is refused.
 # shellcheck source=tests/emulated/driver.sh
 . "$(dirname "$0")/driver.sh"
 
@@ -28,7 +29,8 @@ fails "the chips' ids differ" cmp -s "$tmp/source/id.bin" "$tmp/target/id.bin"
 send_all
 run "$target" receive /d/open.bin /d/sev.bin
 
-# What was sealed for the target is good for as long as its PDH is: after the power was off, too, and until PDH_GEN.
+# What was sealed for the target is good for as long as its PDH is: after the power was off, too,
+# and until PDH_GEN.
 keep() { on "$target" cat "/d/$1" >"$tmp/$1"; }
 give_back() { on "$target" sh -c "mkdir -p /d && cat >/d/$1" <"$tmp/$1"; }
 keep sev.bin

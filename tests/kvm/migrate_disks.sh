@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Which of the target's files a guest gets: those that the target's operator named, and none that the source names by itself.
+# Which of the target's files a guest gets: those that the target's operator named, and none that
+# the source names by itself.
 #
 # usage: migrate_disks.sh SEVMIRROR WIRE_GATE
 set -u
@@ -21,14 +22,16 @@ check() {
 	if "$@"; then ok "$what"; else not_ok "$what"; fi
 }
 
-# A guest that does nothing, as payloads have no disks: a bzImage's header, and `jmp .` at its 64-bit entry.
+# A guest that does nothing, as payloads have no disks: a bzImage's header, and `jmp .` at its
+# 64-bit entry.
 python3 - "$tmp/kernel" <<'END'
 import struct, sys
 image = bytearray(0x400 + 0x400)
-for at, form, value in [(0x1F1, "B", 1), (0x1F4, "I", 0x40), (0x1FE, "H", 0xAA55), (0x200, "H", 0x6AEB), (0x202, "4s", b"HdrS"),
-                        (0x206, "H", 0x20F), (0x211, "B", 1), (0x22C, "I", 0x7FFFFFFF), (0x230, "I", 0x200000), (0x234, "B", 1),
-                        (0x236, "H", 1), (0x238, "I", 2047), (0x24C, "I", 0x400), (0x258, "Q", 0x1000000), (0x260, "I", 0x1000),
-                        (0x600, "2s", b"\xeb\xfe")]:
+for at, form, value in [(0x1F1, "B", 1), (0x1F4, "I", 0x40), (0x1FE, "H", 0xAA55),
+                        (0x200, "H", 0x6AEB), (0x202, "4s", b"HdrS"), (0x206, "H", 0x20F),
+                        (0x211, "B", 1), (0x22C, "I", 0x7FFFFFFF), (0x230, "I", 0x200000),
+                        (0x234, "B", 1), (0x236, "H", 1), (0x238, "I", 2047), (0x24C, "I", 0x400),
+                        (0x258, "Q", 0x1000000), (0x260, "I", 0x1000), (0x600, "2s", b"\xeb\xfe")]:
     struct.pack_into("<" + form, image, at, value)
 open(sys.argv[1], "wb").write(image)
 END
@@ -40,7 +43,8 @@ ln -s ../elsewhere/secret "$tmp/disks/link"
 begin() {
 	local disk args=()
 	for disk in "$@"; do args+=(--disk "$disk"); done
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest --sev off --kernel "$tmp/kernel" --memory 64M "${args[@]}" </dev/null \
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest --sev off \
+		--kernel "$tmp/kernel" --memory 64M "${args[@]}" </dev/null \
 		>"$tmp/1.out" 2>"$tmp/1.err" &
 	pid[1]=$!
 	until_true state 1 running
@@ -65,20 +69,27 @@ refused() {
 
 # What a source may say is any path, whatever it has there itself.
 begin "$tmp/elsewhere/secret,ro"
-refused "no disk is named" "the VM has the disk $tmp/elsewhere/secret: the target must name it with --disk, or its directory with --disk-dir"
+refused "no disk is named" \
+	"the VM has the disk $tmp/elsewhere/secret: the target must name it with --disk"
 refused "a file elsewhere" "is not in the target's --disk-dir $tmp/disks" --disk-dir "$tmp/disks"
-refused "a directory whose name begins alike" "is not in the target's --disk-dir" --disk-dir "$tmp/else"
+refused "a directory whose name begins alike" "is not in the target's --disk-dir" \
+	--disk-dir "$tmp/else"
 end_guest 1
 begin "$tmp/disks/../elsewhere/secret,ro"
-refused "a way out of the directory" "the disk $tmp/disks/../elsewhere/secret is not in the directory of --disk-dir" --disk-dir "$tmp/disks"
+refused "a way out of the directory" \
+	"the disk $tmp/disks/../elsewhere/secret is not in the directory of --disk-dir" \
+	--disk-dir "$tmp/disks"
 end_guest 1
 begin "$tmp/disks/link,ro"
-refused "a symbolic link in the directory" "the disk $tmp/disks/link is a symbolic link, or behind one" --disk-dir "$tmp/disks"
+refused "a symbolic link in the directory" \
+	"the disk $tmp/disks/link is a symbolic link, or behind one" --disk-dir "$tmp/disks"
 end_guest 1
 
 begin "$tmp/disks/web.img" "$tmp/disks/data.img,ro"
-refused "one of two is named" "the VM has 2 disks, and 1 were given here" --disk "$tmp/disks/web.img"
-at 2 receive --sev off --listen 127.0.0.1:0 "${psk[@]}" --disk-dir "$tmp/disks" --disk "$tmp/disks/web.img" >"$tmp/said" 2>&1
+refused "one of two is named" "the VM has 2 disks, and 1 were given here" \
+	--disk "$tmp/disks/web.img"
+at 2 receive --sev off --listen 127.0.0.1:0 "${psk[@]}" --disk-dir "$tmp/disks" \
+	--disk "$tmp/disks/web.img" >"$tmp/said" 2>&1
 is "--disk and --disk-dir" 2 $?
 await 2 "${psk[@]}" --disk-dir "$tmp/disks"
 move 1 "${psk[@]}"
@@ -102,8 +113,10 @@ is "a link in the disk's place: it moves" 0 $?
 gate_gone
 ended 2
 check "a link in the disk's place: it runs there" state 1 running
-is "a link in the disk's place: what was checked is what it has" "$(realpath "$tmp/disks/web.old")" \
+is "a link in the disk's place: what was checked is what it has" \
+	"$(realpath "$tmp/disks/web.old")" \
 	"$(find "/proc/${pid[1]}/fd" -lname '*web.old' -printf '%l\n')"
-is "a link in the disk's place: and not the link's file" "" "$(find "/proc/${pid[1]}/fd" -lname '*secret')"
+is "a link in the disk's place: and not the link's file" "" \
+	"$(find "/proc/${pid[1]}/fd" -lname '*secret')"
 end_guest 1
 finished

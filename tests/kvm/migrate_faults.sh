@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Faults at every phase of a migration between two sevmirror processes: a gate in the network (wire_gate.c) stops at a message, and
-# exactly there the network is cut, one of the two VMMs is killed, or somebody presses Ctrl-C. The table says what must come of it; the
-# guest verifies its memory all the time, and all of it in the end.
+# Faults at every phase of a migration between two sevmirror processes: a gate in the network
+# (wire_gate.c) stops at a message, and exactly there the network is cut, one of the two VMMs is
+# killed, or somebody presses Ctrl-C. The table says what must come of it; the guest verifies its
+# memory all the time, and all of it in the end.
 #
 # usage: migrate_faults.sh SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE
 set -u
@@ -14,8 +15,10 @@ wire_gate=$(realpath "${3:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
 . "$(dirname "$0")/vmm_hosts.sh"
 run_options=(--memory 16M)
 
-# Where the gate stops, in the order of the protocol, and who has the guest if the conversation ends there: the message at which it
-# stops is not delivered. untouched: at the source, and the target has heard of nothing. here: it runs on at the source. doubt: the source cannot know, and the target has nothing. doubt-there: nor
+# Where the gate stops, in the order of the protocol, and who has the guest if the conversation ends
+# there: the message at which it
+# stops is not delivered. untouched: at the source, and the target has heard of nothing. here: it
+# runs on at the source. doubt: the source cannot know, and the target has nothing. doubt-there: nor
 # here, and the target runs it.
 phases='
 connect        untouched    connect
@@ -47,7 +50,8 @@ guest_here() {
 
 # depart: migrate to the address, in the background; $mover
 depart() {
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --insecure --timeout "${timeout:-120}" \
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" \
+		--insecure --timeout "${timeout:-120}" \
 		--max-downtime 3000 >"$tmp/said" 2>&1 8>&- &
 	mover=$!
 	pid[mover]=$mover
@@ -80,7 +84,8 @@ must() {
 }
 verdict() { if [ -z "$wrong" ]; then ok "$1"; else not_ok "$1$wrong"; fi; }
 
-# target_has_nothing STATUS: its process has ended with it, and left nothing. One that has heard of nothing still waits.
+# target_has_nothing STATUS: its process has ended with it, and left nothing. One that has heard of
+# nothing still waits.
 target_has_nothing() {
 	if [ "$who" = untouched ] && [ "${1:-1}" = 1 ]; then
 		state 2 incoming && kill -INT "${pid[2]}" && ended 2
@@ -137,8 +142,9 @@ cut() {
 	esac
 }
 
-# target_dies POINT: kill -9; what is on its way to the source then arrives. With READY it is a race whether the source hears of the death
-# before it says COMMIT: that case is in migrate_sabotage.c, without one.
+# target_dies POINT: kill -9; what is on its way to the source then arrives. With READY it is a race
+# whether the source hears of the death before it says COMMIT: that case is in migrate_sabotage.c,
+# without one.
 target_dies() {
 	begin "$1" || return
 	kill -9 "${pid[2]}"
@@ -179,7 +185,8 @@ source_dies() {
 		must "the target runs the guest" state 2 running
 		must "the guest there finds every page as it wrote it" guest_verifies 2
 	elif [ "$who" = doubt ]; then
-		# COMMIT is on its way, and so is the end of the data streams: the target has taken the source's word, or has nothing.
+		# COMMIT is on its way, and so is the end of the data streams: the target has taken
+		# the source's word, or has nothing.
 		until_true settled
 		if state 2 running; then
 			must "the guest there finds every page as it wrote it" guest_verifies 2
@@ -249,7 +256,8 @@ still() {
 	gate_gone
 }
 
-# column FAULT WHAT [POINT...]: the fault at each of the phases, or at these; $who has the guest there
+# column FAULT WHAT [POINT...]: the fault at each of the phases, or at these; $who has the guest
+# there
 column() {
 	local fault=$1 what=$2 point phase only
 	shift 2
@@ -262,15 +270,19 @@ column() {
 	done <<<"$phases"
 }
 
-one_a_phase=(connect '>HELLO' '>CORE_SECRET' '<CORE_DONE' frame '>ROUND' '>ROUND:2' '>STATE' '>MANIFEST' '<READY' '>COMMIT' '<RUNNING')
+one_a_phase=(connect '>HELLO' '>CORE_SECRET' '<CORE_DONE' frame '>ROUND' '>ROUND:2' '>STATE'
+	'>MANIFEST' '<READY' '>COMMIT' '<RUNNING')
 for part in ${PARTS:-cut target_dies source_dies interrupt interrupt_target still}; do
 	case $part in
 	cut) column cut "the network is cut" ;;
 	target_dies) column target_dies "the target is killed" "${one_a_phase[@]/<READY/}" ;;
 	source_dies) column source_dies "the source is killed" "${one_a_phase[@]:1}" ;;
-	interrupt) column interrupt "Ctrl-C at migrate" connect '>HELLO' '>CORE_SECRET' frame '<ROUND' '>ROUND:2' '<READY' '>COMMIT' '<RUNNING' ;;
-	interrupt_target) column interrupt_target "Ctrl-C at receive" connect '<HELLO' '>CORE_SECRET' frame '<ROUND' '>STATE' '<READY' '>COMMIT' ;;
-	still) column still "the network stands still" '<ACCEPT' frame '>ROUND:2' '>COMMIT' '<RUNNING' ;;
+	interrupt) column interrupt "Ctrl-C at migrate" connect '>HELLO' '>CORE_SECRET' frame \
+		'<ROUND' '>ROUND:2' '<READY' '>COMMIT' '<RUNNING' ;;
+	interrupt_target) column interrupt_target "Ctrl-C at receive" connect '<HELLO' \
+		'>CORE_SECRET' frame '<ROUND' '>STATE' '<READY' '>COMMIT' ;;
+	still) column still "the network stands still" '<ACCEPT' frame '>ROUND:2' '>COMMIT' \
+		'<RUNNING' ;;
 	esac
 done
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # usage: migrate_operator.sh SEVMIRROR DIRTIER
-# What an operator does about a migration while it runs, from another terminal: look, change its limits, cancel it, stop the guest.
+# What an operator does about a migration while it runs, from another terminal: look, change its
+# limits, cancel it, stop the guest.
 sevmirror=$1
 dirtier=$2
 here=$(dirname "$0")
@@ -14,12 +15,14 @@ answers() {
 	shift 4
 	at "$host" "$@" >"$tmp/said" 2>&1
 	is "$what" "$status" $?
-	if grep -qE -- "$pattern" "$tmp/said"; then ok "$what: it says so"; else not_ok "$what: it says so ('$pattern' is missing)"; fi
+	if grep -qE -- "$pattern" "$tmp/said"; then ok "$what: it says so"
+	else not_ok "$what: it says so ('$pattern' is missing)"; fi
 }
 moving() { at 1 status guest --json | grep -q '"phase": "precopy"'; }
 # depart OPTIONS...: a slow migration begins, and this command does not wait for it
 # shellcheck disable=SC2120 # mostly without options
-depart() { at 1 migrate guest --to "$address" --psk-file "$tmp/psk" --bandwidth 4M --detach "$@" >"$tmp/said" 2>&1; }
+depart() { at 1 migrate guest --to "$address" --psk-file "$tmp/psk" --bandwidth 4M \
+	--detach "$@" >"$tmp/said" 2>&1; }
 
 launch 1 1 11 100 1048576 1 0 0 1
 answers "nothing to cancel" 1 "no migration is under way" 1 migrate guest --cancel
@@ -27,16 +30,20 @@ answers "nothing to change" 1 "no migration is under way" 1 migrate guest --chan
 answers "nothing to show" 1 "no migration" 1 migrate guest --attach
 await 2 --psk-file "$tmp/psk"
 answers "status of a VM that waits" 0 "state *incoming" 2 status guest
-if grep -q 'cpus' "$tmp/said"; then not_ok "which has no CPUs yet"; else ok "which has no CPUs yet"; fi
+if grep -q 'cpus' "$tmp/said"; then not_ok "which has no CPUs yet"
+else ok "which has no CPUs yet"; fi
 depart
 is "--detach returns" 0 $?
 if until_true moving; then ok "status has the phase"; else not_ok "status has the phase"; fi
 answers "status for people" 0 "moving *round 1" 1 status guest
-answers "a second one is refused" 1 "A migration is under way" 1 migrate guest --to "$address" --psk-file "$tmp/psk"
-answers "a limit that makes no sense" 2 "bandwidth must be at least" 1 migrate guest --change --bandwidth 1
+answers "a second one is refused" 1 "A migration is under way" 1 migrate guest --to "$address" \
+	--psk-file "$tmp/psk"
+answers "a limit that makes no sense" 2 "bandwidth must be at least" 1 migrate guest \
+	--change --bandwidth 1
 answers "limits change" 0 "changed" 1 migrate guest --change --bandwidth 5M --max-downtime 900
 answers "--cancel" 0 "cancelled. The guest still runs here" 1 migrate guest --cancel
-answers "--attach shows how it ended" 1 "cancelled. The guest still runs here" 1 migrate guest --attach
+answers "--attach shows how it ended" 1 "cancelled. The guest still runs here" 1 migrate guest \
+	--attach
 if state 1 running; then ok "the guest runs"; else not_ok "the guest runs"; fi
 ended 2
 
@@ -46,11 +53,13 @@ depart
 until_true moving
 at 1 migrate guest --attach --json >"$tmp/followed" 2>&1 &
 pid[attach]=$!
-answers "the limits are lifted" 0 "changed" 1 migrate guest --change --bandwidth 100G --max-downtime 60000
+answers "the limits are lifted" 0 "changed" 1 migrate guest --change --bandwidth 100G \
+	--max-downtime 60000
 wait "${pid[attach]}"
 is "--attach ends with the migration" 0 $?
 unset 'pid[attach]'
-if grep -q '"max-downtime-ms": 60000' "$tmp/followed"; then ok "which knows its new limit"; else not_ok "which knows its new limit"; fi
+if grep -q '"max-downtime-ms": 60000' "$tmp/followed"; then ok "which knows its new limit"
+else not_ok "which knows its new limit"; fi
 ended 1
 is "the guest has gone" 8 "$(cat "$tmp/status")"
 answers "--attach at the target" 0 "The guest runs here" 2 migrate guest --attach
@@ -62,15 +71,18 @@ for how in "stop guest --force" TERM; do
 	await 2 --psk-file "$tmp/psk"
 	depart
 	until_true moving
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --attach --json >"$tmp/followed" 2>"$tmp/said" &
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --attach --json >"$tmp/followed" \
+		2>"$tmp/said" &
 	pid[attach]=$!
 	sleep 0.3
 	if [ "$how" = TERM ]; then kill -TERM "${pid[1]}"; else at 1 $how >/dev/null; fi
 	wait "${pid[attach]}"
 	is "$how: migrate ends with 11" 11 $?
 	unset 'pid[attach]'
-	if grep -q '"outcome": "ended"' "$tmp/followed"; then ok "$how: the outcome"; else not_ok "$how: the outcome"; fi
-	if grep -q 'neither host runs it' "$tmp/said"; then ok "$how: the words"; else not_ok "$how: the words"; fi
+	if grep -q '"outcome": "ended"' "$tmp/followed"; then ok "$how: the outcome"
+	else not_ok "$how: the outcome"; fi
+	if grep -q 'neither host runs it' "$tmp/said"; then ok "$how: the words"
+	else not_ok "$how: the words"; fi
 	ended 1
 	is "$how: the source" 7 "$(cat "$tmp/status")"
 	ended 2
@@ -78,21 +90,28 @@ for how in "stop guest --force" TERM; do
 	nothing_left "$how" 2
 done
 
-# A paused guest is announced as paused on both sides; the report that cannot be written has a status of its own.
+# A paused guest is announced as paused on both sides; the report that cannot be written has a
+# status of its own.
 launch 1 1 13 100 1048576 1 0 0 1
 await 2 --psk-file "$tmp/psk"
 at 1 pause guest >/dev/null
 mkdir "$tmp/reports"
-SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --psk-file "$tmp/psk" --bandwidth 16M --report "$tmp/reports/r.html" >"$tmp/said" 2>&1 &
+SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --psk-file "$tmp/psk" \
+	--bandwidth 16M --report "$tmp/reports/r.html" >"$tmp/said" 2>&1 &
 pid[move]=$!
 until_true moving
 rm -rf "$tmp/reports"
 wait "${pid[move]}"
 is "the guest has moved, the report has not" 12 $?
 unset 'pid[move]'
-if grep -q 'The guest is paused on the target' "$tmp/said"; then ok "the source says that it is paused"; else not_ok "the source says that it is paused"; fi
+if grep -q 'The guest is paused on the target' "$tmp/said"; then
+	ok "the source says that it is paused"
+else
+	not_ok "the source says that it is paused"
+fi
 ended 1
-if until_true grep -q 'it is paused' "$tmp/2.err"; then ok "the target says so"; else not_ok "the target says so"; fi
+if until_true grep -q 'it is paused' "$tmp/2.err"; then ok "the target says so"
+else not_ok "the target says so"; fi
 at 2 resume guest >/dev/null
 verified 2 "paused"
 
@@ -102,22 +121,28 @@ disagree() {
 	local what=$1 source=$2 target=$3
 	at 1 migrate guest --to "$address" --timeout 3 ${4:+"$4"} ${5:+"$5"} >"$tmp/said" 2>&1
 	is "$what: the guest stays" 1 $?
-	if grep -q -- "$source" "$tmp/said"; then ok "$what: the source says why"; else not_ok "$what: the source says why"; fi
-	if until_true grep -q -- "$target" "$tmp/2.err"; then ok "$what: the target says why"; else not_ok "$what: the target says why"; fi
+	if grep -q -- "$source" "$tmp/said"; then ok "$what: the source says why"
+	else not_ok "$what: the source says why"; fi
+	if until_true grep -q -- "$target" "$tmp/2.err"; then ok "$what: the target says why"
+	else not_ok "$what: the target says why"; fi
 	at 2 stop guest >/dev/null 2>&1
 	ended 2
 }
 await 2 --psk-file "$tmp/psk"
-disagree "another key" "the two hosts have different keys" "another pre-shared key" --psk-file "$tmp/psk2"
+disagree "another key" "the two hosts have different keys" "another pre-shared key" \
+	--psk-file "$tmp/psk2"
 await 2 --psk-file "$tmp/psk"
-disagree "--insecure to TLS" "does the target run without --insecure" "runs with --insecure" --insecure
+disagree "--insecure to TLS" "does the target run without --insecure" "runs with --insecure" \
+	--insecure
 await 2 --insecure
-disagree "TLS to --insecure" "runs with --insecure" "the peer speaks TLS, and this host runs with --insecure" --psk-file "$tmp/psk"
+disagree "TLS to --insecure" "runs with --insecure" \
+	"the peer speaks TLS, and this host runs with --insecure" --psk-file "$tmp/psk"
 at 1 stop guest --force >/dev/null
 ended 1
 
 # stop of a VM that waits; the socket's file goes with it.
-SEVMIRROR_RUNTIME_DIR=$tmp/2 "$sevmirror" receive --name guest --sev off --listen "unix:$tmp/sock" --insecure </dev/null >"$tmp/2.out" 2>"$tmp/2.err" &
+SEVMIRROR_RUNTIME_DIR=$tmp/2 "$sevmirror" receive --name guest --sev off --listen "unix:$tmp/sock" \
+	--insecure </dev/null >"$tmp/2.out" 2>"$tmp/2.err" &
 pid[2]=$!
 until_true grep -q 'waiting at' "$tmp/2.err"
 answers "stop of a VM that waits" 0 "waits for a guest no longer" 2 stop guest
@@ -126,9 +151,11 @@ is "it was stopped" 7 "$(cat "$tmp/status")"
 if [ -e "$tmp/sock" ]; then not_ok "its socket is removed"; else ok "its socket is removed"; fi
 
 # A guest that is held says so.
-SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest --sev off --payload "$dirtier" --memory 64M --hold </dev/null >"$tmp/1.out" 2>"$tmp/1.err" &
+SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest --sev off --payload "$dirtier" \
+	--memory 64M --hold </dev/null >"$tmp/1.out" 2>"$tmp/1.err" &
 pid[1]=$!
-if until_true grep -q 'is held' "$tmp/1.err"; then ok "--hold says that it holds"; else not_ok "--hold says that it holds"; fi
+if until_true grep -q 'is held' "$tmp/1.err"; then ok "--hold says that it holds"
+else not_ok "--hold says that it holds"; fi
 at 1 stop guest --force >/dev/null
 ended 1
 

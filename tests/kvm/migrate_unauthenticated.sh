@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What people run into: something else than sevmirror at the other end, another version of it, a full file system. Each is named, ends with
-# the exit status that is documented, and leaves the guest where it was.
+# What people run into: something else than sevmirror at the other end, another version of it, a
+# full file system. Each is named, ends with the exit status that is documented, and leaves the
+# guest where it was.
 #
 # usage: migrate_unauthenticated.sh SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE FULL-DISK
 set -u
@@ -21,7 +22,8 @@ dirty() { launch 1 1 21 2000 1048576 1 0 0 1; }
 
 # told WHAT FILE TEXT: it is in there
 told() { if grep -qF -- "$3" "$2"; then ok "$1: '$3'"; else not_ok "$1: '$3'"; fi; }
-runs_on() { if state 1 running; then ok "$1: the guest runs on"; else not_ok "$1: the guest runs on"; fi; }
+runs_on() { if state 1 running; then ok "$1: the guest runs on"
+else not_ok "$1: the guest runs on"; fi; }
 
 # crowd ADDRESS: eight who connect there and say nothing, until dispersed
 crowd() {
@@ -42,7 +44,8 @@ disperse() {
 # Before the source: sent away by name, and the wait goes on, also for those who say nothing.
 dirty
 await 2 "${psk[@]}" --timeout 120
-for kind in random http ssh tls close; do stranger connect "$address" $kind >"$tmp/stranger" 2>&1; done
+for kind in random http ssh tls close; do stranger connect "$address" \
+	$kind >"$tmp/stranger" 2>&1; done
 move 1 --psk-file "$tmp/psk2"
 is "the key of others" 1 "$status"
 runs_on "the key of others"
@@ -53,7 +56,8 @@ disperse
 ended 1
 until_true state 2 running
 told "of the strangers" "$tmp/2.err" "rejected a connection that is not the source: 127.0.0.1:"
-for text in "TLS: the peer does not speak TLS" "offers no pre-shared key" "closed the connection" "has another pre-shared key"; do
+for text in "TLS: the peer does not speak TLS" "offers no pre-shared key" "closed the connection" \
+	"has another pre-shared key"; do
 	told "of the strangers" "$tmp/2.err" "$text"
 done
 verified 2 "after strangers"
@@ -121,8 +125,12 @@ answers http "not a sevmirror control message (it begins with 'GET ')" --insecur
 
 # Other versions, at either end.
 ours=$(stranger version)
-answers version "the source speaks version $ours of the protocol, the target version $((ours + 1))" --insecure
-answers version-long "the source speaks version $ours of the protocol, the target version $((ours + 1))" --insecure
+answers version \
+	"the source speaks version $ours of the protocol, the target version $((ours + 1))" \
+	--insecure
+answers version-long \
+	"the source speaks version $ours of the protocol, the target version $((ours + 1))" \
+	--insecure
 answers helper "different builds of the Migration Helper" --insecure
 for kind in version version-long helper; do
 	await 2 --insecure
@@ -130,7 +138,8 @@ for kind in version version-long helper; do
 	ended 2
 	is "$kind comes: receive ends with 1" 1 "$(cat "$tmp/status")"
 	text="the source speaks version $((ours + 1)) of the protocol, the target version $ours"
-	[ $kind != helper ] || text="the source and the target have different builds of the Migration Helper"
+	[ $kind != helper ] ||
+		text="the source and the target have different builds of the Migration Helper"
 	told "$kind comes" "$tmp/2.err" "no guest arrived: $text"
 	told "$kind is told" "$tmp/stranger" "$text"
 done
@@ -143,7 +152,8 @@ for where in limit tmpfs; do
 	case $where in
 	limit) inside=(bash -c 'ulimit -f 1 && exec "$@"' -) why="File too large" ;;
 	tmpfs)
-		inside=(unshare -m sh -c 'mount -t tmpfs -o size=4k none "$0" && exec "$@"' "$tmp/small") why="No space left on device"
+		inside=(unshare -m sh -c 'mount -t tmpfs -o size=4k none "$0" && exec "$@"'
+			"$tmp/small") why="No space left on device"
 		if ! unshare -m mount -t tmpfs -o size=4k none "$tmp/small" 2>/dev/null; then
 			skip "no room for the report" "file systems cannot be mounted here"
 			kill -INT "${pid[2]}"
@@ -152,7 +162,8 @@ for where in limit tmpfs; do
 		fi
 		;;
 	esac
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "${inside[@]}" "$sevmirror" migrate guest --to "$address" "${psk[@]}" --report "$tmp/small/page.html" \
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "${inside[@]}" "$sevmirror" migrate guest --to "$address" \
+		"${psk[@]}" --report "$tmp/small/page.html" \
 		>"$tmp/said" 2>&1
 	is "no room for the report ($where): the guest has moved all the same" 12 $?
 	told "no room for the report ($where)" "$tmp/said" "--report $tmp/small/page.html: $why"
@@ -164,32 +175,38 @@ done
 at 1 stop guest --force >/dev/null
 ended 1
 
-# No room for what the guest wrote to its disk: the source's flush is the last that can fail before COMMIT. The guest is a kernel that does
-# nothing, as payloads have no disks: a bzImage's header, and `jmp .` at its 64-bit entry.
+# No room for what the guest wrote to its disk: the source's flush is the last that can fail before
+# COMMIT. The guest is a kernel that does nothing, as payloads have no disks: a bzImage's header,
+# and `jmp .` at its 64-bit entry.
 truncate -s 1M "$tmp/disk"
 python3 - "$tmp/kernel" <<'END'
 import struct, sys
 image = bytearray(0x400 + 0x400)
-for at, form, value in [(0x1F1, "B", 1), (0x1F4, "I", 0x40), (0x1FE, "H", 0xAA55), (0x200, "H", 0x6AEB), (0x202, "4s", b"HdrS"),
-                        (0x206, "H", 0x20F), (0x211, "B", 1), (0x22C, "I", 0x7FFFFFFF), (0x230, "I", 0x200000), (0x234, "B", 1),
-                        (0x236, "H", 1), (0x238, "I", 2047), (0x24C, "I", 0x400), (0x258, "Q", 0x1000000), (0x260, "I", 0x1000),
-                        (0x600, "2s", b"\xeb\xfe")]:
+for at, form, value in [(0x1F1, "B", 1), (0x1F4, "I", 0x40), (0x1FE, "H", 0xAA55),
+                        (0x200, "H", 0x6AEB), (0x202, "4s", b"HdrS"), (0x206, "H", 0x20F),
+                        (0x211, "B", 1), (0x22C, "I", 0x7FFFFFFF), (0x230, "I", 0x200000),
+                        (0x234, "B", 1), (0x236, "H", 1), (0x238, "I", 2047), (0x24C, "I", 0x400),
+                        (0x258, "Q", 0x1000000), (0x260, "I", 0x1000), (0x600, "2s", b"\xeb\xfe")]:
     struct.pack_into("<" + form, image, at, value)
 open(sys.argv[1], "wb").write(image)
 END
-LD_PRELOAD=$full_disk SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest --sev off --kernel "$tmp/kernel" --memory 64M \
+LD_PRELOAD=$full_disk SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" run --name guest --sev off \
+	--kernel "$tmp/kernel" --memory 64M \
 	--disk "$tmp/disk" </dev/null >"$tmp/1.out" 2>"$tmp/1.err" &
 pid[1]=$!
 until_true state 1 running
 await 2 "${psk[@]}" --disk "$tmp/disk"
 move 1 "${psk[@]}" --report "$tmp/page.html"
 is "no room for the disk: migrate ends with 1" 1 "$status"
-told "no room for the disk" "$tmp/said" "guest: stopping the guest and flushing its disks at the source: No space left on device"
-told "no room for the disk: in the report" "$tmp/page.html" "stopping the guest and flushing its disks at the source: No space left on device"
+told "no room for the disk" "$tmp/said" \
+	"guest: stopping the guest and flushing its disks at the source: No space left on device"
+told "no room for the disk: in the report" "$tmp/page.html" \
+	"stopping the guest and flushing its disks at the source: No space left on device"
 runs_on "no room for the disk"
 ended 2
 is "no room for the disk: the target ends with 1" 1 "$(cat "$tmp/status")"
-told "no room for the disk: the target" "$tmp/2.err" "the source gave up: stopping the guest and flushing its disks at the source: No space left on device"
+told "no room for the disk: the target" "$tmp/2.err" \
+	"source gave up: stopping the guest and flushing its disks at the source: No space left on"
 nothing_left "no room for the disk" 2
 # The guest has not heard of it, as it flushes nothing: it stays with what it takes for written.
 await 2 "${psk[@]}" --disk "$tmp/disk"

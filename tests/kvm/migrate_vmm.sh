@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A guest moves between two sevmirror processes as people move it, by the command line; what it must not lose it verifies itself. The two
-# hosts are two runtime directories.
+# A guest moves between two sevmirror processes as people move it, by the command line; what it must
+# not lose it verifies itself. The two hosts are two runtime directories.
 #
 # usage: migrate_vmm.sh SEVMIRROR PAYLOAD-DIRTIER
 # shellcheck source=tests/kvm/vmm_hosts.sh
@@ -20,7 +20,8 @@ for turn in 1 2 3 4 5 6; do
 	grep -q '"outcome": "migrated"' "$tmp/said" || not_ok "turn $turn: the JSON summary"
 	ended "$here"
 	is "turn $turn: the source's process ends with 8" 8 "$(cat "$tmp/status")"
-	if state "$there" running; then ok "turn $turn: it runs there"; else not_ok "turn $turn: it runs there"; fi
+	if state "$there" running; then ok "turn $turn: it runs there"
+	else not_ok "turn $turn: it runs there"; fi
 	nothing_left "turn $turn" "$here"
 	here=$there
 done
@@ -43,7 +44,8 @@ await 2 --psk-file "$tmp/psk2"
 move 1 --psk-file "$tmp/psk"
 is "a wrong key is refused" 1 "$status"
 if state 1 running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
-if state 2 incoming; then ok "the target goes on waiting"; else not_ok "the target goes on waiting"; fi
+if state 2 incoming; then ok "the target goes on waiting"
+else not_ok "the target goes on waiting"; fi
 kill -INT "${pid[2]}"
 ended 2
 is "a signal ends the wait with 7" 7 "$(cat "$tmp/status")"
@@ -58,7 +60,8 @@ is "a target that is not there" 1 "$status"
 # slow: a migration that takes long, in the background; $! is its process
 slow() {
 	: >"$tmp/said"
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --psk-file "$tmp/psk" --bandwidth 2M \
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" \
+		--psk-file "$tmp/psk" --bandwidth 2M \
 		--timeout 20 >"$tmp/said" 2>&1 &
 	mover=$!
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Workloads in mirrors of a running guest, by the command line, from another process: what memscan finds is what is there; a mirror that
-# crashes, loops or is killed does not disturb the guest; a mirror does not outlive it; and a guest that is migrated has all that its
-# mirrors wrote. The guest writes and verifies its memory all the time.
+# Workloads in mirrors of a running guest, by the command line, from another process: what memscan
+# finds is what is there; a mirror that crashes, loops or is killed does not disturb the guest; a
+# mirror does not outlive it; and a guest that is migrated has all that its mirrors wrote. The guest
+# writes and verifies its memory all the time.
 #
 # usage: mirror_vmm.sh SEVMIRROR PAYLOADS-DIR
 # shellcheck source=tests/kvm/vmm_hosts.sh
@@ -12,7 +13,8 @@ sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOADS-DIR}")
 payloads=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOADS-DIR}")
 dirtier=$payloads/payload-dirtier
 
-# What the dirtier leaves alone, and the mirror may read; and all of the memory in front of its region.
+# What the dirtier leaves alone, and the mirror may read; and all of the memory in front of its
+# region.
 untouched=0x80000+0x20000
 everything=0+62M
 
@@ -35,7 +37,8 @@ mirror_runs() {
 	local host=$1
 	shift
 	: >"$tmp/mirror.out"
-	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" mirror attach guest "$@" </dev/null >"$tmp/mirror.out" 2>"$tmp/mirror.err" &
+	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" mirror attach guest \
+		"$@" </dev/null >"$tmp/mirror.out" 2>"$tmp/mirror.err" &
 	pid[mirror]=$!
 	until_true attached "$host"
 }
@@ -53,7 +56,8 @@ said() { if grep -q -- "$2" "$3"; then ok "$1"; else not_ok "$1 (not said: $2)";
 goes_on() {
 	local before
 	before=$(beats)
-	if until_true beyond "$before"; then ok "$1: the guest goes on"; else not_ok "$1: the guest goes on"; fi
+	if until_true beyond "$before"; then ok "$1: the guest goes on"
+	else not_ok "$1: the guest goes on"; fi
 }
 # The dirtier's shared area, with its heartbeat
 beats() { memory_of 0x200000 4096 | sha256sum; }
@@ -64,7 +68,8 @@ memory_of() {
 	local fd
 	for fd in "/proc/${pid[1]}/fd"/*; do
 		case $(readlink "$fd") in
-		/memfd:guest-ram*) dd if="$fd" bs=4096 skip=$(($1 / 4096)) count=$(($2 / 4096)) status=none; return ;;
+		/memfd:guest-ram*) dd if="$fd" bs=4096 skip=$(($1 / 4096)) count=$(($2 / 4096)) \
+			status=none; return ;;
 		esac
 	done
 	return 1
@@ -75,8 +80,10 @@ guest memscan
 at 1 pause guest >/dev/null
 mirror 1 --range 0x800000+1M --range $untouched
 is "memscan of a paused guest" 0 "$status"
-is "its hash is that of the memory" "$(memory_of 0x800000 0x100000 | sha256sum | cut -d ' ' -f 1)" "$(awk 'NR == 1 { print $1 }' "$tmp/said")"
-is "and of other memory too" "$(memory_of 0x80000 0x20000 | sha256sum | cut -d ' ' -f 1)" "$(awk 'NR == 2 { print $1 }' "$tmp/said")"
+is "its hash is that of the memory" "$(memory_of 0x800000 0x100000 | sha256sum | cut -d ' ' -f 1)" \
+	"$(awk 'NR == 1 { print $1 }' "$tmp/said")"
+is "and of other memory too" "$(memory_of 0x80000 0x20000 | sha256sum | cut -d ' ' -f 1)" \
+	"$(awk 'NR == 2 { print $1 }' "$tmp/said")"
 mirror 1 --json
 is "without a range all of the guest's memory, as JSON" 0 "$status"
 python3 -c 'import json, sys
@@ -86,7 +93,8 @@ assert answer["workload"] == "memscan" and answer["outcome"] == "done"
 assert [(r["gpa"], r["bytes"]) for r in ranges] == [(0, 62 << 20)], ranges
 print(ranges[0]["sha256"])' "$tmp/said" >"$tmp/hash" 2>"$tmp/python.err"
 is "its hash" "$(memory_of 0 0x3e00000 | sha256sum | cut -d ' ' -f 1)" "$(cat "$tmp/hash")"
-for bad in 0x3e00000+4096:mirror-payload 0x140000000+4096:helper 0x4000000+4096:'no memory' 0x1001+4096:'whole pages' 0x1000:'is needed'; do
+for bad in 0x3e00000+4096:mirror-payload 0x140000000+4096:helper 0x4000000+4096:'no memory' \
+	0x1001+4096:'whole pages' 0x1000:'is needed'; do
 	mirror 1 --range "${bad%%:*}"
 	is "a range of ${bad%%:*} is a usage error" 2 "$status"
 	said "which says why" "${bad##*:}" "$tmp/said"
@@ -175,7 +183,8 @@ guest intruder
 mirror 1
 is "a workload that writes unasked" 1 "$status"
 said "crashes in its mirror" "crashed in its mirror" "$tmp/said"
-is "and the memory is as it was" "$(head -c 4096 /dev/zero | sha256sum)" "$(memory_of 0x80000 4096 | sha256sum)"
+is "and the memory is as it was" "$(head -c 4096 /dev/zero | sha256sum)" \
+	"$(memory_of 0x80000 4096 | sha256sum)"
 goes_on "a mirror has crashed"
 verified 1 "a mirror has crashed"
 
@@ -201,7 +210,8 @@ verified 1 "no workload"
 # finds WHAT HOST GENERATION: the mirror that writes finds no other there, and all of it
 finds() {
 	mirror "$2" --timeout 1
-	if grep -q "found generation $3" "$tmp/said" && ! grep -q 'found an error' "$tmp/said"; then ok "$1"; else not_ok "$1"; fi
+	if grep -q "found generation $3" "$tmp/said" &&
+		! grep -q 'found an error' "$tmp/said"; then ok "$1"; else not_ok "$1"; fi
 }
 
 # A mirror that writes: what it wrote last is there, whenever the guest moves.
@@ -241,7 +251,8 @@ for when in before in; do
 	mirror_runs $here
 	await $there --psk-file "$tmp/psk"
 	if [ $when = before ]; then kill -9 "${pid[mirror]}" && ended mirror; fi
-	at $here migrate guest --to "$address" --psk-file "$tmp/psk" --max-downtime 2000 --bandwidth 40M >"$tmp/said" 2>&1 &
+	at $here migrate guest --to "$address" --psk-file "$tmp/psk" --max-downtime 2000 \
+		--bandwidth 40M >"$tmp/said" 2>&1 &
 	mover=$!
 	if [ $when = in ]; then
 		until_true building $there

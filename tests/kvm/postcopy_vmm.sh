@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Post-copy by the command line, between two sevmirror processes: the guest runs at the target while its memory is not there yet, the
-# connection breaks, and either side is asked things meanwhile. The guest verifies its memory itself.
+# Post-copy by the command line, between two sevmirror processes: the guest runs at the target while
+# its memory is not there yet, the connection breaks, and either side is asked things meanwhile. The
+# guest verifies its memory itself.
 #
 # usage: postcopy_vmm.sh SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE
 # shellcheck source=tests/kvm/vmm_hosts.sh
@@ -11,15 +12,18 @@ sevmirror=$(realpath "${1:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
 dirtier=$(realpath "${2:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
 wire_gate=$(realpath "${3:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
 
-if [ ! -w /dev/userfaultfd ] && [ "$(id -u)" != 0 ] && [ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null)" != 1 ]; then
+if [ ! -w /dev/userfaultfd ] && [ "$(id -u)" != 0 ] &&
+	[ "$(cat /proc/sys/vm/unprivileged_userfaultfd 2>/dev/null)" != 1 ]; then
 	echo "1..0 # SKIP no userfaultfd for this user"
 	exit 0
 fi
 
-# leave: a migration with post-copy in the background, slow enough to be met in the middle; $mover is its process
+# leave: a migration with post-copy in the background, slow enough to be met in the middle; $mover
+# is its process
 leave() {
 	: >"$tmp/said"
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --psk-file "$tmp/psk" --postcopy always --bandwidth 4M \
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" \
+		--psk-file "$tmp/psk" --postcopy always --bandwidth 4M \
 		>"$tmp/said" 2>&1 &
 	mover=$!
 	until_true grep -q 'memory follows' "$tmp/2.err"
@@ -30,7 +34,11 @@ break_off() {
 	kill -INT "$mover"
 	wait "$mover"
 	is "$1: Ctrl-C in post-copy ends with 10" 10 $?
-	if until_true grep -q 'connection to the source broke' "$tmp/2.err"; then ok "$1: the target says so"; else not_ok "$1: the target says so"; fi
+	if until_true grep -q 'connection to the source broke' "$tmp/2.err"; then
+		ok "$1: the target says so"
+	else
+		not_ok "$1: the target says so"
+	fi
 }
 
 # answers WHAT HOST COMMAND...: it does, however long CPUs wait for pages
@@ -46,7 +54,8 @@ refuses() {
 	shift 3
 	at "$host" "$@" >"$tmp/said" 2>&1
 	is "$what" 1 $?
-	if grep -q -- "$words" "$tmp/said"; then ok "$what: it says why"; else not_ok "$what: it says why"; fi
+	if grep -q -- "$words" "$tmp/said"; then ok "$what: it says why"
+	else not_ok "$what: it says why"; fi
 }
 
 # All of memory after the guest, four CPUs at it.
@@ -54,7 +63,8 @@ launch 1 4 21 0 0 1 0 2 1
 await 2 --psk-file "$tmp/psk"
 move 1 --psk-file "$tmp/psk" --postcopy always --bandwidth 32M --json
 is "post-copy at once" 0 "$status"
-if grep -q '"fault-p99-ms"' "$tmp/said"; then ok "the summary tells of its faults"; else not_ok "the summary tells of its faults"; fi
+if grep -q '"fault-p99-ms"' "$tmp/said"; then ok "the summary tells of its faults"
+else not_ok "the summary tells of its faults"; fi
 ended 1
 is "the source's process ends with 8" 8 "$(cat "$tmp/status")"
 nothing_left "post-copy at once" 1
@@ -69,7 +79,8 @@ await 2 --psk-file "$tmp/psk"
 move 1 --psk-file "$tmp/psk" --postcopy always --postcopy-after 2 --json
 is "post-copy after two rounds" 0 "$status"
 if grep -q '"rounds": 2,' "$tmp/said"; then ok "there were two"; else not_ok "there were two"; fi
-if grep -q '"fault-p99-ms"' "$tmp/said"; then ok "and pages missing"; else not_ok "and pages missing"; fi
+if grep -q '"fault-p99-ms"' "$tmp/said"; then ok "and pages missing"
+else not_ok "and pages missing"; fi
 ended 1
 verified 2 "post-copy after two rounds"
 
@@ -82,9 +93,12 @@ ended 2
 await 2 --psk-file "$tmp/psk"
 move 1 --psk-file "$tmp/psk" --bandwidth 16M --max-downtime 20 --max-rounds 4 --postcopy auto
 is "post-copy does" 0 "$status"
-if grep -q 'post-copy  *[1-9]' "$tmp/said"; then ok "with pages after the guest"; else not_ok "with pages after the guest"; fi
+if grep -q 'post-copy  *[1-9]' "$tmp/said"; then ok "with pages after the guest"
+else not_ok "with pages after the guest"; fi
 sed -n 's/^  downtime/# downtime/p' "$tmp/said"
-if grep -q 'downtime .* ms (limit 20 ms, without post-copy an estimated [0-9.]* ms)' "$tmp/said"; then ok "the downtime stands beside its limit"; else not_ok "the downtime stands beside its limit"; fi
+if grep -q 'downtime .* ms (limit 20 ms, without post-copy an estimated [0-9.]* ms)' \
+	"$tmp/said"; then ok "the downtime stands beside its limit"
+	else not_ok "the downtime stands beside its limit"; fi
 ended 1
 verified 2 "auto"
 
@@ -106,7 +120,8 @@ refuses "nor sends it elsewhere" 1 recover migrate guest --to "$address" --psk-f
 at 1 migrate guest --recover --streams 2 >"$tmp/said" 2>&1
 is "recovery takes no new options" 2 $?
 answers "recovery" 1 migrate guest --recover
-if grep -q '1 recoveries' "$tmp/said"; then ok "which is told of"; else not_ok "which is told of"; fi
+if grep -q '1 recoveries' "$tmp/said"; then ok "which is told of"
+else not_ok "which is told of"; fi
 ended 1
 is "the source's process ends with 8 after a recovery" 8 "$(cat "$tmp/status")"
 verified 2 "recovery"
@@ -116,7 +131,8 @@ cut_at() {
 	await 2 --insecure --timeout 120
 	there=$address
 	gate "$1"
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" --insecure --timeout 120 --postcopy always >"$tmp/said" 2>&1 8>&- &
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --to "$address" \
+		--insecure --timeout 120 --postcopy always >"$tmp/said" 2>&1 8>&- &
 	mover=$!
 	until_true grep -q reached "$tmp/gate.out"
 	gate_gone
@@ -128,8 +144,10 @@ cut_at() {
 launch 1 2 28 0 0 1 0 2 1
 cut_at '<RUNNING'
 is "RUNNING is lost: 9" 9 "$status"
-if grep -q -- 'migrate --recover' "$tmp/said"; then ok "what to do is said"; else not_ok "what to do is said"; fi
-if state 1 paused; then ok "the guest stands still at the source"; else not_ok "the guest stands still at the source"; fi
+if grep -q -- 'migrate --recover' "$tmp/said"; then ok "what to do is said"
+else not_ok "what to do is said"; fi
+if state 1 paused; then ok "the guest stands still at the source"
+else not_ok "the guest stands still at the source"; fi
 answers "recovery finds out" 1 migrate guest --recover --to "$there"
 ended 1
 verified 2 "RUNNING was lost"
@@ -176,7 +194,11 @@ leave
 answers "the target is stopped by force while pages come" 2 stop guest --force
 wait "$mover"
 is "migrate ends with 6" 6 $?
-if grep -aq 'gave up: .* never arrived.*The guest is lost' "$tmp/said"; then ok "and says that the guest is lost"; else not_ok "and says that the guest is lost"; fi
+if grep -aq 'gave up: .* never arrived.*The guest is lost' "$tmp/said"; then
+	ok "and says that the guest is lost"
+else
+	not_ok "and says that the guest is lost"
+fi
 ended 2
 is "the target's process ends with 7" 7 "$(cat "$tmp/status")"
 answers "what is left at the source is stopped" 1 stop guest --force

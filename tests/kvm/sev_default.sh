@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A guest is encrypted unless somebody says --sev off, at the source and at the target: on a host without SEV there is no guest otherwise.
+# A guest is encrypted unless somebody says --sev off, at the source and at the target: on a host
+# without SEV there is no guest otherwise.
 #
 # usage: sev_default.sh SEVMIRROR PAYLOAD-DIRTIER
 set -u
@@ -28,17 +29,23 @@ head -c 64 /dev/urandom >"$tmp/chain"
 psk=(--psk-file "$tmp/psk")
 for mode in "" "--sev on"; do
 	# shellcheck disable=SC2086  # none, or two words
-	refused "run $mode" 4 "this host cannot run SEV guests" run --name guest $mode --payload "$dirtier" --memory 64M
+	refused "run $mode" 4 "this host cannot run SEV guests" run --name guest $mode \
+		--payload "$dirtier" --memory 64M
 	# shellcheck disable=SC2086
-	refused "receive $mode" 4 "this host cannot run SEV guests" receive $mode --name guest --listen 127.0.0.1:0 "${psk[@]}" --vendor-chain "$tmp/chain"
+	refused "receive $mode" 4 "this host cannot run SEV guests" receive $mode --name guest \
+		--listen 127.0.0.1:0 "${psk[@]}" --vendor-chain "$tmp/chain"
 done
 refused "--sev auto is gone" 2 "--sev auto: on or off is needed" run --sev auto --payload "$dirtier"
-refused "receive without certificates" 2 "--vendor-chain is needed for an encrypted guest" receive --listen 127.0.0.1:0 "${psk[@]}"
+refused "receive without certificates" 2 "--vendor-chain is needed for an encrypted guest" receive \
+	--listen 127.0.0.1:0 "${psk[@]}"
 for policy in 'NODBG|NOKS' DOMAIN 0; do
-	refused "policy $policy" 2 "it permits sending the guest without SEV" run --payload "$dirtier" --policy "$policy"
-	refused "policy $policy, allowed" 4 "this host cannot run SEV guests" run --payload "$dirtier" --policy "$policy" --allow-weak-policy
+	refused "policy $policy" 2 "it permits sending the guest without SEV" run \
+		--payload "$dirtier" --policy "$policy"
+	refused "policy $policy, allowed" 4 "this host cannot run SEV guests" run \
+		--payload "$dirtier" --policy "$policy" --allow-weak-policy
 done
-refused "an ES policy with key sharing" 2 "a second guest with the same key" run --payload "$dirtier" --policy 'NODBG|ES|SEV'
+refused "an ES policy with key sharing" 2 "a second guest with the same key" run \
+	--payload "$dirtier" --policy 'NODBG|ES|SEV'
 launch 1 1 1
 is "--sev off runs one in the clear" 0 $?
 at 1 stop guest --force >/dev/null

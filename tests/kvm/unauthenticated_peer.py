@@ -3,11 +3,15 @@
 """Who is no sevmirror, or another one, at either end of a migration's connection.
 
 usage: unauthenticated_peer.py version                 the protocol's version, in wire.h
-       unauthenticated_peer.py connect ADDRESS KIND    says KIND to whoever listens there, prints what is answered
-       unauthenticated_peer.py listen KIND             prints its address, takes one connection and answers KIND
+       unauthenticated_peer.py connect ADDRESS KIND    says KIND to whoever listens there, prints
+                                                       what is answered
+       unauthenticated_peer.py listen KIND             prints its address, takes one connection and
+                                                       answers KIND
 
-KIND: random, http, ssh, tls (no key), close; silent (until standard input ends; connect: eight of them);
-      version, version-long (a HELLO of the next version of the protocol, as long as ours or longer), helper (of another build of the helper)
+KIND: random, http, ssh, tls (no key), close; silent (until standard input ends; connect: eight of
+them);
+      version, version-long (a HELLO of the next version of the protocol, as long as ours or
+      longer), helper (of another build of the helper)
 """
 import os
 import re
@@ -51,7 +55,8 @@ def message(s):
 
 def hello(kind, theirs=None):
     """Ours, with one difference. An answer repeats what the other side said."""
-    fields = list(WIRE_HELLO.unpack(theirs)) if theirs else [version(), 0, 0, b"s" * 16, 2, 0, 0, 0, b"", 1 << 24, b""]
+    fields = list(WIRE_HELLO.unpack(theirs)) if theirs else [version(), 0, 0, b"s" * 16, 2, 0, 0, 0,
+                                                             b"", 1 << 24, b""]
     if kind.startswith("version"):
         fields[0] = version() + 1
     else:

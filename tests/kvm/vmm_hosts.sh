@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# VMs as people run and move them, by the command line: the two hosts are two runtime directories. Sourced, with sevmirror, dirtier and, for
-# gates, wire_gate set to the paths of these.
+# VMs as people run and move them, by the command line: the two hosts are two runtime directories.
+# Sourced, with sevmirror, dirtier and, for gates, wire_gate set to the paths of these.
 set -u
 : "${sevmirror:=}" "${dirtier:=}" "${wire_gate:=}"
 
@@ -21,7 +21,8 @@ if [ ! -w /dev/kvm ]; then
 fi
 
 mkdir -m 700 "$tmp/1" "$tmp/2"
-(umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk" && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk2")
+(umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk" &&
+	od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/psk2")
 
 # at HOST COMMAND...: the command line of a host
 at() {
@@ -42,14 +43,15 @@ ended() {
 	echo $status >"$tmp/status"
 }
 
-# launch HOST CPUS ARGS...: a dirtier begins there, with run_options. The process itself in the background, not a shell around it: it is
-# killed later.
+# launch HOST CPUS ARGS...: a dirtier begins there, with run_options. The process itself in the
+# background, not a shell around it: it is killed later.
 run_options=()
 launch() {
 	local host=$1 cpus=$2 a args=("${run_options[@]}")
 	shift 2
 	for a in "$@"; do args+=(--arg "$a"); done
-	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" run --name guest --sev off --payload "$dirtier" --memory 64M --cpus "$cpus" "${args[@]}" </dev/null \
+	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" run --name guest --sev off \
+		--payload "$dirtier" --memory 64M --cpus "$cpus" "${args[@]}" </dev/null \
 		>"$tmp/$host.out" 2>"$tmp/$host.err" &
 	pid[$host]=$!
 	until_true state "$host" running
@@ -60,7 +62,8 @@ await() {
 	local host=$1
 	shift
 	: >"$tmp/$host.err"
-	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" receive --sev off --name guest --listen 127.0.0.1:0 "$@" </dev/null >"$tmp/$host.out" 2>"$tmp/$host.err" &
+	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" receive --sev off --name guest \
+		--listen 127.0.0.1:0 "$@" </dev/null >"$tmp/$host.out" 2>"$tmp/$host.err" &
 	pid[$host]=$!
 	until_true grep -q 'waiting at' "$tmp/$host.err"
 	address=$(sed -n 's/.*waiting at \([^[:space:]]*\).*/\1/p' "$tmp/$host.err")
@@ -74,7 +77,8 @@ move() {
 	status=$?
 }
 
-# gate POINT: a network with a gate (wire_gate.c) to the address that is awaited; sets address to its own
+# gate POINT: a network with a gate (wire_gate.c) to the address that is awaited; sets address to
+# its own
 gate() {
 	rm -f "$tmp/gate.in"
 	mkfifo "$tmp/gate.in"

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What VMs say in numbers, on their control socket and by `sevmirror exporter`, before, while and after one moves.
+"""What VMs say in numbers, on their control socket and by `sevmirror exporter`, before, while and
+after one moves.
 
 usage: vmm_metrics.py SEVMIRROR PAYLOAD-DIRTIER
 """
@@ -43,14 +44,17 @@ class Host:
 
     def start(self, *args):
         with open(self.said, "wb") as err:
-            self.process = subprocess.Popen([SEVMIRROR, *args], env=self.env, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([SEVMIRROR, *args], env=self.env,
+                                            stdin=subprocess.DEVNULL,
                                             stdout=subprocess.DEVNULL, stderr=err)
 
     def export(self, listen):
         said = os.path.join(self.folder, "exporter")
         with open(said, "wb") as err:
-            self.exporter = subprocess.Popen([SEVMIRROR, "exporter", "--listen", listen], env=self.env,
-                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
+            self.exporter = subprocess.Popen([SEVMIRROR, "exporter", "--listen", listen],
+                                             env=self.env,
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                             stderr=err)
         self.address = self.wait_for(r"metrics at http://([0-9.:]+)/metrics", said)
 
     def wait_for(self, pattern, said=None):
@@ -87,7 +91,8 @@ class Host:
                     return answer["return"]
 
     def sevmirror(self, *args):
-        return subprocess.run([SEVMIRROR, *args], env=self.env, capture_output=True, timeout=WAIT, check=False)
+        return subprocess.run([SEVMIRROR, *args], env=self.env, capture_output=True, timeout=WAIT,
+                              check=False)
 
     def end(self):
         for process in self.process, self.exporter:
@@ -122,7 +127,8 @@ def parse(text):
             assert sample.group(1) not in numbers, line
             numbers[sample.group(1)] = float(sample.group(2))
     for name, kind in kinds.items():
-        assert name.startswith("sevmirror_") and name.endswith("_total") == (kind == "counter"), name
+        assert name.startswith("sevmirror_"), name
+        assert name.endswith("_total") == (kind == "counter"), name
     return numbers
 
 
@@ -152,9 +158,11 @@ def run(folder):
 def steps(source, target):
     # It writes some pages and sleeps between, so that there are exits.
     args = [a for n in (11, 2000, 4 * MIB, 1, 0, 2, 1) for a in ("--arg", str(n))]
-    source.start("run", "--name", "guest", "--sev", "off", "--payload", DIRTIER, "--memory", "64M", "--cpus", "2",
+    source.start("run", "--name", "guest", "--sev", "off", "--payload", DIRTIER, "--memory", "64M",
+                 "--cpus", "2",
                  *args)
-    target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0", "--insecure")
+    target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0",
+                 "--insecure")
     source.export("0")
     target.export("127.0.0.1:0")
     listening = target.wait_for(r"waiting at ([0-9.:]+)")
@@ -173,7 +181,8 @@ def steps(source, target):
     check("in one state at a time", total(first, "sevmirror_vm_state") == 1)
     check("its memory", first["sevmirror_vm_memory_bytes"] == 64 * MIB)
     check("all of it can be read by the host, without SEV",
-          first["sevmirror_vm_shared_memory_bytes"] == 64 * MIB and first["sevmirror_vm_encrypted"] == 0)
+          first["sevmirror_vm_shared_memory_bytes"] == 64 * MIB
+          and first["sevmirror_vm_encrypted"] == 0)
     check("its CPUs", first["sevmirror_vm_vcpus"] == 2)
     check("no migration yet", first['sevmirror_migration_phase{phase="none"}'] == 1 and
           total(first, "sevmirror_migrations_total") == 0)
@@ -187,7 +196,8 @@ def steps(source, target):
     check("no counter falls", all(later[k] >= v for k, v in first.items() if "_total" in k))
     check("the control socket has the same families",
           set(flatten(source.command("query-metrics"))) == set(later) - {"sevmirror_vm_up"})
-    check("memory is an exact number", f'sevmirror_vm_memory_bytes{{vm="guest"}} {64 * MIB}\n' in source.get()[1])
+    check("memory is an exact number",
+          f'sevmirror_vm_memory_bytes{{vm="guest"}} {64 * MIB}\n' in source.get()[1])
     check("the VM is up", later["sevmirror_vm_up"] == 1)
     check("and its version", source.command("query-metrics")["version"] == 1)
 
@@ -196,10 +206,12 @@ def steps(source, target):
     check("other methods are refused", source.get("POST")[0] == 405)
     if shutil.which("promtool"):
         text = source.get()[1].encode()
-        check("promtool finds nothing", subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True,
+        check("promtool finds nothing", subprocess.run(["promtool", "check", "metrics"], input=text,
+                                                       capture_output=True,
                                                        check=False).returncode == 0)
     else:
-        check("promtool finds nothing # SKIP promtool (Debian's package prometheus) is not installed", True)
+        check("promtool finds nothing # SKIP promtool (Debian's package prometheus) is not "
+              "installed", True)
 
     # A VM that does not answer is down, and holds nobody up.
     source.process.send_signal(signal.SIGSTOP)
@@ -210,19 +222,23 @@ def steps(source, target):
     source.sevmirror("pause", "guest")
     paused = source.numbers()
     check("a paused VM says so", paused['sevmirror_vm_state{state="paused"}'] == 1)
-    check("its vCPUs were interrupted for it", sum(v for k, v in paused.items() if 'reason="interrupted"' in k) > 0)
+    check("its vCPUs were interrupted for it",
+          sum(v for k, v in paused.items() if 'reason="interrupted"' in k) > 0)
     source.sevmirror("resume", "guest")
 
-    moved = source.sevmirror("migrate", "guest", "--to", listening, "--insecure", "--json", "--max-downtime", "2000")
+    moved = source.sevmirror("migrate", "guest", "--to", listening, "--insecure", "--json",
+                             "--max-downtime", "2000")
     check("it moves", moved.returncode == 0)
     result = json.loads(moved.stdout)
     arrived, end = target.numbers(), time.monotonic() + WAIT
     while total(arrived, "sevmirror_migrations_total") < 1 and time.monotonic() < end:
         arrived = target.numbers()  # the guest runs before the last word is said
-    check("the target counts the migration", arrived['sevmirror_migrations_total{outcome="migrated"}'] == 1)
+    check("the target counts the migration",
+          arrived['sevmirror_migrations_total{outcome="migrated"}'] == 1)
     check("it runs there", arrived['sevmirror_vm_state{state="running"}'] == 1)
     check("it has its memory", arrived["sevmirror_vm_memory_bytes"] == 64 * MIB)
-    check("all pages came", arrived["sevmirror_migration_sent_pages_total"] >= 64 * MIB // 4096 - 1024)
+    check("all pages came",
+          arrived["sevmirror_migration_sent_pages_total"] >= 64 * MIB // 4096 - 1024)
     check("in as many bytes as the source says, or nearly",
           0.5 < arrived["sevmirror_migration_sent_bytes_total"] / result["bytes"] < 2)
     check("how long it took", arrived["sevmirror_migration_last_duration_seconds"] > 0)
@@ -234,10 +250,13 @@ def steps(source, target):
     check("nothing is left of a VM that has ended", not target.numbers())
     for host in source, target:
         host.exporter.send_signal(signal.SIGTERM)
-    check("the exporters end on SIGTERM", [h.exporter.wait(timeout=WAIT) for h in (source, target)] == [0, 0])
+    check("the exporters end on SIGTERM",
+          [h.exporter.wait(timeout=WAIT) for h in (source, target)] == [0, 0])
     refused = subprocess.run([SEVMIRROR, "exporter", "--listen", "127.0.0.1:no-port"],
-                             stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT, check=False)
-    check("an invalid address is refused", refused.returncode == 1 and b"--listen" in refused.stderr)
+                             stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT,
+                             check=False)
+    check("an invalid address is refused", refused.returncode == 1
+          and b"--listen" in refused.stderr)
 
 
 def main():

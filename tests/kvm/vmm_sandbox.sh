@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What the process of a running VM still has: privileges, system calls by thread, file descriptors, memory that a core dump would hold.
+# What the process of a running VM still has: privileges, system calls by thread, file descriptors,
+# memory that a core dump would hold.
 #
 # usage: vmm_sandbox.sh SEVMIRROR PAYLOAD-DIRTIER
 set -u
@@ -35,7 +36,8 @@ begin() {
 	shift
 	(
 		exec 7</etc/hostname 8>"$tmp/leaked" 9<>"$tmp/leaked"
-		exec "$sevmirror" run --name guest --sev off --payload "$tmp/dirtier" --memory 64M --cpus 2 "$@" \
+		exec "$sevmirror" run --name guest --sev off --payload "$tmp/dirtier" --memory 64M \
+			--cpus 2 "$@" \
 			--arg 1 --arg 1000 --arg 1048576 </dev/null >"$tmp/out" 2>"$tmp/err"
 	) &
 	pid=$!
@@ -51,7 +53,8 @@ end() {
 }
 
 # field NAME FILE: of a status file
-field() { awk -v name="$1:" '$1 == name { $1 = ""; sub(/^ /, ""); gsub(/\t/, " "); print; exit }' "$2"; }
+field() { awk -v name="$1:" \
+	'$1 == name { $1 = ""; sub(/^ /, ""); gsub(/\t/, " "); print; exit }' "$2"; }
 # threads NAME FIELD: the different values of a field in all threads whose name begins so
 threads() {
 	local t
@@ -80,17 +83,25 @@ if grep -q Seccomp_filters "/proc/$pid/status"; then
 else
 	skip "the number of filters" "the kernel does not say it (Linux 5.9)"
 fi
-is "no core file" "0 0 bytes" "$(awk '/^Max core file size/ { print $5, $6, $7 }' "/proc/$pid/limits")"
+is "no core file" "0 0 bytes" \
+	"$(awk '/^Max core file size/ { print $5, $6, $7 }' "/proc/$pid/limits")"
 
-# What is open: the standard descriptors, KVM's, eventfds, the guest's memory, the control socket and its lock.
-allowed='^(/dev/null|/dev/kvm|/dev/sev|/dev/userfaultfd|anon_inode:kvm-vm|anon_inode:kvm-vcpu:[0-9]+|anon_inode:\[eventfd\]|anon_inode:\[signalfd\]|/memfd:guest-ram.*|/memfd:sevmirror-helper.*|socket:.*'
+# What is open: the standard descriptors, KVM's, eventfds, the guest's memory, the control socket
+# and its lock.
+allowed='^(/dev/null|/dev/kvm|/dev/sev|/dev/userfaultfd|anon_inode:kvm-vm|anon_inode:kvm-vcpu:[0-9]+'
+allowed+='|anon_inode:\[eventfd\]|anon_inode:\[signalfd\]'
+allowed+='|/memfd:guest-ram.*|/memfd:sevmirror-helper.*|socket:.*'
 allowed+="|$tmp/out|$tmp/err|$tmp/run/guest\\.lock)\$"
-is "no descriptor that it does not need" "" "$(for f in /proc/"$pid"/fd/*; do readlink "$f"; done | grep -vE "$allowed")"
+is "no descriptor that it does not need" "" \
+	"$(for f in /proc/"$pid"/fd/*; do readlink "$f"; done | grep -vE "$allowed")"
 
 # The guest's memory and the helper's region, once mapped: 'dd' is MADV_DONTDUMP.
 for memory in guest-ram sevmirror-helper; do
-	flags=$(awk -v name="/memfd:$memory" 'index($0, name) { in_it = 1 } in_it && /^VmFlags/ { print; exit }' "/proc/$pid/smaps")
-	case " $flags " in *" dd "*) ok "$memory stays out of core dumps" ;; *) not_ok "$memory stays out of core dumps ($flags)" ;; esac
+	flags=$(awk -v name="/memfd:$memory" \
+		'index($0, name) { in_it = 1 } in_it && /^VmFlags/ { print; exit }' \
+		"/proc/$pid/smaps")
+	case " $flags " in *" dd "*) ok "$memory stays out of core dumps" ;; *) not_ok \
+		"$memory stays out of core dumps ($flags)" ;; esac
 done
 
 is "the runtime directory is its owner's" 700 "$(stat -c %a "$tmp/run")"
@@ -109,12 +120,14 @@ if [ "$(id -u)" -eq 0 ]; then
 	is "no other groups" 65534 "$(threads '' Groups)"
 	is "no capabilities" "0000000000000000" "$(caps)"
 	is "other processes of that user see nothing of it" 0 "$(stat -c %u "/proc/$pid/environ")"
-	if setpriv --reuid 65534 --regid 65534 --clear-groups cat "/proc/$pid/maps" >/dev/null 2>&1; then
+	if setpriv --reuid 65534 --regid 65534 --clear-groups cat \
+		"/proc/$pid/maps" >/dev/null 2>&1; then
 		not_ok "nor its memory"
 	else
 		ok "nor its memory"
 	fi
-	is "its descriptors" "" "$(for f in /proc/"$pid"/fd/*; do readlink "$f"; done | grep -vE "$allowed")"
+	is "its descriptors" "" \
+		"$(for f in /proc/"$pid"/fd/*; do readlink "$f"; done | grep -vE "$allowed")"
 	"$sevmirror" pause guest >/dev/null && "$sevmirror" resume guest >/dev/null
 	is "root can pause and resume it" 0 $?
 	end
@@ -124,7 +137,8 @@ else
 fi
 
 begin "a VM runs without a sandbox" --no-sandbox
-if grep -q 'warning.*--no-sandbox' "$tmp/err"; then ok "--no-sandbox is warned of"; else not_ok "--no-sandbox is warned of"; fi
+if grep -q 'warning.*--no-sandbox' "$tmp/err"; then ok "--no-sandbox is warned of"
+else not_ok "--no-sandbox is warned of"; fi
 is "and then nothing is filtered" "$(field Seccomp /proc/self/status)" "$(threads '' Seccomp)"
 is "but no new privileges" 1 "$(threads '' NoNewPrivs)"
 end
@@ -135,7 +149,8 @@ refused() {
 	shift 3
 	"$sevmirror" run --sev off --payload "$tmp/dirtier" "$@" </dev/null >"$tmp/out" 2>"$tmp/err"
 	is "$what" "$status" $?
-	if grep -q -- "$words" "$tmp/err"; then ok "$what: it says why"; else not_ok "$what: it says why"; fi
+	if grep -q -- "$words" "$tmp/err"; then ok "$what: it says why"
+	else not_ok "$what: it says why"; fi
 }
 refused "an unknown user" 1 'no such user' --user nobody-of-this-name
 refused "--user with --no-sandbox" 2 'exclude each other' --user 65534 --no-sandbox

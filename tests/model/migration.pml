@@ -45,7 +45,9 @@
 #define INTRUDERS 0
 #endif
 
-/* A guest without disks is protected by no lock: then only the messages keep it from running twice. */
+/*
+ * A guest without disks is protected by no lock: then only the messages keep it from running twice.
+ */
 #ifdef DISKLESS
 #define holds(condition) true
 #define locked_elsewhere(condition) false
@@ -269,7 +271,9 @@ await_running:
 		/* The operator looks at the target and waits until its fate is known. */
 		if
 		:: target_ran[to] -> goto migrated
-		:: !target_ran[to] && (target_over[to] || target_killed[to]) -> hang_up(to_source[conn], to_target[conn], conn); goto take_back
+		:: !target_ran[to] && (target_over[to] || target_killed[to]) ->
+			hang_up(to_source[conn], to_target[conn], conn);
+			goto take_back
 		fi;
 
 serve:
@@ -340,7 +344,9 @@ take_back:
 		source_cancel = false;
 		heard_running = false;
 		if
-		:: to + 1 < TARGETS && connections + 1 < CONNS - INTRUDERS -> to++; goto begin_attempt
+		:: to + 1 < TARGETS && connections + 1 < CONNS - INTRUDERS ->
+			to++;
+			goto begin_attempt
 		:: true -> goto end
 		fi;
 
@@ -374,7 +380,10 @@ proctype Target(byte me)
 		target_rests[me] = true;
 end_listen:
 		if
-		:: atomic { calling[me] != 0 -> conn = calling[me]; calling[me] = 0; target_rests[me] = false }
+		:: atomic { calling[me] != 0 ->
+			conn = calling[me];
+			calling[me] = 0;
+			target_rests[me] = false }
 		:: target_cancel[me] -> goto failed
 		:: source_over -> goto end /* nobody will come: the operator ends it */
 		fi;
@@ -437,7 +446,10 @@ receive_guest:
 		fi;
 		if
 		:: postcopy -> goto serve
-		:: !postcopy -> run_at_target(me); send(to_source[conn], conn, RUNNING); goto migrated
+		:: !postcopy ->
+			run_at_target(me);
+			send(to_source[conn], conn, RUNNING);
+			goto migrated
 		:: goto failed /* the guest does not start */
 		fi;
 
@@ -458,7 +470,10 @@ serve:
 		:: m == LAST_PAGE && manifest ->
 			if
 			:: started
-			:: !started -> started = true; run_at_target(me); send(to_source[conn], conn, RUNNING)
+			:: !started ->
+				started = true;
+				run_at_target(me);
+				send(to_source[conn], conn, RUNNING)
 			:: !started -> goto failed
 			fi;
 			if
@@ -476,7 +491,10 @@ broken:
 		target_rests[me] = true;
 end_broken:
 		if
-		:: atomic { calling[me] != 0 -> conn = calling[me]; calling[me] = 0; target_rests[me] = false }
+		:: atomic { calling[me] != 0 ->
+			conn = calling[me];
+			calling[me] = 0;
+			target_rests[me] = false }
 		:: target_cancel[me] -> goto lost
 		:: !started -> started = true; run_at_target(me); goto end_broken
 		:: !started -> goto failed
@@ -567,7 +585,9 @@ end_chaos:
 		:: true
 		:: nempty(to_target[c]) -> drain(to_target[c])
 		:: nempty(to_source[c]) -> drain(to_source[c])
-		:: nempty(to_target[c]) && nempty(to_source[c]) -> drain(to_target[c]); drain(to_source[c])
+		:: nempty(to_target[c]) && nempty(to_source[c]) ->
+			drain(to_target[c]);
+			drain(to_source[c])
 		fi }
 	:: atomic { kills > 0 -> kills--;
 		source_killed = true;
@@ -579,8 +599,8 @@ end_chaos:
 		disks = (disks == TARGET && disks_at == 0 -> NOBODY : disks) }
 	:: atomic { cancels > 0 -> cancels--; source_cancel = true }
 	:: atomic { cancels > 0 && connections > 0 -> cancels--; target_cancel[0] = true }
-	:: atomic { intruders > 0 && connections > 0 && connections < CONNS - 1 && calling[0] == 0 &&
-		!target_dead[0] -> intruders--;
+	:: atomic { intruders > 0 && connections > 0 && connections < CONNS - 1 &&
+		calling[0] == 0 && !target_dead[0] -> intruders--;
 		connections++;
 		up[connections] = true;
 		to_target[connections]!FORGED_RECOVER;

@@ -34,7 +34,8 @@ for name in ("web", "web-2", "db", "dead"):
     socket.socket(socket.AF_UNIX).bind(sys.argv[1] + "/" + name + ".sock")
     if name != "dead":
         held.append(open(sys.argv[1] + "/" + name + ".lock", "w"))
-        fcntl.fcntl(held[-1], 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))  # F_OFD_SETLK
+        # F_OFD_SETLK
+        fcntl.fcntl(held[-1], 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
 open(sys.argv[1] + "/ready", "w")
 time.sleep(600)' "$tmp/run" &
 holder=$!

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What the compiler and the linker did against the exploitation of bugs, read from the command and the shared library.
+# What the compiler and the linker did against the exploitation of bugs, read from the command and
+# the shared library.
 #
 # usage: hardening.sh BUILD-DIR
 set -u
@@ -9,7 +10,8 @@ build=$(realpath "${1:?usage: $0 BUILD-DIR}")
 . "$(dirname "$0")/../tap.sh"
 
 pie() { readelf -hW "$1" | grep -q 'Type: *DYN'; }
-relro() { readelf -lW "$1" | grep -q GNU_RELRO && readelf -dW "$1" | grep -Eq '\(BIND_NOW\)|FLAGS.* NOW'; }
+relro() { readelf -lW "$1" | grep -q GNU_RELRO && readelf -dW "$1" |
+	grep -Eq '\(BIND_NOW\)|FLAGS.* NOW'; }
 no_exec_stack() { readelf -lW "$1" | grep -E 'GNU_STACK' | grep -qv 'RWE'; }
 no_writable_code() { ! readelf -lW "$1" | grep LOAD | grep -q 'RWE'; }
 canaries() { readelf --dyn-syms -W "$1" | grep -q '__stack_chk_fail'; }
@@ -18,7 +20,8 @@ shadow_stack() { readelf -nW "$1" | grep -q 'x86 feature:.*SHSTK'; }
 branch_targets() { [ "$(objdump -d --no-show-raw-insn "$1" | grep -c endbr64)" -gt 100 ]; }
 # A frame larger than a page is touched page by page: `orq $0x0,(%rsp)` comes from nothing else.
 # shellcheck disable=SC2016
-stack_clash() { objdump -d --no-show-raw-insn "$1" | grep -Eq 'or[lq] +\$0x0,(0x[0-9a-f]+)?\(%rsp'; }
+stack_clash() { objdump -d --no-show-raw-insn "$1" |
+	grep -Eq 'or[lq] +\$0x0,(0x[0-9a-f]+)?\(%rsp'; }
 fortified() { readelf --dyn-syms -W "$1" | grep -Eq '__[a-z]+_chk(@|$)'; }
 
 for file in "$build/cli/sevmirror" "$build"/lib/libsevmirror.so.0.*[0-9]; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Each option of each command is taken by the command, and stands in its --help, in its manual page and in bash's completion; the manual
-# pages are clean roff.
+# Each option of each command is taken by the command, and stands in its --help, in its manual page
+# and in bash's completion; the manual pages are clean roff.
 #
 # usage: help.sh SEVMIRROR DATA-DIR
 # shellcheck disable=SC2154 # completion's tables are made when the tree is built
@@ -22,19 +22,22 @@ page_of() {
 	echo "$data/${name// /-}.1"
 }
 
-# takes OPTION WORDS...: whatever comes of it, the option is known, and one that does not exist is not
+# takes OPTION WORDS...: whatever comes of it, the option is known, and one that does not exist is
+# not
 takes() {
 	local option=$1 value=()
 	shift
 	[ -n "${_sevmirror_values["$key $option"]+x}" ] && value=(x)
-	"$sevmirror" "$@" "$option" "${value[@]}" --no-such-option </dev/null >"$tmp/out" 2>&1 && return 1
+	"$sevmirror" "$@" "$option" "${value[@]}" --no-such-option </dev/null >"$tmp/out" 2>&1 &&
+		return 1
 	cat "$tmp/out"
 	! grep -q "unknown option '$option'" "$tmp/out"
 }
 
 one_option() {
 	grep -qE "^  $1( |\$)" "$tmp/help" || { echo "$key $1: not in --help"; return 1; }
-	grep -qF "\\fB${1//-/\\-}\\fR" "$(page_of "$key")" || { echo "$key $1: not in the manual page"; return 1; }
+	grep -qF "\\fB${1//-/\\-}\\fR" "$(page_of "$key")" ||
+		{ echo "$key $1: not in the manual page"; return 1; }
 	case "$key $1" in
 	": --help" | ": --version" | *" --help") return 0 ;; # these end the command
 	esac
@@ -50,7 +53,8 @@ one_command() {
 	done
 	# and the other way round: nothing is explained that completion does not have
 	for option in $(grep -oE '^  --[a-z0-9-]+' "$tmp/help"); do
-		[[ " ${_sevmirror_options["$key"]} " == *" $option "* ]] || { echo "$key $option: not completed"; return 1; }
+		[[ " ${_sevmirror_options["$key"]} " == *" $option "* ]] ||
+			{ echo "$key $option: not completed"; return 1; }
 	done
 }
 
@@ -58,7 +62,8 @@ one_command() {
 export SEVMIRROR_RUNTIME_DIR=$tmp/run
 mkdir -m 700 "$tmp/run"
 cd "$tmp" || exit 1
-is "the commands are those of the tables" "$(printf '%s\n' "${!_sevmirror_options[@]}" | wc -l)" "$(ls "$data"/*.1 | wc -l)"
+is "the commands are those of the tables" "$(printf '%s\n' "${!_sevmirror_options[@]}" | wc -l)" \
+	"$(ls "$data"/*.1 | wc -l)"
 mapfile -t keys < <(printf '%s\n' "${!_sevmirror_options[@]}" | sort)
 for key in "${keys[@]}"; do
 	words_of "$key"

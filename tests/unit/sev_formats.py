@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The file formats of sevctl and sev-tool, read and written byte by byte, from AMD's publication 55766 and with nothing of this project.
+"""The file formats of sevctl and sev-tool, read and written byte by byte, from AMD's publication
+55766 and with nothing of this project.
 
 usage: sev_formats.py check FOLDER POLICY API_MAJOR API_MINOR BUILD DIGEST
        sev_formats.py split FOLDER
 
-check: every file in FOLDER is what it says, to the last byte: pdh.cert, cert_chain.cert and ask_ark.cert with all signatures;
-vm_godh.b64, vm_session.b64, vm_tik.bin, vm_tek.bin (sevctl session); vm.measurement; vm_secret_header.bin and vm_secret_payload.bin
-(sevctl secret build, sev-tool). Prints the secret. split: writes sevctl.export (sevctl export --full) and sev-tool's pek.cert, oca.cert,
-cek.cert, ask.cert, ark.cert. Exit status 0, or 1 with what is wrong.
+check: every file in FOLDER is what it says, to the last byte: pdh.cert, cert_chain.cert and
+ask_ark.cert with all signatures; vm_godh.b64, vm_session.b64, vm_tik.bin, vm_tek.bin (sevctl
+session); vm.measurement; vm_secret_header.bin and vm_secret_payload.bin (sevctl secret build,
+sev-tool). Prints the secret. split: writes sevctl.export (sevctl export --full) and sev-tool's
+pek.cert, oca.cert, cek.cert, ask.cert, ark.cert. Exit status 0, or 1 with what is wrong.
 """
 import base64
 import hashlib
@@ -73,9 +75,11 @@ class Cert:
         need(algo & ~0x100 == ALGOS[kind], f"{kind}: algorithm {algo:#x}")
         need(little(data[16:20]) == 2, f"{kind}: the curve is not P-384")
         x, y = data[20:92], data[92:164]
-        need(not any(x[48:]) and not any(y[48:]) and not any(data[164:1044]), f"{kind}: the key's padding is not zero")
+        need(not any(x[48:]) and not any(y[48:]) and not any(data[164:1044]),
+             f"{kind}: the key's padding is not zero")
         self.key = little(x), little(y)
-        need((self.key[1] ** 2 - self.key[0] ** 3 + 3 * self.key[0] - B) % P == 0, f"{kind}: the key is not on the curve")
+        need((self.key[1] ** 2 - self.key[0] ** 3 + 3 * self.key[0] - B) % P == 0,
+             f"{kind}: the key is not on the curve")
         self.kind, self.body = kind, data[:1044]
         self.signatures = []
         for at in (1044, 1564):
@@ -91,7 +95,8 @@ class Cert:
         for usage, algo, value in self.signatures:
             if usage != USAGES[signer.kind] or algo not in (0x2, 0x102):
                 continue
-            need(not any(value[48:72]) and not any(value[120:]), f"{self.kind}: the signature's padding is not zero")
+            need(not any(value[48:72]) and not any(value[120:]),
+                 f"{self.kind}: the signature's padding is not zero")
             r, s = little(value[:72]), little(value[72:144])
             name = "sha384" if algo == 0x102 else "sha256"
             digest = int.from_bytes(hashlib.new(name, self.body).digest(), "big")
@@ -109,11 +114,13 @@ class Vendor:
         self.key_id, self.by = data[4:20], data[20:36]
         usage, = struct.unpack_from("<I", data, 36)
         ebits, mbits = struct.unpack_from("<II", data, 56)
-        need(version == 1 and usage == (ASK if kind == "ASK" else ARK), f"{kind}: version {version}, usage {usage:#x}")
+        need(version == 1 and usage == (ASK if kind == "ASK" else ARK),
+             f"{kind}: version {version}, usage {usage:#x}")
         need(ebits == mbits and mbits in (2048, 4096), f"{kind}: {mbits} bits")
         size = mbits // 8
         self.bytes = 64 + 3 * size
-        need(len(data) >= self.bytes and not any(data[40:56]), f"{kind}: too short, or reserved bytes are not zero")
+        need(len(data) >= self.bytes and not any(data[40:56]),
+             f"{kind}: too short, or reserved bytes are not zero")
         self.body = data[:64 + 2 * size]
         self.e, self.n = little(data[64:64 + size]), little(data[64 + size:64 + 2 * size])
         self.signature = data[64 + 2 * size:self.bytes]
@@ -125,7 +132,8 @@ class Vendor:
         length = hashed().digest_size
         em = pow(little(signature[:size]), self.e, self.n).to_bytes(size, "big")
         masked, h = em[:size - length - 1], em[size - length - 1:-1]
-        mask = b"".join(hashed(h + struct.pack(">I", i)).digest() for i in range(len(masked) // length + 1))
+        mask = b"".join(hashed(h + struct.pack(">I", i)).digest()
+                        for i in range(len(masked) // length + 1))
         db = bytearray(a ^ b for a, b in zip(masked, mask))
         db[0] &= 0x7F
         salt = bytes(db[len(db) - length:])
@@ -159,13 +167,16 @@ def chain_of(folder):
 
 def check_platform(folder):
     (pek, oca, cek), vendor = chain_of(folder)
-    pdh, pek, oca, cek = Cert(read(folder, "pdh.cert"), "PDH"), Cert(pek, "PEK"), Cert(oca, "OCA"), Cert(cek, "CEK")
+    pdh, pek, oca, cek = Cert(read(folder, "pdh.cert"), "PDH"), Cert(pek, "PEK"), Cert(oca,
+            "OCA"), Cert(cek, "CEK")
     ask = Vendor(vendor, "ASK")
     ark = Vendor(vendor[ask.bytes:], "ARK")
     need(len(vendor) == ask.bytes + ark.bytes, "ask_ark.cert: bytes are left over")
     need(ask.by == ark.key_id and ark.by == ark.key_id, "ask_ark.cert: the key ids are no chain")
-    need(ark.pss(ark.body, ark.signature) and ark.pss(ask.body, ask.signature), "ask_ark.cert: a signature is bad")
-    by_ask = [value for usage, algo, value in cek.signatures if usage == ASK and algo in (0x1, 0x101)]
+    need(ark.pss(ark.body, ark.signature) and ark.pss(ask.body, ask.signature),
+         "ask_ark.cert: a signature is bad")
+    by_ask = [value for usage, algo, value in cek.signatures if usage == ASK
+              and algo in (0x1, 0x101)]
     need(by_ask and ask.pss(cek.body, by_ask[0]), "the CEK is not the ASK's")
     for cert, signer in ((pek, cek), (pek, oca), (oca, oca), (pdh, pek)):
         need(cert.ecdsa_by(signer), f"the {cert.kind} is not the {signer.kind}'s")
@@ -175,15 +186,19 @@ def check_launch(folder, policy, version, digest):
     tik, tek = read(folder, "vm_tik.bin", 16), read(folder, "vm_tek.bin", 16)
     godh = Cert(read(folder, "vm_godh.b64"), "PDH")
     session = read(folder, "vm_session.b64", 128)
-    need(len(set((session[:16], session[48:64], tik, tek))) == 4, "vm_session.b64: nonce, IV and keys are not four things")
+    need(len(set((session[:16], session[48:64], tik, tek))) == 4,
+         "vm_session.b64: nonce, IV and keys are not four things")
     need(any(godh.key), "vm_godh.b64: no key")
-    need(session[96:] == mac(tik, struct.pack("<I", policy)), "vm_session.b64: the policy's MAC is not by vm_tik.bin")
+    need(session[96:] == mac(tik, struct.pack("<I", policy)),
+         "vm_session.b64: the policy's MAC is not by vm_tik.bin")
     need(tik not in session and tek not in session, "vm_session.b64: has a key in clear")
     measurement = read(folder, "vm.measurement", 48)
     said = mac(tik, bytes([4, *version]), struct.pack("<I", policy), digest, measurement[32:])
     need(measurement[:32] == said, "vm.measurement: not of this digest, version and policy")
-    header, payload = read(folder, "vm_secret_header.bin", 52), read(folder, "vm_secret_payload.bin")
-    need(payload and len(payload) % 16 == 0 and header[:4] == bytes(4), "the secret's packet: length or flags")
+    header, payload = read(folder, "vm_secret_header.bin", 52), read(folder,
+            "vm_secret_payload.bin")
+    need(payload and len(payload) % 16 == 0 and header[:4] == bytes(4),
+         "the secret's packet: length or flags")
     sizes = struct.pack("<II", len(payload), len(payload))
     expected = mac(tik, b"\x01", header[:20], sizes, payload, measurement[:32])
     need(header[20:] == expected, "the secret's packet: its MAC is not of payload and measurement")
@@ -193,7 +208,8 @@ def check_launch(folder, policy, version, digest):
 def split(folder):
     (pek, oca, cek), vendor = chain_of(folder)
     ask = Vendor(vendor, "ASK").bytes
-    files = {"pek.cert": pek, "oca.cert": oca, "cek.cert": cek, "ask.cert": vendor[:ask], "ark.cert": vendor[ask:],
+    files = {"pek.cert": pek, "oca.cert": oca, "cek.cert": cek, "ask.cert": vendor[:ask],
+             "ark.cert": vendor[ask:],
              "sevctl.export": read(folder, "pdh.cert") + pek + oca + cek + vendor}
     for name, data in files.items():
         with open(f"{folder}/{name}", "wb") as f:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: vmm_dsdt.sh DSDT.AML   The compiled DSDT can be read back and says where each device is: an iasl has written broken lengths.
+# usage: vmm_dsdt.sh DSDT.AML   The compiled DSDT can be read back and says where each device is: an
+# iasl has written broken lengths.
 set -u
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -16,5 +17,6 @@ grep -oE '0xD000[0-7]000' "$work/dsdt.dsl" | sort -u >"$work/slots"
 [ "$(wc -l <"$work/slots")" -eq 8 ] || printf 'not '
 echo "ok 2 - eight virtio windows"
 grep -A1 -E 'Interrupt \(ResourceConsumer, Level' "$work/dsdt.dsl" >/dev/null &&
-	[ "$(grep -cE '^ +0x000000(10|11|12|13|14|15|16|17),' "$work/dsdt.dsl")" -eq 8 ] || printf 'not '
+	[ "$(grep -cE '^ +0x000000(10|11|12|13|14|15|16|17),' "$work/dsdt.dsl")" -eq 8 ] ||
+	printf 'not '
 echo "ok 3 - their interrupts are 16 to 23"

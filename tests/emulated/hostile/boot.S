@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A machine's firmware of one purpose: from the reset vector into 64-bit mode, with the first 512 GiB mapped one to one, and into
- * hostile(). The image is the last 128 KiB below 4 GiB; it runs from a copy at 1 MiB.
+ * A machine's firmware of one purpose: from the reset vector into 64-bit mode, with the first 512
+ * GiB mapped one to one, and into hostile(). The image is the last 128 KiB below 4 GiB; it runs
+ * from a copy at 1 MiB.
  */
 #define IMAGE_BYTES 0x20000
 #define ROM	    (0x100000000 - IMAGE_BYTES)
@@ -34,7 +35,8 @@ on_interrupt:
 	iretq
 
 	/*
-	 * Exceptions: VMRUN of a bad address raises one and is skipped. Any other means that a guest got at us: over, by a reset.
+	 * Exceptions: VMRUN of a bad address raises one and is skipped. Any other means that a
+	 * guest got at us: over, by a reset.
 	 */
 	.globl on_exception_code, on_exception
 on_exception_code:
