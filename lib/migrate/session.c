@@ -73,18 +73,19 @@ void session_set_control(struct sevmirror_migration *m, struct channel *channel)
 	pthread_mutex_unlock(&m->cancel_lock);
 }
 
-int session_accept(struct sevmirror_migration *m, struct accept_queue *queue)
+int session_accept(struct sevmirror_migration *m, struct accept_queue *queue,
+		   struct newcomer *newcomer)
 {
-	int fd = accept_queue_next(queue, UINT64_MAX);
+	int err = accept_queue_next(queue, UINT64_MAX, newcomer);
 
 	if (session_cancelled(m)) {
-		if (fd >= 0)
-			close(fd);
+		if (!err)
+			channel_close(newcomer->channel);
 		return -ECANCELED;
 	}
-	if (fd < 0 && fd != -EINTR)
-		session_fail(m, fd, "the target cannot wait for the source: %s", strerror(-fd));
-	return fd;
+	if (err && err != -EINTR)
+		session_fail(m, err, "the target cannot wait for the source: %s", strerror(-err));
+	return err;
 }
 
 void session_notice(struct sevmirror_migration *m)
@@ -92,11 +93,12 @@ void session_notice(struct sevmirror_migration *m)
 	why_clear(&m->why);
 }
 
-void session_unauthenticated_peer(struct sevmirror_migration *m, const char *address)
+void session_unauthenticated_peer(void *opaque, const char *address, const char *why)
 {
+	struct sevmirror_migration *m = opaque;
+
 	if (m->ops->unauthenticated_peer)
-		m->ops->unauthenticated_peer(m->opaque, address, m->why.text);
-	session_notice(m);
+		m->ops->unauthenticated_peer(m->opaque, address, why);
 }
 
 void session_interrupt(struct sevmirror_migration *m)

@@ -138,18 +138,20 @@ bool session_cancelled(struct sevmirror_migration *m);
 void session_set_control(struct sevmirror_migration *m, struct channel *channel);
 
 struct accept_queue;
+struct newcomer;
 
 /*
- * Wait for a connection that speaks, however long, until cancelled, or until the queue's wake
- * descriptor has an event: -EINTR then. A socket, or a negative errno with m->why set.
+ * Wait for a peer that authenticates, however long, until cancelled, or until the queue's wake
+ * descriptor has an event: -EINTR then. 0, or a negative errno with m->why set.
  */
-int session_accept(struct sevmirror_migration *m, struct accept_queue *queue);
+int session_accept(struct sevmirror_migration *m, struct accept_queue *queue,
+		   struct newcomer *newcomer);
 
 /* A failure that does not end the migration: forget its reason. */
 void session_notice(struct sevmirror_migration *m);
 
-/* Likewise, of a peer that is not the source: report it. */
-void session_unauthenticated_peer(struct sevmirror_migration *m, const char *address);
+/* A peer that did not authenticate: report it. opaque is m. As accept_queue.h's rejected. */
+void session_unauthenticated_peer(void *opaque, const char *address, const char *why);
 
 /*
  * Wake the control thread out of its wait at the control connection: something else has failed. Any

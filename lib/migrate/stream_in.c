@@ -14,9 +14,6 @@
 #include "lib/mirror/rings.h"
 #include "lib/util/stack.h"
 
-#define HELLO_PATIENCE_MS   3000
-#define UNAUTHENTICATED_MAX 64
-
 static void set_at_rest(struct stream_in *s)
 {
 	pthread_mutex_lock(&s->all->lock);
@@ -138,27 +135,24 @@ static int match_hello(struct streams_in *all, const struct wire_stream_hello *h
  */
 static int take_connection(struct streams_in *all, struct accept_queue *queue, uint64_t deadline)
 {
-	static const struct channel_security bare = { .insecure = true };
 	struct wire_stream_hello hello;
-	struct channel *channel;
-	int fd = accept_queue_next(queue, deadline), number;
+	struct newcomer newcomer;
+	int err = accept_queue_next(queue, deadline, &newcomer), number;
 
-	if (fd == -EINTR)
-		return fd;
-	if (fd < 0)
+	if (err == -EINTR)
+		return err;
+	if (err)
 		return session_cancelled(all->m) ?
 			       -ECANCELED :
-			       session_fail(all->m, fd, "waiting for the source's data streams: %s",
-					    strerror(-fd));
-	if (channel_open(&channel, fd, true, &bare, HELLO_PATIENCE_MS, NULL))
-		return -EPERM;
-	number = channel_recv_within(channel, &hello, sizeof(hello), HELLO_PATIENCE_MS) ?
-			 -EPERM :
-			 match_hello(all, &hello);
+			       session_fail(all->m, err,
+					    "waiting for the source's data streams: %s",
+					    strerror(-err));
+	memcpy(&hello, newcomer.first, sizeof(hello));
+	number = match_hello(all, &hello);
 	if (number < 0)
-		channel_close(channel);
+		channel_close(newcomer.channel);
 	else
-		all->stream[number].channel = channel;
+		all->stream[number].channel = newcomer.channel;
 	return number;
 }
 
@@ -190,21 +184,21 @@ static int accept_all(struct streams_in *all, struct accept_queue *queue)
 {
 	uint64_t deadline = clock_ns() + (uint64_t)all->m->timeout_ms * NS_PER_MS;
 	unsigned int want = all->n + !!(all->m->hello.flags & WIRE_F_POSTCOPY);
-	unsigned int have = 0, unauthenticated = 0;
+	unsigned int have = 0;
 
 	while (have < want) {
 		int number = take_connection(all, queue, deadline);
 		struct stream_in *s;
 
-		if (number == -EPERM && ++unauthenticated < UNAUTHENTICATED_MAX &&
-		    !session_cancelled(all->m))
+		if (number == -EPERM && clock_ns() < deadline)
 			continue;
 		if (number == -EINTR)
 			return source_left(all->m);
 		if (number < 0)
 			return session_fail(
-				all->m, number,
-				"too many unauthenticated connections for the data streams");
+				all->m, number == -EPERM ? -ETIMEDOUT : number,
+				"only unauthenticated peers connected for the data streams for %d ms",
+				all->m->timeout_ms);
 		s = &all->stream[number];
 		if (pthread_create(&s->thread, NULL, serve, s))
 			return session_fail(all->m, -EAGAIN,
@@ -217,8 +211,9 @@ static int accept_all(struct streams_in *all, struct accept_queue *queue)
 
 int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, int listen_fd)
 {
+	static const struct channel_security bare = { .insecure = true };
 	struct streams_in *all = calloc(1, sizeof(*all));
-	struct accept_queue queue;
+	struct accept_queue queue = { .epoll_fd = -1 };
 	int err = 0;
 
 	*out = NULL;
@@ -242,7 +237,12 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 		err = prepare(all, i);
 	if (!err && m->hello.flags & WIRE_F_POSTCOPY)
 		err = prepare(all, WIRE_PRIORITY_STREAM);
-	accept_queue_init(&queue, listen_fd, m->cancel_fd);
+	if (!err)
+		err = accept_queue_init(&queue, listen_fd, m->cancel_fd, &bare,
+					sizeof(struct wire_stream_hello));
+	if (err)
+		session_fail(m, err, "the target cannot wait for the data streams: %s",
+			     strerror(-err));
 	channel_watch_hang_up(m->control, &queue.wake);
 	if (!err)
 		err = accept_all(all, &queue);

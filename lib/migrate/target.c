@@ -10,10 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
-#include "lib/net/accept_queue.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/migration_helper.h"
 #include "lib/migrate/postcopy_in.h"
@@ -85,25 +83,20 @@ static void find_reason(struct target *t, int err)
 /* Wait for the source; a peer that cannot authenticate is disconnected and the target waits on. */
 static int accept_control(struct sevmirror_migration *m)
 {
-	struct channel *channel = NULL;
 	struct accept_queue queue;
-	int fd = -ECANCELED;
+	struct newcomer source;
+	int err = accept_queue_init(&queue, m->target.listen_fd, m->cancel_fd, &m->security, 0);
 
-	accept_queue_init(&queue, m->target.listen_fd, m->cancel_fd);
-	while (!channel) {
-		char from[128];
-
-		fd = session_accept(m, &queue);
-		if (fd < 0)
-			break;
-		address_of_peer(fd, from, sizeof(from));
-		if (channel_open(&channel, fd, true, &m->security, m->timeout_ms, &m->why))
-			session_unauthenticated_peer(m, from);
-	}
+	if (err)
+		session_fail(m, err, "the target cannot wait for the source: %s", strerror(-err));
+	queue.rejected = session_unauthenticated_peer;
+	queue.opaque = m;
+	if (!err)
+		err = session_accept(m, &queue, &source);
 	accept_queue_close(&queue);
-	if (!channel)
-		return fd;
-	session_set_control(m, channel);
+	if (err)
+		return err;
+	session_set_control(m, source.channel);
 	session_step(m, TARGET_CONNECT);
 	return 0;
 }
@@ -347,7 +340,7 @@ static int run(struct target *t)
 
 enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 {
-	struct target t = { .m = m, .begin = clock_ns() };
+	struct target t = { .m = m, .begin = clock_ns(), .newcomers = { .epoll_fd = -1 } };
 	enum sevmirror_outcome outcome = SEVMIRROR_MIGRATED;
 
 	if (run(&t)) {
@@ -357,6 +350,7 @@ enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 	} else if (m->postcopy) {
 		outcome = target_postcopy_finish(&t);
 	}
+	accept_queue_close(&t.newcomers);
 	summarize(&t);
 	target_disconnect(&t);
 	if (outcome != SEVMIRROR_LOST) {

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
 #include "lib/net/accept_queue.h"
@@ -19,8 +18,13 @@
 #include "lib/migrate/recover.h"
 #include "lib/migrate/target_private.h"
 
-#define NEWCOMER_MS 3000 /* time limit of an unauthenticated peer's handshake */
-#define RESUME_MS   1000 /* resume() takes less, unless it waits for a page */
+#define RESUME_MS 1000 /* resume() takes less, unless it waits for a page */
+
+/* What a source that comes back sends first. */
+struct recover_message {
+	struct wire_header header;
+	struct wire_recover proof;
+};
 
 int target_postcopy_begin(struct target *t)
 {
@@ -31,8 +35,15 @@ int target_postcopy_begin(struct target *t)
 	/* The first pages may overtake the word of which are missing: they wait. */
 	int err = streams_in_hold(t->streams);
 
-	if (!err)
-		err = postcopy_in_create(&postcopy, m);
+	if (err)
+		return err;
+	/* Now, as nothing may be missing once the guest runs here. */
+	err = accept_queue_init(&t->newcomers, m->target.listen_fd, m->cancel_fd, &m->security,
+				sizeof(struct recover_message));
+	if (err)
+		return session_fail(m, err, "the target cannot wait for a recovery: %s",
+				    strerror(-err));
+	err = postcopy_in_create(&postcopy, m);
 	if (err)
 		return err;
 	atomic_store(&m->postcopy, postcopy);
@@ -151,22 +162,25 @@ static int send_missing(struct sevmirror_migration *m)
 	return err;
 }
 
-/* A peer connects, maybe the source. A channel and its proof, or NULL. */
-static struct channel *hear_newcomer(struct sevmirror_migration *m, int fd,
+/*
+ * A peer has authenticated; only the source itself can prove that it is the source. A channel and
+ * its proof, or NULL.
+ */
+static struct channel *hear_newcomer(struct sevmirror_migration *m, const struct newcomer *newcomer,
 				     struct wire_recover *proof)
 {
-	struct channel *channel;
-	int err;
+	struct recover_message said;
+	bool recover;
 
-	if (channel_open(&channel, fd, true, &m->security, NEWCOMER_MS, NULL))
-		return NULL;
-	err = message_recv(channel, WIRE_RECOVER, proof, sizeof(*proof), sizeof(*proof), NULL,
-			   NEWCOMER_MS, NULL);
-	if (!err && recover_check(m, channel, proof) == 0)
-		return channel;
-	if (!err)
-		message_abort(channel, "the guest here came by another migration");
-	channel_close(channel);
+	memcpy(&said, newcomer->first, sizeof(said));
+	*proof = said.proof;
+	recover = wire_check_header(&said.header, NULL) == 0 && said.header.type == WIRE_RECOVER &&
+		  said.header.bytes == sizeof(*proof);
+	if (recover && recover_check(m, newcomer->channel, proof) == 0)
+		return newcomer->channel;
+	if (recover)
+		message_abort(newcomer->channel, "the guest here came by another migration");
+	channel_close(newcomer->channel);
 	return NULL;
 }
 
@@ -213,13 +227,10 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 {
 	struct sevmirror_migration *m = t->m;
 	const struct why why = m->why;
-	struct accept_queue queue;
 
-	accept_queue_init(&queue, m->target.listen_fd, m->cancel_fd);
 	for (;;) {
 		if (newcomer) {
 			session_notice(m);
-			accept_queue_close(&queue);
 			if (adopt(t, newcomer, proof) == 0) {
 				session_step(m, TARGET_RECOVER);
 				return 0;
@@ -229,22 +240,20 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 		}
 		target_report(t);
 		while (!newcomer) {
-			int fd;
+			struct newcomer peer;
+			int err;
 
-			queue.wake =
+			t->newcomers.wake =
 				(struct pollfd){ .fd = host_call_fd(&m->resume), .events = POLLIN };
-			fd = session_accept(m, &queue);
+			err = session_accept(m, &t->newcomers, &peer);
 			if (session_cancelled(m)) {
-				accept_queue_close(&queue);
 				m->why = why;
 				return -ECANCELED;
 			}
-			if (fd == -EINTR && hear_started(m)) {
-				accept_queue_close(&queue);
+			if (err == -EINTR && hear_started(m))
 				return -ECHILD;
-			}
-			if (fd >= 0)
-				newcomer = hear_newcomer(m, fd, proof);
+			if (!err)
+				newcomer = hear_newcomer(m, &peer, proof);
 		}
 	}
 }
@@ -296,12 +305,13 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 {
 	struct sevmirror_migration *m = t->m;
 	uint64_t quiet_since = clock_ns(), bytes = 0;
+	struct newcomer peer;
 	bool last = false;
 
 	for (;;) {
 		bool whole = postcopy_in_left(m->postcopy) == 0;
 		/* That nothing is missing is news only while it is waited for. */
-		int fds[4] = { streams_in_failed_fd(t->streams), m->target.listen_fd,
+		int fds[4] = { streams_in_failed_fd(t->streams), accept_queue_fd(&t->newcomers),
 			       last && !whole ? postcopy_in_fd(m->postcopy) : -1,
 			       host_call_fd(&m->resume) };
 		int ready, err = 0;
@@ -315,18 +325,17 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 			quiet_since = clock_ns();
 		} else if (ready == 1) {
 			err = -EIO;
-		} else if (ready == 2) {
-			int fd = address_accept(m->target.listen_fd, 0);
-
-			*newcomer = fd >= 0 ? hear_newcomer(m, fd, proof) : NULL;
-			if (*newcomer)
-				return session_fail(m, -EPIPE, "the source connected again");
 		} else if (ready == 4) {
 			err = hear_started(m);
 			if (err)
 				return err;
 		} else if (ready < 0 && ready != -ETIMEDOUT) {
 			err = ready;
+		}
+		if (err >= 0 && accept_queue_turn(&t->newcomers, &peer) == 1) {
+			*newcomer = hear_newcomer(m, &peer, proof);
+			if (*newcomer)
+				return session_fail(m, -EPIPE, "the source connected again");
 		}
 		target_report(t);
 		if (t->came.bytes != bytes)

@@ -9,6 +9,7 @@
 #include "lib/migrate/meter.h"
 #include "lib/migrate/stream_in.h"
 #include "lib/migrate/target.h"
+#include "lib/net/accept_queue.h"
 
 #define TARGET_REPORT_MS 100 /* while pages come */
 
@@ -25,6 +26,8 @@ struct target {
 	size_t state_bytes;
 	void *manifest; /* post-copy: as it came */
 	size_t manifest_bytes;
+	/* post-copy: who connects while the guest runs, maybe the source again */
+	struct accept_queue newcomers;
 };
 
 /*

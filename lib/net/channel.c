@@ -30,6 +30,7 @@ struct channel {
 	SSL_CTX *ctx;
 	BIO_METHOD *method;
 	bool server;
+	bool shaken; /* the TLS handshake is done, but not the welcome that follows it */
 	/* an SSL object is for one thread at a time; never held while waiting */
 	pthread_mutex_t lock;
 };
@@ -52,16 +53,18 @@ static int wait_for(struct channel *channel, short events, int timeout_ms)
 }
 
 /*
- * What an SSL call that did not succeed wants: 0 after waiting for it, or a negative errno. Called
- * without the lock, reason taken with it.
+ * What an SSL call that did not succeed wants: -EAGAIN and the event to wait for, or another
+ * negative errno.
  */
-static int tls_wait(struct channel *channel, int reason, int saved_errno, int timeout_ms)
+static int tls_wants(int reason, int saved_errno, short *events)
 {
 	switch (reason) {
 	case SSL_ERROR_WANT_READ:
-		return wait_for(channel, POLLIN, timeout_ms);
+		*events = POLLIN;
+		return -EAGAIN;
 	case SSL_ERROR_WANT_WRITE:
-		return wait_for(channel, POLLOUT, timeout_ms);
+		*events = POLLOUT;
+		return -EAGAIN;
 	case SSL_ERROR_SYSCALL:
 		return saved_errno ? -saved_errno : -ECONNRESET;
 	case SSL_ERROR_ZERO_RETURN:
@@ -73,32 +76,24 @@ static int tls_wait(struct channel *channel, int reason, int saved_errno, int ti
 
 enum direction { SEND, SEND_REST, RECV };
 
-/*
- * One attempt to move bytes. How many (> 0), 0 to try again after a wait that went well, or a
- * negative errno.
- */
-static ssize_t move_some(struct channel *channel, enum direction way, void *buf, size_t len,
-			 int timeout_ms)
+/* One attempt to move bytes: how many (> 0), -EAGAIN and the event to wait for, or an error. */
+static ssize_t try_move(struct channel *channel, enum direction way, void *buf, size_t len,
+			short *events)
 {
-	ssize_t n;
 	int reason, saved, err;
+	ssize_t n;
 
 	if (way != SEND_REST && atomic_load(&channel->cancelled))
 		return -ECANCELED;
 	if (len > 1 << 30)
 		len = 1 << 30;
+	*events = way != RECV ? POLLOUT : POLLIN;
 	if (!channel->ssl) {
-		n = way != RECV ? send(channel->fd, buf, len, MSG_NOSIGNAL) :
-				  recv(channel->fd, buf, len, 0);
-		if (n > 0)
-			return n;
-		if (n == 0)
-			return -ECONNRESET;
-		if (errno == EINTR)
-			return 0;
-		if (errno == EAGAIN)
-			return wait_for(channel, way != RECV ? POLLOUT : POLLIN, timeout_ms);
-		return -errno;
+		do {
+			n = way != RECV ? send(channel->fd, buf, len, MSG_NOSIGNAL) :
+					  recv(channel->fd, buf, len, 0);
+		} while (n < 0 && errno == EINTR);
+		return n > 0 ? n : n == 0 ? -ECONNRESET : -errno;
 	}
 	pthread_mutex_lock(&channel->lock);
 	ERR_clear_error();
@@ -110,8 +105,21 @@ static ssize_t move_some(struct channel *channel, enum direction way, void *buf,
 	pthread_mutex_unlock(&channel->lock);
 	if (n > 0)
 		return n;
-	err = tls_wait(channel, reason, saved, timeout_ms);
+	err = tls_wants(reason, saved, events);
 	return err == -EPIPE ? -ECONNRESET : err;
+}
+
+/*
+ * One attempt to move bytes. How many (> 0), 0 to try again after a wait that went well, or a
+ * negative errno.
+ */
+static ssize_t move_some(struct channel *channel, enum direction way, void *buf, size_t len,
+			 int timeout_ms)
+{
+	short events;
+	ssize_t n = try_move(channel, way, buf, len, &events);
+
+	return n == -EAGAIN ? wait_for(channel, events, timeout_ms) : n;
 }
 
 static int move_all(struct channel *channel, enum direction way, char *buf, size_t len,
@@ -150,21 +158,9 @@ int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms)
 	return move_all(channel, RECV, buf, len, timeout_ms);
 }
 
-int channel_recv_within(struct channel *channel, void *buf, size_t len, int timeout_ms)
+ssize_t channel_recv_some(struct channel *channel, void *buf, size_t len, short *events)
 {
-	uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-	char *at = buf;
-
-	while (len) {
-		int left = clock_ms_until(deadline);
-		ssize_t n = left ? move_some(channel, RECV, at, len, left) : -ETIMEDOUT;
-
-		if (n < 0)
-			return atomic_load(&channel->cancelled) ? -ECANCELED : (int)n;
-		at += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return try_move(channel, RECV, buf, len, events);
 }
 
 /* One sendmsg() on a bare socket, as move_some(). */
@@ -285,27 +281,15 @@ bool channel_is_tls(const struct channel *channel)
 	return channel->ssl != NULL;
 }
 
-/*
- * By the deadline, however much arrives until then: a peer that has not authenticated yet must not
- * delay others for longer.
- */
-static int shake_hands(struct channel *channel, bool server, uint64_t deadline)
+static int shake_hands(struct channel *channel, short *events)
 {
-	while (clock_ms_until(deadline)) {
-		int n, reason, saved, err;
+	int n, saved;
 
-		ERR_clear_error();
-		errno = 0;
-		n = server ? SSL_accept(channel->ssl) : SSL_connect(channel->ssl);
-		saved = errno;
-		if (n == 1)
-			return 0;
-		reason = SSL_get_error(channel->ssl, n);
-		err = tls_wait(channel, reason, saved, clock_ms_until(deadline));
-		if (err)
-			return err;
-	}
-	return -ETIMEDOUT;
+	ERR_clear_error();
+	errno = 0;
+	n = channel->server ? SSL_accept(channel->ssl) : SSL_connect(channel->ssl);
+	saved = errno;
+	return n == 1 ? 0 : tls_wants(SSL_get_error(channel->ssl, n), saved, events);
 }
 
 /*
@@ -313,52 +297,58 @@ static int shake_hands(struct channel *channel, bool server, uint64_t deadline)
  * One byte from the server says that it is content, so that a refusal shows up here and not
  * somewhere in the middle of the migration.
  */
-static int exchange_welcome(struct channel *channel, bool server, int timeout_ms)
+static int exchange_welcome(struct channel *channel, short *events)
 {
 	uint8_t byte = 1;
+	ssize_t n = try_move(channel, channel->server ? SEND : RECV, &byte, 1, events);
 
-	return server ? channel_send(channel, &byte, 1, timeout_ms) :
-			channel_recv_within(channel, &byte, 1, timeout_ms);
+	return n < 0 ? (int)n : 0;
 }
 
-static int open_tls(struct channel *channel, bool server, const struct channel_security *security,
-		    int timeout_ms, struct why *why)
+int channel_advance(struct channel *channel, short *events, struct why *why)
 {
-	uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-	int err = tls_context_create(&channel->ctx, server, security, why);
+	int err = 0;
 
-	if (err)
-		return err;
-	channel->ssl = SSL_new(channel->ctx);
-	if (!channel->ssl || tls_use_socket(channel->ssl, channel->fd, &channel->method)) {
-		return why_set(why, -ENOMEM, "out of memory");
-	}
-	if (security->peer_name && !security->psk_file &&
-	    !SSL_set1_host(channel->ssl, security->peer_name)) {
-		return why_set(why, -EINVAL, "invalid host name '%s'", security->peer_name);
-	}
-	err = shake_hands(channel, server, deadline);
-	if (err == 0)
-		err = exchange_welcome(channel, server, timeout_ms);
+	if (!channel->ssl)
+		return 0;
+	if (!channel->shaken)
+		err = shake_hands(channel, events);
+	channel->shaken = !err;
+	if (!err)
+		err = exchange_welcome(channel, events);
 	if (err == -EPROTO)
 		return tls_explain(channel->ssl, why);
-	if (err)
+	if (err && err != -EAGAIN)
 		why_set(why, err, "TLS handshake: %s",
 			err == -ECONNRESET ? "the peer closed the connection" : strerror(-err));
 	return err;
 }
 
-int channel_open(struct channel **out, int fd, bool server, const struct channel_security *security,
-		 int timeout_ms, struct why *why)
+static int prepare_tls(struct channel *channel, const struct channel_security *security,
+		       struct why *why)
+{
+	int err = tls_context_create(&channel->ctx, channel->server, security, why);
+
+	if (err)
+		return err;
+	channel->ssl = SSL_new(channel->ctx);
+	if (!channel->ssl || tls_use_socket(channel->ssl, channel->fd, &channel->method))
+		return why_set(why, -ENOMEM, "out of memory");
+	if (security->peer_name && !security->psk_file &&
+	    !SSL_set1_host(channel->ssl, security->peer_name))
+		return why_set(why, -EINVAL, "invalid host name '%s'", security->peer_name);
+	return 0;
+}
+
+int channel_begin(struct channel **out, int fd, bool server,
+		  const struct channel_security *security, struct why *why)
 {
 	struct channel *channel = calloc(1, sizeof(*channel));
 	int err = 0;
 
 	*out = NULL;
-	if (!channel) {
-		close(fd);
+	if (!channel)
 		return why_set(why, -ENOMEM, "out of memory");
-	}
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->fd = fd;
 	channel->server = server;
@@ -368,13 +358,41 @@ int channel_open(struct channel **out, int fd, bool server, const struct channel
 		why_set(why, err, "%s", strerror(-err));
 	}
 	if (!err && !security->insecure)
-		err = open_tls(channel, server, security, timeout_ms, why);
+		err = prepare_tls(channel, security, why);
 	if (err) {
+		channel->fd = -1;
 		channel_close(channel);
 		return err;
 	}
 	*out = channel;
 	return 0;
+}
+
+int channel_open(struct channel **out, int fd, bool server, const struct channel_security *security,
+		 int timeout_ms, struct why *why)
+{
+	uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	int err = channel_begin(out, fd, server, security, why);
+	short events;
+
+	if (err) {
+		close(fd);
+		return err;
+	}
+	while ((err = channel_advance(*out, &events, why)) == -EAGAIN) {
+		int left = clock_ms_until(deadline);
+
+		err = left ? wait_for(*out, events, left) : -ETIMEDOUT;
+		if (err) {
+			why_set(why, err, "TLS handshake: %s", strerror(-err));
+			break;
+		}
+	}
+	if (err) {
+		channel_close(*out);
+		*out = NULL;
+	}
+	return err;
 }
 
 void channel_close(struct channel *channel)
@@ -389,7 +407,8 @@ void channel_close(struct channel *channel)
 	SSL_free(channel->ssl);
 	BIO_meth_free(channel->method);
 	tls_context_destroy(channel->ctx);
-	close(channel->fd);
+	if (channel->fd >= 0)
+		close(channel->fd);
 	if (channel->cancel_fd >= 0)
 		close(channel->cancel_fd);
 	pthread_mutex_destroy(&channel->lock);

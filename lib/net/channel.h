@@ -45,6 +45,16 @@ struct channel;
 int channel_open(struct channel **channel, int fd, bool server,
 		 const struct channel_security *security, int timeout_ms, struct why *why);
 
+/*
+ * The same without waiting. channel_begin() makes the channel, which owns the socket if this
+ * succeeds; on failure the socket is still the caller's. Then channel_advance(), again and again: 0
+ * once the handshake is done, -EAGAIN when it goes on with one of *events (POLLIN, POLLOUT) at the
+ * socket, or another negative errno as channel_open()'s: only channel_close() follows.
+ */
+int channel_begin(struct channel **channel, int fd, bool server,
+		  const struct channel_security *security, struct why *why);
+int channel_advance(struct channel *channel, short *events, struct why *why);
+
 /* Closes the connection and wipes the keys. NULL is allowed. */
 void channel_close(struct channel *channel);
 
@@ -62,11 +72,14 @@ int channel_recv(struct channel *channel, void *buf, size_t len, int timeout_ms)
  */
 int channel_send_rest(struct channel *channel, const void *buf, size_t len, int timeout_ms);
 
+/*
+ * Take what has arrived, at most len bytes: how many (> 0), -EAGAIN with the *events to wait for if
+ * there is nothing, or as channel_recv().
+ */
+ssize_t channel_recv_some(struct channel *channel, void *buf, size_t len, short *events);
+
 /* Nothing more can be sent, and the peer will see that. */
 void channel_end_sending(struct channel *channel);
-
-/* All of it in that time, also from somebody who sends a byte now and then. */
-int channel_recv_within(struct channel *channel, void *buf, size_t len, int timeout_ms);
 
 /*
  * channel_send() of several buffers in turn, in as few system calls as they fit in. iov is changed.

@@ -25,12 +25,12 @@ told() { if grep -qF -- "$3" "$2"; then ok "$1: '$3'"; else not_ok "$1: '$3'"; f
 runs_on() { if state 1 running; then ok "$1: the guest runs on"
 else not_ok "$1: the guest runs on"; fi; }
 
-# crowd ADDRESS: eight who connect there and say nothing, until dispersed
+# crowd ADDRESS KIND: who connect there and say nothing, or a byte now and then, until dispersed
 crowd() {
 	rm -f "$tmp/crowd.in"
 	mkfifo "$tmp/crowd.in"
 	: >"$tmp/crowd.out"
-	stranger connect "$1" silent <"$tmp/crowd.in" >"$tmp/crowd.out" &
+	stranger connect "$1" "$2" <"$tmp/crowd.in" >"$tmp/crowd.out" &
 	pid[crowd]=$!
 	exec 7>"$tmp/crowd.in"
 	until_true grep -q here "$tmp/crowd.out"
@@ -49,7 +49,7 @@ for kind in random http ssh tls close; do stranger connect "$address" \
 move 1 --psk-file "$tmp/psk2"
 is "the key of others" 1 "$status"
 runs_on "the key of others"
-crowd "$address"
+crowd "$address" silent
 move 1 "${psk[@]}" --timeout 10
 is "behind strangers of all kinds the guest moves" 0 "$status"
 disperse
@@ -62,7 +62,41 @@ for text in "TLS: the peer does not speak TLS" "offers no pre-shared key" "close
 done
 verified 2 "after strangers"
 
-# At the door of the data streams.
+# Forty tricklers all the time, TLS or not, before the source, at its data streams and in post-copy: the source gets in within its own
+# deadline.
+for way in "" "--postcopy always"; do
+	for security in "${psk[*]}" --insecure; do
+		dirty
+		# shellcheck disable=SC2086 # options without spaces
+		await 2 $security --timeout 120
+		there=$address
+		what="forty tricklers, ${security%% *} $way"
+		# Without security whoever speaks first is the source: they come behind it.
+		if [ "$security" = --insecure ]; then
+			gate '<CORE_DONE'
+			# shellcheck disable=SC2086
+			move 1 $security $way --timeout 10 &
+			pid[mover]=$!
+			gate_reached
+			crowd "$there" trickle
+			gate_pass
+			wait "${pid[mover]}"
+			unset 'pid[mover]'
+			gate_gone
+			is "$what: no failure of the source" "" "$(grep -F 'still runs here' "$tmp/said")"
+		else
+			crowd "$there" trickle
+			# shellcheck disable=SC2086
+			move 1 $security $way --timeout 10
+			is "$what: the guest moves" 0 "$status"
+		fi
+		ended 1
+		disperse
+		verified 2 "$what"
+	done
+done
+
+# At the data streams' port.
 dirty
 await 2 --insecure --timeout 120
 mkfifo "$tmp/gate.in"
@@ -75,7 +109,7 @@ address=$(sed -n 's/^listening //p' "$tmp/gate.out")
 move 1 --insecure --timeout 120 &
 pid[mover]=$!
 until_true grep -q reached "$tmp/gate.out"
-crowd "$there"
+crowd "$there" silent
 for kind in random http close; do stranger connect "$there" $kind >"$tmp/stranger" 2>&1; done
 echo pass >&8
 wait "${pid[mover]}"

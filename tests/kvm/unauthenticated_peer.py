@@ -9,12 +9,15 @@ usage: unauthenticated_peer.py version                 the protocol's version, i
                                                        answers KIND
 
 KIND: random, http, ssh, tls (no key), close; silent (until standard input ends; connect: eight of
-them);
+      them);
+      trickle (connect: forty that send a byte every 0.2 s each, and connect again when they are
+      sent away, until standard input ends);
       version, version-long (a HELLO of the next version of the protocol, as long as ours or
       longer), helper (of another build of the helper)
 """
 import os
 import re
+import select
 import socket
 import ssl
 import struct
@@ -72,9 +75,29 @@ def speak(s, kind):
         pass
 
 
+def trickle(there):
+    """What they send could become a handshake: a TLS record of 16 KiB, or the rest of a hello."""
+    crowd = {}
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        for i in range(40):
+            try:
+                if i not in crowd:
+                    crowd[i] = socket.create_connection(there)
+                    crowd[i].sendall(b"\x16\x03\x01\x40\x00")
+                crowd[i].sendall(b"x")
+            except OSError:
+                if i in crowd:
+                    crowd.pop(i).close()
+        if len(crowd) == 40:
+            print("here", flush=True)
+
+
 def connect(address, kind):
     host, port = address.rsplit(":", 1)
     there = (host, int(port))
+    if kind == "trickle":
+        trickle(there)
+        return
     if kind == "silent":
         crowd = [socket.create_connection(there) for _ in range(8)]
         print("here", flush=True)

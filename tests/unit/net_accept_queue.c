@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The accept queue: a connection that sends data comes first, a silent one delays nobody, and a
- * host without free descriptors accepts again later.
+ * The accept queue: the peer that authenticates first comes first, one that is silent or sends a
+ * byte now and then delays nobody, and a host without free descriptors accepts again later.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,11 +28,24 @@ struct scene {
 	int listen_fd, cancel_fd, wake_fd;
 };
 
+/* What a peer of these tests must send first: a word of the same letters. */
+#define WORD 4
+
+static const struct channel_security bare = { .insecure = true };
+static unsigned int rejected;
+
+static void reject(void *opaque, const char *address, const char *why)
+{
+	assert_true(strlen(address) > 0 && strlen(why) > 0);
+	rejected++;
+}
+
 static int open_scene(void **state)
 {
 	static struct scene s;
 
 	memset(&s, 0, sizeof(s));
+	rejected = 0;
 	s.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	s.cancel_fd = eventfd(0, 0);
 	s.wake_fd = eventfd(0, 0);
@@ -42,7 +55,8 @@ static int open_scene(void **state)
 	s.len = sizeof(s.address);
 	assert_int_equal(getsockname(s.listen_fd, (struct sockaddr *)&s.address, &s.len), 0);
 	assert_int_equal(listen(s.listen_fd, 128), 0);
-	accept_queue_init(&s.queue, s.listen_fd, s.cancel_fd);
+	assert_int_equal(accept_queue_init(&s.queue, s.listen_fd, s.cancel_fd, &bare, WORD), 0);
+	s.queue.rejected = reject;
 	s.queue.wake = (struct pollfd){ .fd = s.wake_fd, .events = POLLIN };
 	*state = &s;
 	return 0;
@@ -67,21 +81,26 @@ static int come(struct scene *s)
 	return fd;
 }
 
-static void say(int fd, char word)
+static void say_some(int fd, char letter, size_t n)
 {
-	assert_int_equal(write(fd, &word, 1), 1);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(write(fd, &letter, 1), 1);
 }
 
-/* Who is let in said this. */
+static void say(int fd, char letter)
+{
+	say_some(fd, letter, WORD);
+}
+
+/* The next newcomer said this. */
 static void assert_hears(struct scene *s, char word)
 {
-	int fd = accept_queue_next(&s->queue, clock_ns() + PATIENCE);
-	char said = 0;
+	struct newcomer newcomer;
 
-	assert_true(fd >= 0);
-	assert_int_equal(read(fd, &said, 1), 1);
-	assert_int_equal(said, word);
-	close(fd);
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + PATIENCE, &newcomer), 0);
+	for (size_t i = 0; i < WORD; i++)
+		assert_int_equal(newcomer.first[i], word);
+	channel_close(newcomer.channel);
 }
 
 static bool hung_up(int fd)
@@ -105,25 +124,78 @@ static void who_speaks_is_heard_first(void **state)
 	close(speaker);
 }
 
-static void who_hangs_up_is_let_in_to_be_seen_off(void **state)
+static void who_hangs_up_is_rejected(void **state)
 {
 	struct scene *s = *state;
-	char word;
-	int fd;
+	struct newcomer newcomer;
+	int half = come(s);
 
 	close(come(s));
-	fd = accept_queue_next(&s->queue, clock_ns() + PATIENCE);
-	assert_true(fd >= 0);
-	assert_int_equal(read(fd, &word, 1), 0);
-	close(fd);
+	say_some(half, 'x', WORD - 1);
+	close(half);
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + 100 * NS_PER_MS, &newcomer),
+			 -ETIMEDOUT);
+	assert_int_equal(s->queue.npending, 0);
+	assert_int_equal(rejected, 2);
 }
 
-static void the_longest_silent_makes_room(void **state)
+/* As many as there is room for have each sent a part; all of them are served in parallel. */
+static void who_trickles_delays_nobody(void **state)
 {
 	struct scene *s = *state;
-	int crowd[ACCEPT_QUEUE_SILENT_MAX + 1], speaker;
+	int crowd[ACCEPT_QUEUE_MAX - 1], speaker;
+	uint64_t before = clock_ns();
 
-	for (unsigned int i = 0; i < ACCEPT_QUEUE_SILENT_MAX + 1; i++)
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX - 1; i++) {
+		crowd[i] = come(s);
+		say_some(crowd[i], 'y', 1);
+	}
+	for (size_t round = 2; round < WORD; round++) {
+		struct newcomer newcomer;
+
+		assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS, &newcomer),
+				 -ETIMEDOUT);
+		for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX - 1; i++)
+			say_some(crowd[i], 'y', 1);
+	}
+	speaker = come(s);
+	say(speaker, 'f');
+	assert_hears(s, 'f');
+	assert_true(clock_ns() - before < ACCEPT_QUEUE_MS * NS_PER_MS);
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX - 1; i++) {
+		assert_false(hung_up(crowd[i]));
+		close(crowd[i]);
+	}
+	close(speaker);
+}
+
+/* Silent or not: after its time it is closed, and whoever spoke is named. */
+static void time_is_limited(void **state)
+{
+	struct scene *s = *state;
+	int silent = come(s), trickler = come(s);
+	struct newcomer newcomer;
+
+	say_some(trickler, 'z', 1);
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS, &newcomer),
+			 -ETIMEDOUT);
+	assert_int_equal(s->queue.npending, 2);
+	for (unsigned int i = 0; i < 2; i++)
+		s->queue.pending[i].deadline -= (ACCEPT_QUEUE_MS - 50) * NS_PER_MS;
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + 200 * NS_PER_MS, &newcomer),
+			 -ETIMEDOUT);
+	assert_true(hung_up(silent) && hung_up(trickler));
+	assert_int_equal(rejected, 1);
+	close(silent);
+	close(trickler);
+}
+
+static void the_oldest_makes_room(void **state)
+{
+	struct scene *s = *state;
+	int crowd[ACCEPT_QUEUE_MAX + 1], speaker;
+
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX + 1; i++)
 		crowd[i] = come(s);
 	speaker = come(s);
 	say(speaker, 'c');
@@ -131,9 +203,9 @@ static void the_longest_silent_makes_room(void **state)
 	assert_true(hung_up(crowd[0]));
 	assert_true(hung_up(crowd[1])); /* for the speaker, who had not been seen to speak yet */
 	assert_false(hung_up(crowd[2]));
-	say(crowd[ACCEPT_QUEUE_SILENT_MAX], 'd');
+	say(crowd[ACCEPT_QUEUE_MAX], 'd');
 	assert_hears(s, 'd');
-	for (unsigned int i = 0; i < ACCEPT_QUEUE_SILENT_MAX + 1; i++)
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX + 1; i++)
 		close(crowd[i]);
 	close(speaker);
 }
@@ -141,27 +213,28 @@ static void the_longest_silent_makes_room(void **state)
 static void waiting_ends(void **state)
 {
 	struct scene *s = *state;
+	struct newcomer newcomer;
 	uint64_t one = 1;
 
-	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS), -ETIMEDOUT);
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS, &newcomer),
+			 -ETIMEDOUT);
 	assert_int_equal(write(s->wake_fd, &one, sizeof(one)), sizeof(one));
-	assert_int_equal(accept_queue_next(&s->queue, UINT64_MAX), -EINTR);
+	assert_int_equal(accept_queue_next(&s->queue, UINT64_MAX, &newcomer), -EINTR);
 	assert_int_equal(write(s->cancel_fd, &one, sizeof(one)), sizeof(one));
-	assert_int_equal(accept_queue_next(&s->queue, UINT64_MAX), -ECANCELED);
+	assert_int_equal(accept_queue_next(&s->queue, UINT64_MAX, &newcomer), -ECANCELED);
 }
 
-/* Of two connections and no descriptor for more the silent one goes. */
+/* The host has no descriptor left: two silent peers make room for a socket and its channel. */
 static void a_host_without_descriptors_goes_on(void **state)
 {
 	struct scene *s = *state;
 	struct rlimit before, none;
-	int silent = come(s), speaker = come(s), next;
+	int silent = come(s), other = come(s), speaker, next;
+	struct newcomer newcomer;
 
-	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS), -ETIMEDOUT);
-	assert_int_equal(s->queue.nsilent, 2);
-	close(speaker);
-	close(accept_queue_next(&s->queue,
-				clock_ns() + PATIENCE)); /* only the silent one is left */
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS, &newcomer),
+			 -ETIMEDOUT);
+	assert_int_equal(s->queue.npending, 2);
 	speaker = come(s);
 	say(speaker, 'e');
 	next = dup(0);
@@ -172,8 +245,9 @@ static void a_host_without_descriptors_goes_on(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	assert_hears(s, 'e');
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-	assert_true(hung_up(silent));
+	assert_true(hung_up(silent) && hung_up(other));
 	close(silent);
+	close(other);
 	close(speaker);
 }
 
@@ -183,8 +257,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		scene_test(who_speaks_is_heard_first),
-		scene_test(who_hangs_up_is_let_in_to_be_seen_off),
-		scene_test(the_longest_silent_makes_room),
+		scene_test(who_hangs_up_is_rejected),
+		scene_test(who_trickles_delays_nobody),
+		scene_test(time_is_limited),
+		scene_test(the_oldest_makes_room),
 		scene_test(waiting_ends),
 		scene_test(a_host_without_descriptors_goes_on),
 	};
