@@ -62,7 +62,7 @@ for text in "TLS: the peer does not speak TLS" "offers no pre-shared key" "close
 done
 verified 2 "after strangers"
 
-# Forty tricklers all the time, TLS or not, before the source, at its data streams and in post-copy: the source gets in within its own
+# Forty tricklers all the time, TLS or not, in pre-copy and post-copy: the source gets in within its
 # deadline.
 for way in "" "--postcopy always"; do
 	for security in "${psk[*]}" --insecure; do
