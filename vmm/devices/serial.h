@@ -5,9 +5,9 @@
  *
  * What the guest prints goes to a buffer that a thread of the device empties into a file descriptor
  * (console_io.h), and the same thread reads the input, so a vCPU never waits for the host's side.
- * The line status says 'transmitter empty' at once, so a driver that polls does not wait; the
- * interrupt that says so comes 250 us after the first byte, so a driver that works by interrupts
- * writes a FIFO's worth (16 bytes) an interrupt and leaves its handler in between. When the reader
+ * The line status says 'transmitter empty' at once, so a driver that polls does not wait. A driver
+ * that works by interrupts may write four FIFOs (64 bytes) in one interrupt; the next interrupt
+ * comes 1 ms after the first byte, so the driver leaves its handler in between. When the reader
  * on the host is slow, the buffer fills up and the transmitter reports busy, as a slow line would;
  * nothing is lost unless the guest then writes all the same.
  */
