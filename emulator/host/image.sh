@@ -59,6 +59,7 @@ build_tools() {
 			cc "${flags[@]}" -o "$tmp/client" client.c frame.c buf.c &&
 			cc "${flags[@]}" -o "$tmp/daemon" hostd.c mux.c frame.c buf.c &&
 			cc "${flags[@]}" -o "$tmp/switch" switch.c buf.c &&
+			cc "${flags[@]}" -o "$tmp/tsc" tsc.c &&
 			cc "${flags[@]}" -o "$tmp/monitor" monitor.c -ljansson &&
 			cc "${flags[@]}" -static -s -o "$tmp/agent" agent.c command.c frame.c buf.c
 	) && mv -T "$tmp" "$dir" && return 0

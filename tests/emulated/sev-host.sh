@@ -41,6 +41,7 @@ complains() {
 exec_in() { "$sev_host" exec "$@"; }
 processes() { pgrep -f -- "$SEV_HOST_RUNTIME/(hosts|links)/" | wc -l; }
 none_left() { [ "$(processes)" -eq 0 ]; }
+tools_of_a() { sed -n 's/^tools=//p' "$SEV_HOST_RUNTIME/hosts/a/info"; }
 in_a() { exec_in a -- sh -c "$1" </dev/null; }
 # runs_in_a PATTERN: a process whose command line matches; [x] keeps the asking command from
 # matching
@@ -199,6 +200,9 @@ copies() {
 platform() {
 	in_a 'test -c /dev/sev && test -c /dev/kvm'
 	verdict $? "the host has /dev/sev and /dev/kvm"
+	is "the TSC has the machine's frequency, whatever the emulated timer says" \
+		"$(($("$(tools_of_a)/tsc") / 1000))" \
+		"$(in_a dmesg | sed -n 's/.*tsc: Detected \([0-9]*\)\..* MHz processor/\1/p')"
 	in_a 'dmesg' | grep -q 'kvm_amd: SEV enabled'
 	verdict $? "its kernel says that SEV is enabled"
 	# shellcheck disable=SC2016 # for the host's shell
