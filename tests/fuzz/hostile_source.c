@@ -29,6 +29,7 @@
 #include "lib/migrate/uffd.h"
 #include "lib/mirror/region.h"
 #include "tests/fuzz/migrate_rig.h"
+#include "tests/fuzz/rig_frames.h"
 
 #define PATIENCE_NS  (10 * NS_PER_MS)
 #define STEP_BYTES   8192
@@ -154,37 +155,23 @@ static void say_frame(struct attack *a, unsigned int s, struct wire_frame *heade
 		say_stream(a, s, payload, header->payload_bytes);
 }
 
-/* n private pages from gfn on, all of them with a body or all zero. */
 static void say_private(struct attack *a, unsigned int s, uint64_t gfn, uint16_t n,
 			enum helper_kind kind)
 {
-	uint8_t directory[sizeof(struct record_batch) + 2 * sizeof(struct record_private) +
-			  FRAME_TAG_BYTES] = { 0 };
-	struct wire_frame header = { .type = WIRE_FRAME_PRIVATE,
-				     .records = n,
-				     .payload_bytes = kind == HELPER_PAGE ? n * 4096u : 0 };
-	struct record_private records[2];
+	static uint8_t directory[RECORD_SHARED_BYTES];
+	struct wire_frame header;
+	size_t len = rig_private_directory(&header, directory, gfn, n, kind);
 
-	for (uint16_t i = 0; i < n; i++)
-		records[i] = (struct record_private){
-			.gpa = (gfn + i) * 4096, .epoch = 1, .kind = (uint16_t)kind, .index = i
-		};
-	memcpy(directory + sizeof(struct record_batch), records, n * sizeof(records[0]));
-	say_frame(a, s, &header, directory, sizeof(struct record_batch) + n * sizeof(records[0]));
+	say_frame(a, s, &header, directory, len);
 }
 
 static void say_shared(struct attack *a, unsigned int s, uint64_t gfn, uint16_t n)
 {
-	static uint8_t directory[2 * (sizeof(uint64_t) + 4096) + FRAME_TAG_BYTES];
-	struct wire_frame header = { .type = WIRE_FRAME_SHARED, .records = n };
+	static uint8_t directory[RECORD_SHARED_BYTES];
+	struct wire_frame header;
+	size_t len = rig_shared_directory(&header, directory, gfn, n, 0);
 
-	memset(directory, 0, sizeof(directory));
-	for (unsigned int i = 0; i < n; i++) {
-		uint64_t gpa = (gfn + i) * 4096;
-
-		memcpy(directory + i * sizeof(gpa), &gpa, sizeof(gpa));
-	}
-	say_frame(a, s, &header, directory, n * (sizeof(uint64_t) + 4096));
+	say_frame(a, s, &header, directory, len);
 }
 
 static void say_page(struct attack *a, struct rig_bytes *in)

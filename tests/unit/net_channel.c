@@ -26,6 +26,7 @@
 
 #include "lib/net/address.h"
 #include "lib/net/channel.h"
+#include "tests/unit/channel_pair.h"
 
 #define PATIENCE 10000
 
@@ -511,6 +512,37 @@ static void test_addresses(void **state)
 	assert_int_equal(address_connect("127.0.0.1:", PATIENCE, &why), -EINVAL);
 }
 
+static void *sendv_thread(void *arg)
+{
+	struct channel_pair *p = arg;
+	struct iovec iov[1500];
+	static uint8_t bytes[1500 * 37];
+
+	for (int i = 0; i < 1500; i++) {
+		memset(bytes + i * 37, i, 37);
+		iov[i] = (struct iovec){ bytes + i * 37, i % 37 };
+	}
+	return (void *)(intptr_t)channel_sendv(p->source, iov, 1500, PATIENCE);
+}
+
+/* More buffers than one system call takes, empty ones among them. */
+static void test_scattered(void **state)
+{
+	struct channel_pair *p = *state;
+	pthread_t thread;
+	uint8_t buf[64];
+	void *err;
+
+	assert_int_equal(pthread_create(&thread, NULL, sendv_thread, p), 0);
+	for (int i = 0; i < 1500; i++) {
+		assert_int_equal(channel_recv(p->target, buf, i % 37, PATIENCE), 0);
+		for (int j = 0; j < i % 37; j++)
+			assert_int_equal(buf[j], i & 0xff);
+	}
+	pthread_join(thread, &err);
+	assert_null(err);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -526,6 +558,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_security_check, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancel_and_timeout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scattered, channel_pair_setup,
+						channel_pair_teardown),
 	};
 
 	return cmocka_run_group_tests_name("net_channel", tests, NULL, NULL);

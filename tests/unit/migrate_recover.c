@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The parts of post-copy that need no guest: who may go on with a migration, what is sent ahead,
- * how times are counted.
- */
+/* Who may go on with a migration whose connection broke: the two hosts that began it. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
 
-#include "lib/migrate/latency.h"
-#include "lib/migrate/prefetch.h"
 #include "lib/migrate/recover.h"
 
 #define PATIENCE 60000
@@ -159,94 +153,13 @@ static void test_recovery_of_another_session(void **state)
 	assert_int_equal(recover_check(&t->target, t->second.target, &ask), -EPERM);
 }
 
-static void test_prefetch_of_walks(void **state)
-{
-	struct prefetch p;
-	uint64_t number[4] = { 1000, 50000, 200000, 7000000 };
-	unsigned int n;
-
-	prefetch_init(&p);
-	/* Four walks at the same time, each touching what comes behind the last window. */
-	for (int step = 0; step < 10; step++)
-		for (int walk = 0; walk < 4; walk++) {
-			uint64_t first = prefetch_fault(&p, number[walk], &n);
-
-			assert_int_equal(first, number[walk] + 1);
-			assert_true(n >= PREFETCH_MIN && n <= PREFETCH_MAX);
-			if (step > 5)
-				assert_int_equal(n, PREFETCH_MAX);
-			number[walk] = first + n;
-		}
-}
-
-static void test_prefetch_of_lone_pages(void **state)
-{
-	struct prefetch p;
-	uint64_t number = 1;
-	unsigned int n;
-
-	prefetch_init(&p);
-	for (int i = 0; i < 1000; i++) {
-		number = number * 6364136223846793005ULL + 1442695040888963407ULL;
-		prefetch_fault(&p, number >> 20, &n);
-		if (i > 10)
-			assert_int_equal(n, PREFETCH_MIN);
-	}
-}
-
-/* The classes are those that host.h speaks of, and each time is in one of them. */
-static void test_latency_classes(void **state)
-{
-	static struct latency l;
-	uint64_t classes[SEVMIRROR_FAULT_CLASSES];
-
-	assert_int_equal(sevmirror_fault_class_from(0), 0);
-	assert_int_equal(sevmirror_fault_class_from(1), 1536);
-	assert_int_equal(sevmirror_fault_class_from(2), 2048);
-	for (unsigned int i = 1; i < SEVMIRROR_FAULT_CLASSES; i++) {
-		assert_true(sevmirror_fault_class_from(i) > sevmirror_fault_class_from(i - 1));
-		latency_add(&l, sevmirror_fault_class_from(i) - 1);
-		latency_add(&l, sevmirror_fault_class_from(i));
-	}
-	latency_add(&l, 0);
-	latency_add(&l, UINT64_MAX);
-	latency_classes(&l, classes);
-	for (unsigned int i = 0; i < SEVMIRROR_FAULT_CLASSES; i++)
-		assert_int_equal(classes[i], 2);
-}
-
-static void test_latency(void **state)
-{
-	static struct latency l;
-
-	assert_int_equal(latency_percentile(&l, 50), 0);
-	for (uint64_t i = 1; i <= 1000; i++)
-		latency_add(&l, i * 1000);
-	assert_int_equal(l.count, 1000);
-	assert_int_equal(l.max, 1000000);
-	for (unsigned int p = 1; p <= 100; p++) {
-		uint64_t exact = p * 10000;
-
-		assert_true(latency_percentile(&l, p) >= exact);
-		assert_true(latency_percentile(&l, p) <= exact + exact / 8 + 1);
-	}
-	assert_int_equal(latency_percentile(&l, 100), 1000000);
-	latency_add(&l, UINT64_MAX);
-	assert_true(latency_percentile(&l, 100) == UINT64_MAX);
-	latency_add(&l, 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_recovery_by_the_two_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recovery_by_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_recovery_of_another_session, setup, teardown),
-		cmocka_unit_test(test_prefetch_of_walks),
-		cmocka_unit_test(test_prefetch_of_lone_pages),
-		cmocka_unit_test(test_latency),
-		cmocka_unit_test(test_latency_classes),
 	};
 
-	return cmocka_run_group_tests_name("migrate_postcopy", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("migrate_recover", tests, NULL, NULL);
 }
