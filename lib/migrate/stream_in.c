@@ -51,12 +51,14 @@ static int pass_frame_gate(struct stream_in *s)
 	return err;
 }
 
-static int recv_frame(struct stream_in *s)
+/* *between: the connection failed between two frames, so all that came is whole. */
+static int recv_frame(struct stream_in *s, bool *between)
 {
 	struct wire_frame header;
 	size_t len;
 	int err = channel_recv(s->channel, &header, sizeof(header), -1);
 
+	*between = err != 0;
 	if (err)
 		return stream_in_fail(s, err, "waiting for pages");
 	atomic_fetch_add(&s->all->moved, 1);
@@ -81,7 +83,8 @@ static int recv_frame(struct stream_in *s)
 	return err;
 }
 
-static void announce(struct stream_in *s, int err)
+/* whole: every frame that was opened is in place; not so if the helper refused a page of one. */
+static void announce(struct stream_in *s, int err, bool whole)
 {
 	const uint64_t one = 1;
 
@@ -91,7 +94,8 @@ static void announce(struct stream_in *s, int err)
 		s->all->failed = s;
 	if (err)
 		(void)!write(s->all->failed_fd, &one, sizeof(one));
-	s->in_place = frame_count(s->cipher);
+	if (whole)
+		s->in_place = frame_count(s->cipher);
 	s->at_rest = true;
 	pthread_cond_broadcast(&s->all->changed);
 	pthread_mutex_unlock(&s->all->lock);
@@ -100,19 +104,22 @@ static void announce(struct stream_in *s, int err)
 static void *serve(void *arg)
 {
 	struct stream_in *s = arg;
+	bool whole = true;
 	int err = 0;
 
 	session_thread_begins(s->all->m, SEVMIRROR_THREAD_STREAM);
 	while (!err) {
 		if (!channel_readable(s->channel)) {
 			err = stream_in_drain(s);
-			announce(s, err);
+			whole = !err;
+			announce(s, err, whole);
 		}
 		if (!err)
-			err = recv_frame(s);
+			err = recv_frame(s, &whole);
 	}
-	(void)stream_in_drain(s);
-	announce(s, err);
+	if (stream_in_drain(s))
+		whole = false;
+	announce(s, err, whole);
 	if (!atomic_load(&s->all->cancelled))
 		session_interrupt(s->all->m);
 	util_stack_wipe();
