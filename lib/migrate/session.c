@@ -44,6 +44,9 @@ int session_fail_because(struct sevmirror_migration *m, enum sevmirror_reason re
 
 int session_fail_why(struct sevmirror_migration *m, const struct why *why)
 {
+	/* What failed because of that is no news. */
+	if (why->err == -ECANCELED && atomic_load(&m->cancelled))
+		return session_fail(m, -ECANCELED, "cancelled");
 	if (!has_failed(m))
 		m->why = *why;
 	return why->err;
@@ -104,7 +107,9 @@ void session_unauthenticated_peer(void *opaque, const char *address, const char 
 void session_interrupt(struct sevmirror_migration *m)
 {
 	pthread_mutex_lock(&m->cancel_lock);
-	if (m->control && session_can_cancel(m))
+	if (m->receiving)
+		m->interrupted = true;
+	else if (m->control && session_can_cancel(m))
 		channel_cancel(m->control);
 	pthread_mutex_unlock(&m->cancel_lock);
 }

@@ -64,13 +64,15 @@ struct sevmirror_migration {
 	struct source *kept;
 
 	/*
-	 * Guards control and state against sevmirror_migration_cancel(), which another
-	 * thread may call at any time.
+	 * Guards control, state and what follows against sevmirror_migration_cancel(), which
+	 * another thread may call at any time, and session_interrupt().
 	 */
 	pthread_mutex_t cancel_lock;
 	/* readable once cancelled */
 	int cancel_fd;
 	atomic_bool cancelled;
+	/* a message is being received, and has not been interrupted in its middle yet */
+	bool receiving, interrupted;
 	/* enum source_state or enum target_state, by life; only session_step() changes it */
 	const struct state_machine *life;
 	_Atomic unsigned int state;
@@ -154,8 +156,8 @@ void session_notice(struct sevmirror_migration *m);
 void session_unauthenticated_peer(void *opaque, const char *address, const char *why);
 
 /*
- * Wake the control thread out of its wait at the control connection: something else has failed. Any
- * thread.
+ * Wake the control thread out of its wait at the control connection: something else has failed. A
+ * message that has begun to arrive is received first, as it may say why. Any thread.
  */
 void session_interrupt(struct sevmirror_migration *m);
 

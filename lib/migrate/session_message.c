@@ -12,6 +12,8 @@ int session_send_failed(struct sevmirror_migration *m, enum wire_type type, int 
 	enum sevmirror_reason reason = SEVMIRROR_REASON_CONNECTION;
 	const char *peer = m->is_source ? "the target" : "the source";
 
+	if (err == -ECANCELED && atomic_load(&m->cancelled))
+		return session_fail(m, err, "cancelled");
 	if (err == -ECANCELED)
 		reason = SEVMIRROR_REASON_CANCELLED;
 	else if (err == -ETIMEDOUT)
@@ -37,19 +39,55 @@ int session_send(struct sevmirror_migration *m, enum wire_type type, const void 
 	return session_send_parts(m, type, &part, len ? 1 : 0);
 }
 
+/*
+ * Until a message arrives, within timeout_ms. From then on session_interrupt() waits for its end:
+ * half of an ABORT would be lost. Returns how long the message itself may take.
+ */
+static int begin_message(struct sevmirror_migration *m, int timeout_ms)
+{
+	int err = channel_wait(m->control, timeout_ms);
+
+	pthread_mutex_lock(&m->cancel_lock);
+	m->receiving = true;
+	pthread_mutex_unlock(&m->cancel_lock);
+	return err == -ETIMEDOUT ? 0 : timeout_ms;
+}
+
+static int end_message(struct sevmirror_migration *m, int err)
+{
+	pthread_mutex_lock(&m->cancel_lock);
+	if (m->interrupted && session_can_cancel(m))
+		channel_cancel(m->control);
+	m->receiving = m->interrupted = false;
+	pthread_mutex_unlock(&m->cancel_lock);
+	return err;
+}
+
 int session_recv(struct sevmirror_migration *m, enum wire_type type, void *body, size_t len)
 {
-	return message_recv(m->control, type, body, len, len, NULL, m->timeout_ms, &m->why);
+	int timeout_ms = begin_message(m, m->timeout_ms);
+
+	return end_message(
+		m, message_recv(m->control, type, body, len, len, NULL, timeout_ms, &m->why));
 }
 
 int session_recv_alloc(struct sevmirror_migration *m, enum wire_type type, void **body, size_t *len)
 {
-	return message_recv_alloc(m->control, type, body, len, m->timeout_ms, &m->why);
+	int timeout_ms = begin_message(m, m->timeout_ms);
+
+	return end_message(m, message_recv_alloc(m->control, type, body, len, timeout_ms, &m->why));
+}
+
+static int recv_any(struct sevmirror_migration *m, uint16_t *type, void **body, size_t *len,
+		    int timeout_ms, struct why *why)
+{
+	timeout_ms = begin_message(m, timeout_ms);
+	return end_message(m, message_recv_any(m->control, type, body, len, timeout_ms, why));
 }
 
 int session_recv_any(struct sevmirror_migration *m, uint16_t *type, void **body, size_t *len)
 {
-	return message_recv_any(m->control, type, body, len, m->timeout_ms, &m->why);
+	return recv_any(m, type, body, len, m->timeout_ms, &m->why);
 }
 
 int session_recv_unexpected(struct sevmirror_migration *m)
@@ -89,8 +127,7 @@ int session_why_peer_left(struct sevmirror_migration *m, int err)
 		uint16_t type;
 		void *body;
 		size_t len;
-		int got = message_recv_any(m->control, &type, &body, &len, clock_ms_until(until),
-					   &why);
+		int got = recv_any(m, &type, &body, &len, clock_ms_until(until), &why);
 
 		free(body);
 		if (got == MESSAGE_PEER_ABORTED && !atomic_load(&m->cancelled)) {

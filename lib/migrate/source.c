@@ -127,7 +127,7 @@ static int close_round(struct source *s)
 	memcpy(round.frames, s->frames, sizeof(round.frames));
 	err = session_send(m, WIRE_ROUND, &round, sizeof(round));
 	if (err)
-		return err;
+		return session_why_peer_left(m, err);
 	err = session_recv(m, WIRE_ROUND, &answer, sizeof(answer));
 	if (!err && answer.round != round.round)
 		err = session_fail(m, -EPROTO, "the target answered for round %u, not %u",

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Control messages of a migration: their failures name the message and the host. */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,6 +103,41 @@ static void the_peer_s_words_are_the_reason(void **state)
 	half_close(&h);
 }
 
+static void *receive_unexpected(void *arg)
+{
+	return (void *)(intptr_t)session_recv_unexpected(arg);
+}
+
+static void *interrupt(void *arg)
+{
+	session_interrupt(arg);
+	return NULL;
+}
+
+/* Half of an ABORT is as good as none, so its other half is awaited. */
+static void an_interrupt_waits_for_the_end_of_a_message(void **state)
+{
+	const struct wire_header header = { .magic = WIRE_MAGIC, .type = WIRE_ABORT, .bytes = 4 };
+	pthread_t receiver, interrupter;
+	struct half h;
+	void *err;
+
+	half_open(&h, false, 0);
+	atomic_store(&h.m.state, TARGET_RECEIVING);
+	assert_int_equal(channel_send(h.peer, &header, sizeof(header), HALF_PATIENCE_MS), 0);
+	assert_int_equal(pthread_create(&receiver, NULL, receive_unexpected, &h.m), 0);
+	while (channel_readable(h.m.control)) /* until the header has been read */
+		sched_yield();
+	assert_int_equal(pthread_create(&interrupter, NULL, interrupt, &h.m), 0);
+	pthread_join(interrupter, NULL);
+	assert_int_equal(channel_send(h.peer, "late", 4, HALF_PATIENCE_MS), 0);
+	pthread_join(receiver, &err);
+	assert_int_equal((intptr_t)err, MESSAGE_PEER_ABORTED);
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_PEER, "the source gave up: late");
+	assert_int_equal(session_recv_unexpected(&h.m), -ECANCELED);
+	half_close(&h);
+}
+
 static void a_peer_that_says_nothing_leaves_the_reason_as_it_was(void **state)
 {
 	struct half h;
@@ -135,6 +172,7 @@ int main(void)
 		cmocka_unit_test(a_body_of_another_length_is_refused),
 		cmocka_unit_test(a_message_that_is_not_due_is_named),
 		cmocka_unit_test(the_peer_s_words_are_the_reason),
+		cmocka_unit_test(an_interrupt_waits_for_the_end_of_a_message),
 		cmocka_unit_test(a_peer_that_says_nothing_leaves_the_reason_as_it_was),
 		cmocka_unit_test(who_cancels_asks_nobody),
 	};

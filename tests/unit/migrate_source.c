@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The source: whatever fails before the hand-over, the guest is its own again, as it was. */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "tests/unit/cmocka_all.h"
+
+#include "tests/unit/migrate_pair.h"
+
+static int setup(void **state)
+{
+	*state = pair_new();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	pair_free(*state);
+	return 0;
+}
+
+/* The guest runs here, with its disks, as if nothing had happened. */
+static void assert_guest_is_back(const struct pair_end *source)
+{
+	assert_int_equal(source->rig.paused, source->rig.resumed);
+	assert_int_equal(source->rig.released, source->rig.acquired);
+	assert_int_equal(source->rig.handed_over, 0);
+}
+
+static void a_guest_moves(void **state)
+{
+	struct pair *p = *state;
+	const struct sevmirror_summary *summary = &p->source.summary[0];
+
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
+	pair_assert_ended(&p->target, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
+	assert_true(p->target.memory_good);
+	assert_int_equal(p->source.rig.paused, 1);
+	assert_int_equal(p->source.rig.resumed, 0);
+	assert_int_equal(p->source.rig.released, 1);
+	assert_int_equal(p->source.rig.handed_over, 1);
+	assert_int_equal(summary->rounds, 2); /* nobody wrote: one round, and the last one */
+	assert_int_equal(summary->pages, RIG_PAGES);
+	assert_int_equal(summary->pages_resent, 0);
+	assert_true(summary->downtime > 0 && summary->downtime <= summary->total_time);
+	assert_int_equal(p->source.phases,
+			 1u << SEVMIRROR_PHASE_CONNECT | 1u << SEVMIRROR_PHASE_SETUP |
+				 1u << SEVMIRROR_PHASE_PRECOPY | 1u << SEVMIRROR_PHASE_STOP |
+				 1u << SEVMIRROR_PHASE_COMMIT | 1u << SEVMIRROR_PHASE_DONE);
+}
+
+/* ---- what the VMM cannot do ---- */
+
+static int fail_one(void *opaque)
+{
+	return -EIO;
+}
+
+static ssize_t fail_save(void *opaque, void *buf, size_t max)
+{
+	return -ENOSPC;
+}
+
+static int fail_fetch(void *opaque, uint64_t *bitmap, size_t npages)
+{
+	return -EIO;
+}
+
+static void no_config(struct pair_end *end)
+{
+	end->ops.config_save = fail_save;
+}
+
+static void no_log(struct pair_end *end)
+{
+	end->ops.dirty_start = fail_one;
+}
+
+static void no_fetch(struct pair_end *end)
+{
+	end->ops.dirty_fetch = fail_fetch;
+}
+
+static int pause_badly(void *opaque)
+{
+	((struct rig *)opaque)->paused++;
+	return -EIO;
+}
+
+static void no_pause(struct pair_end *end)
+{
+	end->ops.pause = pause_badly;
+}
+
+static void no_state(struct pair_end *end)
+{
+	end->ops.state_save = fail_save;
+}
+
+static int release_badly(void *opaque)
+{
+	((struct rig *)opaque)->released++;
+	return -EIO;
+}
+
+static void no_release(struct pair_end *end)
+{
+	end->ops.disks_release = release_badly;
+}
+
+static void the_vmm_s_failures_leave_the_guest_here(void **state)
+{
+	static const struct {
+		void (*prepare)(struct pair_end *end);
+		enum sevmirror_reason reason;
+		const char *words;
+	} cases[] = {
+		{ no_config, SEVMIRROR_REASON_INTERNAL, "the source cannot describe" },
+		{ no_log, SEVMIRROR_REASON_INTERNAL, "starting to log which pages" },
+		{ no_fetch, SEVMIRROR_REASON_INTERNAL, "reading the log of pages" },
+		{ no_pause, SEVMIRROR_REASON_GUEST, "stopping the guest" },
+		{ no_state, SEVMIRROR_REASON_GUEST, "saving the guest's state at the source" },
+		{ no_release, SEVMIRROR_REASON_DISK, "flushing and releasing the disks" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct pair *p = pair_new();
+
+		p->source.prepare = cases[i].prepare;
+		pair_run(p);
+		pair_assert_ended(&p->source, SEVMIRROR_FAILED, cases[i].reason, cases[i].words);
+		assert_guest_is_back(&p->source);
+		pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
+				  cases[i].words);
+		assert_int_equal(p->target.rig.resumed, 0);
+		pair_free(p);
+	}
+}
+
+/* ---- what the target does ---- */
+
+static int refuse(void *opaque, const void *buf, size_t len, char *why, size_t max)
+{
+	snprintf(why, max, "there is no room");
+	return -ENOMEM;
+}
+
+static void refuse_config(struct pair_end *end)
+{
+	end->ops.config_load = refuse;
+}
+
+static void a_target_that_refuses_the_vm_is_the_reason(void **state)
+{
+	struct pair *p = *state;
+
+	p->target.prepare = refuse_config;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
+			  "the target gave up: the target cannot run this VM: there is no room");
+	assert_int_equal(p->source.rig.paused, 0);
+}
+
+/* It says so after COMMIT: nothing is in doubt. */
+static void refuse_start(struct pair_end *end)
+{
+	end->rig.refuses = true;
+}
+
+static void a_target_that_cannot_start_the_guest_gives_it_back(void **state)
+{
+	struct pair *p = *state;
+
+	p->target.prepare = refuse_start;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
+			  "starting the guest at the target");
+	assert_true(pair_saw(&p->source, SEVMIRROR_PHASE_COMMIT));
+	assert_int_equal(p->source.rig.paused, 1);
+	assert_int_equal(p->source.rig.acquired, 1);
+	assert_guest_is_back(&p->source);
+}
+
+static int die(void *opaque, char *why, size_t max)
+{
+	_exit(9);
+}
+
+static void die_at_commit(struct pair_end *end)
+{
+	end->ops.disks_acquire = die;
+}
+
+/* It may have started the guest, for all that the source knows. */
+static void a_target_that_is_silent_after_commit_leaves_it_open(void **state)
+{
+	struct pair *p = *state;
+
+	p->target.prepare = die_at_commit;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_UNKNOWN, SEVMIRROR_REASON_CONNECTION,
+			  "the target closed the connection");
+	assert_int_equal(p->source.rig.paused, 1);
+	assert_int_equal(p->source.rig.resumed, 0);
+	assert_int_equal(p->source.rig.acquired, 0);
+	assert_int_equal(p->source.rig.handed_over, 0);
+}
+
+/* ---- who cancels ---- */
+
+static void cancel_in_precopy(struct pair_end *end, enum sevmirror_phase phase)
+{
+	if (phase == SEVMIRROR_PHASE_PRECOPY)
+		sevmirror_migration_cancel(end->m);
+}
+
+static void cancelling_leaves_the_guest_here(void **state)
+{
+	struct pair *p = *state;
+
+	p->source.phase = cancel_in_precopy;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_CANCELLED, SEVMIRROR_REASON_CANCELLED, "cancelled");
+	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
+			  "the source gave up: cancelled");
+	assert_int_equal(p->source.rig.paused, 0);
+}
+
+static void cancel_after_commit(struct pair_end *end, enum sevmirror_phase phase)
+{
+	if (phase == SEVMIRROR_PHASE_COMMIT)
+		sevmirror_migration_cancel(end->m);
+}
+
+static void after_commit_nobody_cancels(void **state)
+{
+	struct pair *p = *state;
+
+	p->source.phase = cancel_after_commit;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
+	assert_true(p->target.memory_good);
+}
+
+/* ---- when to stop ---- */
+
+/* Not even an idle guest can stop within a nanosecond. */
+static void a_guest_that_does_not_converge_stays(void **state)
+{
+	struct pair *p = *state;
+
+	p->source_options.max_downtime = 1;
+	p->source_options.max_rounds = 5;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_CONVERGENCE,
+			  "does not converge: after 5 rounds");
+	assert_int_equal(p->source.summary[0].rounds, 5);
+	assert_int_equal(p->source.rig.paused, 0);
+}
+
+/* Each round has what was written in the one before; the last one, too. */
+static void write_always(struct pair_end *end)
+{
+	static const uint8_t pages = 0xf0; /* pages 4 to 7; the rig's helper means nothing by it */
+
+	end->rig.answers = &pages;
+	end->rig.nanswers = 1;
+}
+
+static void what_the_guest_writes_goes_again(void **state)
+{
+	struct pair *p = *state;
+
+	p->source.prepare = write_always;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
+	assert_int_equal(p->source.summary[0].rounds, 2);
+	assert_int_equal(p->source.summary[0].pages, RIG_PAGES + 4);
+	assert_int_equal(p->source.summary[0].pages_resent, 4);
+}
+
+#define CASE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(a_guest_moves),
+		CASE(the_vmm_s_failures_leave_the_guest_here),
+		CASE(a_target_that_refuses_the_vm_is_the_reason),
+		CASE(a_target_that_cannot_start_the_guest_gives_it_back),
+		CASE(a_target_that_is_silent_after_commit_leaves_it_open),
+		CASE(cancelling_leaves_the_guest_here),
+		CASE(after_commit_nobody_cancels),
+		CASE(a_guest_that_does_not_converge_stays),
+		CASE(what_the_guest_writes_goes_again),
+	};
+
+	return cmocka_run_group_tests_name("migrate_source", tests, NULL, NULL);
+}
