@@ -3,10 +3,12 @@
  * runs. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
 
 #include "lib/migrate/session.h"
+#include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "tests/fuzz/migrate_rig.h"
 
@@ -113,19 +115,20 @@ static void a_target_has_no_limits(void **state)
 
 static void a_run_that_was_cancelled_before_ends_so(void **state)
 {
+	struct sevmirror_target_options o = { .security.insecure = true };
 	struct sevmirror_summary summary;
 	struct sevmirror_migration *m;
 
 	rig_reset(&rig, NULL, 0);
-	assert_int_equal(
-		make_target(&m, (struct sevmirror_target_options){ .listen_fd = -1,
-								   .security.insecure = true }),
-		0);
+	o.listen_fd = address_listen("127.0.0.1:0", NULL);
+	assert_true(o.listen_fd >= 0);
+	assert_int_equal(make_target(&m, o), 0);
 	sevmirror_migration_cancel(m);
 	assert_int_equal(sevmirror_migration_run(m, &summary), SEVMIRROR_CANCELLED);
 	assert_int_equal(summary.reason, SEVMIRROR_REASON_CANCELLED);
 	assert_string_equal(summary.error, "cancelled");
 	sevmirror_migration_destroy(m);
+	close(o.listen_fd);
 }
 
 static void without_a_break_there_is_nothing_to_recover(void **state)

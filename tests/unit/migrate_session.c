@@ -117,20 +117,21 @@ static void an_interrupt_ends_a_wait_but_is_no_cancellation(void **state)
 
 static void a_connection_is_accepted_once_it_speaks(void **state)
 {
+	static const struct channel_security bare = { .insecure = true };
 	struct accept_queue queue;
+	struct newcomer newcomer;
 	struct half h;
-	int silent, speaks, fd;
+	int silent, speaks;
 
 	half_open(&h, false, 0);
-	accept_queue_init(&queue, h.listen_fd, h.m.cancel_fd);
+	assert_int_equal(accept_queue_init(&queue, h.listen_fd, h.m.cancel_fd, &bare, 0), 0);
 	silent = address_connect(h.address, HALF_PATIENCE_MS, NULL);
 	speaks = address_connect(h.address, HALF_PATIENCE_MS, NULL);
 	assert_int_equal(write(speaks, "x", 1), 1);
-	fd = session_accept(&h.m, &queue);
-	assert_true(fd >= 0);
-	close(fd);
+	assert_int_equal(session_accept(&h.m, &queue, &newcomer), 0);
+	channel_close(newcomer.channel);
 	cancel(&h);
-	assert_int_equal(session_accept(&h.m, &queue), -ECANCELED);
+	assert_int_equal(session_accept(&h.m, &queue, &newcomer), -ECANCELED);
 	half_assert_why(&h.m.why, SEVMIRROR_REASON_CANCELLED, "cancelled");
 	accept_queue_close(&queue);
 	close(silent);
@@ -145,17 +146,14 @@ static void hear_peer(void *opaque, const char *address, const char *why)
 	snprintf(heard, sizeof(heard), "%s: %s", address, why);
 }
 
-static void an_unauthenticated_peer_is_reported_and_forgotten(void **state)
+static void an_unauthenticated_peer_is_reported(void **state)
 {
 	struct sevmirror_host_ops ops = { 0 };
 	struct sevmirror_migration m = { .ops = &ops };
 
-	session_fail(&m, -EPERM, "no proof");
-	session_unauthenticated_peer(&m, "192.0.2.1:5");
-	assert_string_equal(m.why.text, "");
+	session_unauthenticated_peer(&m, "192.0.2.1:5", "no proof"); /* nobody listens */
 	ops.unauthenticated_peer = hear_peer;
-	session_fail(&m, -EPERM, "no proof");
-	session_unauthenticated_peer(&m, "192.0.2.1:5");
+	session_unauthenticated_peer(&m, "192.0.2.1:5", "no proof");
 	assert_string_equal(heard, "192.0.2.1:5: no proof");
 	assert_string_equal(m.why.text, "");
 }
@@ -182,7 +180,7 @@ int main(void)
 		cmocka_unit_test(a_control_connection_that_comes_late_is_cancelled_too),
 		cmocka_unit_test(an_interrupt_ends_a_wait_but_is_no_cancellation),
 		cmocka_unit_test(a_connection_is_accepted_once_it_speaks),
-		cmocka_unit_test(an_unauthenticated_peer_is_reported_and_forgotten),
+		cmocka_unit_test(an_unauthenticated_peer_is_reported),
 		cmocka_unit_test(streams_have_names),
 	};
 
