@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "cli/run_options.h"
 #include "cli/confine.h"
 #include "cli/console_options.h"
 #include "cli/guest_end.h"
@@ -27,6 +28,7 @@ enum {
 	OPT_DISK_DIR,
 	OPT_TAP,
 	OPT_HUGEPAGES,
+	OPT_MEMORY_MAX,
 	OPT_TIMEOUT,
 };
 
@@ -50,6 +52,8 @@ static const struct cli_option options[] = {
 	  "the names of the source)" },
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL,
 	  "take the memory from the reserved 2 MiB pages (hugetlb)" },
+	{ "memory-max", OPT_MEMORY_MAX, "SIZE", NULL,
+	  "refuse a VM with more memory (default: what this host has available)" },
 	{ "timeout", OPT_TIMEOUT, "SECONDS", NULL,
 	  "give up when the connection makes no progress for this long (default: 10)" },
 	{ 0 },
@@ -112,6 +116,9 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 	case OPT_HUGEPAGES:
 		in->hugepages = true;
 		return 0;
+	case OPT_MEMORY_MAX:
+		return cli_size("--memory-max", arg, RUN_MEMORY_UNIT, RUN_MEMORY_MAX,
+				&in->memory_max, why);
 	case OPT_TIMEOUT:
 		return cli_seconds("--timeout", arg, &in->timeout, why);
 	case CONSOLE_OPT_DEVICE:

@@ -145,8 +145,14 @@ static int confine(struct run *run, struct why *why)
 /* Set the machine up on this host; what fails here is the host's. */
 static int set_up(struct run *run, struct why *why)
 {
+	int err = service_serve(run->guest.service, why);
+
+	if (err)
+		return err;
 	console_connect(run->guest.console, &run->options.machine.serial,
 			&run->options.machine.hvc);
+	run->options.machine.vm.watch =
+		(struct util_map_watch){ .wanted = foreground_populates, .opaque = &run->guest };
 	return machine_create(&run->machine, &run->options.machine, why);
 }
 
@@ -217,6 +223,8 @@ static int run_guest(int argc, char **argv)
 		code = CLI_FAILURE;
 	else
 		foreground_attend(&run.guest);
+	if (code && why.err == -ECANCELED)
+		code = CLI_GUEST_STOPPED;
 	machine_destroy(run.machine);
 	explicit_bzero(&run.owner, sizeof(run.owner));
 	return cli_guest_end(&run.guest, code, &why);
@@ -228,7 +236,8 @@ static const struct cli_status_text statuses[] = {
 	  "it could not be started: a file, a disk or the name, as standard error says" },
 	{ CLI_USAGE, "wrong or missing arguments" },
 	{ CLI_UNSUPPORTED,
-	  "this host cannot run it: it lacks KVM, SEV, an interface, a limit or a permission" },
+	  "this host cannot run it: it lacks KVM, SEV, memory, an interface, a limit or a "
+	  "permission" },
 	{ CLI_GUEST_REBOOT,
 	  "the guest asked for a reboot (which ends it: an SEV guest cannot be reset in place)" },
 	{ CLI_GUEST_CRASH, "it crashed" },

@@ -45,6 +45,17 @@ static bool known(const json_t *status)
 	return number(status, "cpus") > 0;
 }
 
+/* While its memory is populated. */
+static void print_populating(const json_t *populating)
+{
+	char done[32], all[32];
+
+	if (populating)
+		printf("memory     %s of %s populated\n",
+		       vm_bytes((uint64_t)number(populating, "done-bytes"), done),
+		       vm_bytes((uint64_t)number(populating, "all-bytes"), all));
+}
+
 static void print_one(const char *name, const json_t *status)
 {
 	const char *advice = text(status, "advice");
@@ -55,6 +66,7 @@ static void print_one(const char *name, const json_t *status)
 	if (json_object_get(status, "detail"))
 		printf("           %s%s%s\n", text(status, "detail"), *advice ? " " : "", advice);
 	print_migration(json_object_get(status, "migration"));
+	print_populating(json_object_get(status, "populating"));
 	if (!known(status))
 		return;
 	printf("cpus       %d\n", (int)number(status, "cpus"));

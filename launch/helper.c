@@ -22,6 +22,12 @@ int launch_helper_plan(struct region_plan *plan, const struct launch_config *con
 				      .fd = -1,
 				      .offset = parts.low_end };
 	err = region_plan(plan, ram, parts.high_bytes ? 2 : 1, config->c_mask);
+	if (err == -E2BIG)
+		return why_set(
+			why, err,
+			"the guest needs %llu GiB of memory: that is more than the Migration "
+			"Helper can serve, which is a little less than 1 TiB",
+			(unsigned long long)config->memory_bytes >> 30);
 	return err ? why_set(why, err,
 			     "the Migration Helper cannot serve a guest with %llu MiB of memory: "
 			     "%s",

@@ -9,10 +9,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "lib/util/clock.h"
 #include "service/payload_log.h"
 
 #define PAYLOAD_LOG_POLL_MS  100
 #define UNAUTHENTICATED_TOLD 20
+#define POPULATING_TOLD_NS   (2 * NS_PER_S)
 
 /* Blocked in every thread made from here on; read from the descriptor. */
 static int take_signals(struct foreground *guest, struct why *why)
@@ -39,6 +41,31 @@ int foreground_open(struct foreground *guest, const char *name, struct why *why)
 	if ((err = take_signals(guest, why)) || (err = service_create(&guest->service, name, why)))
 		return err;
 	return console_open(&guest->console, &guest->choice, why);
+}
+
+/* The signals all mean the same. */
+static void heed_signals(struct foreground *guest)
+{
+	struct signalfd_siginfo signal;
+
+	if (read(guest->signal_fd, &signal, sizeof(signal)) > 0)
+		service_stop(guest->service);
+}
+
+bool foreground_populates(void *opaque, uint64_t done, uint64_t all)
+{
+	struct foreground *guest = opaque;
+	uint64_t now = clock_ns();
+
+	heed_signals(guest);
+	if (!guest->populating_since)
+		guest->populating_since = guest->populating_told = now;
+	if (now - guest->populating_told > POPULATING_TOLD_NS) {
+		guest->populating_told = now;
+		fprintf(stderr, "sevmirror: populating memory: %.1f of %.1f GiB\r\n",
+			(double)done / (1 << 30), (double)all / (1 << 30));
+	}
+	return service_populates(guest->service, done, all);
 }
 
 static void show_payload_log(struct foreground *guest, const struct vm *vm)
@@ -152,12 +179,8 @@ static bool attend_once(struct foreground *guest, struct vm *vm, enum service_st
 	if (poll(fds, sizeof(fds) / sizeof(*fds), payload ? PAYLOAD_LOG_POLL_MS : -1) < 0 &&
 	    errno != EINTR)
 		service_stop(guest->service);
-	if (fds[1].revents) {
-		struct signalfd_siginfo signal;
-
-		if (read(guest->signal_fd, &signal, sizeof(signal)) > 0)
-			service_stop(guest->service);
-	}
+	if (fds[1].revents)
+		heed_signals(guest);
 	if (fds[2].revents && !console_input(guest->console))
 		service_stop(guest->service);
 	return true;

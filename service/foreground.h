@@ -22,6 +22,7 @@ struct foreground {
 	uint64_t log_shown; /* of the payload's log */
 	bool arrives; /* it comes from another host and has not yet been shown */
 	unsigned int unauthenticated_told;
+	uint64_t populating_since, populating_told; /* clock_ns() */
 	enum service_state said; /* what was last said of a migration's outcome */
 };
 
@@ -36,6 +37,12 @@ struct foreground {
  * Undone by foreground_finish() or, after an error, by foreground_abandon().
  */
 int foreground_open(struct foreground *guest, const char *name, struct why *why);
+
+/*
+ * struct util_map_watch's wanted() while the main thread populates memory; guest is the struct
+ * foreground. It heeds the signals, and says on standard error how far it is.
+ */
+bool foreground_populates(void *guest, uint64_t done, uint64_t all);
 
 /* Until the guest has come to its end, or none has come. */
 void foreground_attend(struct foreground *guest);

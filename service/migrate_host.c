@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "lib/mirror/region.h"
+#include "lib/util/number.h"
 #include "service/sandbox/sandbox.h"
 #include "service/migrate_compat.h"
 #include "service/service_private.h"
@@ -139,12 +140,44 @@ static int use_devices(struct service *s, struct why *why)
 	return err;
 }
 
+static bool is_wanted(void *opaque, uint64_t done, uint64_t all)
+{
+	return service_populates(opaque, done, all);
+}
+
+/* What the source announced, and what this host's operator permits, before memory is committed. */
+static int check_memory(struct service *s, struct why *why)
+{
+	uint64_t bytes = s->config.machine.vm.memory_bytes, max = s->incoming->memory_max;
+	uint64_t announced = sevmirror_migration_ram_bytes(s->job->migration);
+	char text[2][24];
+
+	if (bytes != announced)
+		return why_set(why, -EPROTO,
+			       "the source announced a VM with %llu bytes of memory and configures "
+			       "one with %llu",
+			       (unsigned long long)announced, (unsigned long long)bytes);
+	if (max && bytes > max)
+		return why_set(why, -EPERM,
+			       "the VM has %s of memory, and the target takes one with at most %s "
+			       "(--memory-max)",
+			       util_size_text(bytes, text[0]), util_size_text(max, text[1]));
+	return 0;
+}
+
+/*
+ * Without the lock, so that the VM's status can be asked for and the VM stopped while its memory is
+ * populated.
+ */
 static int build(struct service *s, struct why *why)
 {
 	struct machine_config *config = &s->config.machine;
+	struct machine *machine;
 	int err;
 
-	err = use_devices(s, why);
+	err = check_memory(s, why);
+	if (!err)
+		err = use_devices(s, why);
 	if (err)
 		return err;
 	config->serial = s->incoming->serial;
@@ -154,13 +187,17 @@ static int build(struct service *s, struct why *why)
 	config->vm.devices = s->incoming->devices;
 	config->vm.cpuid = &s->cpu->cpuid;
 	config->vm.tsc_khz = s->cpu->tsc_khz;
-	err = machine_create(&s->machine, config, why);
+	config->vm.watch = (struct util_map_watch){ .wanted = is_wanted, .opaque = s };
+	err = machine_create(&machine, config, why);
 	config->vm.cpuid = NULL;
 	if (err)
 		return err;
-	s->policy = s->config.policy;
 	/* Devices are loaded while they stand still. */
-	(void)vm_pause(machine_vm(s->machine));
+	(void)vm_pause(machine_vm(machine));
+	pthread_mutex_lock(&s->lock);
+	s->machine = machine;
+	s->policy = s->config.policy;
+	pthread_mutex_unlock(&s->lock);
 	return 0;
 }
 
@@ -172,10 +209,8 @@ static int op_config_load(void *opaque, const void *buf, size_t len, char *text,
 
 	if (!err && s->config.machine.vm.sev != s->cpu->sev)
 		err = why_set(&why, -EINVAL, "the VM's configuration contradicts itself");
-	pthread_mutex_lock(&s->lock);
 	if (!err)
 		err = build(s, &why);
-	pthread_mutex_unlock(&s->lock);
 	snprintf(text, max, "%s", why.text);
 	return err;
 }

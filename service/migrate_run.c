@@ -120,6 +120,7 @@ static int job_start(struct service *s, struct migrate_job *job, enum service_ev
 
 	job_destroy(s->job);
 	s->job = job;
+	atomic_store(&s->unwanted, false);
 	s->progress = (struct sevmirror_progress){ .phase = SEVMIRROR_PHASE_CONNECT };
 	s->before = s->totals;
 	err = job_run(s, event);
@@ -132,6 +133,7 @@ static int job_start(struct service *s, struct migrate_job *job, enum service_ev
 
 void migrate_cancel(struct service *s)
 {
+	atomic_store(&s->unwanted, true);
 	if (s->job && s->job->migration)
 		sevmirror_migration_cancel(s->job->migration);
 }

@@ -96,6 +96,18 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+int service_serve(struct service *s, struct why *why)
+{
+	return serve(s, why);
+}
+
+bool service_populates(struct service *s, uint64_t done, uint64_t all)
+{
+	atomic_store(&s->populated, done);
+	atomic_store(&s->to_populate, all);
+	return !atomic_load(&s->unwanted);
+}
+
 int service_launched(struct service *s, struct machine *machine, bool hold, struct why *why)
 {
 	struct sev_guest *sev = vm_sev(machine_vm(machine));
@@ -105,7 +117,9 @@ int service_launched(struct service *s, struct machine *machine, bool hold, stru
 
 	pthread_mutex_lock(&s->lock);
 	s->machine = machine;
-	if (sev && (err = sev_guest_status(sev, &status, &error)))
+	if (atomic_load(&s->unwanted))
+		err = why_set(why, -ECANCELED, "stopped before the guest started");
+	if (!err && sev && (err = sev_guest_status(sev, &status, &error)))
 		why_sev(why, err, &error);
 	s->policy = status.policy;
 	if (!err && !hold)
@@ -115,7 +129,7 @@ int service_launched(struct service *s, struct machine *machine, bool hold, stru
 	if (!err)
 		service_step(s, hold ? SERVICE_HOLD : SERVICE_START);
 	pthread_mutex_unlock(&s->lock);
-	return err ? err : serve(s, why);
+	return err;
 }
 
 int service_listen(struct service *s, const struct service_incoming *incoming, struct why *why)

@@ -25,10 +25,19 @@ int service_create(struct service **service, const char *name, struct why *why);
 /* Ends what still goes on, the machine as well. NULL is allowed. */
 void service_destroy(struct service *service);
 
+/* Begin to answer on the control socket: before a machine is built, which may take long. */
+int service_serve(struct service *service, struct why *why);
+
+/*
+ * Any thread, while memory is populated: how far it is, for the VM's status. False once somebody
+ * has stopped the VM or cancelled its migration.
+ */
+bool service_populates(struct service *service, uint64_t done, uint64_t all);
+
 /*
  * The machine was launched here (machine_boot()) and is the service's from now on, also after an
- * error. Lets the guest run and answers on the control socket; hold: the other way round, `resume`
- * lets it run, so that its owner can check the measurement and give it a secret.
+ * error. Lets the guest run; hold: `resume` lets it run, so that its owner can check the
+ * measurement and give it a secret. -ECANCELED if somebody has stopped the VM meanwhile.
  */
 int service_launched(struct service *service, struct machine *machine, bool hold, struct why *why);
 
@@ -43,6 +52,7 @@ struct service_incoming {
 	size_t vendor_chain_bytes;
 	struct machine_console serial, hvc;
 	bool hugepages;
+	uint64_t memory_max; /* bytes that a guest may have, 0: what is available */
 	/* The VM's disks here, in the source's order. */
 	const char *disks[MACHINE_MAX_DISKS];
 	unsigned int ndisks;

@@ -2,6 +2,7 @@
 #ifndef SERVICE_SERVICE_PRIVATE_H
 #define SERVICE_SERVICE_PRIVATE_H
 
+#include <stdatomic.h>
 #include <pthread.h>
 
 #include <jansson.h>
@@ -48,6 +49,9 @@ struct service {
 	enum service_state state;
 	bool paused_by_user; /* `pause`: also after a migration */
 	bool paused_by_migration;
+	/* `stop` or a cancel while the machine is built: it is not wanted any more */
+	atomic_bool unwanted;
+	atomic_uint_least64_t populated, to_populate; /* bytes of guest memory while it is built */
 	bool end_asked; /* of a payload, while the page by which it is asked was missing */
 
 	struct mirror_link *mirror; /* in another process, or NULL; it may have ended */

@@ -65,6 +65,11 @@ static int run_status(void *opaque, struct control_call *call, struct control_er
 			  "advice", view.action, "permitted", permitted(view.permits));
 	if (call->ret && s->machine)
 		add_machine(s, call->ret);
+	else if (call->ret && atomic_load(&s->to_populate))
+		json_object_set_new(call->ret, "populating",
+				    json_pack("{s:I, s:I}", "done-bytes",
+					      (json_int_t)atomic_load(&s->populated), "all-bytes",
+					      (json_int_t)atomic_load(&s->to_populate)));
 	if (call->ret && service_state_migrates(s->state) && s->state != SERVICE_AWAITED)
 		json_object_set_new(call->ret, "migration", migrate_progress_json(&s->progress));
 	pthread_mutex_unlock(&s->lock);
@@ -184,6 +189,8 @@ static const char *stop(struct service *s, bool force)
 	 */
 	if (force || waits)
 		migrate_cancel(s);
+	if (s->state == SERVICE_EMPTY)
+		atomic_store(&s->unwanted, true);
 	if (s->machine && (force || s->state == SERVICE_HELD)) {
 		vm_stop(machine_vm(s->machine));
 	} else if (s->machine && !waits) {
@@ -236,7 +243,7 @@ const struct control_command vm_commands[] = {
 	{ "query-status", "What the VM is and what it is doing.",
 	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, mirror-attached, "
 	  "sev-policy, detail, advice, permitted (commands), migration (as query-migrate's "
-	  "progress)}",
+	  "progress), populating ({done-bytes, all-bytes}: while the guest's memory is populated)}",
 	  NULL, run_status },
 	{ "pause", "Stop the vCPUs.", NULL, NULL, run_pause },
 	{ "resume", "Let the vCPUs run again.", NULL, NULL, run_resume },

@@ -70,9 +70,9 @@ void guest_memory_destroy(struct guest_memory *memory)
 	free(memory);
 }
 
-void guest_memory_commit(struct guest_memory *memory)
+int guest_memory_commit(struct guest_memory *memory, bool large, const struct util_map_watch *watch)
 {
-	util_map_commit(memory->base, memory->bytes);
+	return util_map_commit(memory->base, memory->bytes, large, watch);
 }
 
 uint64_t guest_memory_bytes(const struct guest_memory *memory)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct guest_memory;
+struct util_map_watch;
 
 /*
  * Create bytes of RAM (a multiple of 2 MiB; hugepages: backed by 2 MiB hugetlb pages). 0 or a
@@ -21,10 +22,11 @@ int guest_memory_create(struct guest_memory **memory, uint64_t bytes, bool hugep
 void guest_memory_destroy(struct guest_memory *memory);
 
 /*
- * Allocate all of it now, in 2 MiB pages where the kernel has them: they keep the mirror's page
- * faults out of a migration. Best effort.
+ * Allocate all of it now; large: in 2 MiB pages where the kernel has them, which keep the mirror's
+ * page faults out of a migration. Best effort. 0, or -ECANCELED (lib/util/map.h).
  */
-void guest_memory_commit(struct guest_memory *memory);
+int guest_memory_commit(struct guest_memory *memory, bool large,
+			const struct util_map_watch *watch);
 
 uint64_t guest_memory_bytes(const struct guest_memory *memory);
 int guest_memory_fd(const struct guest_memory *memory);

@@ -158,6 +158,12 @@ enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *m
 void sevmirror_migration_cancel(struct sevmirror_migration *migration);
 
 /*
+ * Bytes of guest memory that the source has announced; 0 before it has. A target's config_load()
+ * compares it with the configuration before it commits memory.
+ */
+uint64_t sevmirror_migration_ram_bytes(const struct sevmirror_migration *migration);
+
+/*
  * Source, any thread, while it runs: change the limits of options; NULL leaves one as it is, and 0
  * is its default. The next round is judged by them. 0, or -EINVAL with the reason in why.
  */

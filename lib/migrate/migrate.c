@@ -172,6 +172,11 @@ enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *m
 	return run(m, summary, source_recover);
 }
 
+uint64_t sevmirror_migration_ram_bytes(const struct sevmirror_migration *m)
+{
+	return m->hello.ram_bytes;
+}
+
 int sevmirror_migration_tune(struct sevmirror_migration *m, const uint64_t *max_downtime,
 			     const uint64_t *bandwidth, char *why, size_t max)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/util/map.h"
 
+#include "lib/util/clock.h"
 #include "lib/util/page.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -46,41 +46,108 @@ int util_map_aligned(void **at, int fd, off_t offset, size_t bytes)
 	return 0;
 }
 
-struct commit_share {
-	pthread_t thread;
-	bool started;
+/*
+ * What one thread takes at a time, at most. MADV_COLLAPSE cannot be stopped, and each call first
+ * waits for a work item on every CPU: not too small, either.
+ */
+#define CHUNK_BYTES (32 * UTIL_MAP_ALIGN)
+#define WATCH_MS    50
+
+struct commit {
 	uint8_t *at;
-	size_t bytes;
+	size_t bytes, chunk;
+	bool large;
+	atomic_size_t taken, done;
+	atomic_bool unwanted;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	unsigned int running;
 };
 
 /* The kernel collapses a range that holds at least one page. */
-static void *commit_part(void *arg)
+static void commit_chunk(struct commit *commit, size_t from, size_t bytes)
 {
-	const struct commit_share *share = arg;
+	size_t populate = commit->large ? PAGE_BYTES : UTIL_MAP_ALIGN;
 
-	for (size_t i = 0; i < share->bytes; i += UTIL_MAP_ALIGN)
-		if (madvise(share->at + i, PAGE_BYTES, MADV_POPULATE_WRITE))
-			return NULL;
-	(void)madvise(share->at, share->bytes, MADV_COLLAPSE);
+	for (size_t i = 0; i < bytes && !atomic_load(&commit->unwanted); i += UTIL_MAP_ALIGN)
+		if (madvise(commit->at + from + i, populate, MADV_POPULATE_WRITE))
+			break;
+	if (commit->large && !atomic_load(&commit->unwanted))
+		(void)madvise(commit->at + from, bytes, MADV_COLLAPSE);
+	atomic_fetch_add(&commit->done, bytes);
+}
+
+/* False: there is no more. */
+static bool commit_next(struct commit *commit)
+{
+	size_t from = atomic_fetch_add(&commit->taken, commit->chunk);
+
+	if (from >= commit->bytes || atomic_load(&commit->unwanted))
+		return false;
+	commit_chunk(commit, from,
+		     commit->bytes - from < commit->chunk ? commit->bytes - from : commit->chunk);
+	return true;
+}
+
+static void *commit_main(void *arg)
+{
+	struct commit *commit = arg;
+
+	while (commit_next(commit))
+		;
+	pthread_mutex_lock(&commit->lock);
+	commit->running--;
+	pthread_cond_signal(&commit->changed);
+	pthread_mutex_unlock(&commit->lock);
 	return NULL;
 }
 
-void util_map_commit(void *at, size_t bytes)
+static void ask(struct commit *commit, const struct util_map_watch *watch)
+{
+	if (watch && watch->wanted &&
+	    !watch->wanted(watch->opaque, atomic_load(&commit->done), commit->bytes))
+		atomic_store(&commit->unwanted, true);
+}
+
+/* Until all threads have ended. */
+static void watch_threads(struct commit *commit, const struct util_map_watch *watch)
+{
+	pthread_mutex_lock(&commit->lock);
+	while (commit->running) {
+		clock_cond_wait(&commit->changed, &commit->lock, clock_ns() + WATCH_MS * NS_PER_MS);
+		pthread_mutex_unlock(&commit->lock);
+		ask(commit, watch);
+		pthread_mutex_lock(&commit->lock);
+	}
+	pthread_mutex_unlock(&commit->lock);
+}
+
+int util_map_commit(void *at, size_t bytes, bool large, const struct util_map_watch *watch)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t n = cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (size_t)cpus;
+	size_t n = cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (size_t)cpus, made = 0;
 	size_t each = (bytes / n + UTIL_MAP_ALIGN - 1) & ~(UTIL_MAP_ALIGN - 1);
-	struct commit_share share[THREADS_MAX] = { 0 };
+	struct commit commit = { .at = at,
+				 .bytes = bytes,
+				 .chunk = each < CHUNK_BYTES ? each : CHUNK_BYTES,
+				 .large = large };
+	pthread_t threads[THREADS_MAX];
 
-	for (size_t i = 0, done = 0; i < n && done < bytes; i++, done += each) {
-		share[i].at = (uint8_t *)at + done;
-		share[i].bytes = bytes - done < each ? bytes - done : each;
-		share[i].started =
-			pthread_create(&share[i].thread, NULL, commit_part, &share[i]) == 0;
-		if (!share[i].started)
-			commit_part(&share[i]);
-	}
-	for (size_t i = 0; i < n; i++)
-		if (share[i].started)
-			pthread_join(share[i].thread, NULL);
+	pthread_mutex_init(&commit.lock, NULL);
+	pthread_cond_init(&commit.changed, NULL);
+	pthread_mutex_lock(&commit.lock);
+	while (made < n && !pthread_create(&threads[made], NULL, commit_main, &commit))
+		made++;
+	commit.running = (unsigned int)made;
+	pthread_mutex_unlock(&commit.lock);
+	if (made)
+		watch_threads(&commit, watch);
+	/* Without any thread this one does it. */
+	while (!made && commit_next(&commit))
+		ask(&commit, watch);
+	for (size_t i = 0; i < made; i++)
+		pthread_join(threads[i], NULL);
+	pthread_cond_destroy(&commit.changed);
+	pthread_mutex_destroy(&commit.lock);
+	return atomic_load(&commit.unwanted) ? -ECANCELED : 0;
 }

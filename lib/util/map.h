@@ -3,7 +3,9 @@
 #ifndef LIB_UTIL_MAP_H
 #define LIB_UTIL_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define UTIL_MAP_ALIGN (2UL << 20)
@@ -17,11 +19,20 @@
 int util_map_aligned(void **at, int fd, off_t offset, size_t bytes);
 
 /*
- * Give a shared mapping all its memory now, in pages of 2 MiB where the kernel has them: a tenth of
- * the page faults' cost and more, whoever touches it later. Best effort: what is not there yet
- * comes when it is touched. Uses as many threads as there are CPUs, up to a few. at and bytes are
- * multiples of 2 MiB.
+ * Asked every 50 ms by the thread that commits memory: is it still wanted? done of all bytes are
+ * there.
  */
-void util_map_commit(void *at, size_t bytes);
+struct util_map_watch {
+	bool (*wanted)(void *opaque, uint64_t done, uint64_t all); /* NULL: always */
+	void *opaque;
+};
+
+/*
+ * Give a shared mapping all its memory now. large: in pages of 2 MiB where the kernel has them,
+ * which saves a tenth of the page faults' cost and more, whoever touches it later. Best effort:
+ * what is not there yet comes when it is touched. Uses as many threads as there are CPUs, up to a
+ * few. at and bytes are multiples of 2 MiB. 0, or -ECANCELED when it is no longer wanted.
+ */
+int util_map_commit(void *at, size_t bytes, bool large, const struct util_map_watch *watch);
 
 #endif

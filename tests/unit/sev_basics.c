@@ -334,7 +334,7 @@ static void mappings_are_congruent_with_the_file(void **state)
 	whole = at;
 	assert_int_equal((uintptr_t)at % UTIL_MAP_ALIGN, 0);
 	whole[offset + 5] = 7;
-	util_map_commit(at, bytes);
+	assert_int_equal(util_map_commit(at, bytes, true, NULL), 0);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_true(st.st_blocks > 0);
 	assert_int_equal(util_map_aligned(&at, fd, (off_t)offset, bytes - offset), 0);

@@ -66,6 +66,14 @@ int machine_create(struct machine **machinep, const struct machine_config *confi
 		free(machine);
 		return why_set(why, -EINVAL, "a payload has neither disks nor networks");
 	}
+	/* Before any memory is touched: is there a helper for so much? */
+	err = launch_helper_plan(&machine->helper,
+				 &(struct launch_config){ .memory_bytes = config->vm.memory_bytes },
+				 why);
+	if (err) {
+		free(machine);
+		return err;
+	}
 	machine->helper_memory = (struct region_memory)REGION_MEMORY_NONE;
 	machine->config = *config;
 	machine->config.vm.cpuid = NULL; /* lent for vm_create() only */

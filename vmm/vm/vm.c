@@ -20,6 +20,7 @@
 #include "launch/image.h"
 #include "launch/layout.h"
 #include "vmm/host_devices.h"
+#include "vmm/host_memory.h"
 #include "vmm/memory.h"
 #include "vmm/vm/power.h"
 #include "vmm/vm/vm_private.h"
@@ -76,6 +77,12 @@ static int add_memory(struct vm *vm, struct why *why)
 	unsigned int n;
 	int err;
 
+	/* Huge pages are set aside already: the mapping fails if there are too few. */
+	err = vm->config.hugepages ?
+		      0 :
+		      host_memory_check(vm->config.memory_bytes, vm->config.sev, why);
+	if (err)
+		return err;
 	err = guest_memory_create(&vm->memory, vm->config.memory_bytes, vm->config.hugepages);
 	if (err)
 		return why_set(why, err, "no %llu MiB of guest memory%s: %s",
@@ -84,9 +91,10 @@ static int add_memory(struct vm *vm, struct why *why)
 				       " in 2 MiB pages (see /proc/sys/vm/nr_hugepages)" :
 				       "",
 			       strerror(-err));
-	/* Encrypted RAM is allocated and pinned by KVM_MEMORY_ENCRYPT_REG_REGION. */
-	if (!vm->config.sev)
-		guest_memory_commit(vm->memory);
+	/* Encrypted RAM, too: KVM_MEMORY_ENCRYPT_REG_REGION, which pins it, cannot be cancelled. */
+	err = guest_memory_commit(vm->memory, !vm->config.sev, &vm->config.watch);
+	if (err)
+		return why_set(why, err, "stopped while its memory was populated");
 	err = vm_set_memslots(vm, 0);
 	if (err)
 		return why_set(why, err, "KVM_SET_USER_MEMORY_REGION: %s", strerror(-err));

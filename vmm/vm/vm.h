@@ -18,6 +18,7 @@
 
 #include "lib/sev/guest.h"
 #include "vmm/device.h"
+#include "lib/util/map.h"
 #include "lib/util/why.h"
 
 struct bus;
@@ -45,6 +46,8 @@ struct vm_config {
 	uint64_t tsc_khz;
 
 	const struct host_devices *devices; /* borrowed for the VM's life; may be NULL */
+
+	struct util_map_watch watch; /* while vm_create() populates the memory */
 };
 
 /* Why a guest came to its end. */

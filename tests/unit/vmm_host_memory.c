@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How much memory a host has for a guest, read from files that are made here. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/unit/cmocka_all.h"
+
+#include "lib/util/file.h"
+#include "vmm/host_memory.h"
+
+#define MIB (1ULL << 20)
+
+static char root[64];
+
+static const char *const directories[] = {
+	"",	   "/proc",	     "/proc/self",	 "/sys",
+	"/sys/fs", "/sys/fs/cgroup", "/sys/fs/cgroup/a", "/sys/fs/cgroup/a/b",
+};
+
+static const char *const files[] = {
+	"/proc/meminfo",
+	"/proc/self/cgroup",
+	"/proc/self/status",
+	"/sys/fs/cgroup/a/memory.max",
+	"/sys/fs/cgroup/a/memory.current",
+	"/sys/fs/cgroup/a/memory.stat",
+	"/sys/fs/cgroup/a/b/memory.max",
+	"/sys/fs/cgroup/a/b/memory.current",
+};
+
+static int make_root(void **state)
+{
+	char path[256];
+
+	strcpy(root, "/tmp/sevmirror-host-memory-XXXXXX");
+	if (!mkdtemp(root))
+		return -1;
+	for (size_t i = 1; i < sizeof(directories) / sizeof(*directories); i++) {
+		snprintf(path, sizeof(path), "%s%s", root, directories[i]);
+		if (mkdir(path, 0700))
+			return -1;
+	}
+	return 0;
+}
+
+static int remove_root(void **state)
+{
+	char path[256];
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		snprintf(path, sizeof(path), "%s%s", root, files[i]);
+		unlink(path);
+	}
+	for (size_t i = sizeof(directories) / sizeof(*directories); i > 0; i--) {
+		snprintf(path, sizeof(path), "%s%s", root, directories[i - 1]);
+		if (rmdir(path))
+			return -1;
+	}
+	return 0;
+}
+
+static void put(const char *file, const char *text)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s%s", root, file);
+	assert_int_equal(util_write_file(path, text, strlen(text), 0600), 0);
+}
+
+static void assert_available(bool pinned, uint64_t bytes, const char *limit)
+{
+	struct host_memory memory;
+
+	host_memory_available(root, pinned, &memory);
+	assert_int_equal(memory.bytes, bytes);
+	assert_non_null(strstr(memory.limit, limit));
+}
+
+#define MEMINFO "MemTotal: 8388608 kB\nMemAvailable:    2097152 kB\nSwapFree:  1048576 kB\n"
+
+static void what_is_available_counts(void **state)
+{
+	assert_available(false, UINT64_MAX, "");
+	put("/proc/self/status", "CapEff:\t000001ffffffffff\n");
+	put("/proc/meminfo", MEMINFO);
+	assert_available(false, 3072 * MIB, "SwapFree");
+	assert_available(true, 2048 * MIB, "MemAvailable in /proc/meminfo");
+}
+
+static void each_group_on_the_path_counts(void **state)
+{
+	put("/proc/self/status", "CapEff:\t000001ffffffffff\n");
+	put("/proc/meminfo", MEMINFO);
+	put("/proc/self/cgroup", "4:memory:/other\n0::/a/b\n");
+	put("/sys/fs/cgroup/a/b/memory.max", "max\n");
+	put("/sys/fs/cgroup/a/b/memory.current", "1048576\n");
+	assert_available(true, 2048 * MIB, "MemAvailable");
+	/* 1 GiB, 600 MiB of it used, 200 MiB of these by files. */
+	put("/sys/fs/cgroup/a/memory.max", "1073741824\n");
+	put("/sys/fs/cgroup/a/memory.current", "629145600\n");
+	put("/sys/fs/cgroup/a/memory.stat",
+	    "anon 419430400\nfile 209715200\ninactive_file 104857600\nactive_file 104857600\n");
+	assert_available(true, 624 * MIB, "memory.max of the cgroup /a");
+	put("/sys/fs/cgroup/a/b/memory.max", "524288\n");
+	assert_available(true, 0, "memory.max of the cgroup /a/b");
+}
+
+static void locked_memory_counts_without_the_capability(void **state)
+{
+	struct rlimit before, low;
+	struct host_memory memory;
+
+	put("/proc/meminfo", MEMINFO);
+	put("/proc/self/status", "CapEff:\t0000000000000000\n");
+	assert_int_equal(getrlimit(RLIMIT_MEMLOCK, &before), 0);
+	low = before;
+	low.rlim_cur = before.rlim_max < 64 * MIB ? before.rlim_max : 64 * MIB;
+	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &low), 0);
+	host_memory_available(root, true, &memory);
+	assert_int_equal(memory.bytes, low.rlim_cur);
+	assert_non_null(strstr(memory.limit, "ulimit -l"));
+	assert_available(false, 3072 * MIB, "SwapFree");
+	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &before), 0);
+}
+
+#define rooted(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		rooted(what_is_available_counts),
+		rooted(each_group_on_the_path_counts),
+		rooted(locked_memory_counts_without_the_capability),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/host_memory.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/capability.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "lib/util/file.h"
+
+#define FILE_MAX  65536
+#define PATH_ROOM 1024
+
+/* NUL-terminated, the caller's to free; NULL: there is no such file. */
+static char *read_text(const char *path)
+{
+	void *text;
+	size_t len;
+
+	return util_read_file(path, FILE_MAX, &text, &len) ? NULL : text;
+}
+
+/* The number behind name at the beginning of a line; false: there is none. */
+static bool find_number(const char *text, const char *name, int base, uint64_t *value)
+{
+	size_t len = strlen(name);
+
+	for (; text; text = strchr(text, '\n')) {
+		text += *text == '\n';
+		if (!strncmp(text, name, len)) {
+			*value = strtoull(text + len, NULL, base);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void limit(struct host_memory *memory, uint64_t bytes, const char *what)
+{
+	if (bytes >= memory->bytes)
+		return;
+	memory->bytes = bytes;
+	snprintf(memory->limit, sizeof(memory->limit), "%.255s", what);
+}
+
+static void limit_by_host(const char *root, bool pinned, struct host_memory *memory)
+{
+	char path[PATH_ROOM];
+	uint64_t available, swap = 0;
+	char *text;
+
+	snprintf(path, sizeof(path), "%s/proc/meminfo", root);
+	text = read_text(path);
+	if (text && find_number(text, "MemAvailable:", 10, &available)) {
+		if (!pinned)
+			find_number(text, "SwapFree:", 10, &swap);
+		limit(memory, (available + swap) << 10,
+		      swap ? "MemAvailable and SwapFree in /proc/meminfo" :
+			     "MemAvailable in /proc/meminfo");
+	}
+	free(text);
+}
+
+/* A number in a file of its own; "max" is none. */
+static bool read_number(const char *directory, const char *name, uint64_t *value)
+{
+	char path[PATH_ROOM];
+	char *text, *end;
+	bool ok;
+
+	if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+		return false;
+	text = read_text(path);
+	if (!text)
+		return false;
+	*value = strtoull(text, &end, 10);
+	ok = end != text;
+	free(text);
+	return ok;
+}
+
+/* What the kernel can take back from the group without swapping: the pages of files. */
+static uint64_t reclaimable(const char *directory)
+{
+	uint64_t active = 0, inactive = 0;
+	char path[PATH_ROOM];
+	char *text;
+
+	if (snprintf(path, sizeof(path), "%s/memory.stat", directory) >= (int)sizeof(path))
+		return 0;
+	text = read_text(path);
+	if (text) {
+		find_number(text, "active_file ", 10, &active);
+		find_number(text, "inactive_file ", 10, &inactive);
+	}
+	free(text);
+	return active + inactive;
+}
+
+static void limit_by_group(const char *directory, const char *name, struct host_memory *memory)
+{
+	uint64_t max, current, can;
+	char what[PATH_ROOM];
+
+	if (!read_number(directory, "memory.max", &max) ||
+	    !read_number(directory, "memory.current", &current))
+		return;
+	can = reclaimable(directory);
+	current -= can < current ? can : current;
+	snprintf(what, sizeof(what), "memory.max of the cgroup %s", name);
+	limit(memory, max > current ? max - current : 0, what);
+}
+
+/* The process's group and all above it; the root group has no limit. */
+static void limit_by_groups(const char *root, struct host_memory *memory)
+{
+	char path[PATH_ROOM];
+	char *text, *name;
+
+	snprintf(path, sizeof(path), "%s/proc/self/cgroup", root);
+	text = read_text(path);
+	name = text ? strstr(text, "0::/") : NULL;
+	if (name && (name == text || name[-1] == '\n')) {
+		name += strlen("0::");
+		name[strcspn(name, "\n")] = '\0';
+		while (name[0] == '/' && name[1]) {
+			if (snprintf(path, sizeof(path), "%s/sys/fs/cgroup%s", root, name) <
+			    (int)sizeof(path))
+				limit_by_group(path, name, memory);
+			*strrchr(name, '/') = '\0';
+		}
+	}
+	free(text);
+}
+
+static bool may_lock_all(const char *root)
+{
+	char path[PATH_ROOM];
+	uint64_t effective = 0;
+	char *text;
+
+	snprintf(path, sizeof(path), "%s/proc/self/status", root);
+	text = read_text(path);
+	if (text)
+		find_number(text, "CapEff:", 16, &effective);
+	free(text);
+	return effective & 1ULL << CAP_IPC_LOCK;
+}
+
+void host_memory_available(const char *root, bool pinned, struct host_memory *memory)
+{
+	struct rlimit locked;
+
+	*memory = (struct host_memory){ .bytes = UINT64_MAX };
+	limit_by_host(root, pinned, memory);
+	limit_by_groups(root, memory);
+	if (pinned && !may_lock_all(root) && !getrlimit(RLIMIT_MEMLOCK, &locked) &&
+	    locked.rlim_cur != RLIM_INFINITY)
+		limit(memory, locked.rlim_cur, "the limit of locked memory, ulimit -l");
+}
+
+/* As people read it. */
+static const char *show(uint64_t bytes, char text[32])
+{
+	if (bytes >> 30)
+		snprintf(text, 32, "%.*f GiB", bytes % (1 << 30) ? 1 : 0,
+			 (double)bytes / (1 << 30));
+	else
+		snprintf(text, 32, "%" PRIu64 " MiB", bytes >> 20);
+	return text;
+}
+
+int host_memory_check(uint64_t bytes, bool pinned, struct why *why)
+{
+	struct host_memory memory;
+	char needed[32], there[32];
+
+	host_memory_available("", pinned, &memory);
+	if (bytes <= memory.bytes)
+		return 0;
+	return why_set(why, -ENOMEM,
+		       "the guest needs %s of memory, and this host has %s available (%s)",
+		       show(bytes, needed), show(memory.bytes, there), memory.limit);
+}
