@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target in post-copy: the guest runs while pages are missing, and sees none that has not come;
+ * a connection that breaks stops only who waits.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "tests/unit/cmocka_all.h"
+
+#include "tests/unit/migrate_half.h"
+#include "tests/unit/migrate_pair.h"
+
+#define LAST_CHUNK (2 * HALF_CHUNK_PAGES)
+
+static int setup(void **state)
+{
+	struct pair *p = pair_new();
+
+	p->source_options.postcopy = SEVMIRROR_POSTCOPY_ALWAYS;
+	*state = p;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	pair_free(*state);
+	return 0;
+}
+
+/* The VMM while it loads and starts the guest, then a vCPU; all of it far from where sending
+ * begins. */
+static void touch_pages(struct pair_end *end)
+{
+	static const uint16_t pages[RIG_TOUCHES] = { LAST_CHUNK + 400,	     LAST_CHUNK + 432,
+						     LAST_CHUNK + 464,	     LAST_CHUNK + 16,
+						     HALF_CHUNK_PAGES + 480, LAST_CHUNK + 496 };
+
+	for (unsigned int i = 0; i < RIG_TOUCHES; i++)
+		end->rig.touches[i] = pages[i];
+}
+
+static void assert_nobody_was_blind(const struct pair_end *target)
+{
+	assert_false(target->rig.load_blind);
+	assert_false(target->rig.guest_blind);
+}
+
+static void who_touches_a_missing_page_waits_for_it(void **state)
+{
+	struct pair *p = *state;
+	const struct sevmirror_postcopy *numbers = &p->target.summary[0].postcopy;
+
+	half_need_userfaultfd();
+	pair_slow_down(p);
+	p->target.prepare = touch_pages;
+	pair_run(p);
+	pair_assert_ended(&p->target, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
+	assert_nobody_was_blind(&p->target);
+	assert_true(p->target.memory_good);
+	assert_int_equal(p->target.rig.resumed, 1);
+	assert_in_range(numbers->faults, 1, RIG_TOUCHES);
+	assert_true(numbers->fault_max >= numbers->fault_p50 && numbers->fault_p50 > 0);
+	assert_true(numbers->last_page > 0);
+	assert_int_equal(numbers->recoveries, 0);
+}
+
+static void cancel_in_postcopy(struct pair_end *end, enum sevmirror_phase phase)
+{
+	if (phase == SEVMIRROR_PHASE_POSTCOPY && !end->runs)
+		sevmirror_migration_cancel(end->m);
+}
+
+static void the_source_may_come_back(void **state)
+{
+	struct pair *p = *state;
+
+	half_need_userfaultfd();
+	p->source.phase = cancel_in_postcopy;
+	p->source.recovers = true;
+	p->target.prepare = touch_pages;
+	pair_run(p);
+	pair_assert_ended(&p->target, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
+	assert_true(pair_saw(&p->target, SEVMIRROR_PHASE_BROKEN));
+	assert_nobody_was_blind(&p->target);
+	assert_true(p->target.memory_good);
+	assert_int_equal(p->target.summary[0].postcopy.recoveries, 1);
+	assert_int_equal(p->target.rig.resumed, 1);
+}
+
+static void die_in_postcopy(struct pair_end *end, enum sevmirror_phase phase)
+{
+	if (phase == SEVMIRROR_PHASE_POSTCOPY)
+		_exit(9);
+}
+
+static void give_up_when_broken(struct pair_end *end, enum sevmirror_phase phase)
+{
+	if (phase == SEVMIRROR_PHASE_BROKEN)
+		sevmirror_migration_cancel(end->m);
+}
+
+/* Nobody is waited for any more: the guest is lost, and its vCPUs go on when all is thrown away. */
+static void a_source_that_does_not_come_back_is_given_up(void **state)
+{
+	struct pair *p = *state;
+
+	half_need_userfaultfd();
+	pair_slow_down(p);
+	p->source.phase = die_in_postcopy;
+	p->target.phase = give_up_when_broken;
+	pair_run(p);
+	pair_assert_ended(&p->target, SEVMIRROR_LOST, SEVMIRROR_REASON_CONNECTION,
+			  "pages of the guest never arrived");
+	assert_int_equal(p->target.rig.resumed, 1);
+	assert_false(p->target.memory_good);
+}
+
+static void refuse_start(struct pair_end *end)
+{
+	end->rig.refuses = true;
+}
+
+static void a_guest_that_cannot_start_gives_the_disks_back(void **state)
+{
+	struct pair *p = *state;
+
+	half_need_userfaultfd();
+	p->target.prepare = refuse_start;
+	pair_run(p);
+	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
+			  "starting the guest at the target");
+	assert_int_equal(p->target.rig.acquired, 1);
+	assert_int_equal(p->target.rig.released, 1);
+	assert_int_equal(p->target.rig.resumed, 0);
+}
+
+static int refuse(void *opaque, const void *buf, size_t len, char *why, size_t max)
+{
+	return -EINVAL;
+}
+
+static void refuse_state(struct pair_end *end)
+{
+	end->ops.state_load = refuse;
+}
+
+static void a_state_that_cannot_be_loaded_leaves_the_guest_there(void **state)
+{
+	struct pair *p = *state;
+
+	half_need_userfaultfd();
+	p->target.prepare = refuse_state;
+	pair_run(p);
+	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
+			  "loading the guest's state at the target");
+	assert_int_equal(p->target.rig.resumed, 0);
+	assert_int_equal(p->source.rig.resumed, 1);
+}
+
+#define CASE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(who_touches_a_missing_page_waits_for_it),
+		CASE(the_source_may_come_back),
+		CASE(a_source_that_does_not_come_back_is_given_up),
+		CASE(a_guest_that_cannot_start_gives_the_disks_back),
+		CASE(a_state_that_cannot_be_loaded_leaves_the_guest_there),
+	};
+
+	return cmocka_run_group_tests_name("migrate_target_postcopy", tests, NULL, NULL);
+}
