@@ -17,8 +17,8 @@
 
 const struct cli_option confine_options[] = {
 	{ "user", CONFINE_OPT_USER, "USER", NULL,
-	  "become this user (a name or a number) once what needs root is open; disks, and what the "
-	  "guest boots from, are opened as that user" },
+	  "switch to this user (a name or a number) after opening what needs root; disks and boot "
+	  "files are opened as that user" },
 	{ "allow-unix", CONFINE_OPT_UNIX, NULL, NULL,
 	  "let the VM connect to Unix sockets: for 'migrate --to unix:PATH' only" },
 	NO_SANDBOX,
@@ -27,8 +27,8 @@ const struct cli_option confine_options[] = {
 
 const struct cli_option confine_mirror_options[] = {
 	{ "user", CONFINE_OPT_USER, "USER", NULL,
-	  "become this user (a name or a number) once the VM has handed the mirror out and "
-	  "/dev/kvm is open" },
+	  "switch to this user (a name or a number) after /dev/kvm and the connection to the VM "
+	  "are open" },
 	NO_SANDBOX,
 	{ 0 },
 };

@@ -6,10 +6,10 @@
 
 const struct cli_option console_options[] = {
 	{ "console", CONSOLE_OPT_DEVICE, "DEVICE", "serial virtio",
-	  "what this terminal is to the guest: serial (ttyS0 in a Linux guest) or virtio (hvc0, "
-	  "faster); the guest has both (default: serial)" },
+	  "connect this terminal to the guest's serial port (serial; ttyS0 in Linux) or to its "
+	  "virtio console (virtio; hvc0, faster); the guest has both (default: serial)" },
 	{ "serial-log", CONSOLE_OPT_SERIAL_LOG, "FILE", "@file",
-	  "with --console virtio: append to FILE what the guest says on the serial port" },
+	  "with --console virtio: append the output of the serial port to FILE" },
 	{ 0 },
 };
 
@@ -21,7 +21,10 @@ int console_take(struct console_choice *choice, int id, const char *arg, struct 
 	}
 	choice->virtio = !strcmp(arg, "virtio");
 	if (!choice->virtio && strcmp(arg, "serial") != 0)
-		return why_set(why, -EINVAL, "--console %s: serial or virtio is needed", arg);
+		return why_set(why, -EINVAL,
+			       "--console: invalid value '%s' (expected serial or "
+			       "virtio)",
+			       arg);
 	return 0;
 }
 

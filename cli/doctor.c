@@ -22,14 +22,13 @@
 #include "lib/sev/platform.h"
 
 static const struct cli_option options[] = {
-	{ "json", 'j', NULL, NULL, "the findings as JSON" },
+	{ "json", 'j', NULL, NULL, "print the findings as JSON" },
 	{ 0 },
 };
 
 static const struct cli_status_text statuses[] = {
-	{ CLI_OK, "it can run SEV guests with a mirror and migrate them in every way" },
-	{ CLI_UNSUPPORTED,
-	  "it lacks something of that; the last lines say what works all the same" },
+	{ CLI_OK, "this host can run SEV guests with a mirror and migrate them in every way" },
+	{ CLI_UNSUPPORTED, "something is missing; the last lines say what works nevertheless" },
 	{ 0 },
 };
 
@@ -89,7 +88,7 @@ static void check_kvm(struct findings *f)
 	if (f->kvm_fd < 0) {
 		add(f, "kvm", BAD,
 		    errno == EACCES ?
-			    "let your user use it: usermod -aG kvm USER, then log in again" :
+			    "give your user access: usermod -aG kvm USER, then log in again" :
 			    "enable virtualization (SVM) in the BIOS setup and load kvm_amd",
 		    "/dev/kvm: %s", strerror(errno));
 		return;
@@ -172,9 +171,8 @@ static void check_kvm_sev(struct findings *f)
 	    "%s", f->sev ? "KVM runs SEV guests" : "KVM has no SEV");
 	if (f->sev)
 		add(f, "kvm-sev-es", NOTE, NULL, "%s",
-		    kvm_parameter("sev_es") ?
-			    "KVM could run SEV-ES guests; sevmirror does not yet" :
-			    "no SEV-ES guests; sevmirror does not need them");
+		    kvm_parameter("sev_es") ? "KVM can run SEV-ES guests; sevmirror cannot yet" :
+					      "no SEV-ES guests; sevmirror does not need them");
 }
 
 static void check_mirror(struct findings *f)
@@ -197,8 +195,9 @@ static void check_page_kinds(struct findings *f)
 	msrs = ioctl(f->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_USER_SPACE_MSR);
 	f->encrypted_pages = calls > 0 && calls & 1 << KVM_HC_MAP_GPA_RANGE && msrs > 0;
 	add(f, "shared-pages", f->encrypted_pages ? GOOD : BAD,
-	    "the guest tells by a hypercall which pages it shares: needs Linux 5.14", "%s",
-	    f->encrypted_pages ? "KVM_HC_MAP_GPA_RANGE and MSR_KVM_MIGRATION_CONTROL can be taken" :
+	    "the guest reports its shared pages by a hypercall, which needs Linux 5.14", "%s",
+	    f->encrypted_pages ? "KVM passes KVM_HC_MAP_GPA_RANGE and MSR_KVM_MIGRATION_CONTROL to "
+				 "user space" :
 				 "KVM does not pass KVM_HC_MAP_GPA_RANGE or MSRs to user space");
 }
 
@@ -214,8 +213,8 @@ static bool has_capability(unsigned int cap)
 
 static void check_memlock(struct findings *f)
 {
-	const char *advice = "SEV guests are pinned: raise it to the guests' memory (ulimit -l, "
-			     "/etc/security/limits.conf, LimitMEMLOCK=)";
+	const char *advice = "the memory of SEV guests is pinned: raise the limit to the guests' "
+			     "memory (ulimit -l, /etc/security/limits.conf, LimitMEMLOCK=)";
 	struct rlimit limit;
 
 	getrlimit(RLIMIT_MEMLOCK, &limit);
@@ -225,7 +224,9 @@ static void check_memlock(struct findings *f)
 		    limit.rlim_cur == RLIM_INFINITY ? "unlimited" : "no limit with CAP_IPC_LOCK");
 	else
 		add(f, "memlock", limit.rlim_cur < 256UL << 20 ? BAD : NOTE, advice,
-		    "guests of at most %llu MiB in all", (unsigned long long)limit.rlim_cur >> 20);
+		    "enough for guests with %llu MiB in "
+		    "all",
+		    (unsigned long long)limit.rlim_cur >> 20);
 	f->memlock |= limit.rlim_cur >= 256UL << 20;
 }
 
@@ -337,7 +338,7 @@ static int run(int argc, char **argv)
 		json = true;
 	}
 	if (optind < argc)
-		return cli_usage(argv[0], "what is '%s'?", argv[optind]);
+		return cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
 	examine(&findings);
 	abilities(&findings, can);
 	code = json ? print_findings_json(&findings, can) : print_findings(&findings, can);
@@ -352,9 +353,10 @@ static int run(int argc, char **argv)
 
 const struct cli_command cli_doctor = {
 	.name = "doctor",
-	.summary = "what this host can do, and what to do about what it cannot",
+	.summary = "check what this host supports, and how to get what is missing",
 	.synopsis = { "[--json]" },
-	.about = "Checks what this host can do, and says what to do about what it cannot.",
+	.about = "Checks what this host supports: KVM, SEV, mirrors, post-copy and limits. For "
+		 "each thing that is missing it says how to get it.",
 	.groups = { { NULL, options } },
 	.statuses = statuses,
 	.run = run,

@@ -25,8 +25,8 @@ enum { OPT_LISTEN = 256 };
 
 static const struct cli_option options[] = {
 	{ "listen", OPT_LISTEN, "[HOST:]PORT", NULL,
-	  "where to listen (default: " DEFAULT_ADDRESS "); a PORT alone is one of the loopback "
-	  "interface" },
+	  "the address to listen at (default: " DEFAULT_ADDRESS "); a PORT alone means the "
+	  "loopback interface" },
 	{ 0 },
 };
 

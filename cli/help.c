@@ -6,8 +6,10 @@
 #include "cli/page.h"
 
 static const struct cli_option options[] = {
-	{ "man", 'm', NULL, NULL, "the manual page instead, in roff" },
-	{ "bash", 'b', NULL, NULL, "the tables of bash's completion instead, of all commands" },
+	{ "man", 'm', NULL, NULL, "print the manual page instead, in roff" },
+	{ "bash", 'b', NULL, NULL,
+	  "print the tables for bash completion instead, of all "
+	  "commands" },
 	{ 0 },
 };
 
@@ -68,7 +70,7 @@ const struct cli_command cli_help = {
 	.name = "help",
 	.summary = "explain a command, as its --help does",
 	.synopsis = { "[COMMAND...] [--man]", "--bash" },
-	.about = "Prints how a command is used; without one, what commands there are.",
+	.about = "Explains a command. Without a name, lists the commands.",
 	.groups = { { NULL, options } },
 	.run = run,
 };

@@ -14,9 +14,9 @@ static const struct cli_option options[] = {
 	{ "header", 'H', "FILE", "@file", "..._secret_header.bin" },
 	{ "payload", 'p', "FILE", "@file", "..._secret_payload.bin" },
 	{ "gpa", 'g', "ADDRESS", NULL,
-	  "guest-physical address to put it at; by default where the launch image has room for "
-	  "one" },
-	{ "json", 'j', NULL, NULL, "print {} as the sign that it was done" },
+	  "guest-physical address of the secret (default: the place that the launch image reserves "
+	  "for it)" },
+	{ "json", 'j', NULL, NULL, "print {} when it is done" },
 	{ 0 },
 };
 
@@ -105,8 +105,8 @@ const struct cli_command cli_inject_secret = {
 	.name = "inject-secret",
 	.summary = "give a VM its owner's secret",
 	.synopsis = { "NAME --header FILE --payload FILE [--gpa ADDRESS] [--json]" },
-	.about = "Gives a VM that has been launched but has not run yet a secret from its owner; "
-		 "the files are those of 'sevmirror owner secret' (without --base64). This host "
+	.about = "Gives a secret from its owner to a VM that is launched and has not started yet. "
+		 "'sevmirror owner secret' (without --base64) makes the two files. This host "
 		 "cannot read the secret.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",

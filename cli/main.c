@@ -23,29 +23,32 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_OK, "done" },
 	{ CLI_FAILURE, "it failed; standard error has the reason" },
 	{ CLI_USAGE, "wrong or missing arguments" },
-	{ CLI_REFUSED, "refused: certificates, a measurement or a policy do not hold" },
-	{ CLI_UNSUPPORTED, "this host lacks what is needed (KVM, SEV, a limit, a permission)" },
+	{ CLI_REFUSED, "refused: a certificate, a measurement or a policy is not acceptable" },
+	{ CLI_UNSUPPORTED, "this host lacks KVM, SEV, a limit or a permission that is needed" },
 	{ CLI_GUEST_REBOOT, "an SEV guest asked for a reboot, which ends it" },
 	{ CLI_GUEST_CRASH, "the guest crashed" },
 	{ CLI_GUEST_STOPPED, "the guest was stopped from outside" },
-	{ CLI_GUEST_MIGRATED, "the guest was migrated: it runs at another host now" },
+	{ CLI_GUEST_MIGRATED, "the guest was migrated: it runs on another host now" },
 	{ CLI_UNDECIDED,
-	  "a migration's outcome is unknown: the guest is paused here and may run on the target" },
+	  "a migration's outcome is unknown: the guest is paused here and may be running on the "
+	  "target" },
 	{ CLI_BROKEN,
-	  "post-copy broke: the guest runs on the target and waits for pages that are here" },
+	  "the connection broke in post-copy: the guest runs on the target and needs pages that "
+	  "are here" },
 	{ CLI_GUEST_ENDED, "the guest ended during its migration; neither host runs it" },
-	{ CLI_REPORT, "the migration went well, but its report could not be written" },
+	{ CLI_REPORT, "the migration succeeded, but its report could not be written" },
 	{ 0 },
 };
 
 static const struct cli_section sections[] = {
 	{ "ENVIRONMENT",
-	  "SEVMIRROR_RUNTIME_DIR: where the control sockets of running VMs are. Without it that is "
-	  "/run/sevmirror for root, and $XDG_RUNTIME_DIR/sevmirror for others." },
+	  "SEVMIRROR_RUNTIME_DIR: the directory of the control sockets of running VMs (default: "
+	  "/run/sevmirror for root, $XDG_RUNTIME_DIR/sevmirror for other users)." },
 	{ "FILES",
 	  "  /run/sevmirror/NAME.sock        the control socket of the VM NAME (JSON lines)\n"
-	  "  /dev/kvm, /dev/sev              what guests need; 'sevmirror doctor' looks at them\n"
-	  "  /etc/sevmirror/receive/NAME.conf  what the unit sevmirror-receive@NAME reads" },
+	  "  /dev/kvm, /dev/sev              devices that guests need; 'sevmirror doctor' checks "
+	  "them\n"
+	  "  /etc/sevmirror/receive/NAME.conf  options of the unit sevmirror-receive@NAME" },
 	{ 0 },
 };
 
@@ -53,7 +56,7 @@ const struct cli_command cli_sevmirror = {
 	.name = "sevmirror",
 	.summary = "run SEV-encrypted virtual machines and move them between hosts",
 	.synopsis = { "COMMAND [ARGUMENTS]", "--version" },
-	.about = "Runs SEV-encrypted virtual machines each with a mirror VM, and moves them "
+	.about = "Runs SEV-encrypted virtual machines, each with a mirror VM, and moves them "
 		 "between hosts while they run. 'sevmirror COMMAND --help' explains a command.",
 	.groups = { { NULL, options } },
 	.statuses = statuses,

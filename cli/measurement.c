@@ -5,7 +5,7 @@
 
 static const struct cli_option options[] = {
 	{ "json", 'j', NULL, NULL,
-	  "with the firmware's version and the policy, which the owner needs too" },
+	  "print JSON, with the firmware's version and the policy, which the owner needs, too" },
 	{ 0 },
 };
 
@@ -34,10 +34,10 @@ static int run(int argc, char **argv)
 
 const struct cli_command cli_measurement = {
 	.name = "measurement",
-	.summary = "what was measured of a VM's launch, for its owner",
+	.summary = "print the launch measurement of a VM, for its owner",
 	.synopsis = { "NAME [--json]" },
-	.about = "Prints what the secure processor measured of a VM's launch, in base64, for the "
-		 "guest's owner: 'sevmirror owner verify' takes it with --measurement.",
+	.about = "Prints the secure processor's measurement of a VM's launch, in base64. The "
+		 "guest's owner checks it with 'sevmirror owner verify --measurement'.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run,

@@ -41,18 +41,20 @@ enum {
 /* Those of the table, when the program starts, in front of these. */
 static struct cli_option options[OPTIONS_MAX];
 static const struct cli_option own_options[] = {
-	{ "detach", OPT_DETACH, NULL, NULL, "begin and return at once; --attach shows it later" },
+	{ "detach", OPT_DETACH, NULL, NULL,
+	  "start the migration and return at once; --attach "
+	  "shows it later" },
 	{ "attach", OPT_ATTACH, NULL, NULL,
-	  "show the migration that is under way, or how the last one ended" },
-	{ "cancel", OPT_CANCEL, NULL, NULL, "cancel the migration that is under way" },
+	  "show the running migration, or the result of the last one" },
+	{ "cancel", OPT_CANCEL, NULL, NULL, "cancel the running migration" },
 	{ "change", OPT_CHANGE, NULL, NULL,
-	  "give the migration that is under way another --bandwidth or --max-downtime" },
+	  "change --bandwidth or --max-downtime of the running migration" },
 	{ "allow-weak-policy", OPT_WEAK_POLICY, NULL, NULL,
-	  "send a guest whose policy lets anybody receive it, or its key be shared" },
+	  "send the guest even if its policy permits any receiver, or key sharing" },
 	{ "recover", OPT_RECOVER, NULL, NULL,
-	  "continue a post-copy whose connection broke; --to only if the target's address "
-	  "changed" },
-	{ "report", OPT_REPORT, "FILE", "@file", "write a report there: one HTML page" },
+	  "continue post-copy after its connection broke; --to is needed only if the target's "
+	  "address changed" },
+	{ "report", OPT_REPORT, "FILE", "@file", "write a report to this file, as one HTML page" },
 	{ "json", OPT_JSON, NULL, NULL, "print only the result, as JSON" },
 	{ 0 },
 };
@@ -75,12 +77,13 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_OK, "the guest is on the target; with --cancel: it stays here" },
 	{ CLI_FAILURE, "the guest stays here (standard error has the reason)" },
 	{ CLI_USAGE, "wrong or missing arguments" },
-	{ CLI_UNSUPPORTED, "this VM or host cannot" },
-	{ CLI_GUEST_CRASH, "post-copy failed for good: the guest is lost" },
-	{ CLI_UNDECIDED, "outcome unknown: the guest is paused here and may run on the target" },
+	{ CLI_UNSUPPORTED, "this VM or this host cannot migrate" },
+	{ CLI_GUEST_CRASH, "post-copy failed: the guest is lost" },
+	{ CLI_UNDECIDED, "outcome unknown: the guest is paused here and may be running on the "
+			 "target" },
 	{ CLI_BROKEN,
-	  "post-copy broke: the guest runs on the target and waits for pages that are here; "
-	  "--recover continues" },
+	  "the connection broke in post-copy: the guest runs on the target and needs pages that "
+	  "are here; --recover continues" },
 	{ CLI_GUEST_ENDED, "the guest ended during the migration; neither host runs it" },
 	{ CLI_REPORT, "the guest is on the target, but the report could not be written" },
 	{ 0 },
@@ -148,7 +151,7 @@ static int take_option(struct migrate *m, int id, const char *arg, struct why *w
 		return 0;
 	case OPT_REPORT:
 		if (!*arg || !strcmp(arg, "-"))
-			return why_set(why, -EINVAL, "--report: a file's name is needed");
+			return why_set(why, -EINVAL, "--report: a file name is needed");
 		m->report = arg;
 		return 0;
 	case OPT_JSON:
@@ -196,7 +199,7 @@ static int check_mode(struct migrate *m, struct why *why)
 		return why_set(why, -EINVAL,
 			       "--recover, --cancel, --attach and --change exclude each other");
 	if (m->detach && (m->report || (m->mode != MODE_START && m->mode != MODE_RECOVER)))
-		return why_set(why, -EINVAL, "--detach goes with neither --report nor %s",
+		return why_set(why, -EINVAL, "--detach cannot be combined with --report or %s",
 			       "--cancel, --attach or --change");
 	if (m->mode == MODE_START) {
 		if (!given(m, "address"))
@@ -215,10 +218,12 @@ static int check_mode(struct migrate *m, struct why *why)
 		return why_set(why, -EINVAL, "%s",
 			       m->mode == MODE_RECOVER ?
 				       "--recover keeps the options of the migration: only --to, "
-				       "--report, --detach and --json go with it" :
+				       "--report, --detach and --json can be combined with it" :
 			       m->mode == MODE_CHANGE ?
-				       "--change goes with --bandwidth, --max-downtime and --json" :
-				       "--cancel and --attach go with --report and --json");
+				       "--change can only be combined with --bandwidth, "
+				       "--max-downtime and --json" :
+				       "--cancel and --attach can only be combined with --report "
+				       "and --json");
 	return 0;
 }
 
@@ -268,7 +273,7 @@ static void print_postcopy(const json_t *p)
 	       migrate_number(p, "faults"), migrate_number(p, "fault-p50-ms"),
 	       migrate_number(p, "fault-p95-ms"), migrate_number(p, "fault-p99-ms"),
 	       migrate_number(p, "fault-max-ms"));
-	printf("  prefetched     %.0f pages; of %.0f that were watched %.0f were used\n",
+	printf("  prefetched     %.0f pages; of %.0f watched pages %.0f were used\n",
 	       migrate_number(p, "prefetched"), migrate_number(p, "prefetch-samples"),
 	       migrate_number(p, "prefetch-used"));
 }
@@ -400,8 +405,8 @@ static int vm_has_gone(struct migrate *m)
 {
 	migrate_progress_clear(&m->progress);
 	(void)write_report(m, NULL);
-	cli_error("%s: outcome unknown: the VM's process ended before it reported one. Check the "
-		  "target",
+	cli_error("%s: outcome unknown: the VM's process ended before it reported the outcome. "
+		  "Check whether the guest runs on the target",
 		  m->name);
 	return CLI_UNDECIDED;
 }
@@ -536,9 +541,9 @@ const struct cli_command cli_migrate = {
 		      "MS]" },
 	.about =
 		"Moves a running VM to another host, the target, where 'sevmirror receive' waits "
-		"for it. The guest works meanwhile. Ctrl-C cancels: then the guest stays here as "
-		"if nothing had happened. In post-copy, when the guest already runs on the target, "
-		"Ctrl-C breaks the connection, and --recover continues.\n\n"
+		"for it. The guest keeps running meanwhile. Ctrl-C cancels: the guest stays here "
+		"and keeps running. In post-copy the guest already runs on the target; then Ctrl-C "
+		"breaks the connection, and --recover continues.\n\n"
 		"With --attach, Ctrl-C only ends the display.",
 	.groups = { { NULL, options }, { MIGRATE_SECURITY_TITLE, migrate_security_options } },
 	.operands = "@vm",

@@ -48,9 +48,11 @@ int migrate_security_check(const struct sevmirror_security *s, struct why *why)
 	bool any = s->certificate || s->key || s->ca, all = s->certificate && s->key && s->ca;
 
 	if (any && !all)
-		return why_set(why, -EINVAL, "--tls-cert, --tls-key and --tls-ca belong together");
+		return why_set(why, -EINVAL,
+			       "--tls-cert, --tls-key and --tls-ca are only valid "
+			       "together");
 	if (s->peer_name && !any)
-		return why_set(why, -EINVAL, "--tls-peer-name goes with certificates");
+		return why_set(why, -EINVAL, "--tls-peer-name needs certificates");
 	if (any + (s->psk_file != NULL) + s->insecure != 1)
 		return why_set(
 			why, -EINVAL,

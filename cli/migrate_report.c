@@ -33,8 +33,8 @@ static json_t *outcome(const json_t *result)
 	if (!result)
 		return json_pack("{s:s, s:s, s:s}", "class", "bad", "state", "Outcome unknown.",
 				 "text",
-				 "The VM's process ended before it reported the outcome. "
-				 "Check the target.");
+				 "The VM's process ended before it reported the outcome. Check "
+				 "whether the guest runs on the target.");
 	if (!strcmp(what, "cancelled"))
 		error = "The migration was cancelled";
 	o = json_pack(

@@ -26,10 +26,10 @@
 
 static const struct cli_option options[] = {
 	{ "range", 'r', "ADDRESS+SIZE", NULL,
-	  "for memscan: guest-physical, whole pages, as in 0x1000000+2M; as often as needed "
-	  "(default: each piece of the guest's private memory)" },
+	  "for memscan: guest-physical, whole pages, as in 0x1000000+2M; may be repeated (default: "
+	  "each piece of the guest's private memory)" },
 	{ "timeout", 't', "SECONDS", NULL, "stop the workload after that time (default: wait)" },
-	{ "json", 'j', NULL, NULL, "the outcome, and of memscan the hashes, as JSON" },
+	{ "json", 'j', NULL, NULL, "print the outcome as JSON, with the hashes of memscan" },
 	{ 0 },
 };
 
@@ -100,8 +100,8 @@ static int parse(struct attach *a, int argc, char **argv)
 	if (!code && confine_check(&a->confine, &why))
 		code = cli_usage(argv[0], "%s", why.text);
 	if (!code && argc - optind != 1)
-		code = cli_usage(argv[0], argc == optind ? "which VM? a name is needed" :
-							   "one name at a time");
+		code = cli_usage(argv[0],
+				 argc == optind ? "a VM's name is needed" : "one name at a time");
 	a->name = argv[optind];
 	return code ? code : -1;
 }
@@ -383,14 +383,15 @@ static int run_attach(int argc, char **argv)
 
 static const struct cli_status_text statuses[] = {
 	{ CLI_OK, "the workload has finished" },
-	{ CLI_FAILURE, "it has not: it failed, it was stopped, or the VM ended or moved" },
+	{ CLI_FAILURE, "the workload failed or was stopped, or the VM ended or moved" },
 	{ CLI_USAGE, "wrong or missing arguments" },
 	{ CLI_UNSUPPORTED, "this VM has no workload, or this host no /dev/kvm" },
 	{ 0 },
 };
 
 static const struct cli_section sections[] = {
-	{ "EXAMPLES", "What the guest has at 16 MiB, hashed from inside:\n\n"
+	{ "EXAMPLES", "Hash 2 MiB of the guest's memory at 16 MiB, and a page at 32 MiB, from "
+		      "inside:\n\n"
 		      "  sevmirror run --name web --mirror-payload payload-memscan --kernel ...\n"
 		      "  sevmirror mirror attach web --range 16M+2M --range 0x2000000+4096" },
 	{ 0 },
@@ -402,12 +403,12 @@ const struct cli_command mirror_attach = {
 	.synopsis = { "NAME [--range ADDRESS+SIZE]... [--timeout SECONDS] [--json] [--user USER]" },
 	.about =
 		"Makes a mirror of the running VM NAME and runs in it the workload that the VM was "
-		"launched with ('sevmirror run --mirror-payload FILE'). The mirror is this "
-		"process: what it does, and how it ends, does not disturb the guest. It ends with "
-		"the VM, or when the VM moves.\n\n"
+		"launched with ('sevmirror run --mirror-payload FILE'). The mirror runs in this "
+		"process; a failure of it does not disturb the guest. It ends with the VM, or when "
+		"the VM moves.\n\n"
 		"With memscan, prints the SHA-256 of ranges of the guest's private memory, "
-		"computed from inside. The guest may be writing meanwhile: 'sevmirror pause NAME' "
-		"first, if that matters.",
+		"computed from inside. The guest may write meanwhile: if that matters, pause it "
+		"first ('sevmirror pause NAME').",
 	.groups = { { NULL, options }, { CONFINE_MIRROR_TITLE, confine_mirror_options } },
 	.operands = "@vm",
 	.statuses = statuses,

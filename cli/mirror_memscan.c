@@ -38,7 +38,7 @@ int memscan_add(struct memscan_request *request, const char *command, const char
 	}
 	free(first);
 	if (!good)
-		return cli_usage(command, "--range %s: ADDRESS+SIZE is needed, as in 0x1000000+2M",
+		return cli_usage(command, "--range %s: expected ADDRESS+SIZE, as in 0x1000000+2M",
 				 text);
 	if (!bytes || gpa % MEMSCAN_PAGE_BYTES || bytes % MEMSCAN_PAGE_BYTES || gpa + bytes < gpa)
 		return cli_usage(command, "--range %s: a range is whole pages of 4096 bytes", text);
@@ -84,7 +84,7 @@ static int check_one(const struct memscan_range *range, const json_t *map, bool 
 		}
 		if (sev && run.shared) {
 			cli_error("--range 0x%" PRIx64 "+0x%" PRIx64 ": at 0x%" PRIx64
-				  " the guest shares its memory with the host, who can read it "
+				  " the guest shares its memory with the host, which can read it "
 				  "without a mirror",
 				  range->gpa, range->bytes, at);
 			return CLI_USAGE;
@@ -111,8 +111,8 @@ int memscan_check(struct memscan_request *request, const json_t *map, bool sev)
 		if (strcmp(run.kind, "ram") != 0 || (sev && run.shared))
 			continue;
 		if (push(request, run.gpa, run.end - run.gpa)) {
-			cli_error("the guest's private memory lies in more than %d pieces: give a "
-				  "--range",
+			cli_error("the guest's private memory consists of more than %d pieces: "
+				  "give a --range",
 				  MEMSCAN_RANGES_MAX);
 			return CLI_FAILURE;
 		}

@@ -25,11 +25,13 @@ const struct cli_command cli_owner = {
 	.about =
 		"The guest owner's side of a launch. Needs no SEV machine; keep the key files away "
 		"from the host that runs the guest. In order:\n\n"
-		"  1. verify-platform  the host's certificates (from 'sevmirror platform certs')\n"
-		"  2. session          gives NAME_godh.b64 and NAME_session.b64 for the host\n"
-		"  3. measure          what the guest is to be started from\n"
-		"  4. verify           the measurement that the host reports against it\n"
-		"  5. secret           for injection into the guest",
+		"  1. verify-platform  checks the host's certificates ('sevmirror platform certs' "
+		"there)\n"
+		"  2. session          makes NAME_godh.b64 and NAME_session.b64 for the host\n"
+		"  3. measure          computes the launch digest from the guest's files\n"
+		"  4. verify           compares the measurement that the host reports with the "
+		"digest\n"
+		"  5. secret           seals a secret for the guest",
 	.commands = commands,
 };
 
@@ -60,9 +62,9 @@ int owner_load_root(const char *name, struct sev_root *root, bool *emulation)
 	if (err == -ENOENT) {
 		err = util_read_file(name, SEV_CHAIN_FILE_BYTES_MAX, &buf, &len);
 		if (err) {
-			cli_error(
-				"root '%s': neither emulation, milan, genoa, turin, nor a file: %s",
-				name, strerror(-err));
+			cli_error("invalid root '%s' (expected emulation, milan, genoa, turin or a "
+				  "file): %s",
+				  name, strerror(-err));
 			return CLI_FAILURE;
 		}
 		err = sev_root_from_file_bytes(root, buf, len, &error);
@@ -156,7 +158,7 @@ int owner_load_key(const char *path, uint8_t key[SEV_KEY_BYTES])
 	if (err == -EFBIG || len != SEV_KEY_BYTES) {
 		if (!err)
 			util_free_secret(buf, len);
-		cli_error("%s: a TIK or TEK file has 16 bytes, no less and no more", path);
+		cli_error("%s: a TIK or TEK file has exactly 16 bytes", path);
 		return CLI_FAILURE;
 	}
 	memcpy(key, buf, SEV_KEY_BYTES);
@@ -182,7 +184,7 @@ int owner_load_measurement(const char *arg, uint8_t measurement[SEV_MEASUREMENT_
 		return CLI_OK;
 	err = util_read_file(arg, 1024, &buf, &len);
 	if (err == -ENOENT) {
-		cli_error("measurement '%s': neither 48 bytes in base64 nor a file", arg);
+		cli_error("invalid measurement '%s' (expected 48 bytes in base64, or a file)", arg);
 		return CLI_FAILURE;
 	}
 	if (err) {
@@ -206,7 +208,9 @@ int owner_parse_policy(const char *command, const char *text, uint32_t *policy)
 
 	if (sev_policy_parse(text, policy))
 		return cli_usage(command,
-				 "policy '%s': not a number nor flags like 'NODBG|NOKS|SEV'", text);
+				 "invalid policy '%s' (expected flags as in NODBG|NOKS|SEV, or a "
+				 "number)",
+				 text);
 	for (unsigned int i = 0; (warning = sev_policy_warning(*policy, i)); i++)
 		cli_warning("policy: %s", warning);
 	return CLI_OK;
@@ -221,8 +225,7 @@ int owner_check_policy(const char *command, uint32_t policy, bool allow_weak)
 		return CLI_OK;
 	sev_policy_format(policy, text, sizeof(text));
 	if (!allow_weak)
-		return cli_usage(command,
-				 "policy %s: %s (--allow-weak-policy takes it all the same)", text,
+		return cli_usage(command, "policy %s: %s (--allow-weak-policy accepts it)", text,
 				 weakness);
 	cli_warning("policy %s: %s", text, weakness);
 	return CLI_OK;

@@ -20,21 +20,21 @@ static const struct cli_option options[] = {
 	{ "c-bit", 'b', "N", "47 51",
 	  "the host's C-bit: 51 on AMD EPYC 7003 and later, 47 before and on emulated hosts "
 	  "('sevmirror platform status' there)" },
-	{ "kernel", 'k', "FILE", "@file", "as for 'sevmirror run', like the following" },
+	{ "kernel", 'k', "FILE", "@file", "Linux bzImage, as for 'sevmirror run'" },
 	{ "initrd", 'i', "FILE", "@file", "initial RAM disk" },
 	{ "cmdline", 'l', "TEXT", NULL, "kernel command line (default: " RUN_CMDLINE_DEFAULT ")" },
 	{ "memory", 'm', "SIZE", NULL, "guest memory (default: 256M)" },
 	{ "cpus", 'c', "N", NULL, "virtual CPUs (default: 1)" },
 	{ "payload", 'p', "FILE", "@file", "a ring-3 program instead of a kernel" },
-	{ "arg", 'a', "NUMBER", NULL, "an argument of the payload; as often as it has some" },
+	{ "arg", 'a', "NUMBER", NULL, "an argument of the payload; may be repeated" },
 	{ "mirror-payload", 'M', "FILE", "@file",
-	  "what runs in the guest's mirrors, as for 'sevmirror run'" },
+	  "the workload of the guest's mirrors, as for 'sevmirror run'" },
 	{ "tsc-khz", 't', "N", NULL,
-	  "for a payload: the frequency of the host's TSC, which it is told" },
+	  "for a payload: the frequency of the host's TSC, which is part of the launch image" },
 	{ "dump-image", 'd', "FILE", "@file",
-	  "write the measured bytes, in their order; as --firmware, virt-qemu-sev-validate takes "
-	  "them" },
-	{ "json", 'j', NULL, NULL, "digest and segments as JSON" },
+	  "write the measured bytes, in their order, for the option --firmware of "
+	  "virt-qemu-sev-validate" },
+	{ "json", 'j', NULL, NULL, "print digest and segments as JSON" },
 	{ 0 },
 };
 
@@ -190,7 +190,7 @@ static int check_together(const char *command, const struct request *request)
 	if (!request->config.c_mask)
 		return cli_usage(
 			command,
-			"--c-bit: where is the host's C-bit? ('sevmirror platform status' there)");
+			"--c-bit is needed: 'sevmirror platform status' on the host shows it");
 	if (!boot->kernel == !boot->payload)
 		return cli_usage(command, "either --kernel or --payload");
 	if (boot->payload && boot->initrd)
@@ -198,7 +198,8 @@ static int check_together(const char *command, const struct request *request)
 	if (boot->payload && !request->config.tsc_khz)
 		return cli_usage(
 			command,
-			"a payload is told the frequency of the host's TSC: --tsc-khz is needed");
+			"--tsc-khz is needed with --payload: the launch image contains the "
+			"frequency of the host's TSC");
 	return CLI_OK;
 }
 
@@ -218,7 +219,7 @@ static int run(int argc, char **argv)
 			code = cli_usage(argv[0], "%s", why.text);
 	}
 	if (!code && optind < argc)
-		code = cli_usage(argv[0], "what is '%s'?", argv[optind]);
+		code = cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
 	if (!code)
 		code = check_together(argv[0], &request);
 	return code ? code : measure(&request);
@@ -229,10 +230,10 @@ const struct cli_command owner_measure = {
 	.summary = "the launch digest that a guest must have, computed from its files",
 	.synopsis = { "--c-bit N --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]",
 		      "--c-bit N --payload FILE [--arg NUMBER]... [options]" },
-	.about = "Computes the launch digest that the firmware measures when a host starts this "
-		 "guest: over kernel, initial RAM disk, command line, memory map, ACPI tables and "
-		 "page tables. Give it what 'sevmirror run' is given; all of these change the "
-		 "digest.",
+	.about = "Computes the launch digest, which the firmware measures when a host starts this "
+		 "guest. It covers kernel, initial RAM disk, command line, memory map, ACPI tables "
+		 "and page tables. Give the same options as to 'sevmirror run': each of them "
+		 "changes the digest.",
 	.groups = { { NULL, options } },
 	.run = run,
 };

@@ -16,11 +16,12 @@ static const struct cli_option options[] = {
 	{ "measurement", 'm', "M", "@file",
 	  "what the host reports: base64, or a file ('-': standard input)" },
 	{ "secret", 's', "FILE", "@file",
-	  "1 to 16384 bytes as they are to stand in the guest, filled up with zeros to a multiple "
-	  "of 16 ('-': standard input)" },
-	{ "name", 'n', "NAME", "@file", "may hold a folder (default: vm)" },
-	{ "base64", 'b', NULL, NULL,
-	  "write .b64 files, as QEMU's sev-inject-launch-secret takes them" },
+	  "the secret: 1 to 16384 bytes, padded with zeros to a multiple of 16 ('-': standard "
+	  "input)" },
+	{ "name", 'n', "NAME", "@file",
+	  "beginning of the file names, with or without a folder "
+	  "(default: vm)" },
+	{ "base64", 'b', NULL, NULL, "write .b64 files, for QEMU's sev-inject-launch-secret" },
 	{ 0 },
 };
 
@@ -136,7 +137,7 @@ static int run(int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		return cli_usage(argv[0], "what is '%s'?", argv[optind]);
+		return cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
 	if (!request.tik || !request.tek || !request.secret || !request.measurement)
 		return cli_usage(argv[0],
 				 "--tik, --tek, --measurement and --secret are all needed");
@@ -149,7 +150,7 @@ const struct cli_command owner_secret = {
 	.synopsis = { "--tik FILE --tek FILE --measurement M --secret FILE [--name NAME] "
 		      "[--base64]" },
 	.about = "Seals a secret so that only the guest with this measurement gets it. Verify the "
-		 "measurement first ('owner verify'): sealing does not. Writes "
+		 "measurement first ('owner verify'); this command does not. Writes "
 		 "NAME_secret_header.bin and NAME_secret_payload.bin for the host to inject.",
 	.groups = { { NULL, options } },
 	.run = run,

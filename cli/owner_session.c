@@ -13,15 +13,17 @@
 
 static const struct cli_option options[] = {
 	{ "root", 'r', "ROOT", OWNER_ROOTS, "the root of trust, as for 'owner verify-platform'" },
-	{ "name", 'n', "NAME", "@file", "may hold a folder (default: vm)" },
+	{ "name", 'n', "NAME", "@file",
+	  "beginning of the file names, with or without a folder "
+	  "(default: vm)" },
 	{ "policy", 'p', "POLICY", NULL,
 	  "flags NODBG, NOKS, ES, NOSEND, DOMAIN, SEV, API=MAJOR.MINOR joined by '|', or a number "
 	  "(default: NODBG|NOKS|SEV)" },
 	{ "allow-weak-policy", 'w', NULL, NULL, CLI_WEAK_POLICY_HELP },
 	{ "force", 'f', NULL, NULL, "replace files that exist" },
 	{ "unverified", 'u', NULL, NULL,
-	  "do not verify the chain: the PDH alone will do. Only sensible when it was verified "
-	  "before." },
+	  "do not verify the chain; the PDH alone is enough. Use this only after you have verified "
+	  "the chain." },
 	{ 0 },
 };
 
@@ -53,10 +55,9 @@ static int check_absent(const struct request *request)
 		if (file_name(request->name, i, path, sizeof(path)))
 			return CLI_FAILURE;
 		if (access(path, F_OK) == 0) {
-			cli_error(
-				"%s exists: a guest may depend on it; --force replaces it, --name "
-				"chooses another",
-				path);
+			cli_error("%s exists, and a guest may depend on it: --force replaces it, "
+				  "--name chooses another name",
+				  path);
 			return CLI_FAILURE;
 		}
 	}
@@ -100,7 +101,8 @@ static int verify_chain(const struct request *request, const struct sev_chain *c
 	struct sev_error error;
 
 	if (request->unverified) {
-		cli_warning("the platform is not verified: the session is worth what the PDH is");
+		cli_warning("the platform is not verified: if this PDH is not an AMD chip's, "
+			    "nothing protects the guest");
 		if (chain->present & 1U << SEV_CHAIN_PDH)
 			return CLI_OK;
 		cli_error("there is no PDH certificate in these files");
@@ -130,8 +132,7 @@ static int make_session(const struct request *request, char *const *paths, int n
 	if (code)
 		return code;
 	if (emulation)
-		cli_warning(
-			"the emulation's root: an emulated host protects nothing from its host");
+		cli_warning("root 'emulation': an emulated host does not protect its guests");
 	if (sev_owner_session_create(&session, &chain.certs[SEV_CHAIN_PDH], request->policy,
 				     &error)) {
 		cli_error("%s", error.message);
@@ -175,9 +176,8 @@ static int run(int argc, char **argv)
 	if (owner_check_policy(argv[0], request.policy, request.allow_weak))
 		return CLI_USAGE;
 	if (request.policy & SEV_POLICY_ES)
-		cli_warning(
-			"the policy is for SEV-ES: 'sevmirror run' launches no such guest, other "
-			"tools may");
+		cli_warning("the policy is for SEV-ES: 'sevmirror run' cannot launch such a guest, "
+			    "other tools can");
 	if (!request.root == !request.unverified)
 		return cli_usage(argv[0], "either --root ROOT or --unverified");
 	if (optind == argc)
@@ -187,14 +187,14 @@ static int run(int argc, char **argv)
 
 const struct cli_command owner_session = {
 	.name = "session",
-	.summary = "make the keys and the session a guest is launched with",
+	.summary = "make the keys and the session for a guest's launch",
 	.synopsis = { "--root ROOT [--name NAME] [--policy POLICY [--allow-weak-policy]] [--force] "
 		      "PATH...",
 		      "--unverified [--name NAME] [--policy POLICY [--allow-weak-policy]] "
 		      "[--force] PATH..." },
-	.about = "Makes what a guest is launched with, for one host and one policy. The host's "
-		 "chain is verified first, as by 'owner verify-platform' (--root and PATH as "
-		 "there). Writes, as 'sevctl session' does, these files, all readable by you "
+	.about = "Makes the session for a guest's launch, for one host and one policy. First "
+		 "verifies the host's chain, as 'owner verify-platform' does (with the same --root "
+		 "and PATH). Writes the files that 'sevctl session' writes, readable by you "
 		 "alone:\n\n"
 		 "  NAME_godh.b64, NAME_session.b64  for the host: 'sevmirror run --dh-cert "
 		 "--session', QEMU's\n"

@@ -18,9 +18,9 @@ static const struct cli_option options[] = {
 	  "what the host reports: 48 bytes in base64, or a file with them (base64 or raw; '-': "
 	  "standard input)" },
 	{ "api", 'a', "MAJOR.MINOR", NULL,
-	  "the host's firmware version ('sevmirror platform status' there; it is part of the "
-	  "measurement)" },
-	{ "build", 'b', "ID", NULL, "the host's firmware's build id, likewise" },
+	  "the host's firmware version, which is part of the measurement ('sevmirror platform "
+	  "status' there shows it)" },
+	{ "build", 'b', "ID", NULL, "the build id of the host's firmware, likewise" },
 	{ "policy", 'p', "POLICY", NULL, "the policy of the session (default: NODBG|NOKS|SEV)" },
 	{ "allow-weak-policy", 'w', NULL, NULL, CLI_WEAK_POLICY_HELP },
 	{ "json", 'j', NULL, NULL, "the result as JSON" },
@@ -43,7 +43,10 @@ struct request {
 static int parse_api(const char *command, const char *text, struct request *request)
 {
 	if (sev_api_version_parse(text, &request->measured.api_major, &request->measured.api_minor))
-		return cli_usage(command, "--api '%s': not a version like 0.24", text);
+		return cli_usage(command,
+				 "--api: invalid version '%s' (expected MAJOR.MINOR, as "
+				 "in 0.24)",
+				 text);
 	request->api = true;
 	return CLI_OK;
 }
@@ -104,7 +107,8 @@ static int run(int argc, char **argv)
 		case 'd':
 			request.digest = optarg;
 			if (util_hex_decode(optarg, request.measured.digest, SEV_DIGEST_BYTES))
-				code = cli_usage(argv[0], "--digest: not 64 hexadecimal digits");
+				code = cli_usage(argv[0], "--digest: expected 64 hexadecimal "
+							  "digits");
 			break;
 		case 't':
 			request.tik = optarg;
@@ -132,7 +136,7 @@ static int run(int argc, char **argv)
 		}
 	}
 	if (!code && optind < argc)
-		code = cli_usage(argv[0], "what is '%s'?", argv[optind]);
+		code = cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
 	if (!code)
 		code = check_complete(argv[0], &request);
 	if (!code)
@@ -142,13 +146,13 @@ static int run(int argc, char **argv)
 
 const struct cli_command owner_verify = {
 	.name = "verify",
-	.summary = "is a launched guest's measurement the expected one?",
+	.summary = "compare a launched guest's measurement with the expected one",
 	.synopsis = { "--digest HEX --tik FILE --measurement M --api MAJOR.MINOR --build ID "
 		      "[--policy POLICY [--allow-weak-policy]] [--json]" },
 	.about = "Compares the measurement of a launched guest with the expected launch digest "
-		 "(from 'owner measure'). Only the firmware and who has the TIK can make it, so if "
-		 "it holds, the guest that the host started is the one you measured, with your "
-		 "policy.",
+		 "(from 'owner measure'). Only the firmware and the holder of the TIK can make a "
+		 "measurement: if it matches, the host has started the guest that you measured, "
+		 "with your policy.",
 	.groups = { { NULL, options } },
 	.statuses = statuses,
 	.run = run,

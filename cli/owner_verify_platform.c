@@ -7,17 +7,17 @@
 
 static const struct cli_option options[] = {
 	{ "root", 'r', "ROOT", OWNER_ROOTS,
-	  "milan, genoa, turin: AMD's roots that are built in; FILE: an ARK that you trust "
-	  "(ask_ark_naples.cert, ask_ark_rome.cert, or X.509 in PEM); emulation: the emulated "
-	  "hosts' root, which PROTECTS NOTHING, its private key is public" },
+	  "milan, genoa, turin: AMD's built-in roots; FILE: an ARK that you trust "
+	  "(ask_ark_naples.cert, ask_ark_rome.cert, or X.509 in PEM); emulation: the root of "
+	  "emulated hosts, which PROTECTS NOTHING, because its private key is public" },
 	{ "json", 'j', NULL, NULL, "the result as JSON" },
 	{ 0 },
 };
 
 const struct cli_status_text owner_chain_statuses[] = {
-	{ CLI_OK, "the chain holds" },
+	{ CLI_OK, "the chain is valid" },
 	{ CLI_FAILURE, "a file could not be read or written" },
-	{ CLI_REFUSED, "the chain does not hold" },
+	{ CLI_REFUSED, "the chain is not valid" },
 	{ 0 },
 };
 
@@ -69,7 +69,7 @@ static int report(const struct sev_chain *chain, const char *root, const struct 
 		return CLI_OK;
 	}
 	print_links(chain);
-	printf("The chain holds, up to the root '%s'.\n", root);
+	printf("The chain is valid up to the root '%s'.\n", root);
 	return cli_finish(CLI_OK);
 }
 
@@ -86,8 +86,7 @@ static int verify(char *const *paths, int npaths, const char *root_name, bool js
 	if (code)
 		return code;
 	if (emulation)
-		cli_warning(
-			"the emulation's root: an emulated host protects nothing from its host");
+		cli_warning("root 'emulation': an emulated host does not protect its guests");
 	err = sev_chain_verify(&chain, &root, &error);
 	code = report(&chain, root_name, err ? &error : NULL, json);
 	return code ? code : err ? CLI_REFUSED : CLI_OK;
@@ -112,7 +111,7 @@ static int run(int argc, char **argv)
 		}
 	}
 	if (!root)
-		return cli_usage(argv[0], "--root: which root do you trust?");
+		return cli_usage(argv[0], "--root is needed: the root that you trust");
 	if (optind == argc)
 		return cli_usage(argv[0], "no certificate files");
 	return verify(argv + optind, argc - optind, root, json);
@@ -120,16 +119,15 @@ static int run(int argc, char **argv)
 
 const struct cli_command owner_verify_platform = {
 	.name = "verify-platform",
-	.summary = "does a host's certificate chain hold, up to a root you choose?",
+	.summary = "verify a host's certificate chain up to a root that you choose",
 	.synopsis = { "--root ROOT [--json] PATH..." },
-	.about =
-		"Checks a host's certificates from its PDH up to the root of trust that you "
-		"choose: ARK > ASK > CEK > PEK (signed by the OCA, too) > PDH.\n\n"
-		"PATH is a file with certificates or a folder of such files, as written by "
-		"'sevmirror platform certs', by 'sevctl export' and by sev-tool. A later file "
-		"replaces a certificate of an earlier one. On real hardware the platform's own CEK "
-		"is not signed: add the one from AMD's key server ('sevmirror platform certs' "
-		"prints the address) and ask_ark_*.cert.",
+	.about = "Checks a host's certificates from its PDH up to the root of trust that you "
+		 "choose: ARK > ASK > CEK > PEK (signed by the OCA, too) > PDH.\n\n"
+		 "PATH is a file with certificates or a folder of such files, as written by "
+		 "'sevmirror platform certs', by 'sevctl export' and by sev-tool. A later file "
+		 "replaces a certificate of an earlier one. On real hardware the CEK from the "
+		 "platform is not signed: add the signed one from AMD's key server ('sevmirror "
+		 "platform certs' prints the address) and ask_ark_*.cert.",
 	.groups = { { NULL, options } },
 	.operands = "@file",
 	.statuses = owner_chain_statuses,

@@ -3,7 +3,7 @@
 #include "cli/vm_client.h"
 
 static const struct cli_option options[] = {
-	{ "json", 'j', NULL, NULL, "print {} as the sign that it was done" },
+	{ "json", 'j', NULL, NULL, "print {} when it is done" },
 	{ 0 },
 };
 

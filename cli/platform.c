@@ -22,16 +22,16 @@ static const struct cli_option status_options[] = {
 
 static const struct cli_option certs_options[] = {
 	{ "out", 'o', "FOLDER", "@folder",
-	  "where to write (default: the current one; made if missing)" },
+	  "the folder to write to (default: the current one; created if missing)" },
 	{ "json", 'j', NULL, NULL,
-	  "the result as JSON; certificates are then written only if --out is given" },
+	  "print the result as JSON; certificates are then written only if --out is given" },
 	{ 0 },
 };
 
 static const struct cli_status_text statuses[] = {
 	{ CLI_OK, "done" },
-	{ CLI_FAILURE, "the firmware or a file did not play along; standard error says why" },
-	{ CLI_UNSUPPORTED, "there is no /dev/sev here" },
+	{ CLI_FAILURE, "the firmware or a file caused an error; standard error has the reason" },
+	{ CLI_UNSUPPORTED, "this host has no /dev/sev" },
 	{ 0 },
 };
 
@@ -201,7 +201,9 @@ static int certs_run(int fd, const struct request *request)
 		puts("This is an emulated host: its root protects nothing (owner --root "
 		     "emulation).");
 	if (hardware)
-		printf("The signed CEK, to take the place of cek.cert:\n%s\n", address);
+		printf("Replace cek.cert by the signed CEK from this address:\n"
+		       "%s\n",
+		       address);
 	return cli_finish(CLI_OK);
 }
 
@@ -223,7 +225,7 @@ static int with_device(const struct cli_command *command,
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 	}
 	if (optind < argc)
-		return cli_usage(argv[0], "what is '%s'?", argv[optind]);
+		return cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
 	fd = sev_device_open(&error);
 	if (fd < 0) {
 		cli_error("%s", error.message);
@@ -246,10 +248,11 @@ static int run_certs(int argc, char **argv)
 
 static const struct cli_command platform_status = {
 	.name = "status",
-	.summary = "firmware, state, owner, guests",
+	.summary = "show firmware, state, owner and number of guests",
 	.synopsis = { "[--json]" },
-	.about = "Asks this host's secure processor, through /dev/sev: firmware version, build id "
-		 "and C-bit (the guest's owner needs them), state, owner, guests.",
+	.about = "Shows what this host's secure processor reports through /dev/sev: firmware "
+		 "version, build id and C-bit (which the guest's owner needs), state, owner and "
+		 "number of guests.",
 	.groups = { { NULL, status_options } },
 	.statuses = statuses,
 	.run = run_status,
@@ -260,10 +263,10 @@ static const struct cli_command platform_certs = {
 	.summary = "export the certificates",
 	.synopsis = { "[--out FOLDER] [--json]" },
 	.about = "Writes this host's certificates for guest owners and for hosts that send guests "
-		 "here: pdh.cert and cert_chain.cert (PEK, OCA, CEK; as sev-tool and QEMU have "
-		 "them), each one of the chain in a file of its own, and on an emulated host "
-		 "ask_ark.cert. On real hardware it prints where AMD's key server has the signed "
-		 "CEK; ask_ark_*.cert comes from AMD, too.",
+		 "here: pdh.cert and cert_chain.cert (PEK, OCA, CEK; in the format of sev-tool and "
+		 "QEMU), each certificate of the chain in its own file, too, and on an emulated "
+		 "host ask_ark.cert. On real hardware it prints the address of the signed CEK on "
+		 "AMD's key server; ask_ark_*.cert comes from AMD, too.",
 	.groups = { { NULL, certs_options } },
 	.statuses = statuses,
 	.run = run_certs,
@@ -276,6 +279,6 @@ const struct cli_command cli_platform = {
 	.name = "platform",
 	.summary = "this host's secure processor: its state and certificates",
 	.synopsis = { "COMMAND [ARGUMENTS]" },
-	.about = "This host's secure processor, through /dev/sev.",
+	.about = "Shows this host's secure processor, through /dev/sev.",
 	.commands = platform_commands,
 };

@@ -35,21 +35,22 @@ enum {
 static const struct cli_option options[] = {
 	{ "listen", OPT_LISTEN, "ADDRESS", NULL,
 	  "HOST:PORT (port 0: any), [IPv6]:PORT or unix:PATH" },
-	{ "name", OPT_NAME, "NAME", NULL, "what other commands know the VM by on this host" },
+	{ "name", OPT_NAME, "NAME", NULL, "the VM's name for other commands on this host" },
 	{ "sev", OPT_SEV, "MODE", "on off",
-	  "on: only an encrypted guest is taken (default); off: only one that runs in the clear" },
+	  "on: accept only an encrypted guest (default); off: accept only one that runs in the "
+	  "clear" },
 	{ "vendor-chain", OPT_VENDOR, "FILE", "@file",
 	  "ASK and ARK of this host's chip in AMD's format (ask_ark_*.cert): needed for encrypted "
 	  "guests" },
 	{ "disk", OPT_DISK, "FILE", "@file",
-	  "this host's path of the VM's disk, on storage that both hosts share; as often as the VM "
-	  "has disks" },
+	  "this host's path of the VM's disk, on storage that both hosts share; repeat it for each "
+	  "disk" },
 	{ "disk-dir", OPT_DISK_DIR, "DIR", "@file",
 	  "instead of --disk: the source may name any file in this directory; no symbolic links, "
 	  "no block devices" },
 	{ "tap", OPT_TAP, "NAME", "@interface",
-	  "this host's interface for the VM's network card; as often as the VM has cards (default: "
-	  "the names of the source)" },
+	  "this host's interface for the VM's network card; repeat it for each card (default: the "
+	  "names on the source)" },
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL,
 	  "take the memory from the reserved 2 MiB pages (hugetlb)" },
 	{ "memory-max", OPT_MEMORY_MAX, "SIZE", NULL,
@@ -62,10 +63,10 @@ static const struct cli_option options[] = {
 static const struct cli_status_text statuses[] = {
 	{ CLI_FAILURE, "no VM arrived (standard error has the reason)" },
 	{ CLI_USAGE, "wrong or missing arguments" },
-	{ CLI_UNSUPPORTED, "this host cannot run VMs, or none with SEV" },
+	{ CLI_UNSUPPORTED, "this host cannot run VMs, or cannot run SEV guests" },
 	{ CLI_GUEST_STOPPED,
-	  "it was stopped from outside, also while waiting; once a VM has come, the others are "
-	  "those of 'sevmirror run'" },
+	  "it was stopped from outside, also while it waited; after a VM has arrived, the other "
+	  "values are those of 'sevmirror run'" },
 	{ 0 },
 };
 
@@ -102,7 +103,10 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 		in->sev_off = !strcasecmp(arg, "off");
 		return in->sev_off || !strcasecmp(arg, "on") ?
 			       0 :
-			       why_set(why, -EINVAL, "--sev %s: on or off is needed", arg);
+			       why_set(why, -EINVAL,
+				       "--sev: invalid value '%s' (expected on or "
+				       "off)",
+				       arg);
 	case OPT_VENDOR:
 		r->vendor_path = arg;
 		return 0;

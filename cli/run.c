@@ -64,8 +64,8 @@ static int read_owner_file(const char *path, const char *what, void *buf, size_t
 		memcpy(buf, file, bytes);
 	else if (util_base64_decode(file, len, buf, bytes, &decoded) || decoded != bytes)
 		err = why_set(why, -EINVAL,
-			      "%s is no %s: neither %zu bytes, nor base64 of so many (made by "
-			      "`sevmirror owner session`?)",
+			      "%s is not a %s: expected %zu bytes, raw or in base64, from "
+			      "`sevmirror owner session`",
 			      path, what, bytes);
 	free(file);
 	return err;
@@ -80,7 +80,7 @@ static int read_owner(struct run *run, struct why *why)
 	if (are_swapped(run->options.session, run->options.dh_cert))
 		return why_set(
 			why, -EINVAL,
-			"--session %s and --dh-cert %s are swapped: by their sizes each is the "
+			"--session %s and --dh-cert %s are swapped: each file has the size of the "
 			"other",
 			run->options.session, run->options.dh_cert);
 	err = read_owner_file(run->options.session, "session", &run->owner.session,
@@ -233,16 +233,17 @@ static int run_guest(int argc, char **argv)
 static const struct cli_status_text statuses[] = {
 	{ CLI_OK, "the guest powered off" },
 	{ CLI_FAILURE,
-	  "it could not be started: a file, a disk or the name, as standard error says" },
+	  "the guest could not be started because of a file, a disk or the name; standard error "
+	  "has the reason" },
 	{ CLI_USAGE, "wrong or missing arguments" },
 	{ CLI_UNSUPPORTED,
-	  "this host cannot run it: it lacks KVM, SEV, memory, an interface, a limit or a "
+	  "this host cannot run the guest: it lacks KVM, SEV, memory, an interface, a limit or a "
 	  "permission" },
 	{ CLI_GUEST_REBOOT,
 	  "the guest asked for a reboot (which ends it: an SEV guest cannot be reset in place)" },
 	{ CLI_GUEST_CRASH, "it crashed" },
 	{ CLI_GUEST_STOPPED, "it was stopped from outside" },
-	{ CLI_GUEST_MIGRATED, "it was migrated and runs at another host now" },
+	{ CLI_GUEST_MIGRATED, "it was migrated and runs on another host now" },
 	{ 0 },
 };
 
@@ -251,7 +252,7 @@ static const struct cli_section sections[] = {
 	  "An encrypted Linux guest, reachable as 'web':\n\n"
 	  "  sevmirror run --name web --kernel /boot/vmlinuz-6.12 --initrd guest.cpio.gz \\\n"
 	  "      --memory 1G --cpus 2 --disk web.img --net tap=tap0\n\n"
-	  "The same for an owner who checks it first:\n\n"
+	  "The same, held until its owner has checked it:\n\n"
 	  "  sevmirror run --name web --session vm_session.b64 --dh-cert vm_godh.b64 --hold ..." },
 	{ 0 },
 };

@@ -33,17 +33,17 @@ enum option_id {
 };
 
 const struct cli_option run_option_list[] = {
-	{ "name", OPT_NAME, "NAME", NULL, "what other commands know the guest by" },
+	{ "name", OPT_NAME, "NAME", NULL, "the guest's name for other commands" },
 	{ "kernel", OPT_KERNEL, "FILE", "@file", "Linux bzImage (/boot/vmlinuz-...)" },
 	{ "initrd", OPT_INITRD, "FILE", "@file", "initial RAM disk" },
 	{ "cmdline", OPT_CMDLINE, "TEXT", NULL,
 	  "kernel command line (default: " RUN_CMDLINE_DEFAULT ")" },
 	{ "payload", OPT_PAYLOAD, "FILE", "@file",
 	  "run this ring-3 ELF program instead of a kernel" },
-	{ "arg", OPT_ARG, "NUMBER", NULL, "an argument of the payload; as often as it has some" },
+	{ "arg", OPT_ARG, "NUMBER", NULL, "an argument of the payload; may be repeated" },
 	{ "mirror-payload", OPT_MIRROR_PAYLOAD, "FILE", "@file",
-	  "a workload that 'sevmirror mirror attach NAME' runs in a mirror of the guest: part of "
-	  "its launch image, so measured" },
+	  "a workload that 'sevmirror mirror attach NAME' runs in a mirror of the guest; it is "
+	  "part of the launch image and measured" },
 	{ "memory", OPT_MEMORY, "SIZE", NULL, "guest memory, a multiple of 2M (default: 256M)" },
 	{ "cpus", OPT_CPUS, "N", NULL, "virtual CPUs (default: 1)" },
 	{ "hugepages", OPT_HUGEPAGES, NULL, NULL,
@@ -61,8 +61,8 @@ const struct cli_option run_option_list[] = {
 	  "the guest owner's session blob, with --dh-cert" },
 	{ "dh-cert", OPT_DH_CERT, "FILE", "@file", "the guest owner's DH certificate" },
 	{ "hold", OPT_HOLD, NULL, NULL,
-	  "do not start before 'sevmirror resume NAME': the owner can check 'sevmirror measurement "
-	  "NAME' and inject a secret (at 0xef000)" },
+	  "wait for 'sevmirror resume NAME' before the guest starts; meanwhile its owner can check "
+	  "'sevmirror measurement NAME' and inject a secret (at 0xef000)" },
 	{ 0 },
 };
 
@@ -85,7 +85,10 @@ static int parse_sev(struct run_options *options, const char *text, struct why *
 {
 	options->sev_off = !strcasecmp(text, "off");
 	if (!options->sev_off && strcasecmp(text, "on") != 0)
-		return why_set(why, -EINVAL, "--sev %s: on or off is needed", text);
+		return why_set(why, -EINVAL,
+			       "--sev: invalid value '%s' (expected on or "
+			       "off)",
+			       text);
 	return 0;
 }
 
@@ -136,7 +139,9 @@ static int parse_net(struct run_options *options, char *text, struct why *why)
 	if (mac)
 		*mac = '\0';
 	if (strncmp(text, "tap=", 4) != 0 || !text[4])
-		return why_set(why, -EINVAL, "--net %s: tap=NAME or tap=NAME,mac=MAC is needed",
+		return why_set(why, -EINVAL,
+			       "--net: invalid value '%s' (expected tap=NAME or "
+			       "tap=NAME,mac=MAC)",
 			       text);
 	net->tap = text + 4;
 	mac_from_name(net->tap, net->mac);
@@ -169,7 +174,8 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 		return runtime_name_valid(arg) ?
 			       0 :
 			       why_set(why, -EINVAL,
-				       "--name %s: letters, digits, '-', '_' and '.', at most %d",
+				       "--name: invalid name '%s' (expected letters, digits, '-', "
+				       "'_' and '.', at most %d)",
 				       arg, RUNTIME_NAME_MAX);
 	case OPT_KERNEL:
 		options->boot.kernel = arg;
@@ -205,7 +211,8 @@ static int parse_one(struct run_options *options, int id, char *arg, unsigned in
 	case OPT_POLICY:
 		return sev_policy_parse(arg, &options->boot.policy) ?
 			       why_set(why, -EINVAL,
-				       "--policy %s: flags as in NODBG|NOKS|SEV, or a number",
+				       "--policy: invalid value '%s' (expected flags as in "
+				       "NODBG|NOKS|SEV, or a number)",
 				       arg) :
 			       0;
 	case OPT_WEAK_POLICY:
@@ -235,7 +242,7 @@ static int check_policy(const struct run_options *options, struct why *why)
 
 	if (!weakness || options->allow_weak_policy || options->sev_off)
 		return 0;
-	return why_set(why, -EINVAL, "--policy %s: %s (--allow-weak-policy takes it all the same)",
+	return why_set(why, -EINVAL, "--policy %s: %s (--allow-weak-policy accepts it)",
 		       sev_policy_format(options->boot.policy, text, sizeof(text)), weakness);
 }
 
@@ -255,9 +262,11 @@ static int check_together(const struct run_options *options, struct why *why)
 	if (boot->payload && (options->machine.ndisks || options->machine.nnets))
 		return why_set(why, -EINVAL, "a payload takes neither --disk nor --net");
 	if (options->hold && !options->name)
-		return why_set(why, -EINVAL, "--hold needs a --name to be resumed by");
+		return why_set(why, -EINVAL,
+			       "--hold needs --name, so that the guest can be "
+			       "resumed");
 	if (!options->session != !options->dh_cert)
-		return why_set(why, -EINVAL, "--session and --dh-cert belong together");
+		return why_set(why, -EINVAL, "--session and --dh-cert are only valid together");
 	if (options->session && options->sev_off)
 		return why_set(why, -EINVAL,
 			       "an owner's session needs SEV, and --sev off was given");

@@ -8,8 +8,10 @@
 #include "control/runtime.h"
 
 static const struct cli_option options[] = {
-	{ "json", 'j', NULL, NULL, "as JSON: an object, or without a name a list of them" },
-	{ "names", 'n', NULL, NULL, "only the names of the VMs that run, without asking them" },
+	{ "json", 'j', NULL, NULL, "print JSON: an object, or without a name a list of objects" },
+	{ "names", 'n', NULL, NULL,
+	  "print only the names of the running VMs, without querying "
+	  "them" },
 	{ 0 },
 };
 
@@ -80,7 +82,7 @@ static void print_one(const char *name, const json_t *status)
 		printf("mirror     attached\n");
 	printf("migration  %s\n", flag(status, "migration-ready") ?
 					  "the guest is ready for it" :
-					  "the guest has not said that it is ready");
+					  "the guest has not reported that it is ready");
 }
 
 struct table {
@@ -181,7 +183,7 @@ static int run(int argc, char **argv)
 				 argv[optind + 1]);
 	request.name = argv[optind];
 	if (only_names && (request.name || request.json))
-		return cli_usage(argv[0], "--names goes with neither a name nor --json");
+		return cli_usage(argv[0], "--names cannot be combined with a name or --json");
 	if (only_names)
 		return names();
 	if (!request.name)
@@ -198,10 +200,10 @@ static int run(int argc, char **argv)
 
 const struct cli_command cli_status = {
 	.name = "status",
-	.summary = "what a running VM is doing, or all of them",
+	.summary = "show what a running VM is doing, or list all VMs",
 	.synopsis = { "[NAME] [--json]", "--names" },
-	.about = "What a running VM is and what it is doing; without a name, one line for each VM "
-		 "of yours that runs on this machine.",
+	.about = "Shows a running VM and its state. Without a name, prints one line for each of "
+		 "your VMs that runs on this host.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run,

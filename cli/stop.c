@@ -6,7 +6,7 @@
 
 static const struct cli_option options[] = {
 	{ "force", 'f', NULL, NULL,
-	  "end it now, as if the power went; what the guest has not written is lost" },
+	  "end the VM at once, as a power cut would; data that the guest has not written is lost" },
 	{ "json", 'j', NULL, NULL, "print what was done as JSON" },
 	{ 0 },
 };
@@ -25,7 +25,7 @@ static int stop(const struct vm_request *request, bool force)
 	if (done && !strcmp(done, "asked"))
 		words = "the guest was asked to shut down";
 	else if (done && !strcmp(done, "not-waiting"))
-		words = "it waits for a guest no longer";
+		words = "it no longer waits for a guest";
 	printf("%s: %s\n", request->name, words);
 	json_decref(ret);
 	return cli_finish(CLI_OK);
@@ -55,8 +55,9 @@ const struct cli_command cli_stop = {
 	.name = "stop",
 	.summary = "end a VM",
 	.synopsis = { "NAME [--force] [--json]" },
-	.about = "Ends a VM. Asks the guest to shut down by itself, as the power button does, and "
-		 "returns at once; 'sevmirror status' shows when it is gone.",
+	.about = "Ends a VM. Without --force, asks the guest to shut down, as the power button "
+		 "does, and returns at once; the VM is gone when 'sevmirror status' no longer "
+		 "lists it.",
 	.groups = { { NULL, options } },
 	.operands = "@vm",
 	.run = run,

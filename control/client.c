@@ -210,8 +210,9 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 		return control_fail(err, ret, CONTROL_FAILED, "the VM '%s' does not answer", name);
 	case -EPROTO:
 		return control_fail(err, ret, CONTROL_FAILED,
-				    "the VM '%s' does not speak this version's protocol (%d)", name,
-				    CONTROL_PROTOCOL);
+				    "the VM '%s' speaks another version of the control protocol "
+				    "than this command (%d)",
+				    name, CONTROL_PROTOCOL);
 	default:
 		return control_fail(err, ret, CONTROL_FAILED, "cannot talk to the VM '%s': %s",
 				    name, strerror(-ret));

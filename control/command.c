@@ -312,11 +312,13 @@ static int query_version(void *opaque, struct control_call *call, struct control
 }
 
 const struct control_command control_own_commands[] = {
-	{ "query-commands", "What commands there are, and their arguments.",
+	{ "query-commands", "The commands and their arguments.",
 	  "a list of {name, help, returns, arguments}", NULL, query_commands },
-	{ "query-events", "What events there are.", "a list of {name, help}", NULL, query_events },
-	{ "query-version", "Who answers here.", "{name, version, protocol, pid}", NULL,
-	  query_version },
+	{ "query-events", "The events.", "a list of {name, help}", NULL, query_events },
+	{ "query-version", "Name and version of the process that answers.",
+	  "{name, version, "
+	  "protocol, pid}",
+	  NULL, query_version },
 	{ 0 },
 };
 

@@ -71,7 +71,7 @@ static int check_placement(const struct setup_header *header, size_t code_bytes,
 	if (header->pref_address < LOAD_GPA_MIN || header->pref_address > LOAD_GPA_MAX ||
 	    header->pref_address & (align - 1) || header->pref_address & 0xfff)
 		return why_set(why, -ENOEXEC,
-			       "the kernel asks to be loaded at 0x%llx, which cannot be",
+			       "the kernel asks to be loaded at 0x%llx, which is not possible",
 			       (unsigned long long)header->pref_address);
 	if (header->init_size < code_bytes || header->init_size > INIT_BYTES_MAX)
 		return why_set(
@@ -81,7 +81,7 @@ static int check_placement(const struct setup_header *header, size_t code_bytes,
 			header->init_size, code_bytes);
 	if (header->payload_offset > code_bytes ||
 	    header->payload_length > code_bytes - header->payload_offset)
-		return why_set(why, -ENOEXEC, "the compressed kernel lies outside of the bzImage");
+		return why_set(why, -ENOEXEC, "the compressed kernel is outside of the bzImage");
 	if (header->initrd_addr_max < LOAD_GPA_MIN || header->cmdline_size < 255)
 		return why_set(
 			why, -ENOEXEC,
@@ -107,8 +107,7 @@ int bzimage_parse(struct bzimage *bzimage, const void *data, size_t bytes, struc
 		return not_bzimage(image, bytes, why);
 	if (have < sizeof(header) || bytes < header_end)
 		return why_set(why, -ENOEXEC,
-			       "the kernel is truncated: %zu bytes, not even its header is whole",
-			       bytes);
+			       "the kernel is truncated: %zu bytes, less than its header", bytes);
 	err = check_flags(&header, why);
 	if (err)
 		return err;
@@ -123,7 +122,8 @@ int bzimage_parse(struct bzimage *bzimage, const void *data, size_t bytes, struc
 	code_bytes = (size_t)header.syssize * 16;
 	if (bytes < setup_bytes || bytes - setup_bytes < code_bytes)
 		return why_set(why, -ENOEXEC,
-			       "the kernel is truncated: %zu bytes of the %zu its header announces",
+			       "the kernel is truncated: %zu bytes of the %zu that its header "
+			       "announces",
 			       bytes, setup_bytes + code_bytes);
 	if (code_bytes <= BZIMAGE_ENTRY64)
 		return why_set(why, -ENOEXEC, "the kernel has no code at its 64-bit entry point");

@@ -28,7 +28,8 @@ static int read_header(Elf64_Ehdr *ehdr, const struct launch_blob *file, struct 
 	if (ehdr->e_phentsize != sizeof(Elf64_Phdr) || !ehdr->e_phnum ||
 	    ehdr->e_phnum > PAYLOAD_ELF_MAX_PHDRS || ehdr->e_phoff > file->len ||
 	    file->len - ehdr->e_phoff < ehdr->e_phnum * sizeof(Elf64_Phdr))
-		return bad_elf(why, "its program headers lie outside of the file, or are too many");
+		return bad_elf(why, "its program headers are outside of the file, or there are too "
+				    "many");
 	return 0;
 }
 
@@ -43,16 +44,16 @@ static int check_segment(const Elf64_Phdr *phdr, const struct launch_blob *file,
 		return bad_elf(why, "it is dynamically linked");
 	if ((loads(phdr) || phdr->p_type == PT_NOTE) &&
 	    (phdr->p_offset > file->len || phdr->p_filesz > file->len - phdr->p_offset))
-		return bad_elf(why, "a segment lies outside of the file (truncated?)");
+		return bad_elf(why, "a segment is outside of the file (truncated?)");
 	if (!loads(phdr))
 		return 0;
 	if (phdr->p_paddr != phdr->p_vaddr)
 		return bad_elf(why, "a segment's physical address is not its virtual one");
 	if (phdr->p_filesz > phdr->p_memsz)
-		return bad_elf(why, "a segment lies outside of the file (truncated?)");
+		return bad_elf(why, "a segment is outside of the file (truncated?)");
 	if (phdr->p_paddr < PAYLOAD_BASE || phdr->p_memsz > PAYLOAD_IMAGE_MAX ||
 	    phdr->p_paddr - PAYLOAD_BASE > PAYLOAD_IMAGE_MAX - phdr->p_memsz)
-		return bad_elf(why, "a segment lies outside of [PAYLOAD_BASE, PAYLOAD_BASE + "
+		return bad_elf(why, "a segment is outside of [PAYLOAD_BASE, PAYLOAD_BASE + "
 				    "PAYLOAD_IMAGE_MAX)");
 	return 0;
 }
@@ -92,13 +93,13 @@ static int read_notes(struct payload_elf *elf, uint64_t at, uint64_t end, struct
 		note = owner + padded(nhdr.n_namesz);
 		at = note + padded(nhdr.n_descsz);
 		if (at > end)
-			return bad_elf(why, "a note lies outside of its segment");
+			return bad_elf(why, "a note is outside of its segment");
 		if (nhdr.n_type != PAYLOAD_NOTE_TYPE ||
 		    nhdr.n_namesz != sizeof(PAYLOAD_NOTE_OWNER) ||
 		    memcmp(file + owner, PAYLOAD_NOTE_OWNER, sizeof(PAYLOAD_NOTE_OWNER)) != 0)
 			continue;
 		if (elf->has_note || nhdr.n_descsz != sizeof(elf->note))
-			return bad_elf(why, "its note for mirrors is none that is known here");
+			return bad_elf(why, "its note for mirrors is of an unknown kind");
 		memcpy(&elf->note, file + note, sizeof(elf->note));
 		elf->has_note = true;
 		if (elf->note.version != PAYLOAD_VERSION)
@@ -134,7 +135,7 @@ int payload_elf_parse(struct payload_elf *elf, const struct launch_blob *file, s
 	if (err)
 		return err;
 	if (elf->first >= elf->end || elf->entry < elf->first || elf->entry >= elf->end)
-		return bad_elf(why, "its entry point does not lie in what it loads");
+		return bad_elf(why, "its entry point is not in a loaded segment");
 	return 0;
 }
 

@@ -61,8 +61,8 @@ static int check_program(const struct payload_elf *elf, struct why *why)
 {
 	if (!elf->has_note)
 		return why_set(why, -ENOEXEC,
-			       "the mirror payload is no workload for mirrors: it lacks the SDK's "
-			       "PAYLOAD_NOTE");
+			       "the mirror payload is not a workload for mirrors: it does not have "
+			       "the SDK's PAYLOAD_NOTE");
 	if (elf->initialized)
 		return why_set(
 			why, -ENOEXEC,
@@ -71,7 +71,7 @@ static int check_program(const struct payload_elf *elf, struct why *why)
 	if (!elf->note.name[0] || memchr(elf->note.name, 0, sizeof(elf->note.name)) == NULL ||
 	    elf->note.flags & ~(uint32_t)PAYLOAD_WRITES_MEMORY)
 		return why_set(why, -ENOEXEC,
-			       "the mirror payload's note asks for what is not known here");
+			       "the mirror payload's note asks for an unknown feature");
 	return 0;
 }
 

@@ -238,7 +238,7 @@ static const char *end_sentence(enum vm_end end)
 {
 	switch (end) {
 	case VM_REBOOT:
-		return "the guest asked for a reboot; start it again to have one";
+		return "the guest asked for a reboot, which ends it: start it again";
 	case VM_CRASH:
 		return "the guest crashed";
 	case VM_STOPPED:
@@ -246,7 +246,7 @@ static const char *end_sentence(enum vm_end end)
 	case VM_FAILED:
 		return "the guest cannot continue";
 	case VM_MIGRATED:
-		return "the guest was migrated: the target has it now";
+		return "the guest was migrated: it runs on the target";
 	default:
 		return NULL;
 	}

@@ -119,7 +119,7 @@ static int run_measurement(void *opaque, struct control_call *call, struct contr
 		ret = not_sev(err);
 	else if (!ret && s->incoming)
 		ret = control_fail(err, -EOPNOTSUPP, CONTROL_UNSUPPORTED,
-				   "this guest was launched, and measured, at another host");
+				   "this guest was launched and measured on another host");
 	else if (!ret)
 		ret = read_measurement(s, call, err);
 	pthread_mutex_unlock(&s->lock);
@@ -144,10 +144,12 @@ static int inject(struct service *s, const struct secret *secret, struct control
 	if (s->state != SERVICE_HELD)
 		return control_fail(
 			err, -EBUSY, CONTROL_WRONG_STATE,
-			"the guest runs already: a secret goes in before, with `run --hold`");
+			"the guest runs already: inject the secret before it starts (`run "
+			"--hold`)");
 	if (!secret->has_gpa && machine_config(s->machine)->vm.payload)
 		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
-				    "a payload has no fixed place for a secret: say where");
+				    "a payload has no fixed place for a secret: give the address "
+				    "(gpa)");
 	if (!secret->has_gpa && secret->bytes > LAYOUT_SECRET_BYTES)
 		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
 				    "the launch image has room for %llu bytes of secret",
@@ -211,12 +213,12 @@ static const struct control_arg inject_args[] = {
 	{ "header", CONTROL_STRING, true, "the packet's header, base64" },
 	{ "secret", CONTROL_STRING, true, "the encrypted secret, base64" },
 	{ "gpa", CONTROL_UINT, false,
-	  "where to put it; by default where the launch image has room for it" },
+	  "where to put it (default: the place that the launch image reserves for it)" },
 	{ 0 },
 };
 
 const struct control_command launch_commands[] = {
-	{ "query-memory-map", "The guest's memory, and which of it the host can read.",
+	{ "query-memory-map", "The guest's memory, and the parts of it that the host can read.",
 	  "a list of {gpa, bytes, kind, shared}", NULL, run_memory_map },
 	{ "query-measurement", "The launch measurement, for the guest's owner.",
 	  "{data (base64 of measurement and nonce), api-major, api-minor, build, policy}", NULL,

@@ -45,7 +45,9 @@ static void add_state(struct metrics *m, struct service *s)
 	for (int i = 0; i < CLIENT_STATES; i++)
 		metrics_count(m, "state", client_state_name((enum client_state)i),
 			      (enum client_state)i == state);
-	one_gauge(m, "sevmirror_vm_uptime_seconds", "Since the guest began to run on this host.",
+	one_gauge(m, "sevmirror_vm_uptime_seconds",
+		  "Time since the guest began to run on this "
+		  "host.",
 		  service_uptime(s));
 }
 
@@ -111,7 +113,7 @@ static const struct device_family net_families[] = {
 	{ "sevmirror_network_transmit_bytes_total", "Bytes of frames from the guest.",
 	  offsetof(struct virtio_net_stats, tx_bytes) },
 	{ "sevmirror_network_transmit_drop_total",
-	  "Frames from the guest that were none, or that the interface refused.",
+	  "Invalid frames from the guest, and frames that the interface refused.",
 	  offsetof(struct virtio_net_stats, tx_dropped) },
 };
 
@@ -163,11 +165,11 @@ static void add_console(struct metrics *m, struct machine *machine)
 	metrics_count(m, "device", "serial", serial.bytes);
 	metrics_count(m, "device", "virtio", hvc.bytes);
 	metrics_family(m, METRIC_COUNTER, "sevmirror_console_writes_total",
-		       "System calls that passed them on.");
+		       "System calls that wrote the output.");
 	metrics_count(m, "device", "serial", serial.writes);
 	metrics_count(m, "device", "virtio", hvc.writes);
 	metrics_family(m, METRIC_COUNTER, "sevmirror_console_dropped_bytes_total",
-		       "Bytes that were lost because nobody on this host reads them.");
+		       "Bytes that were lost because no program on this host reads them.");
 	metrics_count(m, "device", "serial", serial.dropped);
 	metrics_count(m, "device", "virtio", hvc.dropped);
 	one_count(m, "sevmirror_serial_interrupts_total", "Interrupts of the serial port.",
@@ -188,16 +190,26 @@ static void add_progress(struct metrics *m, const struct service *s)
 	const struct sevmirror_progress *p = &s->progress;
 
 	add_phase(m, s);
-	one_gauge(m, "sevmirror_migration_round", "Round over memory, from 1.", p->round);
+	one_gauge(m, "sevmirror_migration_round",
+		  "Number of the round over memory, from "
+		  "1.",
+		  p->round);
 	one_gauge(m, "sevmirror_migration_left_bytes", "Memory that is still to be sent.",
 		  (double)(p->pages_left * SEVMIRROR_PAGE_BYTES));
-	one_gauge(m, "sevmirror_migration_rate_bytes_per_second", "On the wire.", (double)p->rate);
+	one_gauge(m, "sevmirror_migration_rate_bytes_per_second",
+		  "Bytes per second that are "
+		  "sent.",
+		  (double)p->rate);
 	one_gauge(m, "sevmirror_migration_dirty_rate_bytes_per_second",
-		  "What the guest wrote in the last full round.", (double)p->dirty_rate);
+		  "Memory that the guest wrote per second in the last full "
+		  "round.",
+		  (double)p->dirty_rate);
 	one_gauge(m, "sevmirror_migration_expected_downtime_seconds",
-		  "Had the guest been stopped after the last full round.",
+		  "Downtime if the guest had been stopped after the last full round.",
 		  (double)p->expected_downtime / NS_PER_S);
-	one_gauge(m, "sevmirror_migration_throttle_ratio", "Time taken from the vCPUs, 0 to 1.",
+	one_gauge(m, "sevmirror_migration_throttle_ratio",
+		  "Share of time that throttling takes "
+		  "from the vCPUs, 0 to 1.",
 		  p->throttle / 100.0);
 }
 
@@ -226,7 +238,7 @@ static void add_totals(struct metrics *m, const struct service *s)
 	one_count(m, "sevmirror_migration_sent_pages_total", "Pages on the wire.",
 		  so_far(s, t->pages, b->pages, p->pages_sent));
 	one_count(m, "sevmirror_migration_resent_pages_total",
-		  "Pages that went again because the guest wrote them.",
+		  "Pages that were sent again because the guest wrote them.",
 		  so_far(s, t->pages_resent, b->pages_resent, p->pages_resent));
 	one_count(m, "sevmirror_migration_psp_commands_total",
 		  "Commands to the secure processor, of migrations that have ended.",
@@ -234,7 +246,7 @@ static void add_totals(struct metrics *m, const struct service *s)
 	one_count(m, "sevmirror_migration_helper_exits_total",
 		  "Exits of the Migration Helper, of migrations that have ended.", t->helper_exits);
 	one_count(m, "sevmirror_migration_postcopy_faults_total",
-		  "Accesses that had to wait for a page of post-copy.",
+		  "Accesses of the guest that waited for a page in post-copy.",
 		  so_far(s, t->faults, b->faults, p->faults));
 	one_count(m, "sevmirror_migration_recoveries_total",
 		  "Connections after the first in post-copy, of migrations that have ended.",
@@ -244,12 +256,14 @@ static void add_totals(struct metrics *m, const struct service *s)
 static void add_last(struct metrics *m, const struct service *s)
 {
 	one_gauge(m, "sevmirror_migration_last_duration_seconds",
-		  "Of the last migration that has ended.",
+		  "Total time of the last migration that has ended.",
 		  (double)s->summary.total_time / NS_PER_S);
 	one_gauge(m, "sevmirror_migration_last_downtime_seconds",
-		  "How long the guest stood still in it.", (double)s->summary.downtime / NS_PER_S);
+		  "Downtime of the guest in the last migration that has "
+		  "ended.",
+		  (double)s->summary.downtime / NS_PER_S);
 	one_gauge(m, "sevmirror_migration_last_postcopy_fault_p95_seconds",
-		  "How long 95 of 100 waits for a page were at most in it.",
+		  "95th percentile of the waits for a page in the last migration that has ended.",
 		  (double)s->summary.postcopy.fault_p95 / NS_PER_S);
 }
 

@@ -112,8 +112,8 @@ static int check_address(const char *address, struct control_error *err)
 		close(fd);
 	else if (!strncmp(address, "unix:", 5) && errno == ENOSYS)
 		return control_fail(err, -EPERM, CONTROL_WRONG_STATE,
-				    "%s: the VM may not connect to Unix sockets; start it with "
-				    "--allow-unix for that",
+				    "%s: the VM may not connect to Unix sockets: start it with "
+				    "--allow-unix",
 				    address);
 	return 0;
 }
@@ -126,10 +126,9 @@ static int check_policy(const struct service *s, struct control_error *err)
 
 	if (!s->machine || !vm_sev(machine_vm(s->machine)) || !weakness)
 		return 0;
-	return control_fail(
-		err, -EPERM, CONTROL_WRONG_STATE,
-		"the guest's policy is %s: %s (--allow-weak-policy sends it all the same)",
-		sev_policy_format(s->policy, text, sizeof(text)), weakness);
+	return control_fail(err, -EPERM, CONTROL_WRONG_STATE,
+			    "the guest's policy is %s: %s (--allow-weak-policy permits it)",
+			    sev_policy_format(s->policy, text, sizeof(text)), weakness);
 }
 
 static int run_migrate(void *opaque, struct control_call *call, struct control_error *err)
@@ -205,18 +204,18 @@ static int run_query(void *opaque, struct control_call *call, struct control_err
 }
 
 static const struct control_arg recover_args[] = {
-	{ "address", CONTROL_STRING, false, "where the target listens now, if not where it did" },
+	{ "address", CONTROL_STRING, false, "the target's address, if it has changed" },
 	{ 0 },
 };
 
 static struct control_command commands[] = {
-	{ "migrate", "Begin to move the VM to another host; the events say how it goes.", NULL,
+	{ "migrate", "Start to migrate the VM to another host; events report the progress.", NULL,
 	  NULL, run_migrate },
-	{ "migrate-set", "Change these of the migration under way.", NULL, NULL, run_set },
-	{ "migrate-cancel", "Give the migration up, unless it has passed its hand-over.", NULL,
+	{ "migrate-set", "Change these limits of the running migration.", NULL, NULL, run_set },
+	{ "migrate-cancel", "Cancel the running migration; refused after the hand-over.", NULL,
 	  NULL, run_cancel },
 	{ "migrate-recover",
-	  "Go on with a post-copy whose connection broke; the events say how it goes.", NULL,
+	  "Continue post-copy after its connection broke; events report the progress.", NULL,
 	  recover_args, run_recover },
 	{ "query-migrate", "The migration under way, or the last one.",
 	  "{status (none, incoming, active, migrated, failed, cancelled, unknown, broken, lost, "

@@ -85,7 +85,8 @@ static int compare_vendor(const union guest_cpuid *guest, const union guest_cpui
 	if (g->ebx == h->ebx && g->ecx == h->ecx && g->edx == h->edx)
 		return 0;
 	return why_set(why, -ENOTSUP,
-		       "the CPUs are of different vendors (%.4s%.4s%.4s there, %.4s%.4s%.4s here)",
+		       "the CPUs are of different vendors (%.4s%.4s%.4s on the source, "
+		       "%.4s%.4s%.4s on the target)",
 		       (const char *)&g->ebx, (const char *)&g->edx, (const char *)&g->ecx,
 		       (const char *)&h->ebx, (const char *)&h->edx, (const char *)&h->ecx);
 }
@@ -99,11 +100,13 @@ static int compare_address_width(const union guest_cpuid *guest, const union gue
 	if ((g & 0xff) != (h & 0xff))
 		return why_set(
 			why, -ENOTSUP,
-			"MAXPHYADDR is %u bits there and %u here: the guest's page tables depend "
-			"on it",
+			"MAXPHYADDR is %u bits on the source and %u on the target: the guest's "
+			"page tables depend on it",
 			g & 0xff, h & 0xff);
 	if ((g >> 8 & 0xff) > (h >> 8 & 0xff))
-		return why_set(why, -ENOTSUP, "virtual addresses have %u bits there and %u here",
+		return why_set(why, -ENOTSUP,
+			       "virtual addresses have %u bits on the source and %u "
+			       "on the target",
 			       g >> 8 & 0xff, h >> 8 & 0xff);
 	return 0;
 }
@@ -126,7 +129,7 @@ int migrate_compat_compare(const union guest_cpuid *guest, const union guest_cpu
 		if (missing)
 			err = why_set(
 				why, -ENOTSUP,
-				"the guest uses CPU features that this host does not have: CPUID "
+				"the guest uses CPU features that the target does not have: CPUID "
 				"0x%x.%u %s bits 0x%x (bit %d first)",
 				word->function, word->index, reg_names[word->reg], missing,
 				__builtin_ctz(missing));

@@ -120,10 +120,12 @@ static int use_devices(struct service *s, struct why *why)
 	int err = 0;
 
 	if (in->ndisks && in->ndisks != machine->ndisks)
-		return why_set(why, -EINVAL, "the VM has %u disks, and %u were given here",
+		return why_set(why, -EINVAL, "the VM has %u disks, and the target was given %u",
 			       machine->ndisks, in->ndisks);
 	if (in->ntaps && in->ntaps != machine->nnets)
-		return why_set(why, -EINVAL, "the VM has %u network cards, and %u were given here",
+		return why_set(why, -EINVAL,
+			       "the VM has %u network cards, and the target was "
+			       "given %u",
 			       machine->nnets, in->ntaps);
 	/*
 	 * A source that has not authenticated itself does not say which of this host's files and
@@ -132,7 +134,8 @@ static int use_devices(struct service *s, struct why *why)
 	if (in->security.insecure &&
 	    ((machine->ndisks && !in->ndisks) || (machine->nnets && !in->ntaps)))
 		return why_set(why, -EPERM,
-			       "with --insecure the VM's disks and networks must be named here");
+			       "with --insecure the VM's disks and networks must be named on the "
+			       "target");
 	for (i = 0; i < machine->ndisks && !err; i++)
 		err = use_disk(in, i, &machine->disks[i], why);
 	for (i = 0; i < in->ntaps; i++)
@@ -237,8 +240,8 @@ static int op_compat_check(void *opaque, const void *buf, size_t len, char *text
 		err = why_set(&why, -EPERM,
 			      s->cpu->sev ?
 				      "the VM is encrypted, and the target waits with --sev off" :
-				      "the VM runs in the clear, and the target takes such a VM "
-				      "with --sev off only");
+				      "the VM runs in the clear, and the target accepts such a VM "
+				      "only with --sev off");
 	if (!err)
 		err = migrate_compat_check(s->cpu, s->incoming->devices, &why);
 	snprintf(text, max, "%s", why.text);

@@ -66,8 +66,8 @@ static const struct migrate_option options[] = {
 	  .kind = MIGRATE_WORD,
 	  .value = "LEVEL",
 	  .complete = "low normal",
-	  .help = "low or normal: low has the threads that seal and send pages yield to the guest "
-		  "where both want the same CPU (default: low)",
+	  .help = "low or normal: with low, the threads that seal and send pages yield to the "
+		  "guest where both want the same CPU (default: low)",
 	  .words = priority_words,
 	  .offset = NO_FIELD },
 	{ .name = "max-rounds",
@@ -84,8 +84,8 @@ static const struct migrate_option options[] = {
 	  .value = "MODE",
 	  .complete = "auto always never",
 	  .help = "auto, always or never: start the guest on the target before all of its memory "
-		  "is there; pages follow as it touches them. auto: only if pre-copy does not "
-		  "converge (default: never)",
+		  "has arrived; the other pages follow. auto: only if pre-copy does not converge "
+		  "(default: never)",
 	  .words = postcopy_words,
 	  .offset = FIELD(postcopy) },
 	{ .name = "postcopy-after",
@@ -139,10 +139,14 @@ static const struct control_arg security_args[] = {
 	{ "tls-key", CONTROL_STRING, false, "its private key" },
 	{ "tls-ca", CONTROL_STRING, false, "the CA that signed the target's certificate" },
 	{ "tls-peer-name", CONTROL_STRING, false, "the name in the target's certificate" },
-	{ "psk-file", CONTROL_STRING, false, "instead: a key that both hosts have" },
+	{ "psk-file", CONTROL_STRING, false,
+	  "instead of certificates: a key that both hosts "
+	  "have" },
 	{ "allow-weak-policy", CONTROL_BOOL, false,
-	  "send a guest whose policy lets anybody receive it, or its key be shared" },
-	{ "insecure", CONTROL_BOOL, false, "instead: neither authentication nor encryption" },
+	  "send the guest even if its policy permits any receiver, or key sharing" },
+	{ "insecure", CONTROL_BOOL, false,
+	  "instead of certificates: neither authentication nor "
+	  "encryption" },
 };
 
 const struct control_arg *migrate_option_args(bool tunable_only)

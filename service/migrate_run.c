@@ -216,7 +216,9 @@ int migrate_recover(struct service *s, const char *address, struct control_error
 		strcpy(s->job->recover_address, address);
 	s->job->recover = true;
 	ret = job_run(s, SERVICE_RECOVER);
-	return ret ? control_fail(err, ret, CONTROL_FAILED, "no thread for the migration: %s",
+	return ret ? control_fail(err, ret, CONTROL_FAILED,
+				  "cannot start the migration's thread: "
+				  "%s",
 				  strerror(-ret)) :
 		     0;
 }
@@ -316,9 +318,7 @@ static int start_listening(struct service *s, struct migrate_job *job, struct wh
 	if (!strncmp(in->address, "unix:", 5))
 		job->socket_path = strdup(in->address + 5);
 	err = address_of(job->listen_fd, s->address, sizeof(s->address));
-	return err ? why_set(why, err, "the address that this host listens at: %s",
-			     strerror(-err)) :
-		     0;
+	return err ? why_set(why, err, "this host's listening address: %s", strerror(-err)) : 0;
 }
 
 int migrate_listen(struct service *s, struct why *why)
@@ -373,5 +373,9 @@ int migrate_incoming(struct service *s, struct why *why)
 	s->job = NULL;
 	err = job_start(s, job, SERVICE_AWAIT);
 	pthread_mutex_unlock(&s->lock);
-	return err ? why_set(why, err, "no thread for the migration: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err,
+			     "cannot start the migration's thread: "
+			     "%s",
+			     strerror(-err)) :
+		     0;
 }

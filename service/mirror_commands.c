@@ -33,13 +33,11 @@ static int check_attach(struct service *s, struct control_error *err)
 	if (!machine_config(s->machine)->workload.bytes)
 		return control_fail(
 			err, -EOPNOTSUPP, CONTROL_UNSUPPORTED,
-			"the guest was launched without a --mirror-payload, so there is nothing "
-			"that a mirror could run");
+			"the guest was launched without a --mirror-payload, so a mirror has "
+			"nothing to run");
 	if (service_mirror_attached(s))
-		return control_fail(
-			err, -EBUSY, CONTROL_WRONG_STATE,
-			"a mirror is attached to the VM: the workload's memory is for one at a "
-			"time");
+		return control_fail(err, -EBUSY, CONTROL_WRONG_STATE,
+				    "a mirror is attached to the VM already, and only one can be");
 	return 0;
 }
 
@@ -136,9 +134,9 @@ void service_mirror_close(struct service *s)
 
 const struct control_command mirror_commands[] = {
 	{ "mirror-attach",
-	  "What another process needs to run the guest's workload in a mirror: a socket comes with "
-	  "the reply, and through it an offer (lib/mirror/link.h). The mirror ends when that "
-	  "socket is closed.",
+	  "Let another process run the guest's workload in a mirror. The reply carries a socket, "
+	  "and through it comes an offer (lib/mirror/link.h). The mirror ends when that socket is "
+	  "closed.",
 	  "{workload, writes-memory, sev}, a descriptor", NULL, run_attach },
 	{ 0 },
 };

@@ -15,7 +15,7 @@ static const char *const events[] = {
 	"state",
 	"The VM's state changed: {state, reason}.",
 	"migration",
-	"How far a migration is; the members of query-migrate's progress.",
+	"Progress of a migration; the members of query-migrate's progress.",
 	"migration-end",
 	"A migration has ended; the members of query-migrate's result.",
 	NULL,

@@ -173,9 +173,9 @@ static const struct service_view views[SERVICE_STATES] = {
 	[SERVICE_ARRIVED] = { CLIENT_RUNNING, MIGRATES,
 			      "The guest runs here, and its migration is about to end.", "" },
 	[SERVICE_FILLING] = { CLIENT_RUNNING, MIGRATES,
-			      "The guest runs here, and its memory follows.", "" },
+			      "The guest runs here, and the rest of its memory is arriving.", "" },
 	[SERVICE_CUT] = { CLIENT_RUNNING, MIGRATES,
-			  "The guest runs here, and the connection to the source broke: CPUs that "
+			  "The guest runs here, but the connection to the source broke: CPUs that "
 			  "need a missing page wait.",
 			  "`migrate --recover` on the source continues." },
 	[SERVICE_LOST] = { CLIENT_PAUSED, SERVICE_MAY_LOOK | SERVICE_MAY_PAUSE,

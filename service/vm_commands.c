@@ -105,7 +105,9 @@ static int decide(struct service *s, struct control_error *err)
 	int ret = machine_disks_acquire(s->machine, &why);
 
 	if (ret)
-		return control_fail(err, ret, CONTROL_FAILED, "%s. Does the target have the guest?",
+		return control_fail(err, ret, CONTROL_FAILED,
+				    "%s. Perhaps the target runs the "
+				    "guest: check it",
 				    why.text);
 	/*
 	 * The firmware's context was left sending. It says so if not, and either way the guest can
@@ -235,12 +237,12 @@ void service_filled(struct service *s)
 
 static const struct control_arg stop_args[] = {
 	{ "force", CONTROL_BOOL, false,
-	  "end it at once, as if the power went, instead of asking the guest" },
+	  "end the VM at once, as a power cut would, instead of asking the guest to shut down" },
 	{ 0 },
 };
 
 const struct control_command vm_commands[] = {
-	{ "query-status", "What the VM is and what it is doing.",
+	{ "query-status", "The VM's configuration and state.",
 	  "{state, cpus, memory-bytes, uptime-seconds, sev, migration-ready, mirror-attached, "
 	  "sev-policy, detail, advice, permitted (commands), migration (as query-migrate's "
 	  "progress), populating ({done-bytes, all-bytes}: while the guest's memory is populated)}",

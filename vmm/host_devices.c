@@ -51,7 +51,9 @@ static int tap_take(const char *name, struct why *why)
 			"makes one that is",
 			name, name);
 	if (fd == -ENODEV)
-		return why_set(why, fd, "no tap %s: the host has no tun driver (modprobe tun)",
+		return why_set(why, fd,
+			       "the interface %s cannot be opened: the host has no tun "
+			       "driver (modprobe tun)",
 			       name);
 	if (fd == -EBUSY)
 		return why_set(why, fd, "the interface %s is in use by another program", name);

@@ -204,7 +204,7 @@ static void take_word(struct guest *guest, char *word)
 	else if (!strcmp(word, "disk"))
 		guest->disk = true;
 	else if (strncmp(word, "initrd=", 7) != 0) /* a word of the firmware's, for the boot stub */
-		guest_error("what is '%s'?", word);
+		guest_error("unexpected argument '%s'", word);
 }
 
 static void start(struct guest *guest)

@@ -349,7 +349,7 @@ int postcopy_in_begin(struct postcopy_in *p, const uint64_t *private_pages,
 	p->connected = true;
 	err = -pthread_create(&p->thread, NULL, serve, p);
 	if (err)
-		return session_fail(m, err, "the target has no thread for post-copy: %s",
+		return session_fail(m, err, "the target cannot start a thread for post-copy: %s",
 				    strerror(-err));
 	p->started = true;
 	return 0;

@@ -99,7 +99,7 @@ int session_recv_unexpected(struct sevmirror_migration *m)
 
 	free(body);
 	return err ? err :
-		     session_fail(m, -EPROTO, "%s sent %s when no message was due",
+		     session_fail(m, -EPROTO, "%s sent %s, and no message was expected",
 				  channel_peer(m->control), wire_type_text(type));
 }
 

@@ -523,7 +523,7 @@ enum sevmirror_outcome source_recover(struct sevmirror_migration *m)
 	struct source *s = m->kept;
 
 	if (!s) {
-		session_fail(m, -EINVAL, "no post-copy waits for a recovery here");
+		session_fail(m, -EINVAL, "no interrupted post-copy to recover");
 		return m->ended;
 	}
 	session_step(m, SOURCE_RECOVER);

@@ -209,7 +209,9 @@ static int accept_all(struct streams_in *all, struct accept_queue *queue)
 		s = &all->stream[number];
 		if (pthread_create(&s->thread, NULL, serve, s))
 			return session_fail(all->m, -EAGAIN,
-					    "the target has no thread for stream %d", number);
+					    "the target cannot start a thread for stream "
+					    "%d",
+					    number);
 		s->started = true;
 		have++;
 	}

@@ -102,7 +102,8 @@ int target_postcopy_load(struct target *t, int (*load)(void *arg), void *arg)
 
 	if (err)
 		return session_fail(m, err,
-				    "the target has no thread to load the guest's state: %s",
+				    "the target cannot start the thread that loads the guest's "
+				    "state: %s",
 				    strerror(-err));
 	trouble = watch_load(t, &call);
 	if (trouble)
@@ -128,7 +129,7 @@ int target_postcopy_start(struct target *t)
 	if (!err)
 		return 0;
 	session_step(m, TARGET_START_FAILED);
-	return session_fail(m, err, "the target has no thread to start the guest: %s",
+	return session_fail(m, err, "the target cannot start the thread that starts the guest: %s",
 			    strerror(-err));
 }
 
@@ -179,7 +180,7 @@ static struct channel *hear_newcomer(struct sevmirror_migration *m, const struct
 	if (recover && recover_check(m, newcomer->channel, proof) == 0)
 		return newcomer->channel;
 	if (recover)
-		message_abort(newcomer->channel, "the guest here came by another migration");
+		message_abort(newcomer->channel, "the guest arrived here by another migration");
 	channel_close(newcomer->channel);
 	return NULL;
 }

@@ -108,7 +108,7 @@ static int same_encryption(struct sevmirror_seal *seal, uint32_t flags, uint8_t 
 		return seal_fail(seal, -ENOTSUP, "the guest is encrypted on one of the hosts only");
 	if (seal->sev && cbit != cbit_of(seal->vm.cbit_mask))
 		return seal_fail(seal, -ENOTSUP,
-				 "the C-bit is at position %u here and %u at the other host",
+				 "the C-bit is at position %u on this host and %u on the other",
 				 cbit_of(seal->vm.cbit_mask), cbit);
 	return 0;
 }
@@ -145,7 +145,11 @@ static int make_session(struct sevmirror_seal *seal)
 		err = rings_session_wipe(seal->rings);
 	if (!err)
 		err = rings_session_make(seal->rings, flags, seal->session);
-	return err ? seal_fail(seal, err, "the helper makes no session: %s", strerror(-err)) : 0;
+	return err ? seal_fail(seal, err,
+			       "the helper cannot make a session: "
+			       "%s",
+			       strerror(-err)) :
+		     0;
 }
 
 static int send_start(struct sevmirror_seal *seal, const uint8_t *certs,
@@ -312,8 +316,8 @@ static int check_core(struct sevmirror_seal *seal, const uint8_t *bytes, size_t 
 	if (core->nranges != seal->plan.nram || core->npages != at.npages || len != at.end ||
 	    core->rings > HELPER_VCPUS_MAX)
 		return seal_fail(seal, -EPROTO,
-				 "the source's guest has %u ranges of memory and %u pages of the "
-				 "helper, the one here %u and %u",
+				 "the guest has %u ranges of memory and %u pages of the helper on "
+				 "the source, %u and %u on the target",
 				 core->nranges, core->npages, seal->plan.nram, at.npages);
 	for (i = 0; i < seal->plan.nram; i++) {
 		struct seal_range range;
@@ -372,7 +376,7 @@ static int check_session(struct sevmirror_seal *seal)
 	if (!err && state != HELPER_TARGET)
 		err = -EPROTO;
 	return err ? seal_fail(seal, err,
-			       "the helper that came holds no session to receive pages in") :
+			       "the helper that arrived has no session to receive pages") :
 		     0;
 }
 

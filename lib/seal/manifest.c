@@ -59,7 +59,10 @@ int sevmirror_seal_manifest(struct sevmirror_seal *seal, struct sevmirror_blob *
 	free(manifest);
 	if (err) {
 		free(out);
-		return seal_fail(seal, err, "the helper makes no manifest: %s", strerror(-err));
+		return seal_fail(seal, err,
+				 "the helper cannot make the manifest: "
+				 "%s",
+				 strerror(-err));
 	}
 	blob->bytes = out;
 	blob->len = total;
@@ -92,7 +95,7 @@ static int check(struct sevmirror_seal *seal, const struct rings_manifest *manif
 			differing,
 			(unsigned long long)gpa_of(&seal->plan,
 						   (uint64_t)first * HELPER_MANIFEST_SPAN));
-	return err ? seal_fail(seal, err, "the helper does not check the manifest: %s",
+	return err ? seal_fail(seal, err, "the helper cannot check the manifest: %s",
 			       strerror(-err)) :
 		     0;
 }
@@ -110,8 +113,10 @@ int sevmirror_seal_manifest_check(struct sevmirror_seal *seal, const void *bytes
 	memcpy(&head, bytes, sizeof(head));
 	if (head.nspans != rings_manifest_spans(seal->rings) ||
 	    len != sizeof(head) + span_bytes(seal))
-		return seal_fail(seal, -EPROTO, "a manifest of %u ranges, %u were due", head.nspans,
-				 rings_manifest_spans(seal->rings));
+		return seal_fail(seal, -EPROTO,
+				 "a manifest of %u ranges instead of "
+				 "%u",
+				 head.nspans, rings_manifest_spans(seal->rings));
 	err = seal_drain(seal);
 	if (err)
 		return err;

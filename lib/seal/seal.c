@@ -154,7 +154,9 @@ int seal_check_blob(struct sevmirror_seal *seal, const void *bytes, size_t len,
 		return seal_fail(seal, -EPROTO, "the %s is cut off", names[type]);
 	memcpy(&head, bytes, sizeof(head));
 	if (head.magic != SEAL_MAGIC || head.type != type)
-		return seal_fail(seal, -EPROTO, "what came is no %s of a sealing session",
+		return seal_fail(seal, -EPROTO,
+				 "the received data is not a %s of a sealing "
+				 "session",
 				 names[type]);
 	if (head.version != SEAL_VERSION)
 		return seal_fail(seal, -EPROTO,
@@ -238,8 +240,7 @@ int seal_need(struct sevmirror_seal *seal, bool source)
 	return seal->config.source == source ?
 		       0 :
 		       seal_fail(seal, -EPERM, "this side of the session %s",
-				 seal->config.source ? "seals, and opens nothing" :
-						       "opens, and seals nothing");
+				 seal->config.source ? "only seals" : "only opens");
 }
 
 /*

@@ -69,8 +69,7 @@ static const struct fw_code codes[] = {
 				      "too old" },
 	[SEV_RET_ACTIVE] = { "ACTIVE", "the guest is still active: it must be deactivated first" },
 	[SEV_RET_HWSEV_RET_PLATFORM] = { "HWERROR_PLATFORM",
-					 "a hardware error on which the platform can go on: try "
-					 "again" },
+					 "a hardware error that the platform survives: try again" },
 	[SEV_RET_HWSEV_RET_UNSAFE] = { "HWERROR_UNSAFE",
 				       "a hardware error after which no guest is safe: stop all of "
 				       "them and reset the machine" },
@@ -78,7 +77,7 @@ static const struct fw_code codes[] = {
 	[SEV_RET_INVALID_PARAM] = { "INVALID_PARAM",
 				    "a parameter is invalid or a reserved field is not zero" },
 	[SEV_RET_RESOURCE_LIMIT] = { "RESOURCE_LIMIT",
-				     "the firmware has run out of guests it can hold: stop some" },
+				     "the firmware cannot hold more guests: stop one" },
 	[SEV_RET_SECURE_DATA_INVALID] = { "SECURE_DATA_INVALID",
 					  "the firmware's persistent data is damaged: a factory "
 					  "reset (new platform identity) is needed" },

@@ -101,7 +101,7 @@ int sev_root_builtin(struct sev_root *root, const char *name, struct sev_error *
 		if (!strcasecmp(name, builtin[i].name))
 			return root_from_pem(root, builtin[i].pem, strlen(builtin[i].pem), error);
 	}
-	return sev_error_set(error, -ENOENT, "no built-in root is called '%s'", name);
+	return sev_error_set(error, -ENOENT, "there is no built-in root '%s'", name);
 }
 
 static uint64_t exponent_word(const struct sev_vendor_cert *cert)
@@ -138,7 +138,10 @@ int sev_root_from_file_bytes(struct sev_root *root, const void *buf, size_t len,
 
 	memset(root, 0, sizeof(*root));
 	if (len > 1 << 20)
-		return sev_error_set(error, -EBADMSG, "root: %zu bytes are no certificate", len);
+		return sev_error_set(error, -EBADMSG,
+				     "root: the file (%zu bytes) is not a "
+				     "certificate",
+				     len);
 	if (len >= sizeof(pem) - 1 && !memcmp(buf, pem, sizeof(pem) - 1))
 		return root_from_pem(root, buf, len, error);
 	do {

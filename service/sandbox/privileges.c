@@ -48,7 +48,7 @@ static int become(const char *user, struct why *why)
 	if (geteuid() != 0)
 		return why_set(why, -EPERM, "--user %s: only root can become another user", user);
 	if (uid == 0)
-		return why_set(why, -EINVAL, "--user %s: that is root again", user);
+		return why_set(why, -EINVAL, "--user %s: this user is root", user);
 	entry = getpwuid(uid);
 	if (entry ? initgroups(entry->pw_name, gid) : setgroups(0, NULL))
 		return why_errno(why, "--user %s: its groups", user);

@@ -196,7 +196,7 @@ check "$what: its log has no gap" no_gap_in 1 $n
 # follows OPTIONS...: a post-copy in whose middle the guest runs there
 follows() {
 	depart --postcopy always --bandwidth 1M
-	check "$what: it goes over" until_true --watch source_moves grep -q 'memory follows' \
+	check "$what: it goes over" until_true --watch source_moves grep -q 'memory is arriving' \
 		"$tmp/said-$try"
 }
 
@@ -224,7 +224,7 @@ new_guest
 depart --bandwidth 2M
 first_round
 signal $host KILL run
-migrate_ends 9 "the VM's process ended before it reported one"
+migrate_ends 9 "the VM's process ended before it reported the outcome"
 target_ends 1 "no guest arrived: "
 check "$what: no guest is left in its secure processor" within 60 guests $host 0
 

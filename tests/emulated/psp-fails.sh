@@ -114,7 +114,7 @@ check "recovery: the host waits" await $one
 	>"$tmp/moved" 2>&1 &
 mover=$!
 wait_for $one /out
-true_on $one grep -q "memory follows" /out
+true_on $one grep -q "memory is arriving" /out
 # shellcheck disable=SC2016 # for the host's shell
 on $two sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline ||
 	kill -INT $p; done'

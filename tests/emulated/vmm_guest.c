@@ -182,7 +182,7 @@ static void do_word(const char *word)
 	else if (!strcmp(word, "wait"))
 		result("button", wait_for_button());
 	else if (strcmp(word, "reboot") != 0)
-		printf("guest: what is '%s'?\n", word);
+		printf("guest: unexpected argument '%s'\n", word);
 }
 
 int main(int argc, char **argv)

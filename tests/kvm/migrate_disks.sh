@@ -82,11 +82,12 @@ refused "a way out of the directory" \
 end_guest 1
 begin "$tmp/disks/link,ro"
 refused "a symbolic link in the directory" \
-	"the disk $tmp/disks/link is a symbolic link, or behind one" --disk-dir "$tmp/disks"
+	"the disk $tmp/disks/link is a symbolic link, or its path contains one" \
+	--disk-dir "$tmp/disks"
 end_guest 1
 
 begin "$tmp/disks/web.img" "$tmp/disks/data.img,ro"
-refused "one of two is named" "the VM has 2 disks, and 1 were given here" \
+refused "one of two is named" "the VM has 2 disks, and the target was given 1" \
 	--disk "$tmp/disks/web.img"
 at 2 receive --sev off --listen 127.0.0.1:0 "${psk[@]}" --disk-dir "$tmp/disks" \
 	--disk "$tmp/disks/web.img" >"$tmp/said" 2>&1

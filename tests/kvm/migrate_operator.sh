@@ -145,7 +145,7 @@ SEVMIRROR_RUNTIME_DIR=$tmp/2 "$sevmirror" receive --name guest --sev off --liste
 	--insecure </dev/null >"$tmp/2.out" 2>"$tmp/2.err" &
 pid[2]=$!
 until_true grep -q 'waiting at' "$tmp/2.err"
-answers "stop of a VM that waits" 0 "waits for a guest no longer" 2 stop guest
+answers "stop of a VM that waits" 0 "no longer waits for a guest" 2 stop guest
 ended 2
 is "it was stopped" 7 "$(cat "$tmp/status")"
 if [ -e "$tmp/sock" ]; then not_ok "its socket is removed"; else ok "its socket is removed"; fi

@@ -26,7 +26,7 @@ leave() {
 		--psk-file "$tmp/psk" --postcopy always --bandwidth 4M \
 		>"$tmp/said" 2>&1 &
 	mover=$!
-	until_true grep -q 'memory follows' "$tmp/2.err"
+	until_true grep -q 'memory is arriving' "$tmp/2.err"
 }
 
 # break_off: Ctrl-C in the middle; the source keeps what the target lacks

@@ -101,7 +101,8 @@ def main():
     look("failed", pages["failed"], ["The guest still runs here.", "no route. Try again.",
                                      "before pages were sent"])
     look("cancelled", pages["cancelled"], ["The migration was cancelled"])
-    look("unknown", pages["unknown"], ["Outcome unknown.", "Check the target."], ["Summary"])
+    look("unknown", pages["unknown"], ["Outcome unknown.",
+                                       "Check whether the guest runs on the target."], ["Summary"])
     tree = look("hostile", pages["hostile"],
                 ["Migration of <b>&\"'", "<script>x</script>?[2J", "\"><img>&'", "<!--<script>"])
     if tree is not None:

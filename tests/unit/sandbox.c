@@ -203,7 +203,7 @@ static void test_user_refused(void **state)
 	refused_user("4294967295", -ENOENT, "no such user");
 	refused_user("", -ENOENT, "no such user");
 	if (geteuid() == 0)
-		refused_user("0", -EINVAL, "root again");
+		refused_user("0", -EINVAL, "this user is root");
 }
 
 static int exec_something(void)

@@ -389,8 +389,8 @@ static void bad_kernels_are_named(void **state)
 	BAD(h->relocatable_kernel = 0, "relocatable");
 	BAD(h->kernel_alignment = 0x300000, "alignment");
 	BAD(h->kernel_alignment = 0, "alignment");
-	BAD(h->pref_address = 0x1000001, "cannot be");
-	BAD(h->pref_address = ~0ULL << 21, "cannot be");
+	BAD(h->pref_address = 0x1000001, "not possible");
+	BAD(h->pref_address = ~0ULL << 21, "not possible");
 	BAD(h->init_size = CODE_BYTES - 1, "to start");
 	BAD(h->init_size = 0xffffffff, "to start");
 	BAD(h->payload_offset = 1, "outside");

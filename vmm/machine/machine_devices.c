@@ -41,7 +41,7 @@ static int add_serial(struct machine *machine, struct why *why)
 				machine->config.serial.in, machine->config.serial.out);
 
 	if (err)
-		return why_set(why, err, "no serial port: %s", strerror(-err));
+		return why_set(why, err, "cannot create the serial port: %s", strerror(-err));
 	err = plug(machine, BUS_PIO, SERIAL_PORT, SERIAL_PORTS, dev, why);
 	if (err)
 		return err;
@@ -68,7 +68,10 @@ static int add_virtio(struct machine *machine, unsigned int *slot, struct virtio
 	if (err) {
 		if (model)
 			model->ops->destroy(model);
-		return why_set(why, err, "no virtio device in slot %u: %s", *slot, strerror(-err));
+		return why_set(why, err,
+			       "cannot create the virtio device in slot %u: "
+			       "%s",
+			       *slot, strerror(-err));
 	}
 	err = plug(machine, BUS_MMIO, base, VIRTIO_MMIO_STRIDE, dev, why);
 	if (err)
@@ -86,18 +89,18 @@ static const char *disk_error(int err)
 	case -EAGAIN:
 		return "is in use by another VM";
 	case -EINVAL:
-		return "is neither a file nor a block device, or empty";
+		return "is empty, or neither a file nor a block device";
 	case -ESTALE:
-		return "has not the size that the guest knows";
+		return "does not have the size that the guest knows";
 	case -ENOLCK:
-		return "is not the file that the source has open, or its file system does not "
-		       "carry locks between hosts: nobody holds a lock on it";
+		return "is not locked by the source: it is another file, or its file system does "
+		       "not carry locks between hosts";
 	case -EBADF:
-		return "is another file than the guest had";
+		return "is not the file that the guest had";
 	case -EXDEV:
 		return "is not in the directory of --disk-dir";
 	case -ELOOP:
-		return "is a symbolic link, or behind one";
+		return "is a symbolic link, or its path contains one";
 	case -EBADFD:
 		return "is a block device: name it with --disk";
 	default:
@@ -172,7 +175,10 @@ static int add_rng(struct machine *machine, unsigned int *slot, struct why *why)
 	int err = virtio_rng_create(&model);
 
 	if (err)
-		return why_set(why, err, "no random number generator: %s", strerror(-err));
+		return why_set(why, err,
+			       "cannot create the random number generator: "
+			       "%s",
+			       strerror(-err));
 	return add_virtio(machine, slot, model, why);
 }
 
@@ -186,7 +192,7 @@ static int add_console(struct machine *machine, unsigned int *slot, struct why *
 		return 0;
 	err = virtio_console_create(&machine->hvc, console->in, console->out);
 	if (err)
-		return why_set(why, err, "no virtio console: %s", strerror(-err));
+		return why_set(why, err, "cannot create the virtio console: %s", strerror(-err));
 	return add_virtio(machine, slot, machine->hvc, why);
 }
 

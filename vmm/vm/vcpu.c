@@ -169,7 +169,10 @@ int vcpu_start(struct vcpu *vcpu, struct why *why)
 	err = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (err)
-		return why_set(why, -err, "no thread for CPU %u: %s", vcpu->index, strerror(err));
+		return why_set(why, -err,
+			       "cannot start the thread of CPU %u: "
+			       "%s",
+			       vcpu->index, strerror(err));
 	vcpu->thread_made = true;
 	return 0;
 }

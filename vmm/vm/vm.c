@@ -186,8 +186,8 @@ static int take_exits(struct vm *vm, struct why *why)
 		if (!vm->config.sev)
 			return 0;
 		return why_set(why, -ENOSYS,
-			       "this kernel's KVM cannot pass on what a SEV guest says of its "
-			       "shared pages: Linux 5.14 or later is needed");
+			       "this kernel's KVM cannot report which pages an SEV guest shares: "
+			       "Linux 5.14 or later is needed");
 	}
 	if (enable_cap(vm, KVM_CAP_EXIT_HYPERCALL, 1 << KVM_HC_MAP_GPA_RANGE) ||
 	    enable_cap(vm, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER) ||

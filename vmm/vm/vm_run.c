@@ -46,7 +46,7 @@ int vm_launch(struct vm *vm, const struct launch_image *image, void *helper, uin
 		void *hva = guest_memory_hva(vm->memory, segment->gpa, segment->len);
 
 		if (!hva)
-			return why_set(why, -EINVAL, "the %s does not lie in the guest's memory",
+			return why_set(why, -EINVAL, "the %s is not in the guest's memory",
 				       segment->what);
 		memcpy(hva, segment->bytes, segment->len);
 	}
@@ -61,7 +61,7 @@ int vm_launch(struct vm *vm, const struct launch_image *image, void *helper, uin
 		err = payload_prepare(vm, &image->entry);
 		if (err)
 			return why_set(why, err,
-				       "the payload's shared area does not lie in memory");
+				       "the payload's shared area is not in the guest's memory");
 	}
 	for (i = 0; i < vm->nvcpus; i++) {
 		err = vcpu_setup(&vm->vcpus[i], &image->entry, why);
@@ -81,7 +81,8 @@ int vm_launch_secret(struct vm *vm, const struct sev_packet_header *header, cons
 	if (!vm->sev || !hva)
 		return why_set(why, -EINVAL,
 			       vm->sev ? "0x%llx is not the guest's memory" :
-					 "the guest is not encrypted: it takes no secret at 0x%llx",
+					 "the guest is not encrypted: it cannot get a secret at "
+					 "0x%llx",
 			       (unsigned long long)gpa);
 	err = sev_guest_launch_secret(vm->sev, header, payload, bytes, hva, &error);
 	return err ? why_sev(why, err, &error) : 0;
