@@ -6,16 +6,17 @@
  */
 #include "bench/bench.h"
 
-#include "helper/helper.h"
-#include "lib/mirror/calls.h"
-
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <openssl/evp.h>
+
+#include "helper/helper.h"
+#include "lib/mirror/calls.h"
 
 #define PAGE	   4096ULL
 #define RAM_BYTES  (256ULL << 20)

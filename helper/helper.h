@@ -8,12 +8,13 @@
 #define HELPER_HELPER_H
 
 #include "helper/crypto.h"
-#include "helper/layout.h"
-#include "helper/protocol.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "helper/layout.h"
+#include "helper/protocol.h"
 
 #define EPOCH_MISSING 0x80000000u /* post-copy, exact: the page has not come yet */
 #define EPOCH_CLAIMED 0x40000000u /* a vCPU is at the page */

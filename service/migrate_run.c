@@ -5,8 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/net/address.h"
 #include <sevmirror/pagemap.h>
+
+#include "lib/net/address.h"
 #include "lib/sev/platform.h"
 #include "lib/util/file.h"
 #include "service/migrate_options.h"

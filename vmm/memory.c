@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/memory.h"
-#include "launch/layout.h"
-#include "lib/util/map.h"
 
 #include <errno.h>
 #include <linux/memfd.h>
@@ -10,6 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "launch/layout.h"
+#include "lib/util/map.h"
 
 #define PAGE_SHIFT 12
 #define WORD_BITS  64

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "vm.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -16,6 +14,8 @@
 #include <unistd.h>
 
 #include <sevmirror/helper.h>
+
+#include "vm.h"
 
 /*
  * Guest memory: code, then the counter, then the page tables that map all of it one to one, then

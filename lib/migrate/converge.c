@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/migrate/converge.h"
 
-#include "lib/util/page.h"
-
 #include <string.h>
 
 #include <sevmirror/host.h>
+
+#include "lib/util/page.h"
 
 #define NS_PER_S 1000000000ULL
 

@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sevmirror/pagemap.h>
+
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
 #include "lib/migrate/manifest.h"
 #include "lib/migrate/recover.h"
 #include "lib/migrate/source_private.h"
 #include "lib/util/page.h"
-#include <sevmirror/pagemap.h>
 
 /* PAGE_REQUEST: what something waits for at the target. */
 static int take_requests(struct source *s, const void *body, size_t len)

@@ -9,13 +9,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <sevmirror/pagemap.h>
+
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/page_frame.h"
 #include "lib/mirror/rings.h"
 #include "lib/util/page.h"
 #include "lib/util/stack.h"
-#include <sevmirror/pagemap.h>
 
 #define PACE_WINDOW (NS_PER_S / 10)
 #define PACE_NAP    (20 * NS_PER_MS)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/migrate/uffd.h"
 
-#include "lib/util/page.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -12,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "lib/util/page.h"
 
 #define READ_MAX 32
 #define ADVICE_WHO                                                                              \

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/calls.h"
 
-#include "helper/layout.h"
-#include "lib/util/page.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "helper/layout.h"
+#include "lib/util/page.h"
 
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
 #define CHUNK_BYTES (CHUNK_PAGES * (uint64_t)PAGE_BYTES)

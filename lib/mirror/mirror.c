@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/mirror.h"
 
-#include "lib/mirror/mirror_vcpu.h"
-#include "lib/sev/guest.h"
-#include "lib/util/map.h"
-#include "lib/util/page.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -14,6 +9,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "lib/mirror/mirror_vcpu.h"
+#include "lib/sev/guest.h"
+#include "lib/util/map.h"
+#include "lib/util/page.h"
 
 #define MIB2	  0x200000ULL
 #define SLOTS_MAX (REGION_RAM_MAX + 2) /* memslots of RAM: one part may be cut in three */

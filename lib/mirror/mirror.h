@@ -14,11 +14,12 @@
 #define LIB_MIRROR_MIRROR_H
 
 #include "lib/mirror/region.h"
-#include "lib/util/why.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "lib/util/why.h"
 
 #define MIRROR_VCPUS_MAX 16
 

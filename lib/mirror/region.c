@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/region.h"
 
-#include "helper/layout.h"
-#include "helper/protocol.h"
-
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "helper/layout.h"
+#include "helper/protocol.h"
 
 #define PAGE HELPER_PAGE_BYTES
 #define MIB2 0x200000ULL

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/ring.h"
 
-#include "helper/layout.h"
-
 #include <errno.h>
 #include <string.h>
+
+#include "helper/layout.h"
 
 void ring_init(struct host_ring *r, void *pages)
 {

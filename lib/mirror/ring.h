@@ -6,10 +6,10 @@
 #ifndef LIB_MIRROR_RING_H
 #define LIB_MIRROR_RING_H
 
-#include "helper/protocol.h"
-
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "helper/protocol.h"
 
 /* What was asked: the completion must match it. */
 struct ring_pending {

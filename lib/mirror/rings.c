@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/rings.h"
 
-#include "helper/layout.h"
-#include "lib/mirror/ring.h"
-#include "lib/util/page.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,6 +10,10 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "helper/layout.h"
+#include "lib/mirror/ring.h"
+#include "lib/util/page.h"
 
 #define MIB2	     0x200000ULL
 #define BOOT_TIMEOUT 30000000000ULL

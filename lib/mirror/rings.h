@@ -11,12 +11,12 @@
 #ifndef LIB_MIRROR_RINGS_H
 #define LIB_MIRROR_RINGS_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "helper/protocol.h"
 #include "lib/mirror/mirror.h"
 #include "lib/mirror/region.h"
-
-#include <stddef.h>
-#include <stdint.h>
 
 struct rings;
 

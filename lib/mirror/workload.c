@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/workload.h"
 
-#include "lib/util/page.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -12,6 +10,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "lib/util/page.h"
 
 #define WORD_BITS 64
 

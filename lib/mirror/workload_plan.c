@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/mirror/workload_plan.h"
 
-#include "lib/util/page.h"
-
 #include <string.h>
+
+#include "lib/util/page.h"
 
 #define MIB2 0x200000ULL
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 #include "lib/util/map.h"
 
-#include "lib/util/clock.h"
-#include "lib/util/page.h"
-
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "lib/util/clock.h"
+#include "lib/util/page.h"
 
 #define THREADS_MAX 8
 

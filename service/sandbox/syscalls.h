@@ -11,12 +11,13 @@
 #include <linux/if_tun.h>
 #include <linux/psp-sev.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+
+#include <seccomp.h>
 
 /* Every thread: to wait, to compute, to allocate, to use what is open, to end. */
 static const int calls_everyone[] = {

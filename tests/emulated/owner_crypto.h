@@ -6,10 +6,11 @@
 #ifndef TESTS_EMULATED_OWNER_CRYPTO_H
 #define TESTS_EMULATED_OWNER_CRYPTO_H
 
-#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <openssl/evp.h>
 
 #define KEY_BYTES	   16
 #define DIGEST_BYTES	   32

@@ -4,12 +4,12 @@
  * second thread meddles), records that nobody sealed. Whatever it does, the helper goes on, guest
  * RAM and the core stay as they are, and no plaintext is in the window.
  */
-#include "tests/unit/helper_rig.h"
-
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tests/unit/helper_rig.h"
 
 #define BATCH 16 /* window pages: batch, then bodies */
 #define SLOT  17

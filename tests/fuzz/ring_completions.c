@@ -3,12 +3,12 @@
  * A hostile helper: any bytes in the ring's pages at any time. What the host takes from it answers
  * what was asked, in order; anything else kills the ring, and it stays dead.
  */
-#include "lib/mirror/ring.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lib/mirror/ring.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -12,8 +12,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "launch/layout.h"
 #include <sevmirror/pagemap.h>
+
+#include "launch/layout.h"
 #include "vmm/bus.h"
 #include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"

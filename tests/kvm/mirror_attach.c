@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A mirror made by another process, from descriptors that came over a socket. */
-#include "lib/mirror/attach.h"
-#include "tests/kvm/mirror_rig.h"
-#include "tests/unit/cmocka_all.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -12,6 +8,10 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "lib/mirror/attach.h"
+#include "tests/kvm/mirror_rig.h"
+#include "tests/unit/cmocka_all.h"
 
 #define MIB	    (1ULL << 20)
 #define PATIENCE_MS 60000

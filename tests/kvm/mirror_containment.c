@@ -4,10 +4,6 @@
  * VM of its own with a ring-3 loop that counts in guest memory; mirrors over the same memory run
  * code that does what it must not.
  */
-#include "helper/layout.h"
-#include "tests/kvm/mirror_rig.h"
-#include "tests/unit/cmocka_all.h"
-
 #include <errno.h>
 #include <linux/kvm.h>
 #include <poll.h>
@@ -15,6 +11,10 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "helper/layout.h"
+#include "tests/kvm/mirror_rig.h"
+#include "tests/unit/cmocka_all.h"
 
 #define MIB	   (1ULL << 20)
 #define TABLES	   0x1000 /* PML4, PDPT, PD: maps the first GiB one to one */

@@ -4,10 +4,11 @@
  * another.
  */
 #include "tests/kvm/mirror_rig.h"
-#include "tests/unit/cmocka_all.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include "tests/unit/cmocka_all.h"
 
 #define MIB (1ULL << 20)
 #define N   HELPER_BATCH_MAX

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/kvm/mirror_rig.h"
 
-#include "tests/unit/cmocka_all.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -12,6 +10,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "tests/unit/cmocka_all.h"
 
 #define TIMEOUT 30000000000ULL
 

@@ -6,11 +6,11 @@
 #ifndef TESTS_KVM_MIRROR_RIG_H
 #define TESTS_KVM_MIRROR_RIG_H
 
-#include "lib/mirror/calls.h"
-#include "lib/mirror/rings.h"
-
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "lib/mirror/calls.h"
+#include "lib/mirror/rings.h"
 
 #define RIG_DATA_PAGES 256
 

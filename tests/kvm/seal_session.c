@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib/seal by its public headers, on any /dev/kvm, without SEV. */
 #include "tests/kvm/mirror_rig.h"
-#include "tests/kvm/seal_file.h"
-#include "tests/unit/cmocka_all.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -10,6 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "tests/kvm/seal_file.h"
+#include "tests/unit/cmocka_all.h"
 
 #define MIB	(1ULL << 20)
 #define PAGE	4096ULL

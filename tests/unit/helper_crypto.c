@@ -3,8 +3,9 @@
  * The helper's cryptography against OpenSSL and published vectors: every kernel that this CPU runs,
  * every length, every alignment.
  */
-#include "helper/crypto.h"
-#include "tests/unit/cmocka_all.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -12,9 +13,9 @@
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "helper/crypto.h"
+#include "tests/unit/cmocka_all.h"
 
 #define MOST 4096
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sealing, opening, epochs, the manifest: what a record may and may not do to a guest's page. */
 #include "tests/unit/cmocka_all.h"
-#include "tests/unit/helper_rig.h"
+
+#include <string.h>
 
 #include <openssl/evp.h>
-#include <string.h>
+
+#include "tests/unit/helper_rig.h"
 
 #define BATCH 16 /* window pages: batch, then bodies */
 #define SLOT  17

@@ -4,12 +4,13 @@
  * kernels are given memory that another thread changes while they work: what they accept, and the
  * tags they make, must be right all the same.
  */
-#include "helper/crypto.h"
-#include "tests/unit/cmocka_all.h"
-
-#include <openssl/rand.h>
 #include <pthread.h>
 #include <string.h>
+
+#include <openssl/rand.h>
+
+#include "helper/crypto.h"
+#include "tests/unit/cmocka_all.h"
 
 #define BYTES  4096
 #define ROUNDS 30000

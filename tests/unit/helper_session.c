@@ -4,9 +4,10 @@
  * it.
  */
 #include "tests/unit/cmocka_all.h"
-#include "tests/unit/helper_rig.h"
 
 #include <string.h>
+
+#include "tests/unit/helper_rig.h"
 
 #define BATCH 16
 

@@ -3,12 +3,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-
-#include "tests/unit/cmocka_all.h"
-
 #include <linux/kvm_para.h>
+
 #include <sevmirror/pagemap.h>
 
+#include "tests/unit/cmocka_all.h"
 #include "lib/migrate/record.h"
 #include "tests/unit/migrate_half.h"
 

@@ -3,14 +3,14 @@
  * What a VMM learns of the pages that a mirror in another process wrote: from one that answers, one
  * that is silent, one that is gone.
  */
-#include "lib/mirror/link.h"
-#include "tests/unit/cmocka_all.h"
-
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "lib/mirror/link.h"
+#include "tests/unit/cmocka_all.h"
 
 #define MIB	 (1ULL << 20)
 #define LOW	 (8 * MIB)

@@ -3,13 +3,13 @@
  * The helper region's plan and the measured bytes of its core; the page tables in it are walked as
  * a CPU would.
  */
-#include "helper/helper.h"
-#include "lib/mirror/region.h"
-#include "tests/unit/cmocka_all.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "helper/helper.h"
+#include "lib/mirror/region.h"
+#include "tests/unit/cmocka_all.h"
 
 #define MIB (1ULL << 20)
 #define GIB (1ULL << 30)

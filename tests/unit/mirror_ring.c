@@ -3,13 +3,13 @@
  * Both ends of a ring at once, each on its thread: nothing is lost, doubled or reordered, and
  * nobody sleeps over work.
  */
-#include "lib/mirror/ring.h"
-#include "tests/unit/cmocka_all.h"
-#include "tests/unit/helper_rig.h"
-
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+
+#include "lib/mirror/ring.h"
+#include "tests/unit/cmocka_all.h"
+#include "tests/unit/helper_rig.h"
 
 #define REQUESTS 20000
 

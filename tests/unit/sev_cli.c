@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <jansson.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+
+#include <jansson.h>
 
 #include "emulator/psp/vendor.h"
 #include "lib/sev/cert.h"

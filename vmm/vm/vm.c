@@ -13,8 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/sev/sev_cpuid.h"
 #include <sevmirror/pagemap.h>
+
+#include "lib/sev/sev_cpuid.h"
 #include "lib/sev/platform.h"
 #include "vmm/bus.h"
 #include "launch/image.h"
