@@ -2,6 +2,7 @@
 #include "lib/mirror/link.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ struct mirror_link {
 	bool lost; /* or this is set until it is taken for having written everything */
 	struct mirror_offer offer; /* without descriptors that are its own */
 	uint64_t npages;
-	uint64_t *bitmap; /* shared with the other process */
+	_Atomic uint64_t *bitmap; /* shared with the other process */
 };
 
 static size_t bitmap_bytes(const struct mirror_link *l)
@@ -155,8 +156,8 @@ static void merge(struct mirror_link *l, uint64_t *bitmap)
 	uint64_t i;
 
 	for (i = 0; i < l->npages / WORD_BITS; i++)
-		if (__atomic_load_n(&l->bitmap[i], __ATOMIC_RELAXED))
-			bitmap[i] |= __atomic_exchange_n(&l->bitmap[i], 0, __ATOMIC_SEQ_CST);
+		if (atomic_load_explicit(&l->bitmap[i], memory_order_relaxed))
+			bitmap[i] |= atomic_exchange(&l->bitmap[i], 0);
 }
 
 /* All that it could write. RAM and the region are whole 2 MiB, so their bits whole words. */

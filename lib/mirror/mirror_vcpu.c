@@ -3,6 +3,7 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
@@ -50,9 +51,9 @@ struct mirror_vcpu {
 	void *opaque;
 	pthread_t thread;
 	bool started; /* there is a thread to join; for the owner only */
-	uint64_t exits; /* atomic */
-	bool stop; /* atomic */
-	bool parked; /* atomic */
+	_Atomic uint64_t exits;
+	atomic_bool stop;
+	atomic_bool parked;
 	pthread_mutex_t lock; /* with changed: sleeping and waking */
 	pthread_cond_t changed;
 };
@@ -254,7 +255,7 @@ static void decode(const struct mirror_vcpu *v, struct mirror_exit *exit)
 
 static bool stopping(struct mirror_vcpu *v)
 {
-	return __atomic_load_n(&v->stop, __ATOMIC_ACQUIRE);
+	return atomic_load_explicit(&v->stop, memory_order_acquire);
 }
 
 static void *run_thread(void *arg)
@@ -268,7 +269,7 @@ static void *run_thread(void *arg)
 	while (on) {
 		int error = ioctl(v->fd, KVM_RUN, 0) ? errno : 0;
 
-		__atomic_fetch_add(&v->exits, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&v->exits, 1, memory_order_relaxed);
 		if (error == EINTR || error == EAGAIN) {
 			if (!stopping(v))
 				continue;
@@ -315,7 +316,7 @@ void mirror_vcpu_end(struct mirror_vcpu *v)
 	if (!v->started)
 		return;
 	pthread_mutex_lock(&v->lock);
-	__atomic_store_n(&v->stop, true, __ATOMIC_RELEASE);
+	atomic_store_explicit(&v->stop, true, memory_order_release);
 	pthread_cond_broadcast(&v->changed);
 	pthread_mutex_unlock(&v->lock);
 	pthread_kill(v->thread, KICK_SIGNAL);
@@ -333,18 +334,18 @@ bool mirror_vcpu_park(struct mirror_vcpu *v, bool (*work)(void *opaque), void *o
 {
 	pthread_mutex_lock(&v->lock);
 	/* mirror_wake() publishes the work, then looks at parked: one of the two sees the other. */
-	__atomic_store_n(&v->parked, true, __ATOMIC_SEQ_CST);
+	atomic_store(&v->parked, true);
 	while (!stopping(v) && !work(opaque))
 		pthread_cond_wait(&v->changed, &v->lock);
-	__atomic_store_n(&v->parked, false, __ATOMIC_RELAXED);
+	atomic_store_explicit(&v->parked, false, memory_order_relaxed);
 	pthread_mutex_unlock(&v->lock);
 	return !stopping(v);
 }
 
 void mirror_vcpu_wake(struct mirror_vcpu *v)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!__atomic_load_n(&v->parked, __ATOMIC_SEQ_CST))
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!atomic_load(&v->parked))
 		return;
 	pthread_mutex_lock(&v->lock);
 	pthread_cond_broadcast(&v->changed);
@@ -353,7 +354,7 @@ void mirror_vcpu_wake(struct mirror_vcpu *v)
 
 uint64_t mirror_vcpu_exits(const struct mirror_vcpu *v)
 {
-	return __atomic_load_n(&v->exits, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&v->exits, memory_order_relaxed);
 }
 
 int mirror_vcpu_fd(const struct mirror_vcpu *v)

@@ -2,6 +2,7 @@
 #include "lib/mirror/rings.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@ struct ring {
 	struct rings *owner;
 	unsigned int index;
 	int doorbell; /* eventfd */
-	uint32_t event; /* atomic: the last event while booting */
+	_Atomic uint32_t event; /* the last one while booting */
 };
 
 struct rings {
@@ -74,7 +75,7 @@ static bool on_event(struct ring *r, uint32_t value)
 	case HELPER_EVENT_SLEEP:
 		return mirror_park(r->owner->mirror, r->index, has_work, r);
 	case HELPER_EVENT_BOOTED:
-		__atomic_store_n(&r->event, value, __ATOMIC_SEQ_CST);
+		atomic_store(&r->event, value);
 		ring_bell(r);
 		return false;
 	case HELPER_EVENT_FATAL:
@@ -186,7 +187,7 @@ static int boot(struct rings *rings, const struct rings_config *config)
 	mirror_vcpu_stop(rings->mirror, 0);
 	if (read(r->doorbell, &ignored, sizeof(ignored)) < 0)
 		return -ETIMEDOUT;
-	if (__atomic_load_n(&r->event, __ATOMIC_SEQ_CST) == 0)
+	if (atomic_load(&r->event) == 0)
 		return ring_error(&r->host) == -ESHUTDOWN ? -ETIMEDOUT : ring_error(&r->host);
 	rings->kernel = r->event >> 8;
 	r->host.error = 0; /* no thread is left that could see it */

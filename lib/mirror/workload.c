@@ -2,6 +2,7 @@
 #include "lib/mirror/workload.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +26,10 @@ struct workload {
 	struct mirror *mirror;
 	struct workload_plan plan;
 	uint64_t npages;
-	uint64_t *dirty; /* shared with the VMM */
+	_Atomic uint64_t *dirty; /* shared with the VMM */
 	uint64_t *log; /* as KVM gave it */
 	int event_fd;
-	enum workload_end end; /* atomic */
+	_Atomic enum workload_end end;
 	uint32_t detail;
 };
 
@@ -175,7 +176,7 @@ static bool handle(void *opaque, unsigned int vcpu, const struct mirror_exit *ex
 		return true;
 	}
 	w->detail = exit->detail;
-	__atomic_store_n(&w->end, end, __ATOMIC_RELEASE);
+	atomic_store_explicit(&w->end, end, memory_order_release);
 	eventfd_write(w->event_fd, 1);
 	return end == WORKLOAD_RUNS;
 }
@@ -195,7 +196,7 @@ enum workload_end workload_attend(struct workload *w)
 	eventfd_t count;
 
 	(void)eventfd_read(w->event_fd, &count);
-	return __atomic_load_n(&w->end, __ATOMIC_ACQUIRE);
+	return atomic_load_explicit(&w->end, memory_order_acquire);
 }
 
 uint32_t workload_detail(const struct workload *w)
@@ -221,7 +222,7 @@ int workload_log(struct workload *w)
 	/* The VMM may be taking bits out at the same time. */
 	for (i = 0; i < w->npages / WORD_BITS; i++) {
 		if (w->log[i])
-			__atomic_fetch_or(&w->dirty[i], w->log[i], __ATOMIC_SEQ_CST);
+			atomic_fetch_or(&w->dirty[i], w->log[i]);
 		w->log[i] = 0;
 	}
 	return err;

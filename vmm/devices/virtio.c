@@ -24,20 +24,20 @@ void virtio_kick(struct virtio *v)
 
 void virtio_park(struct virtio *v)
 {
-	__atomic_add_fetch(&v->parked, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&v->parked, 1, memory_order_relaxed);
 	while (v->busy)
 		pthread_cond_wait(&v->idle, &v->lock);
 }
 
 void virtio_unpark(struct virtio *v)
 {
-	if (__atomic_sub_fetch(&v->parked, 1, __ATOMIC_RELAXED) == 0)
+	if (atomic_fetch_sub_explicit(&v->parked, 1, memory_order_relaxed) == 1)
 		virtio_kick(v);
 }
 
 bool virtio_must_stop(struct virtio *v)
 {
-	return __atomic_load_n(&v->parked, __ATOMIC_RELAXED) != 0;
+	return atomic_load_explicit(&v->parked, memory_order_relaxed) != 0;
 }
 
 void virtio_raise(struct virtio *v, uint32_t cause)
@@ -100,7 +100,7 @@ void virtio_complete(struct virtio *v, struct virtqueue *vq, uint16_t head, uint
 
 bool virtio_has_feature(struct virtio *v, unsigned int bit)
 {
-	return __atomic_load_n(&v->accepted, __ATOMIC_RELAXED) >> bit & 1;
+	return atomic_load_explicit(&v->accepted, memory_order_relaxed) >> bit & 1;
 }
 
 void virtio_config_changed(struct virtio *v)

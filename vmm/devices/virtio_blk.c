@@ -3,6 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
@@ -36,7 +37,7 @@ struct virtio_blk {
 	/* of the image that was open here last: another file does not take its place */
 	dev_t dev;
 	ino_t ino;
-	uint64_t sectors;
+	_Atomic uint64_t sectors;
 	/* an error of a flush that the guest has not been told; with the worker parked, or by it */
 	int owed;
 	struct virtq_chain chain;
@@ -201,7 +202,7 @@ static size_t blk_config(struct virtio_model *model, void *buf, size_t max)
 {
 	const struct virtio_blk *b = to_blk(model);
 	const struct virtio_blk_config config = {
-		.capacity = htole64(__atomic_load_n(&b->sectors, __ATOMIC_RELAXED)),
+		.capacity = htole64(atomic_load_explicit(&b->sectors, memory_order_relaxed)),
 		.size_max = htole32(SEGMENT_BYTES_MAX),
 		.seg_max = htole32(SEGMENTS_MAX),
 	};
@@ -406,7 +407,7 @@ static int blk_load(struct virtio_model *model, struct state_reader *r)
 	/* An image that is open already is as long as it is, whatever the source says now. */
 	if (b->sectors && sectors != b->sectors)
 		return -EINVAL;
-	__atomic_store_n(&b->sectors, sectors, __ATOMIC_RELAXED);
+	atomic_store_explicit(&b->sectors, sectors, memory_order_relaxed);
 	return 0;
 }
 
@@ -468,7 +469,7 @@ uint64_t virtio_blk_bytes(const struct virtio_model *model)
 {
 	const struct virtio_blk *b = (const struct virtio_blk *)model;
 
-	return __atomic_load_n(&b->sectors, __ATOMIC_RELAXED) * SECTOR_BYTES;
+	return atomic_load_explicit(&b->sectors, memory_order_relaxed) * SECTOR_BYTES;
 }
 
 void virtio_blk_get_stats(struct virtio_model *model, struct virtio_blk_stats *stats)

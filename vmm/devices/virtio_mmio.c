@@ -96,7 +96,7 @@ static void write_driver_features(struct virtio *v, uint32_t value)
 		return;
 	accepted &= ~(0xffffffffULL << shift);
 	accepted |= (uint64_t)value << shift;
-	__atomic_store_n(&v->accepted, accepted, __ATOMIC_RELAXED);
+	atomic_store_explicit(&v->accepted, accepted, memory_order_relaxed);
 }
 
 static void write_status(struct virtio *v, uint32_t value)

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <endian.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <linux/if_ether.h>
 #include <linux/virtio_net.h>
 #include <pthread.h>
@@ -31,7 +32,7 @@ struct virtio_net {
 	struct virtio_model model;
 	int fd;
 	uint8_t mac[VIRTIO_NET_MAC_BYTES];
-	uint16_t status; /* VIRTIO_NET_S_...; the config space is read by vCPUs, so atomic */
+	_Atomic uint16_t status; /* VIRTIO_NET_S_...; the config space is read by vCPUs */
 	bool rx_waits; /* the guest has buffers: frames are welcome. Worker thread */
 	/*
 	 * Of announce_after: how many are over, and when the next one is due, by CLOCK_MONOTONIC in
@@ -60,7 +61,7 @@ static size_t net_config(struct virtio_model *model, void *buf, size_t max)
 {
 	const struct virtio_net *n = to_net(model);
 	struct virtio_net_config config = {
-		.status = htole16(__atomic_load_n(&n->status, __ATOMIC_RELAXED)),
+		.status = htole16(atomic_load_explicit(&n->status, memory_order_relaxed)),
 	};
 	size_t size = offsetof(struct virtio_net_config, max_virtqueue_pairs);
 
@@ -193,7 +194,8 @@ static uint32_t net_handle_ctrl(struct virtio_net *n, struct virtqueue *vq)
 	if (virtq_chain_read(&n->chain, 0, &header, sizeof(header)) &&
 	    header.class == VIRTIO_NET_CTRL_ANNOUNCE &&
 	    header.cmd == VIRTIO_NET_CTRL_ANNOUNCE_ACK) {
-		__atomic_and_fetch(&n->status, (uint16_t)~VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
+		atomic_fetch_and_explicit(&n->status, (uint16_t)~VIRTIO_NET_S_ANNOUNCE,
+					  memory_order_relaxed);
 		ack = VIRTIO_NET_OK;
 	}
 	return virtq_chain_write(vq, &n->chain, 0, &ack, sizeof(ack)) ? sizeof(ack) : 0;
@@ -238,7 +240,7 @@ static void net_announce(struct virtio_net *n)
 	if (n->announced == ANNOUNCEMENTS || now < n->announce_at)
 		return;
 	if (virtio_has_feature(n->model.virtio, VIRTIO_NET_F_GUEST_ANNOUNCE)) {
-		__atomic_or_fetch(&n->status, VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
+		atomic_fetch_or_explicit(&n->status, VIRTIO_NET_S_ANNOUNCE, memory_order_relaxed);
 		virtio_config_changed(n->model.virtio);
 	}
 	net_send_rarp(n);
@@ -291,7 +293,7 @@ static void net_reset(struct virtio_model *model)
 
 	n->rx_waits = false;
 	n->announced = ANNOUNCEMENTS;
-	__atomic_store_n(&n->status, VIRTIO_NET_S_LINK_UP, __ATOMIC_RELAXED);
+	atomic_store_explicit(&n->status, VIRTIO_NET_S_LINK_UP, memory_order_relaxed);
 }
 
 /*
@@ -326,7 +328,7 @@ static int net_load(struct virtio_model *model, struct state_reader *r)
 	    (mac[0] & 1))
 		return -EINVAL;
 	memcpy(n->mac, mac, sizeof(mac));
-	__atomic_store_n(&n->status, status, __ATOMIC_RELAXED);
+	atomic_store_explicit(&n->status, status, memory_order_relaxed);
 	n->rx_waits = false;
 	n->announced = 0;
 	n->announce_at = 0;

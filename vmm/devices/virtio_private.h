@@ -9,6 +9,7 @@
 #ifndef VMM_DEVICES_VIRTIO_PRIVATE_H
 #define VMM_DEVICES_VIRTIO_PRIVATE_H
 
+#include <stdatomic.h>
 #include <pthread.h>
 
 #include "vmm/devices/virtio.h"
@@ -31,9 +32,10 @@ struct virtio {
 	bool busy; /* the worker is in the model's work() */
 	bool stop;
 	bool quiesced;
-	unsigned int parked; /* nobody may start work(); written under the lock, read anywhere */
+	_Atomic unsigned int
+		parked; /* nobody may start work(); written under the lock, read anywhere */
 	uint8_t status;
-	uint64_t accepted; /* driver features; fixed by FEATURES_OK */
+	_Atomic uint64_t accepted; /* driver features; fixed by FEATURES_OK */
 	uint32_t features_sel;
 	uint32_t driver_features_sel;
 	uint32_t queue_sel;

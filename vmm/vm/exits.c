@@ -4,6 +4,7 @@
  */
 #include <asm/kvm_para.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <linux/kvm_para.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -25,13 +26,15 @@ const char *vm_exit_name(enum vm_exit_kind kind)
 void vcpu_count(struct vcpu *vcpu, enum vm_exit_kind kind)
 {
 	/* One writer: no locked instruction in the hottest path there is. */
-	__atomic_store_n(&vcpu->exits[kind], vcpu->exits[kind] + 1, __ATOMIC_RELAXED);
+	atomic_store_explicit(&vcpu->exits[kind],
+			      atomic_load_explicit(&vcpu->exits[kind], memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
 
 void vm_exits(const struct vm *vm, unsigned int cpu, uint64_t counts[VM_EXIT_KINDS])
 {
 	for (unsigned int i = 0; i < VM_EXIT_KINDS; i++)
-		counts[i] = __atomic_load_n(&vm->vcpus[cpu].exits[i], __ATOMIC_RELAXED);
+		counts[i] = atomic_load_explicit(&vm->vcpus[cpu].exits[i], memory_order_relaxed);
 }
 
 static bool is_bell(const struct vcpu *vcpu)

@@ -24,7 +24,7 @@ struct vcpu {
 	bool thread_made;
 	/* under vm->lock: waits, outside of KVM, with nothing of the last exit pending */
 	bool parked;
-	uint64_t exits[VM_EXIT_KINDS]; /* written by its thread alone, read anywhere */
+	_Atomic uint64_t exits[VM_EXIT_KINDS]; /* written by its thread alone, read anywhere */
 	bool done; /* under vm->lock: a payload's vCPU that is not to run again */
 };
 
