@@ -137,6 +137,29 @@ static int take_option(struct receive *r, int id, const char *arg, struct why *w
 	}
 }
 
+static int check_options(const struct receive *r, struct why *why)
+{
+	int err;
+
+	if (!r->incoming.address)
+		return why_set(why, -EINVAL, "--listen is needed");
+	if (!r->vendor_path && !r->incoming.sev_off)
+		return why_set(
+			why, -EINVAL,
+			"--vendor-chain is needed for an encrypted guest; --sev off waits for one "
+			"that runs in the clear");
+	err = address_check(r->incoming.address, true, why);
+	if (err)
+		return err;
+	if (r->incoming.ndisks && r->incoming.disk_dir)
+		return why_set(why, -EINVAL, "--disk and --disk-dir exclude each other");
+	err = migrate_security_check(&r->incoming.security, why);
+	if (err)
+		return err;
+	err = console_check(&r->guest.choice, why);
+	return err ? err : confine_check(&r->confine, why);
+}
+
 /* True: go on. */
 static bool parse(struct receive *r, int argc, char **argv, int *code)
 {
@@ -152,23 +175,8 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 	}
 	if (!err && optind < argc)
 		err = why_set(&why, -EINVAL, "unexpected argument '%s'", argv[optind]);
-	if (!err && !r->incoming.address)
-		err = why_set(&why, -EINVAL, "--listen is needed");
-	if (!err && !r->vendor_path && !r->incoming.sev_off)
-		err = why_set(
-			&why, -EINVAL,
-			"--vendor-chain is needed for an encrypted guest; --sev off waits for one "
-			"that runs in the clear");
 	if (!err)
-		err = address_check(r->incoming.address, true, &why);
-	if (!err && r->incoming.ndisks && r->incoming.disk_dir)
-		err = why_set(&why, -EINVAL, "--disk and --disk-dir exclude each other");
-	if (!err)
-		err = migrate_security_check(&r->incoming.security, &why);
-	if (!err)
-		err = console_check(&r->guest.choice, &why);
-	if (!err)
-		err = confine_check(&r->confine, &why);
+		err = check_options(r, &why);
 	if (err)
 		*code = cli_usage(argv[0], "%s", why.text);
 	return !err;

@@ -123,18 +123,25 @@ static int send_missing(struct source *s)
 	return err;
 }
 
+/* The target arms the guest's memory. */
+static int agree_to_postcopy(struct sevmirror_migration *m)
+{
+	int err = session_send(m, WIRE_POSTCOPY, NULL, 0);
+
+	return err ? err : session_recv(m, WIRE_POSTCOPY, NULL, 0);
+}
+
 /* The guest stops, and its state goes with the word of what is missing. From then on pages go. */
 static int stop_and_go(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
 	void *state = NULL;
 	size_t len = 0;
-	int err = session_send(m, WIRE_POSTCOPY, NULL, 0);
+	int err = agree_to_postcopy(m);
 
-	if (!err)
-		err = session_recv(m, WIRE_POSTCOPY, NULL, 0);
-	if (!err)
-		err = source_stop(s, &state, &len);
+	if (err)
+		return err;
+	err = source_stop(s, &state, &len);
 	if (!err)
 		err = send_missing(s);
 	if (!err)
@@ -145,6 +152,17 @@ static int stop_and_go(struct source *s)
 		explicit_bzero(state, WIRE_MAX_SECTION);
 	free(state);
 	return err;
+}
+
+/* All pages are sent: until the target says that they are what they should be. */
+static int send_last_page(struct source *s)
+{
+	struct sevmirror_postcopy *numbers = &s->m->summary->postcopy;
+	int err = manifest_send(s->m);
+
+	if (!err)
+		err = session_send(s->m, WIRE_LAST_PAGE, NULL, 0);
+	return err ? err : await(s, WIRE_LAST_PAGE, numbers, sizeof(*numbers));
 }
 
 /* Until the target has the last page and the manifest holds. */
@@ -168,11 +186,7 @@ static int finish(struct source *s)
 		source_report(s);
 	}
 	if (!err)
-		err = manifest_send(m);
-	if (!err)
-		err = session_send(m, WIRE_LAST_PAGE, NULL, 0);
-	if (!err)
-		err = await(s, WIRE_LAST_PAGE, &m->summary->postcopy, sizeof(m->summary->postcopy));
+		err = send_last_page(s);
 	if (!err)
 		session_step(m, SOURCE_LAST_PAGE);
 	else if (atomic_load(&m->cancelled))

@@ -374,13 +374,28 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-static int open_stream(struct streams_out *all, unsigned int number)
+/* On a connected socket, which it takes over: prove to the target which stream this is. */
+static int greet(struct stream_out *s, int fd)
 {
 	static const struct channel_security bare = { .insecure = true };
+	struct sevmirror_migration *m = s->all->m;
+	struct wire_stream_hello hello;
+	int err = channel_open(&s->channel, fd, false, &bare, m->timeout_ms, &m->why);
+
+	if (err)
+		return err;
+	err = frame_cipher_create(&s->cipher, m->control, m->stream_session, s->number);
+	if (err)
+		return err;
+	err = frame_make_hello(s->cipher, &hello);
+	return err ? err : channel_send(s->channel, &hello, sizeof(hello), m->timeout_ms);
+}
+
+static int open_stream(struct streams_out *all, unsigned int number)
+{
 	struct sevmirror_migration *m = all->m;
 	struct stream_out *s = &all->stream[number];
 	bool priority = number == WIRE_PRIORITY_STREAM;
-	struct wire_stream_hello hello;
 	uint32_t window_pages;
 	int fd, err;
 
@@ -393,13 +408,7 @@ static int open_stream(struct streams_out *all, unsigned int number)
 	fd = address_connect(m->source.address, m->timeout_ms, &m->why);
 	if (fd < 0)
 		return fd;
-	err = channel_open(&s->channel, fd, false, &bare, m->timeout_ms, &m->why);
-	if (!err)
-		err = frame_cipher_create(&s->cipher, m->control, m->stream_session, number);
-	if (!err)
-		err = frame_make_hello(s->cipher, &hello);
-	if (!err)
-		err = channel_send(s->channel, &hello, sizeof(hello), m->timeout_ms);
+	err = greet(s, fd);
 	if (!err)
 		err = -pthread_create(&s->thread, NULL, priority ? priority_out_serve : serve, s);
 	if (err)

@@ -193,19 +193,25 @@ static int adopt(struct target *t, struct channel *channel, struct wire_recover 
 
 	session_set_control(m, channel);
 	err = recover_name_streams(m, proof);
-	if (!err && recover_make(m, channel, proof))
-		err = session_fail(m, -EIO, "the target cannot prove which migration this is");
-	if (!err)
-		err = session_send(m, WIRE_RECOVER, proof, sizeof(*proof));
-	if (!err)
-		err = send_missing(m);
-	if (!err && !host_call_pending(&m->resume))
+	if (err)
+		return err;
+	if (recover_make(m, channel, proof))
+		return session_fail(m, -EIO, "the target cannot prove which migration this is");
+	err = session_send(m, WIRE_RECOVER, proof, sizeof(*proof));
+	if (err)
+		return err;
+	err = send_missing(m);
+	if (err)
+		return err;
+	if (!host_call_pending(&m->resume))
 		err = session_send(m, WIRE_RUNNING, NULL, 0);
-	if (!err)
-		err = streams_in_create(&t->streams, m, m->target.listen_fd);
-	if (!err)
-		postcopy_in_connect(m->postcopy);
-	return err;
+	if (err)
+		return err;
+	err = streams_in_create(&t->streams, m, m->target.listen_fd);
+	if (err)
+		return err;
+	postcopy_in_connect(m->postcopy);
+	return 0;
 }
 
 /* Let go of a connection that broke; what it brought is kept. */

@@ -217,6 +217,33 @@ static bool config_ok(const struct mirror_config *config)
 	       config->writable_gpa % MIB2 == 0 && config->writable_bytes % MIB2 == 0;
 }
 
+static int build(struct mirror *m, const struct mirror_config *config, struct why *why)
+{
+	int err = open_kvm(m, config, why);
+
+	if (err)
+		return err;
+	err = share_context(m, config, why);
+	if (err)
+		return err;
+	err = map_ram(m, config, why);
+	if (err)
+		return err;
+	err = map_window(m, config, why);
+	if (err)
+		return err;
+	err = map_region(m, config, why);
+	if (err)
+		return err;
+	for (; m->nvcpus < config->nvcpus; m->nvcpus++) {
+		err = mirror_vcpu_create(&m->vcpu[m->nvcpus], m->kvm_fd, m->vm_fd, m->nvcpus,
+					 config->cbit_mask);
+		if (err)
+			return fail(why, "creating a vCPU of the mirror", err);
+	}
+	return 0;
+}
+
 int mirror_create(struct mirror **mirror, const struct mirror_config *config, struct why *why)
 {
 	struct mirror *m;
@@ -232,23 +259,7 @@ int mirror_create(struct mirror **mirror, const struct mirror_config *config, st
 	m->thread_opaque = config->thread_opaque;
 	m->kvm_fd = m->vm_fd = m->window_fd = -1;
 	m->log_dirty = config->log_dirty;
-	err = open_kvm(m, config, why);
-	if (!err)
-		err = share_context(m, config, why);
-	if (!err)
-		err = map_ram(m, config, why);
-	if (!err)
-		err = map_window(m, config, why);
-	if (!err)
-		err = map_region(m, config, why);
-	while (!err && m->nvcpus < config->nvcpus) {
-		err = mirror_vcpu_create(&m->vcpu[m->nvcpus], m->kvm_fd, m->vm_fd, m->nvcpus,
-					 config->cbit_mask);
-		if (err)
-			fail(why, "creating a vCPU of the mirror", err);
-		else
-			m->nvcpus++;
-	}
+	err = build(m, config, why);
 	if (err) {
 		mirror_destroy(m);
 		return err;

@@ -156,17 +156,22 @@ int sev_chain_verify(const struct sev_chain *chain, const struct sev_root *root,
 			"the ARK certificate does not have the key of the root that was chosen: "
 			"another generation of processors, another vendor, or an emulated host");
 	err = sev_vendor_cert_verify(&chain->ark, &chain->ark, error);
-	if (!err)
-		err = sev_vendor_cert_verify(&chain->ask, &chain->ark, error);
-	if (!err)
-		err = sev_cert_verify_by_vendor(&certs[SEV_CHAIN_CEK], &chain->ask, error);
-	if (!err)
-		err = sev_cert_verify(&certs[SEV_CHAIN_OCA], &certs[SEV_CHAIN_OCA], error);
-	if (!err)
-		err = sev_cert_verify(&certs[SEV_CHAIN_PEK], &certs[SEV_CHAIN_CEK], error);
-	if (!err)
-		err = sev_cert_verify(&certs[SEV_CHAIN_PEK], &certs[SEV_CHAIN_OCA], error);
-	if (!err)
-		err = sev_cert_verify(&certs[SEV_CHAIN_PDH], &certs[SEV_CHAIN_PEK], error);
-	return err;
+	if (err)
+		return err;
+	err = sev_vendor_cert_verify(&chain->ask, &chain->ark, error);
+	if (err)
+		return err;
+	err = sev_cert_verify_by_vendor(&certs[SEV_CHAIN_CEK], &chain->ask, error);
+	if (err)
+		return err;
+	err = sev_cert_verify(&certs[SEV_CHAIN_OCA], &certs[SEV_CHAIN_OCA], error);
+	if (err)
+		return err;
+	err = sev_cert_verify(&certs[SEV_CHAIN_PEK], &certs[SEV_CHAIN_CEK], error);
+	if (err)
+		return err;
+	err = sev_cert_verify(&certs[SEV_CHAIN_PEK], &certs[SEV_CHAIN_OCA], error);
+	if (err)
+		return err;
+	return sev_cert_verify(&certs[SEV_CHAIN_PDH], &certs[SEV_CHAIN_PEK], error);
 }

@@ -38,17 +38,20 @@ int sandbox_enter(const struct sandbox_config *config, struct why *why)
 
 	raise_memlock();
 	err = privileges_drop(config->user, why);
+	if (err)
+		return err;
 	/*
 	 * A change of user makes the process dumpable by fs.suid_dumpable's rule; 0 is what it is
 	 * to be.
 	 */
-	if (!err && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-		err = why_errno(why, "forbidding core dumps");
-	if (!err)
-		err = landlock_enter(config, why);
-	if (!err)
-		err = seccomp_enter(config->unix_sockets, why);
-	if (!err)
-		vmm_threads_confine();
-	return err;
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+		return why_errno(why, "forbidding core dumps");
+	err = landlock_enter(config, why);
+	if (err)
+		return err;
+	err = seccomp_enter(config->unix_sockets, why);
+	if (err)
+		return err;
+	vmm_threads_confine();
+	return 0;
 }

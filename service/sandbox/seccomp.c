@@ -81,13 +81,18 @@ static int add_process(scmp_filter_ctx ctx, bool unix_sockets)
 {
 	int err = allow(ctx, calls_process, N(calls_process));
 
-	if (!err)
-		err = allow(ctx, calls_files, N(calls_files));
-	if (!err)
-		err = allow(ctx, calls_connected, N(calls_connected));
-	if (!err)
-		err = allow_arguments(ctx, arguments_process, N(arguments_process));
-	if (!err && unix_sockets)
+	if (err)
+		return err;
+	err = allow(ctx, calls_files, N(calls_files));
+	if (err)
+		return err;
+	err = allow(ctx, calls_connected, N(calls_connected));
+	if (err)
+		return err;
+	err = allow_arguments(ctx, arguments_process, N(arguments_process));
+	if (err)
+		return err;
+	if (unix_sockets)
 		err = allow_arguments(ctx, arguments_unix, N(arguments_unix));
 	return err;
 }
@@ -96,13 +101,21 @@ static int add_role(scmp_filter_ctx ctx, enum sandbox_role role)
 {
 	int err = allow_arguments(ctx, arguments_leaf, N(arguments_leaf));
 
-	if (!err && (role == SANDBOX_VCPU || role == SANDBOX_DEVICE))
+	if (err)
+		return err;
+	if (role == SANDBOX_VCPU || role == SANDBOX_DEVICE)
 		err = allow_arguments(ctx, arguments_kvm, N(arguments_kvm));
-	if (!err && role == SANDBOX_DEVICE)
+	if (err)
+		return err;
+	if (role == SANDBOX_DEVICE)
 		err = allow(ctx, calls_files, N(calls_files));
-	if (!err && (role == SANDBOX_DEVICE || role == SANDBOX_STREAM))
+	if (err)
+		return err;
+	if (role == SANDBOX_DEVICE || role == SANDBOX_STREAM)
 		err = allow(ctx, calls_connected, N(calls_connected));
-	if (!err && role == SANDBOX_STREAM)
+	if (err)
+		return err;
+	if (role == SANDBOX_STREAM)
 		err = allow_arguments(ctx, arguments_uffd, N(arguments_uffd));
 	return err;
 }

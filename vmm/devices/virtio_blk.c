@@ -158,14 +158,15 @@ static int image_take(struct virtio_blk *b, int fd)
 	struct stat st;
 	int err = image_size(fd, &bytes);
 
-	if (!err && fstat(fd, &st))
-		err = -errno;
-	if (!err && b->ino && (st.st_dev != b->dev || st.st_ino != b->ino))
-		err = -EBADF;
-	if (!err && b->sectors && bytes / SECTOR_BYTES != b->sectors)
-		err = -ESTALE;
-	if (!err)
-		err = image_lock(fd, b->read_only);
+	if (err)
+		return err;
+	if (fstat(fd, &st))
+		return -errno;
+	if (b->ino && (st.st_dev != b->dev || st.st_ino != b->ino))
+		return -EBADF;
+	if (b->sectors && bytes / SECTOR_BYTES != b->sectors)
+		return -ESTALE;
+	err = image_lock(fd, b->read_only);
 	if (err)
 		return err;
 	image_drop_cache(fd);
