@@ -29,7 +29,9 @@ tap_end() {
 trap tap_end EXIT
 trap 'exit 143' INT TERM
 
+# FAIL_AT=N: the Nth step is made to fail, to see what a test says then and how soon it ends.
 ok() {
+	[ $((count + 1)) != "${FAIL_AT:-}" ] || not_ok "$* [made to fail: FAIL_AT=$FAIL_AT]"
 	count=$((count + 1))
 	echo "ok $count - $*"
 }

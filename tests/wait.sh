@@ -17,18 +17,29 @@ named_in_tmp() {
 }
 files_in_tmp() { find "$tmp" -maxdepth 1 -type f -printf '%f %s\n' 2>/dev/null; }
 
-# until_true [--watch COMMAND] COMMAND...: try again and again, until it succeeds, or until what
-# --watch prints has not changed for $WAIT_STILL seconds. Then it prints what it watched, and fails.
+# until_true [--watch COMMAND] [--of PID] COMMAND...: try again and again, until it succeeds, or
+# until what --watch prints has not changed for $WAIT_STILL seconds, or until the process that is to
+# bring it about has ended. Then it prints what it watched, and fails.
 until_true() {
-	local watch='' before='' now since=$SECONDS looked=-1
-	if [ "$1" = --watch ]; then
-		watch=$2
+	local watch='' of='' before='' now since=$SECONDS looked=-1
+	while [[ $1 == --* ]]; do
+		case $1 in
+		--watch) watch=$2 ;;
+		--of) of=$2 ;;
+		esac
 		shift 2
-	fi
+	done
 	until "$@" 2>/dev/null; do
+		if [ "$of" ] && ! kill -0 "$of" 2>/dev/null; then
+			# What it did last may have been that.
+			"$@" 2>/dev/null && return
+			printf 'its process has ended while waiting for: %s\n%s\n' "$*" \
+				"$(watched_by "$watch" "$@")"
+			return 1
+		fi
 		if [ $((SECONDS - looked)) -ge 2 ] || [ $looked -lt 0 ]; then
 			looked=$SECONDS
-			now=$(if [ "$watch" ]; then $watch; else named_in_tmp "$@"; fi 2>/dev/null)
+			now=$(watched_by "$watch" "$@")
 			[ "$now" = "$before" ] || since=$SECONDS
 			before=$now
 			if [ $((SECONDS - since)) -ge "$WAIT_STILL" ]; then
@@ -39,6 +50,12 @@ until_true() {
 		fi
 		sleep 0.2
 	done
+}
+# watched_by WATCH COMMAND...: what it prints, or what is watched by default
+watched_by() {
+	local watch=$1
+	shift
+	{ if [ "$watch" ]; then $watch; else named_in_tmp "$@"; fi; } 2>/dev/null
 }
 
 # within SECONDS COMMAND...: the same for what must be over by then, whatever moves

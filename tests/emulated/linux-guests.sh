@@ -39,13 +39,13 @@ two_hosts() {
 guest_works() {
 	launch_guest "$1" "$one" /initrd "$2 talk=${peer%.*}.200,$peer" --memory 96M \
 		--net tap=tap0 "${@:3}"
-	check "the guest works" until_true ticked "$1" 4
+	check "the guest works" until_true --of "${process[$1]}" ticked "$1" 4
 }
 
 # goes_on WHAT N TICK: the guest's Nth process counts on from there and verifies all its memory
 goes_on() {
-	check "$1: it goes on" until_true ticked "$2" $(($3 + 1))
-	check "$1: every page is what it was" until_true swept "$2" \
+	check "$1: it goes on" until_true --of "${process[$2]}" ticked "$2" $(($3 + 1))
+	check "$1: every page is what it was" until_true --of "${process[$2]}" swept "$2" \
 		$(($(number_after "$2" "all verified") + 2))
 }
 

@@ -33,8 +33,10 @@ patience=()
 
 # comes_to PATTERN: until migrate has said so
 source_moves() { guest_moves $host; }
-comes_to() { check "$what: it comes that far" until_true --watch source_moves grep -aq "$1" \
-	"$tmp/moved"; }
+comes_to() {
+	check "$what: it comes that far" until_true --watch source_moves --of $mover \
+		grep -aq "$1" "$tmp/moved"
+}
 first_round() { comes_to '^round 1 .* pages left'; }
 
 # signal HOST SIGNAL WORD: to the sevmirror there that has the word on its command line
@@ -92,8 +94,8 @@ depart_by_gate() {
 	security=(--insecure)
 	gate "$1"
 	depart --to "127.0.0.1:$port" --max-downtime 20000
-	check "$what: it comes that far" until_true --watch source_moves grep -q reached \
-		"$tmp/gate.out"
+	check "$what: it comes that far" until_true --watch source_moves --of $mover \
+		grep -q reached "$tmp/gate.out"
 	security=(--psk-file /psk)
 }
 # gate_does WORD: with what waits there
@@ -196,8 +198,8 @@ check "$what: its log has no gap" no_gap_in 1 $n
 # follows OPTIONS...: a post-copy in whose middle the guest runs there
 follows() {
 	depart --postcopy always --bandwidth 1M
-	check "$what: it goes over" until_true --watch source_moves grep -q 'memory is arriving' \
-		"$tmp/said-$try"
+	check "$what: it goes over" until_true --watch source_moves --of $mover \
+		grep -q 'memory is arriving' "$tmp/said-$try"
 }
 
 # given_up: what is left of the guest at the source ends

@@ -41,7 +41,8 @@ await_guest 4 $two --disk-dir /shared
 move_guest $one $two --postcopy always --bandwidth 5M >"$tmp/moved" 2>&1 &
 mover=$!
 source_moves() { guest_moves $one; }
-check "it goes over" until_true --watch source_moves grep -q 'memory is arriving' "$tmp/said-4"
+check "it goes over" until_true --watch source_moves --of $mover \
+	grep -q 'memory is arriving' "$tmp/said-4"
 # shellcheck disable=SC2016 # for the host's shell
 on $one sh -c 'for p in $(pidof sevmirror); do ! grep -q migrate /proc/$p/cmdline ||
 	kill -INT $p; done'

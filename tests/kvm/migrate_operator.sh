@@ -24,6 +24,12 @@ moving() { at 1 status guest --json | grep -q '"phase": "precopy"'; }
 depart() { at 1 migrate guest --to "$address" --psk-file "$tmp/psk" --bandwidth 4M \
 	--detach "$@" >"$tmp/said" 2>&1; }
 
+# It has its connection and waits for what the VM says.
+attached() {
+	find "/proc/${pid[attach]}/fd" -lname 'socket:*' | grep -q . &&
+		grep -q '^State:.S' "/proc/${pid[attach]}/status"
+}
+
 launch 1 1 11 100 1048576 1 0 0 1
 answers "nothing to cancel" 1 "no migration is under way" 1 migrate guest --cancel
 answers "nothing to change" 1 "no migration is under way" 1 migrate guest --change --bandwidth 5M
@@ -53,6 +59,7 @@ depart
 until_true moving
 at 1 migrate guest --attach --json >"$tmp/followed" 2>&1 &
 pid[attach]=$!
+until_true attached
 answers "the limits are lifted" 0 "changed" 1 migrate guest --change --bandwidth 100G \
 	--max-downtime 60000
 wait "${pid[attach]}"
@@ -74,7 +81,7 @@ for how in "stop guest --force" TERM; do
 	SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --attach --json >"$tmp/followed" \
 		2>"$tmp/said" &
 	pid[attach]=$!
-	sleep 0.3
+	until_true attached
 	if [ "$how" = TERM ]; then kill -TERM "${pid[1]}"; else at 1 $how >/dev/null; fi
 	wait "${pid[attach]}"
 	is "$how: migrate ends with 11" 11 $?

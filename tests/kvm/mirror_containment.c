@@ -21,7 +21,7 @@
 #define TSS	   0x4000
 #define COUNTER	   0x8000
 #define CODE	   0x10000 /* one page for each piece of code */
-#define TIMEOUT_MS 10000
+#define TIMEOUT_MS 60000
 
 enum code { COUNT, CRASH, LOOP, WRITE, OUT, FORBIDDEN_PORT, CODES };
 

@@ -29,7 +29,7 @@
 #include "lib/migrate/wire.h"
 
 #define LINKS_MAX 20
-#define DIAL_MS	  10000
+#define DIAL_MS	  60000
 
 struct point {
 	char way; /* '>', '<', 'c'onnect or 'f'rame */

@@ -12,7 +12,7 @@
 
 #include "lib/migrate/message.h"
 
-#define PATIENCE 5000
+#define PATIENCE 60000
 
 static void test_messages(void **state)
 {

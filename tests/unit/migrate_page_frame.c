@@ -9,7 +9,7 @@
 
 #include "lib/migrate/page_frame.h"
 
-#define PATIENCE 5000
+#define PATIENCE 60000
 
 #define DIRECTORY 100
 

@@ -28,7 +28,7 @@
 #include "lib/net/channel.h"
 #include "tests/unit/channel_pair.h"
 
-#define PATIENCE 10000
+#define PATIENCE 60000
 
 struct files {
 	char dir[64];
