@@ -8,6 +8,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/wait.sh"
 tmp=$(mktemp -d)
 count=0
+planned= # the plan is printed
 
 cleanup() { :; }
 # Unless the test knows better: the texts that were written last
@@ -21,8 +22,15 @@ explain() {
 # The shell of the test itself, not one in the background that a signal finds before it is its
 # command.
 tap_end() {
+	local status=$?
 	[ "$BASHPID" = $$ ] || return
 	trap '' INT TERM
+	if [ $status -ne 0 ] && [ -z "$planned" ]; then
+		echo "not ok $((count + 1)) - the script has ended before its last step, status $status"
+		ends_of "$tmp/check.said" "$tmp/said"
+		explain
+		echo "1..$((count + 1))"
+	fi
 	cleanup
 	rm -rf "$tmp"
 }
@@ -52,6 +60,7 @@ not_ok() {
 	ends_of "$tmp/check.said" "$tmp/said"
 	explain
 	echo "1..$count"
+	planned=1
 	exit 1
 }
 
@@ -96,5 +105,6 @@ is() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1 (expected '$2', got '$3
 # done_testing: the last line of a test
 done_testing() {
 	echo "1..$count"
+	planned=1
 	exit 0
 }

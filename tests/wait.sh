@@ -19,32 +19,34 @@ files_in_tmp() { find "$tmp" -maxdepth 1 -type f -printf '%f %s\n' 2>/dev/null; 
 
 # until_true [--watch COMMAND] [--of PID] COMMAND...: try again and again, until it succeeds, or
 # until what --watch prints has not changed for $WAIT_STILL seconds, or until the process that is to
-# bring it about has ended. Then it prints what it watched, and fails.
+# bring it about has ended. Then it prints what it watched, and fails. A command that is a function
+# sees the variables of its callers, so those here have a prefix.
 until_true() {
-	local watch='' of='' before='' now since=$SECONDS looked=-1
+	local until_watch='' until_of='' until_before='' until_now
+	local until_since=$SECONDS until_looked=-1
 	while [[ $1 == --* ]]; do
 		case $1 in
-		--watch) watch=$2 ;;
-		--of) of=$2 ;;
+		--watch) until_watch=$2 ;;
+		--of) until_of=$2 ;;
 		esac
 		shift 2
 	done
 	until "$@" 2>/dev/null; do
-		if [ "$of" ] && ! kill -0 "$of" 2>/dev/null; then
+		if [ "$until_of" ] && ! kill -0 "$until_of" 2>/dev/null; then
 			# What it did last may have been that.
 			"$@" 2>/dev/null && return
 			printf 'its process has ended while waiting for: %s\n%s\n' "$*" \
-				"$(watched_by "$watch" "$@")"
+				"$(watched_by "$until_watch" "$@")"
 			return 1
 		fi
-		if [ $((SECONDS - looked)) -ge 2 ] || [ $looked -lt 0 ]; then
-			looked=$SECONDS
-			now=$(watched_by "$watch" "$@")
-			[ "$now" = "$before" ] || since=$SECONDS
-			before=$now
-			if [ $((SECONDS - since)) -ge "$WAIT_STILL" ]; then
+		if [ $((SECONDS - until_looked)) -ge 2 ] || [ $until_looked -lt 0 ]; then
+			until_looked=$SECONDS
+			until_now=$(watched_by "$until_watch" "$@")
+			[ "$until_now" = "$until_before" ] || until_since=$SECONDS
+			until_before=$until_now
+			if [ $((SECONDS - until_since)) -ge "$WAIT_STILL" ]; then
 				printf 'nothing has moved for %s s while waiting for: %s\n%s\n' \
-					"$WAIT_STILL" "$*" "$now"
+					"$WAIT_STILL" "$*" "$until_now"
 				return 1
 			fi
 		fi
@@ -60,10 +62,10 @@ watched_by() {
 
 # within SECONDS COMMAND...: the same for what must be over by then, whatever moves
 within() {
-	local end=$((SECONDS + $1))
+	local within_end=$((SECONDS + $1))
 	shift
 	until "$@" 2>/dev/null; do
-		[ $SECONDS -lt $end ] || return 1
+		[ $SECONDS -lt $within_end ] || return 1
 		sleep 0.2
 	done
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,19 +27,20 @@ static void *work(void *opaque)
 		for (unsigned int i = 0; i < chat.kib * 1024 * STEP_MS / 1000 / LINE_BYTES; i++) {
 			snprintf(line, sizeof(line), "chat %-*u\n", LINE_BYTES - 6, ++n);
 			if (write(chat.fd, line, LINE_BYTES) < 0)
-				guest_error("the serial port: %s", strerror(errno));
+				guest_error("chat: %s", strerror(errno));
 		}
 		guest_sleep_ms(STEP_MS);
 	}
 	return NULL;
 }
 
-void chat_start(unsigned int kib)
+void chat_start(char *words)
 {
+	char *device = strchr(words, ',');
 	pthread_t thread;
 
-	chat.kib = kib;
-	chat.fd = system_open_late("/dev/ttyS0", O_WRONLY | O_NOCTTY);
+	chat.kib = (unsigned int)strtoul(words, NULL, 10);
+	chat.fd = device ? system_open_late(device + 1, O_WRONLY | O_NOCTTY) : -1;
 	if (chat.fd < 0 || pthread_create(&thread, NULL, work, NULL))
-		guest_error("the serial port: %s", strerror(errno));
+		guest_error("chat=%s: %s", words, strerror(errno));
 }

@@ -43,8 +43,8 @@ void disk_start(void);
 void disk_end(void); /* reads all of them once more */
 uint64_t disk_flushes(void);
 
-/* Lines on the serial port, so many KiB of them a second. */
-void chat_start(unsigned int kib);
+/* Lines on a terminal: "KIB,DEVICE", so many KiB of them a second. */
+void chat_start(char *words);
 
 /* A file whose SHA-256 must stay what it was. */
 void file_make(const char *path);

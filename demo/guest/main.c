@@ -12,7 +12,7 @@
  *   talk=GUEST,PEER numbered messages to PEER, which answers (demo/message.h), with another
  *     canary, which is no secret
  *   disk            blocks of /dev/vda are written, flushed and read back
- *   chat=KIB        so many KiB a second go to the serial port, /dev/ttyS0
+ *   chat=KIB,DEVICE so many KiB a second go to DEVICE
  *   say=DEVICE      all of this is said on DEVICE instead of the console, apart from the kernel
  *
  * A line `w` on the console has it write memory, `i` not; `q` ends it: then all is verified once
@@ -49,7 +49,7 @@ struct guest {
 	struct memory_options memory;
 	char *talk;
 	bool canary, file, disk;
-	unsigned int chat;
+	char *chat;
 };
 
 static _Atomic uint64_t errors;
@@ -198,7 +198,7 @@ static void take_word(struct guest *guest, char *word)
 	else if (!strncmp(word, "talk=", 5))
 		guest->talk = word + 5;
 	else if (!strncmp(word, "chat=", 5))
-		guest->chat = (unsigned int)strtoul(word + 5, NULL, 10);
+		guest->chat = word + 5;
 	else if (!strncmp(word, "say=", 4))
 		say_on(word + 4);
 	else if (!strcmp(word, "disk"))

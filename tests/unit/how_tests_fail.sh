@@ -34,6 +34,12 @@ fails_well "FAIL_AT" $?
 says "FAIL_AT" "not ok 2 - two [made to fail: FAIL_AT=2]"
 says "FAIL_AT" "#   what a guest said"
 
+run 'set -u; ok "one"; until_true [ "$nobody_set_it" ]; done_testing'
+fails "a script that dies: exit status" [ $? -eq 0 ]
+says "a script that dies" "not ok 2 - the script has ended before its last step, status 1"
+check "a script that dies: the plan" grep -q '^1\.\.2' "$tmp/out"
+check "a script that dies: cleanup" test -e "$tmp/cleaned"
+
 run 'WAIT_STILL=2 check "it comes" until_true test -e "$tmp/never"'
 fails_well "a wait in which nothing moves" $?
 says "a wait in which nothing moves" "nothing has moved for 2 s while waiting for: test -e"
@@ -48,4 +54,10 @@ check "which is noticed at once" [ $((SECONDS - begin)) -lt 500 ]
 run 'sh -c "sleep 1; echo >$tmp/late" & check "it comes" until_true --of $! test -e "$tmp/late"
 	done_testing'
 is "what a process does last counts" 0 $?
+run 'before=1 now=2 end=3
+	mine() { [ "$before$now$end" = 123 ]; }
+	check "until_true" until_true mine
+	check "within" within 9 mine
+	done_testing'
+is "a wait leaves the variables of its test alone" 0 $?
 done_testing
