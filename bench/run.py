@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-usage: run.py [--quick] [--no-emulated] [--svg FILE]
+usage: run.py [--quick] [--no-emulated] [--only SECTION] [--svg FILE]
 
 All measurements: one table on standard output, ratios first, and build/bench.json; --svg draws the
 chart of docs/bench.md. --quick: smaller guests, each measured once, and no emulated hosts.
@@ -31,25 +31,44 @@ def options():
                         help="smaller guests, each measured once, and no emulated hosts")
     parser.add_argument("--no-emulated", action="store_true",
                         help="without what needs emulated hosts: PSP commands")
+    parser.add_argument("--only", metavar="SECTION", choices=SECTIONS,
+                        help="one of: " + ", ".join(SECTIONS))
     parser.add_argument("--svg", metavar="FILE", help="draw the chart of docs/bench.md")
     return parser.parse_args()
 
 
-def run(report, quick, emulated):
+def sections(quick):
+    """Name and what measures it, for each section."""
     gib = measure.GIB
     main = 512 * MIB if quick else 2 * gib
-    measure.sealing(report)
-    measure.migration(report, main, 1 if quick else 3)
-    measure.dirtying(report, main // 2, [1000, 20000] if quick
-                     else [1000, 10000, 30000, 60000, 120000])
-    measure.postcopy(report, main // 2, 1 if quick else 3)
-    measure.fairness(report, main // 2, [50, 200] if quick else [50, 100, 200, 400],
-                     1 if quick else 3)
-    measure.overhead(report, main)
-    measure.scaling(report, [256 * MIB, gib] if quick
-                    else [256 * MIB, gib, 2 * gib, 4 * gib, 8 * gib])
-    if emulated and not quick:
-        measure.psp_commands(report)
+    runs = 1 if quick else 3
+    return {
+        "sealing": measure.sealing,
+        "migration": lambda report: measure.migration(report, main, runs),
+        "dirtying": lambda report: measure.dirtying(
+            report, main // 2,
+            [1000, 20000] if quick else [1000, 10000, 30000, 60000, 120000]),
+        "postcopy": lambda report: measure.postcopy(report, main // 2, runs),
+        "fairness": lambda report: measure.fairness(
+            report, main // 2, [50, 200] if quick else [50, 100, 200, 400], runs),
+        "overhead": lambda report: measure.overhead(report, main),
+        "scaling": lambda report: measure.scaling(
+            report, [256 * MIB, gib] if quick
+            else [256 * MIB, gib, 2 * gib, 4 * gib, 8 * gib]),
+        "psp": measure.psp_commands,
+    }
+
+
+SECTIONS = list(sections(True))
+
+
+def run(report, arguments):
+    for name, section in sections(arguments.quick).items():
+        if arguments.only not in (None, name):
+            continue
+        if name == "psp" and (arguments.quick or arguments.no_emulated):
+            continue
+        section(report)
 
 
 def main():
@@ -66,7 +85,7 @@ def main():
     report = Report({"when": datetime.date.today().isoformat(), "machine": about, "method": METHOD,
                      "qemu": qemu_vm.version()})
     try:
-        run(report, arguments.quick, not arguments.no_emulated)
+        run(report, arguments)
     except Failure as failure:
         print(f"bench: error: {failure}", file=sys.stderr)
         return 1

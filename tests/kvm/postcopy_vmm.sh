@@ -71,12 +71,12 @@ nothing_left "post-copy at once" 1
 verified 2 "post-copy at once"
 
 # As ordered, or not at all.
-launch 1 2 27 100 0 1 0 2 1
+launch 1 2 27 0 0 1 0 2 1
 address=127.0.0.1:1
 move 1 --psk-file "$tmp/psk" --postcopy sometimes
 is "a mode that there is not is a mistake" 2 "$status"
 await 2 --psk-file "$tmp/psk"
-move 1 --psk-file "$tmp/psk" --postcopy always --postcopy-after 2 --json
+move 1 --psk-file "$tmp/psk" --postcopy always --postcopy-after 2 --bandwidth 64M --json
 is "post-copy after two rounds" 0 "$status"
 if grep -q '"rounds": 2,' "$tmp/said"; then ok "there were two"; else not_ok "there were two"; fi
 if grep -q '"fault-p99-ms"' "$tmp/said"; then ok "and pages missing"

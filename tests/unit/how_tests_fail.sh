@@ -26,13 +26,13 @@ says() { check "$1: '$2'" grep -qF -- "$2" "$tmp/out"; }
 run 'check "one" true; check "two" sh -c "echo seen; false"; ok "three"'
 fails_well "a step that fails" $?
 says "a step that fails" "not ok 2 - two [status 1 of: sh -c"
-says "a step that fails" "#   seen"
+says "a step that fails" "   seen"
 fails "no step follows" grep -q three "$tmp/out"
 
 fail_at=2 run 'ok "one"; echo "what a guest said" >"$tmp/console"; ok "two"; ok "three"'
 fails_well "FAIL_AT" $?
 says "FAIL_AT" "not ok 2 - two [made to fail: FAIL_AT=2]"
-says "FAIL_AT" "#   what a guest said"
+says "FAIL_AT" "   what a guest said"
 
 run 'set -u; ok "one"; until_true [ "$nobody_set_it" ]; done_testing'
 fails "a script that dies: exit status" [ $? -eq 0 ]
