@@ -3,7 +3,7 @@
  * The process of a VM gives away what it does not need, so that whoever breaks out of the guest
  * into it, or breaks in over the wire, finds little: sandbox_begin() first of all in a process,
  * sandbox_enter() once everything that needs privileges is open and while there is one thread,
- * sandbox_thread() at the beginning of every thread with one narrow task. docs/operations.md says
+ * sandbox_thread() at the beginning of every thread with one narrow task. docs/host.md says
  * what is allowed.
  */
 #ifndef SERVICE_SANDBOX_H
