@@ -63,7 +63,7 @@ class Host:
         return done.stdout
 
     def begin(self, *arguments):
-        """Likewise, one that goes on."""
+        """Likewise, one that keeps running."""
         return subprocess.Popen([BUILD / "cli/sevmirror", *arguments], env=self._environment(),
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -155,7 +155,7 @@ class Guest:
         return self._vcpu(VCPU_COUNTERS + 8 * COUNT_WRITES)
 
     def begin(self, streams, *options):
-        """Begin to migrate; the `sevmirror migrate` that goes on. abandon() has it give up."""
+        """Begin to migrate; the running `sevmirror migrate`. abandon() makes it give up."""
         command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key),
                    "--streams", str(streams), *options]
         return self.hosts[0].begin(*command)

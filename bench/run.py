@@ -26,7 +26,7 @@ METHOD = ("source, target and everything else share this machine's CPUs; native 
 
 def options():
     parser = argparse.ArgumentParser(prog="bench",
-                                     description="Measures sevmirror, and QEMU beside it.")
+                                     description="Measures sevmirror, and QEMU for comparison.")
     parser.add_argument("--quick", action="store_true",
                         help="smaller guests, each measured once, and no emulated hosts")
     parser.add_argument("--no-emulated", action="store_true",

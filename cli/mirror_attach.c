@@ -202,7 +202,7 @@ static int make(struct attach *a)
 		return err == -ENOENT || err == -EACCES ? CLI_UNSUPPORTED : CLI_FAILURE;
 	}
 	_Static_assert(MEMSCAN_PAGE_BYTES + sizeof(struct memscan_mailbox) <= WORKLOAD_WINDOW_BYTES,
-		       "the mailbox lies in the window");
+		       "the mailbox is in the window");
 	if (a->is_memscan)
 		memscan_fill(&a->memscan, mailbox(a));
 	err = workload_start(a->workload);

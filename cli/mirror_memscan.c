@@ -78,7 +78,7 @@ static int check_one(const struct memscan_range *range, const json_t *map, bool 
 			continue;
 		if (strcmp(run.kind, "ram") != 0) {
 			cli_error("--range 0x%" PRIx64 "+0x%" PRIx64 ": at 0x%" PRIx64
-				  " lies the guest's %s, which is not scanned",
+				  " is the guest's %s, which is not scanned",
 				  range->gpa, range->bytes, at, run.kind);
 			return CLI_USAGE;
 		}

@@ -147,7 +147,7 @@ struct sevmirror_postcopy {
 	uint64_t fault_class[SEVMIRROR_FAULT_CLASSES]; /* how many waited how long */
 };
 
-/* Why a migration failed, for programs; the words for people are beside it. */
+/* Why a migration failed, for programs; the words for people come with it. */
 enum sevmirror_reason {
 	SEVMIRROR_REASON_NONE, /* it did not fail */
 	SEVMIRROR_REASON_CANCELLED,

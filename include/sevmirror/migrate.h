@@ -9,9 +9,9 @@
  *
  * With post-copy the guest may go over while pages are missing; they follow as they are touched,
  * and the rest in the background. If the connection breaks then, neither side loses anything: the
- * source keeps the guest's memory and its run ends with SEVMIRROR_BROKEN, the target goes on
+ * source keeps the guest's memory and its run ends with SEVMIRROR_BROKEN, the target keeps running
  * waiting for a source that proves to be the same one (phase BROKEN), vCPUs that touch a missing
- * page with it. sevmirror_migration_recover() on the source goes on from there, as often as it
+ * page with it. sevmirror_migration_recover() on the source continues from there, as often as it
  * takes.
  */
 #ifndef SEVMIRROR_MIGRATE_H
@@ -60,7 +60,7 @@ struct sevmirror_source_options {
 	 * it has not converged (0: when it makes no progress)
 	 */
 	unsigned int postcopy_after;
-	uint64_t timeout; /* how long the connection may stand still: default 10 s */
+	uint64_t timeout; /* how long the connection may be silent: default 10 s */
 	/*
 	 * ASK and ARK of the target's chip, as the operator got them from the vendor; NULL with
 	 * --sev=off
@@ -99,7 +99,7 @@ enum sevmirror_outcome {
 	/* the connection broke in the hand-over: the guest is paused here and may run there */
 	SEVMIRROR_UNKNOWN = 3,
 	/*
-	 * source, post-copy: the guest runs there, pages that it lacks are here:
+	 * source, post-copy: the guest runs there, pages that it needs are here:
 	 * sevmirror_migration_recover()
 	 */
 	SEVMIRROR_BROKEN = 4,
@@ -140,8 +140,8 @@ enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *migra
 					       struct sevmirror_summary *summary);
 
 /*
- * Source, after BROKEN, or UNKNOWN of a run that had begun post-copy: connect anew, to address
- * (NULL: where it was before), prove to be the same source, and go on with what the target still
+ * Source, after BROKEN, or UNKNOWN of a run that had begun post-copy: connect again, to address
+ * (NULL: where it was before), prove to be the same source, and continue with what the target still
  * lacks. Blocks and fills *summary as the run does; the outcomes are the run's, from the hand-over
  * on. A target that does not know this migration any more, or cannot be reached: the outcome is
  * what it was before.
@@ -172,8 +172,8 @@ int sevmirror_migration_tune(struct sevmirror_migration *migration, const uint64
 
 /*
  * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been
- * told to stop for good (they need not have stopped). What waits for a page that never came goes on
- * from here, with whatever stands in that page: that may be a resume(), which returns before this
+ * told to stop for good (they need not have stopped). What waits for a page that never came continues
+ * from here, with whatever is in that page: that may be a resume(), which returns before this
  * does, and must not let a vCPU run any more.
  */
 void sevmirror_migration_destroy(struct sevmirror_migration *migration);

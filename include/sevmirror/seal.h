@@ -197,7 +197,7 @@ enum sevmirror_opened {
  * Target: open the records of a batch, or some of them (the salt goes with each), all of one vCPU's
  * chunks unless any_ring or a single ring. The bodies of those that have one follow one another in
  * the slot. finish: -EBADMSG when a record was refused; opened[i], if not NULL, says what became of
- * record i. -EPROTO: a batch that is none.
+ * record i. -EPROTO: not a batch.
  */
 int sevmirror_lane_open_submit(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot,
 			       const struct sevmirror_batch *batch, bool urgent);

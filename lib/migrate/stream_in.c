@@ -204,7 +204,8 @@ static int accept_all(struct streams_in *all, struct accept_queue *queue)
 		if (number < 0)
 			return session_fail(
 				all->m, number == -EPERM ? -ETIMEDOUT : number,
-				"only unauthenticated peers connected for the data streams for %d ms",
+				"only unauthenticated peers connected for the data streams "
+				"for %d ms",
 				all->m->timeout_ms);
 		s = &all->stream[number];
 		if (pthread_create(&s->thread, NULL, serve, s))

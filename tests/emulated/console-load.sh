@@ -65,7 +65,7 @@ for ((n = 3; n < 3 + ${MIGRATIONS:-3}; n++)); do
 	check "$what: the target waits" await_guest $n "$to"
 	check "$what" move_guest "$from" "$to" --max-downtime 8000 --throttle
 	goes_on "$what" $n "$(last_tick $((n - 1)))"
-	fails "$what: no CPU of the guest stood still at the source" stalls "$from" $((n - 1))
+	fails "$what: no CPU of the guest stalled at the source" stalls "$from" $((n - 1))
 	fails "$what: nor at the target" stalls "$to" $n
 	check "$what: it prints there" true_on "$to" test -s "/serial-$n"
 	host=$to to=$from from=$host

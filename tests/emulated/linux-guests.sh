@@ -44,7 +44,7 @@ guest_works() {
 
 # goes_on WHAT N TICK: the guest's Nth process counts on from there and verifies all its memory
 goes_on() {
-	check "$1: it goes on" until_true --of "${process[$2]}" ticked "$2" $(($3 + 1))
+	check "$1: it keeps running" until_true --of "${process[$2]}" ticked "$2" $(($3 + 1))
 	check "$1: every page is what it was" until_true --of "${process[$2]}" swept "$2" \
 		$(($(number_after "$2" "all verified") + 2))
 }

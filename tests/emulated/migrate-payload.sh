@@ -56,7 +56,7 @@ scan $two >"$tmp/scan.two"
 check "memscan at the other host finds the same, under another key" cmp "$tmp/scan.one" \
 	"$tmp/scan.two"
 check "and not nothing" test "$(grep -cE '^[0-9a-f]{64} ' "$tmp/scan.two")" -eq 2
-check "it goes on there" on $two sevmirror resume guest
+check "it continues there" on $two sevmirror resume guest
 on $two sevmirror stop guest >/dev/null
 wait_for $two /status
 if [ "$(on $two cat /status)" = 0 ]; then ok "and finds every page as it wrote it"; else

@@ -76,7 +76,7 @@ kill_in() {
 goes_on() {
 	local ticks
 	ticks=$(on $host grep -c '^tick' /console)
-	check "$1: the guest goes on" says_in /console "^tick $((ticks + 3))\>"
+	check "$1: the guest keeps running" says_in /console "^tick $((ticks + 3))\>"
 }
 
 nothing_left() {

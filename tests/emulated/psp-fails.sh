@@ -98,7 +98,7 @@ migration_fails $one SEND_UPDATE_DATA source SEND_UPDATE_DATA:20 SEND_CANCEL:all
 on $two rm -f /out /status
 check "SEND_FINISH fails: the target waits" await $two
 fail $one SEND_FINISH:all
-check "SEND_FINISH fails: the guest moves all the same" move $one $two
+check "SEND_FINISH fails: the guest moves nevertheless" move $one $two
 good $one
 check "SEND_FINISH fails: and runs there" running $two
 check "SEND_FINISH fails: a warning says so" grep \

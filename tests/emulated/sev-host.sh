@@ -247,7 +247,7 @@ memory() {
 	grep -qaF "sev-host-mark-7f3a9c" "$tmp/ram"
 	verdict $? "and holds what the host has in clear"
 	rm -f "$tmp/ram"
-	is "the host goes on" "VM status: running" \
+	is "the host keeps running" "VM status: running" \
 		"$("$sev_host" monitor a 'info status' | tr -d '\r')"
 }
 
@@ -299,7 +299,7 @@ ends() {
 	within 120 none_left
 	verdict $? "a daemon that is killed takes its QEMU along"
 	complains "its host is gone" 125 "no host 'a'" "$sev_host" exec a -- true
-	status "and can be started anew" 0 "$sev_host" start a --memory 512M
+	status "and can be started again" 0 "$sev_host" start a --memory 512M
 	in_a 'poweroff -f' 2>"$tmp/err"
 	grep -q 'the host has powered off' "$tmp/err"
 	verdict $? "a host that powers itself off says so"

@@ -186,7 +186,7 @@ owned_guest() {
 	ticks=$(grep -ac 'guest: count' "$tmp/owned.console")
 	check "resume" on "$host" sevmirror resume owned
 	guest_says owned "guest: count $((ticks + 2))\>"
-	said owned "goes on where it was" "guest: count $((ticks + 1))\>"
+	said owned "continues where it was" "guest: count $((ticks + 1))\>"
 	check "stop" on "$host" sevmirror stop owned
 	guest_ends owned 0
 	said owned "the power button was pressed" "guest: button good"

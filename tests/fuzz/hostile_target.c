@@ -236,7 +236,7 @@ static void judge(const struct rig *rig, const struct attack *a, enum sevmirror_
 		break;
 	case SEVMIRROR_UNKNOWN:
 		rig_need(rig->paused == 1 && !rig->resumed && !rig->handed_over,
-			 "an undecided guest does not stand still");
+			 "an undecided guest is not stopped");
 		break;
 	default:
 		rig_need(rig->paused == rig->resumed && rig->released == rig->acquired &&

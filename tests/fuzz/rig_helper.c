@@ -67,7 +67,7 @@ uint64_t rig_lacking(void)
 
 static struct one_ring *take_ring(struct rings *rings, unsigned int ring)
 {
-	rig_need(ring < RIG_STREAMS, "a ring that is none");
+	rig_need(ring < RIG_STREAMS, "an invalid ring");
 	rig_need(!atomic_exchange(&rings->ring[ring].used, true),
 		 "two threads at one ring at the same time");
 	sched_yield(); /* so that the other one comes, if there is one */
@@ -125,7 +125,7 @@ void migration_helper_stop(struct sevmirror_migration *m)
 
 uint32_t rings_data(const struct rings *rings, unsigned int ring, uint32_t *npages)
 {
-	rig_need(ring < RIG_STREAMS, "a ring that is none");
+	rig_need(ring < RIG_STREAMS, "an invalid ring");
 	*npages = RECORD_RING_PAGES;
 	return ring * RECORD_RING_PAGES;
 }
@@ -300,6 +300,6 @@ void *mirror_hva(const struct mirror *mirror, uint64_t gpa, uint64_t bytes)
 
 void mirror_populate(struct mirror *mirror, uint64_t gpa, uint64_t bytes)
 {
-	rig_need(gpa < RIG_RAM_BYTES && bytes <= RIG_RAM_BYTES - gpa, "memory that is none");
+	rig_need(gpa < RIG_RAM_BYTES && bytes <= RIG_RAM_BYTES - gpa, "invalid memory");
 	(void)madvise(rig_ram() + gpa, bytes, MADV_POPULATE_WRITE);
 }

@@ -62,7 +62,7 @@ static void poll(struct model *m)
 		need(c.op == HELPER_OP_HELLO || c.op == HELPER_OP_MISSING ||
 			     c.count <= m->asked[place].count,
 		     "more than was asked");
-		need(c.status <= HELPER_MISMATCH, "a status that is none");
+		need(c.status <= HELPER_MISMATCH, "an invalid status");
 		m->taken++;
 	} else if (got < 0) {
 		need(got == -EPROTO, "another error");

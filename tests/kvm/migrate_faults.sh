@@ -281,7 +281,7 @@ for part in ${PARTS:-cut target_dies source_dies interrupt interrupt_target stil
 		'<ROUND' '>ROUND:2' '<READY' '>COMMIT' '<RUNNING' ;;
 	interrupt_target) column interrupt_target "Ctrl-C at receive" connect '<HELLO' \
 		'>CORE_SECRET' frame '<ROUND' '>STATE' '<READY' '>COMMIT' ;;
-	still) column still "the network stands still" '<ACCEPT' frame '>ROUND:2' '>COMMIT' \
+	still) column still "the network stalls" '<ACCEPT' frame '>ROUND:2' '>COMMIT' \
 		'<RUNNING' ;;
 	esac
 done

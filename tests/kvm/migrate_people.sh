@@ -81,7 +81,7 @@ if [ "$(sed 's/\x1b\[K//g' "$tmp/drawn" |
 	ok "and never wraps"; else not_ok "and never wraps"; fi
 page "$tmp/moved.html" "moved" "The guest runs on the target"
 is "the page can be read by others" 644 "$(stat -c %a "$tmp/moved.html")"
-is "nothing is left beside the pages" "" "$(find "$tmp" -name '*.html.*')"
+is "no other file is left" "" "$(find "$tmp" -name '*.html.*')"
 ended 1
 verified 2 "on a terminal"
 

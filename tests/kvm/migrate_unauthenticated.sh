@@ -83,7 +83,8 @@ for way in "" "--postcopy always"; do
 			wait "${pid[mover]}"
 			unset 'pid[mover]'
 			gate_gone
-			is "$what: no failure of the source" "" "$(grep -F 'still runs here' "$tmp/said")"
+			is "$what: no failure of the source" "" \
+				"$(grep -F 'still runs here' "$tmp/said")"
 		else
 			crowd "$there" trickle
 			# shellcheck disable=SC2086
@@ -199,7 +200,7 @@ for where in limit tmpfs; do
 	SEVMIRROR_RUNTIME_DIR=$tmp/1 "${inside[@]}" "$sevmirror" migrate guest --to "$address" \
 		"${psk[@]}" --report "$tmp/small/page.html" \
 		>"$tmp/said" 2>&1
-	is "no room for the report ($where): the guest has moved all the same" 12 $?
+	is "no room for the report ($where): the guest has moved nevertheless" 12 $?
 	told "no room for the report ($where)" "$tmp/said" "--report $tmp/small/page.html: $why"
 	is "no room for the report ($where): no half of it is left" "" "$(ls "$tmp/small")"
 	ended 1

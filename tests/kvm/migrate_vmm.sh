@@ -44,8 +44,8 @@ await 2 --psk-file "$tmp/psk2"
 move 1 --psk-file "$tmp/psk"
 is "a wrong key is refused" 1 "$status"
 if state 1 running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
-if state 2 incoming; then ok "the target goes on waiting"
-else not_ok "the target goes on waiting"; fi
+if state 2 incoming; then ok "the target keeps waiting"
+else not_ok "the target keeps waiting"; fi
 kill -INT "${pid[2]}"
 ended 2
 is "a signal ends the wait with 7" 7 "$(cat "$tmp/status")"

@@ -56,8 +56,8 @@ said() { if grep -q -- "$2" "$3"; then ok "$1"; else not_ok "$1 (not said: $2)";
 goes_on() {
 	local before
 	before=$(beats)
-	if until_true beyond "$before"; then ok "$1: the guest goes on"
-	else not_ok "$1: the guest goes on"; fi
+	if until_true beyond "$before"; then ok "$1: the guest keeps running"
+	else not_ok "$1: the guest keeps running"; fi
 }
 # The dirtier's shared area, with its heartbeat
 beats() { memory_of 0x200000 4096 | sha256sum; }
@@ -148,7 +148,7 @@ is "a guest with a stopped mirror moves" 0 "$status"
 ended 1
 kill -CONT "${pid[mirror]}"
 ended mirror
-is "which ends when it goes on" 1 "$(cat "$tmp/status")"
+is "which ends when it continues" 1 "$(cat "$tmp/status")"
 verified 2 "all that"
 
 # The guest goes first, then both at once.

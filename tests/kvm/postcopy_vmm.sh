@@ -97,8 +97,8 @@ if grep -q 'post-copy  *[1-9]' "$tmp/said"; then ok "with pages after the guest"
 else not_ok "with pages after the guest"; fi
 sed -n 's/^  downtime/# downtime/p' "$tmp/said"
 if grep -q 'downtime .* ms (limit 20 ms, without post-copy an estimated [0-9.]* ms)' \
-	"$tmp/said"; then ok "the downtime stands beside its limit"
-	else not_ok "the downtime stands beside its limit"; fi
+	"$tmp/said"; then ok "the downtime is shown with its limit"
+	else not_ok "the downtime is shown with its limit"; fi
 ended 1
 verified 2 "auto"
 
@@ -146,8 +146,8 @@ cut_at '<RUNNING'
 is "RUNNING is lost: 9" 9 "$status"
 if grep -q -- 'migrate --recover' "$tmp/said"; then ok "what to do is said"
 else not_ok "what to do is said"; fi
-if state 1 paused; then ok "the guest stands still at the source"
-else not_ok "the guest stands still at the source"; fi
+if state 1 paused; then ok "the guest is paused at the source"
+else not_ok "the guest is paused at the source"; fi
 answers "recovery finds out" 1 migrate guest --recover --to "$there"
 ended 1
 verified 2 "RUNNING was lost"
