@@ -172,9 +172,9 @@ int sevmirror_migration_tune(struct sevmirror_migration *migration, const uint64
 
 /*
  * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been
- * told to stop for good (they need not have stopped). What waits for a page that never came continues
- * from here, with whatever is in that page: that may be a resume(), which returns before this
- * does, and must not let a vCPU run any more.
+ * told to stop for good (they need not have stopped). What waits for a page that never came
+ * continues from here, with whatever is in that page: that may be a resume(), which returns before
+ * this does, and must not let a vCPU run any more.
  */
 void sevmirror_migration_destroy(struct sevmirror_migration *migration);
 

@@ -217,7 +217,8 @@ signal $target KILL receive
 # shellcheck disable=SC2016 # words of the message
 migrate_ends 10 '`migrate --recover`' '`stop --force`'
 target_ends 137
-says "$what: there is no target to continue with" "refused" on $host sevmirror migrate guest --recover
+says "$what: there is no target to continue with" "refused" on $host sevmirror migrate guest \
+	--recover
 says "$what: the source does not run it again" "runs on the target" on $host sevmirror resume guest
 given_up
 
