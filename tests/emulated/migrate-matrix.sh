@@ -48,7 +48,8 @@ no_disk() {
 	check "$what: '$text'" grep -qF "$text" "$tmp/moved"
 	check "$what: before any page" grep -q '"pages": 0,' "$tmp/moved"
 	fails "$what: the other host ends" wait "${process[$next]}"
-	check "$what: the guest keeps running" until_true --of "${process[$last]}" ticked $last $((tick + 2))
+	check "$what: the guest keeps running" until_true --of "${process[$last]}" ticked $last \
+		$((tick + 2))
 }
 refusals=0
 
