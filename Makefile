@@ -1,12 +1,13 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
-.PHONY: all deps demo check install deb qemu sbom model check-quick check-qemu check-unit \
-	check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
+.PHONY: all deps demo demo-libvirt check install deb deb-qemu qemu sbom model check-quick \
+	check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
 
 all: build/build.ninja
 	ninja -C build
 
 help:
 	@echo 'make demo            the main job: shows sevmirror at work on emulated SEV hosts'
+	@echo 'make demo-libvirt    the same by virsh: Debian hosts, a Debian guest in QEMU (builds it)'
 	@echo 'make check           all tests; ends with "N passed, N failed, N skipped"'
 	@echo 'make                 build only (into build/)'
 	@echo 'make check-quick     unit tests, lint of what changed, one migration: two minutes'
@@ -18,6 +19,7 @@ help:
 	@echo 'make deb             Debian packages, into build-deb/'
 	@echo 'make qemu            the QEMU that migrates SEV guests (docs/qemu.md); 10 to 20'
 	@echo '                     minutes, once'
+	@echo 'make deb-qemu        its Debian package, qemu-system-x86-sevmirror, into build-deb/'
 	@echo 'make sbom            what is linked, as SPDX: build/sevmirror.spdx.json'
 	@echo 'make lint            clang-format, cppcheck, clang-tidy, shellcheck'
 	@echo 'make model           the model of the protocol, searched deeper (half an hour,'
@@ -44,11 +46,17 @@ deb:
 qemu: all
 	@qemu/build
 
+deb-qemu: all
+	@qemu/package
+
 sbom: all
 	@scripts/sbom
 
 demo: all
 	@scripts/demo
+
+demo-libvirt: all
+	@scripts/demo-libvirt
 
 check:
 	@scripts/check

@@ -11,6 +11,7 @@
 #include "cli/number.h"
 #include "cli/owner.h"
 #include "cli/run_options.h"
+#include "launch/firmware.h"
 #include "lib/sev/measurement.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"
@@ -27,6 +28,9 @@ static const struct cli_option options[] = {
 	{ "cpus", 'c', "N", NULL, "virtual CPUs (default: 1)" },
 	{ "payload", 'p', "FILE", "@file", "a ring-3 program instead of a kernel" },
 	{ "arg", 'a', "NUMBER", NULL, "an argument of the payload; may be repeated" },
+	{ "firmware", 'f', "FILE", "@file",
+	  "of a guest in QEMU (machine type q35, with a sevmirror-helper object), instead of a "
+	  "kernel: the file of its first flash, such as OVMF_CODE_4M.fd" },
 	{ "mirror-payload", 'M', "FILE", "@file",
 	  "the workload of the guest's mirrors, as for 'sevmirror run'" },
 	{ "tsc-khz", 't', "N", NULL,
@@ -42,6 +46,7 @@ struct request {
 	struct machine_image_config config;
 	struct machine_boot boot;
 	unsigned int nargs;
+	const char *firmware;
 	const char *dump;
 	bool json;
 };
@@ -92,6 +97,32 @@ static int print_json(const struct launch_image *image, const char *digest)
 	return cli_print_json(json_pack("{s:s, s:o}", "digest", digest, "segments", segments));
 }
 
+#define FIRMWARE_READ_MAX (64u << 20)
+
+static int firmware_image(struct launch_image **image, const struct request *request,
+			  struct why *why)
+{
+	struct launch_blob firmware = { 0 };
+	void *bytes = NULL;
+	int err = util_read_file(request->firmware, FIRMWARE_READ_MAX, &bytes, &firmware.len);
+
+	if (err)
+		return why_set(why, err, "the firmware %s cannot be read: %s", request->firmware,
+			       strerror(-err));
+	firmware.bytes = bytes;
+	err = launch_firmware_create(image, firmware, request->config.memory_bytes,
+				     request->config.c_mask, why);
+	free(bytes);
+	return err;
+}
+
+static int image_of(struct launch_image **image, const struct request *request, struct why *why)
+{
+	if (request->firmware)
+		return firmware_image(image, request, why);
+	return machine_image_create(image, NULL, &request->config, &request->boot, why);
+}
+
 static int measure(const struct request *request)
 {
 	char digest[2 * SEV_DIGEST_BYTES + 1];
@@ -99,7 +130,7 @@ static int measure(const struct request *request)
 	struct why why = { "" };
 	int code;
 
-	if (machine_image_create(&image, NULL, &request->config, &request->boot, &why)) {
+	if (image_of(&image, request, &why)) {
 		cli_error("%s", why.text);
 		return CLI_FAILURE;
 	}
@@ -167,6 +198,9 @@ static int parse_one(int c, const char *arg, struct request *request, struct why
 	case 'p':
 		request->boot.payload = arg;
 		return CLI_OK;
+	case 'f':
+		request->firmware = arg;
+		return CLI_OK;
 	case 'M':
 		request->boot.mirror_payload = arg;
 		return CLI_OK;
@@ -191,8 +225,11 @@ static int check_together(const char *command, const struct request *request)
 		return cli_usage(
 			command,
 			"--c-bit is needed: 'sevmirror platform status' on the host shows it");
-	if (!boot->kernel == !boot->payload)
-		return cli_usage(command, "either --kernel or --payload");
+	if (!!boot->kernel + !!boot->payload + !!request->firmware != 1)
+		return cli_usage(command, "one of --kernel, --payload and --firmware");
+	if (request->firmware && (boot->initrd || boot->mirror_payload || request->nargs))
+		return cli_usage(command, "--firmware goes with --memory and --c-bit only: a "
+					  "guest of QEMU's loads the rest itself");
 	if (boot->payload && boot->initrd)
 		return cli_usage(command, "a payload takes no --initrd");
 	if (boot->payload && !request->config.tsc_khz)
@@ -229,11 +266,14 @@ const struct cli_command owner_measure = {
 	.name = "measure",
 	.summary = "the launch digest that a guest must have, computed from its files",
 	.synopsis = { "--c-bit N --kernel FILE [--initrd FILE] [--cmdline TEXT] [options]",
-		      "--c-bit N --payload FILE [--arg NUMBER]... [options]" },
+		      "--c-bit N --payload FILE [--arg NUMBER]... [options]",
+		      "--c-bit N --firmware FILE --memory SIZE [options]" },
 	.about = "Computes the launch digest, which the firmware measures when a host starts this "
 		 "guest. It covers kernel, initial RAM disk, command line, memory map, ACPI tables "
 		 "and page tables. Give the same options as to 'sevmirror run': each of them "
-		 "changes the digest.",
+		 "changes the digest. With --firmware the guest is one that QEMU starts, and the "
+		 "digest covers the firmware and the Migration Helper, which depends on the "
+		 "guest's memory and the C-bit.",
 	.groups = { { NULL, options } },
 	.run = run,
 };

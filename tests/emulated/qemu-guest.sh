@@ -9,7 +9,7 @@
 host=qemu-guest-$$
 library=$(cd "$programs/../../lib" && pwd)
 qemu=$("$top/qemu/build" | tail -n 1)
-check "the patched QEMU is built" test -x "$qemu" || exit 1
+check "the patched QEMU is built" test -x "$qemu"
 start "$host" --cpus 2 --memory 3G --packages qemu-system-x86,ovmf
 LD_LIBRARY_PATH=$library check "QEMU and its libraries are copied to the host" "$sev_host" copy \
 	"$qemu" "$host:/usr/bin/qemu-sevmirror" || exit 1
@@ -17,6 +17,13 @@ put "$host" qmp
 check "an initial RAM disk" "$top/scripts/guest-initrd" "$host" "$programs/../../demo/demo-guest" \
 	"$tmp/initrd" virtio_pci || exit 1
 "$sev_host" copy "$tmp/initrd" "$host:/initrd" || exit 1
+
+# What a test that failed shows
+# shellcheck disable=SC2016 # for the host's shell
+explain() {
+	on "$host" sh -c 'for f in /*.log; do echo "$f:"; tail -n 8 "$f"; done' </dev/null 2>&1 |
+		tr -cd '\t\n -~' | sed 's/^/#   /'
+}
 
 # run_qemu NAME OPTIONS...: a QEMU in the background, with its monitor at /NAME.qmp and its guest's
 # console in /NAME.log
@@ -42,8 +49,32 @@ guest() {
 		-append "console=ttyS0 quiet -- memory=64 rest=20" "$@"
 }
 
+# The guest's owner, who is outside of the host: a session, what must be measured, and whether it was
+owner=$tmp/owner
+sevmirror=$programs/../../cli/sevmirror
+weak=(--policy 'NODBG|NOKS' --allow-weak-policy)
+mkdir "$owner"
+check "the host has sevmirror" "$sev_host" copy "$sevmirror" "$host:/bin/sevmirror"
+check "and gives its certificates" on "$host" sevmirror platform certs --out /certs
+check "to the owner" "$sev_host" copy "$host:/certs" "$owner/certs"
+check "who has the firmware, too" "$sev_host" copy "$host:/usr/share/OVMF/OVMF_CODE_4M.fd" "$owner/"
+check "owner: a session" "$sevmirror" owner session --root emulation --name "$owner/vm" \
+	"${weak[@]}" "$owner/certs"
+for file in vm_godh.b64 vm_session.b64; do "$sev_host" copy "$owner/$file" "$host:/$file"; done
+# owner_verifies MEMORY
+owner_verifies() {
+	local digest build
+	digest=$("$sevmirror" owner measure --c-bit 47 --firmware "$owner/OVMF_CODE_4M.fd" \
+		--memory "$1") &&
+		build=$(on "$host" sevmirror platform status | sed -n 's/.*build \([0-9]*\).*/\1/p') &&
+		execute sev query-sev-launch-measure |
+		sed -n 's/.*"data": *"\([^"]*\)".*/\1/p' >"$owner/measurement" &&
+		"$sevmirror" owner verify --digest "$digest" --tik "$owner/vm_tik.bin" \
+			--measurement "$owner/measurement" --api 0.24 --build "$build" "${weak[@]}"
+}
+
 sev=(-machine 'q35,confidential-guest-support=sev0'
-	-object 'sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=3')
+	-object 'sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=3,dh-cert-file=/vm_godh.b64,session-file=/vm_session.b64')
 helper=(-object 'sevmirror-helper,id=mh0')
 
 # qmp NAME COMMAND...
@@ -103,6 +134,8 @@ runs() { execute "$1" query-status | grep -q '"status": "running"'; }
 
 check "an SEV guest with the Migration Helper is started, stopped" guest sev -S "${sev[@]}" \
 	"${helper[@]}" || exit 1
+check "owner: the firmware measured what 'owner measure --firmware' says" owner_verifies 512M
+fails "owner: not with other memory" owner_verifies 1G
 check "nothing is known of its pages" test "$(field sev shared-map) $(field sev shared-pages)" = \
 	"false 0"
 execute sev migrate-set-capabilities \
@@ -126,7 +159,7 @@ refused "a capability that compares pages" "'xbzrle'" qmp sev \
 set_capability() { execute sev migrate-set-capabilities \
 	"{\"capabilities\":[{\"capability\":\"$1\",\"state\":$2}]}" >/dev/null; }
 set_capability xbzrle false
-for c in x-ignore-shared release-ram postcopy-ram background-snapshot; do
+for c in x-ignore-shared release-ram postcopy-ram multifd background-snapshot; do
 	[ "$c" != background-snapshot ] || set_capability return-path false
 	if set_capability "$c" true; then
 		refused "capability $c" "'$c'" migrate sev
@@ -159,7 +192,7 @@ check "and the guest boots again" until_console sev 2
 check "with a map of its own" live sev
 execute sev quit >/dev/null
 
-check "an SEV guest without the object is started" guest without -S "${sev[@]}" || exit 1
+check "an SEV guest without the object is started" guest without -S "${sev[@]}"
 execute without cont >/dev/null
 refused "its migration" "without the Migration Helper" migrate without
 refused "query-sev-migration" "without the Migration Helper" execute without query-sev-migration

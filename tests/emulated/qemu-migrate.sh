@@ -9,7 +9,7 @@
 one=qm-$$-one two=qm-$$-two
 library=${QEMU_LIBRARY:-$(cd "$programs/../../lib" && pwd)}
 qemu=${QEMU_SEVMIRROR:-$("$top/qemu/build" | tail -n 1)}
-check "the patched QEMU is built" test -x "$qemu" || exit 1
+check "the patched QEMU is built" test -x "$qemu"
 for h in "$one" "$two"; do
 	start "$h" --cpus 2 --memory 1536M --chip-seed "qemu-${h##*-}" --boot-timeout 300 \
 		--link "qm-$$" --packages qemu-system-x86,ovmf
@@ -22,6 +22,16 @@ done
 check "an initial RAM disk" "$top/scripts/guest-initrd" "$one" "$programs/../../demo/demo-guest" \
 	"$tmp/initrd" || exit 1
 for h in "$one" "$two"; do "$sev_host" copy "$tmp/initrd" "$h:/initrd" || exit 1; done
+
+# What a test that failed shows: what QEMU and the guest have said
+explain() {
+	local h
+	for h in "$one" "$two"; do
+		echo "# on $h:"
+		on "$h" sh -c 'tail -n 5 /console; tail -n 20 /said' </dev/null 2>&1 |
+			tr -cd '\t\n -~' | sed 's/^/#   /'
+	done
+}
 
 # guest HOST OPTIONS...: a QEMU in the background, with its monitor at /qmp, its guest's console in
 # /console and its own words in /said
@@ -83,32 +93,29 @@ comes_to() {
 # clean HOST: the guest has found no error in its memory
 clean() { on "$1" grep '^demo: tick' /console | tail -n 1 | grep ', 0 errors'; }
 
-check "the guest is started on one" guest "$one" || exit 1
+check "the guest is started on one" guest "$one"
 check "it counts" until_counts "$one" 4 || { on "$one" tail -n 5 /console; exit 1; }
 check "and has told what it shares" live "$one"
 prepare "$one"
-check "the target is started on two" guest "$two" -incoming tcp:0.0.0.0:4444 || exit 1
+check "the target is started on two" guest "$two" -incoming tcp:0.0.0.0:4444
 before=$(tick "$one")
 check "migration begins" execute "$one" migrate "{\"uri\":\"tcp:$two:4444\"}"
-check "and comes to its end" comes_to "$one" completed || exit 1
+check "and comes to its end" comes_to "$one" completed
 execute "$one" query-migrate | sed 's/^/# /'
 check "the guest runs on two" runs "$two"
-check "and counts on from $before" until_counts "$two" $((before + 8)) ||
-	on "$two" sh -c 'tail -n 5 /console; cat /said'
+check "and counts on from $before" until_counts "$two" $((before + 8))
 check "with all of its memory as it was" clean "$two"
 check "its map has come along" live "$two"
 on "$two" tail -n 1 /console | sed 's/^/# /'
 
 execute "$one" quit >/dev/null
-check "a target is started on one" guest "$one" -incoming tcp:0.0.0.0:4444 || exit 1
+check "a target is started on one" guest "$one" -incoming tcp:0.0.0.0:4444
 prepare "$two"
 before=$(tick "$two")
 check "it goes back" execute "$two" migrate "{\"uri\":\"tcp:$one:4444\"}"
-check "to the end" comes_to "$two" completed || exit 1
-check "and counts on from $before" until_counts "$one" $((before + 8)) ||
-	on "$one" sh -c 'tail -n 5 /console; cat /said'
+check "to the end" comes_to "$two" completed
+check "and counts on from $before" until_counts "$one" $((before + 8))
 check "with all of its memory as it was" clean "$one"
 execute "$one" system_reset >/dev/null
-check "it is reset, and boots from its flash" until_counts "$one" 2 ||
-	on "$one" sh -c 'tail -n 5 /console; cat /said'
+check "it is reset, and boots from its flash" until_counts "$one" 2
 finished

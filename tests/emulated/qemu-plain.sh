@@ -7,23 +7,21 @@
 . "$(dirname "$0")/driver.sh"
 
 if [ ! -w /dev/kvm ]; then
-	echo "ok # SKIP this machine has no /dev/kvm"
+	echo "1..0 # SKIP this machine has no /dev/kvm"
 	exit 0
 fi
 top_build=$(cd "$programs/../.." && pwd)
 qemu=$("$top/qemu/build" | tail -n 1)
-check "the patched QEMU is built" test -x "$qemu" || exit 1
+check "the patched QEMU is built" test -x "$qemu"
 export LD_LIBRARY_PATH=$top_build/lib
 cd "$tmp" || exit 1
 head -c 60M /dev/urandom >noise
 truncate -s 64K bios # no instruction is executed
-# end_all: what runs in the background has left its number
-end_all() {
+# What runs in the background has left its number
+cleanup() {
 	local f
 	for f in "$tmp"/*.pid; do kill "$(cat "$f")" 2>/dev/null; done
-	finish
 }
-trap end_all EXIT
 
 # start_qemu NAME OPTIONS...: with its monitor at NAME.qmp; the guest is stopped
 start_qemu() {
@@ -102,11 +100,11 @@ forge() {
 }
 
 check "the source is started" start_qemu source \
-	-device "loader,file=$tmp/noise,addr=0x1000000,force-raw=on" || exit 1
+	-device "loader,file=$tmp/noise,addr=0x1000000,force-raw=on"
 n=0
 for at in 20000000 40000000; do
 	n=$((n + 1))
-	check "a target is started" start_qemu "forged$n" -incoming "unix:f$n.sock" || exit 1
+	check "a target is started" start_qemu "forged$n" -incoming "unix:f$n.sock"
 	forge "p$n.sock" "f$n.sock" "$at"
 	check "migration through somebody who changes byte $at" migrate "p$n.sock"
 	check "fails at the source" comes_to source failed
@@ -116,14 +114,14 @@ done
 check "the source's guest is there as before" test \
 	"$(execute source query-status | grep -o '"status": "[a-z]*"')" = '"status": "prelaunch"'
 
-check "a target is started" start_qemu target -incoming unix:t.sock || exit 1
+check "a target is started" start_qemu target -incoming unix:t.sock
 check "migration" migrate t.sock
 check "succeeds" comes_to source completed
 check "the memory is saved" memory source && memory target
 check "and is the same at the target" cmp source.memory target.memory
 execute source query-migrate | grep -o '"ram": {[^}]*}' | sed 's/^/# /'
 
-check "another target is started" start_qemu next -incoming unix:n.sock || exit 1
+check "another target is started" start_qemu next -incoming unix:n.sock
 mv source.qmp old.qmp && ln target.qmp source.qmp
 check "the guest that was received is migrated" migrate n.sock
 check "and succeeds" comes_to source completed

@@ -404,6 +404,40 @@ static void expect_other_digest(struct bench *b, const char *digest, const char 
 	assert_string_not_equal(b->out, digest);
 }
 
+/* A guest of QEMU: the firmware's bytes come first, then the helper's core, which knows the memory.
+ */
+static void the_digest_of_firmware_and_helper(void **state)
+{
+	struct bench *b = *state;
+	char hex[2 * SEV_DIGEST_BYTES + 1], path[128];
+	uint8_t firmware[3 * 4096];
+	void *image;
+	size_t len;
+
+	memset(firmware, 0xf1, sizeof(firmware));
+	put_file(b, "firmware", firmware, sizeof(firmware));
+	assert_int_equal(run_sevmirror(b, "owner measure --c-bit 47 --memory 512M --firmware "
+					  "%D/firmware --dump-image %D/image"),
+			 0);
+	in_folder(b, "image", path);
+	assert_int_equal(util_read_file(path, 64 << 20, &image, &len), 0);
+	assert_true(len > sizeof(firmware));
+	assert_memory_equal(image, firmware, sizeof(firmware));
+	digest_hex(image, len, hex);
+	free(image);
+	assert_memory_equal(hex, b->out, sizeof(hex) - 1);
+	assert_int_equal(run_sevmirror(b, "owner measure --c-bit 47 --memory 4G --firmware "
+					  "%D/firmware"),
+			 0);
+	assert_memory_not_equal(hex, b->out, sizeof(hex) - 1);
+	put_file(b, "firmware", firmware, 4095);
+	assert_int_equal(run_sevmirror(b, "owner measure --c-bit 47 --memory 512M --firmware "
+					  "%D/firmware"),
+			 1);
+	assert_non_null(strstr(b->err, "whole pages"));
+	expect_files(b, (const char *const[]){ "firmware", "image" }, 2);
+}
+
 #define USUAL "--c-bit 47 --tsc-khz 2000000 --memory 12M --cpus 2 --arg 5"
 
 static void the_digest_is_of_the_dumped_image(void **state)
@@ -544,6 +578,8 @@ static void wrong_usage_exits_2_and_points_to_the_help(void **state)
 					     "owner measure --c-bit 47 --kernel x --payload y",
 					     "owner measure --c-bit 47 --payload x",
 					     "owner measure --c-bit 47 --kernel x --memory 3M",
+					     "owner measure --c-bit 47 --kernel x --firmware y",
+					     "owner measure --c-bit 47 --firmware y --initrd x",
 					     "owner measure --c-bit 47 --kernel x --cpus 0",
 					     "owner secret",
 					     "owner secret x",
@@ -635,6 +671,7 @@ int main(void)
 		test(what_does_not_hold_exits_3),
 		test(json_is_json),
 		test(damaged_files_are_explained),
+		test(the_digest_of_firmware_and_helper),
 		test(the_digest_is_of_the_dumped_image),
 		test(all_that_a_guest_starts_from_counts),
 		test(libvirts_validator_agrees),

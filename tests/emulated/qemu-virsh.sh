@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `virsh migrate --live` between two emulated hosts that are whole Debian systems with libvirt as it
+# is: the domain of docs/qemu.md, an encrypted Debian guest with its disk on shared storage, goes
+# there and back while it works and an ssh session into it stays. What libvirt says is true on both.
+# shellcheck source=tests/emulated/driver.sh disable=SC2016,SC2317 # for the hosts; called by check
+. "$(dirname "$0")/driver.sh"
+if [ "$UID" -ne 0 ]; then
+	echo "1..0 # SKIP only root can build a Debian system's image"
+	exit 0
+fi
+cd "$top" || exit 1
+build=$(cd "$programs/../.." && pwd)
+qemu=$(qemu/build | tail -n 1)
+check "the patched QEMU is built" test -x "$qemu"
+# shellcheck source=demo/hosts.sh
+. demo/hosts.sh
+# shellcheck source=demo/libvirt.sh
+. demo/libvirt.sh
+
+a=qv-$$-a b=qv-$$-b
+hosts=("$a" "$b")
+explain() {
+	local h
+	states "$a" "$b" | sed 's/^/# /'
+	for h in "$a" "$b"; do
+		# shellcheck disable=SC2016 # for the host's shell
+		on "$h" sh -c 'for f in /root/migrate /root/session* /var/log/libvirt/qemu/guest.log; do
+				[ -s $f ] && echo "$f on $0:" && tr "\r" "\n" <$f | tail -n 12; done
+			journalctl -q -n 12 -u libvirtd --no-pager; dmesg | grep DENIED | tail -n 5' "$h" \
+			</dev/null 2>&1 | tr -cd '\t\n -~' | sed 's/^/#   /'
+	done
+}
+
+virsh_at() { on "$1" virsh "${@:2}" </dev/null; }
+known_shared() {
+	virsh_at "$1" qemu-monitor-command guest '{"execute":"query-sev-migration"}' |
+		grep -q '"shared-map":true'
+}
+# refused_migration WHAT TEXT OPTIONS...: from a, and the guest stays there
+refused_migration() {
+	local what=$1 text=$2
+	shift 2
+	says "$what is refused" "$text" on "$a" virsh migrate --live "$@" guest "qemu+ssh://$b/system"
+	stays
+}
+stays() {
+	is "the guest runs at the source, and the target has none" "$a: running, $b: " \
+		"$(states "$a" "$b")"
+}
+sound() { [[ $1 == *", 0 errors" ]]; }
+# moves FROM TO LEFT: to the end, with the session alive; LEFT is what FROM has of it then
+moves() {
+	local before
+	before=$(session_tick "$a")
+	migrate_in_background "$1" "$2"
+	check "virsh migrate --live from $1 to $2 ends" within 1800 migrate_ended "$1"
+	check "and succeeds" sh -c '[ "$1" = "status 0" ]' - "$(migrate_said "$1" | tail -n 1)"
+	is "virsh says where it is" "$2: running, $1: $3" "$(states "$2" "$1")"
+	check "the ssh session into it goes on past tick $before" within 600 \
+		session_reached "$a" $((before + 10))
+	check "and the guest has found no error in its memory" sound "$(session_says "$a")"
+	session_says "$a" | sed 's/^/# /'
+}
+# processed: the migration from a has sent something
+processed() { virsh_at "$a" domjobinfo guest 2>/dev/null | grep -qE '^Data processed: +[1-9]'; }
+
+check "two Debian hosts with libvirt, shared storage and the patched QEMU" start_pair "$a" "$b"
+check "the domain of docs/qemu.md is defined" define_guest "$a"
+check "and started" virsh_at "$a" start guest
+refused_migration "migration of its firmware" "its kernel has not told which pages it shares"
+check "its kernel tells which pages it shares" within 1200 known_shared "$a"
+check "an ssh session into the guest starts work there" session "$a"
+check "which begins" within 1200 session_reached "$a" 4
+
+refused_migration "--parallel" "'multifd'" --parallel
+refused_migration "--postcopy" "'postcopy-ram'" --postcopy
+says "virsh save is refused" "'return-path'" on "$a" virsh save guest /root/saved
+is "and the guest runs on" running "$(state_at "$a")"
+
+migrate_in_background "$a" "$b"
+check "a migration is under way" within 600 processed
+check "and is aborted" virsh_at "$a" domjobabort guest
+check "so it ends" within 300 migrate_ended "$a"
+check "with a failure" sh -c '[ "$1" != "status 0" ]' - "$(migrate_said "$a" | tail -n 1)"
+stays
+
+moves "$a" "$b" "shut off"
+boot_id() { in_guest "$b" 'cat /proc/sys/kernel/random/boot_id'; }
+# boots_again: it answers, and is not what it was
+boots_again() {
+	local now
+	now=$(boot_id) && [ "$now" ] && [ "$now" != "$was" ]
+}
+was=$(boot_id)
+check "the guest says which boot it is" test -n "$was"
+check "it is reset at the target" virsh_at "$b" reset guest
+check "and boots from its disk again" within 1800 boots_again
+check "a new session starts work in it" session "$a"
+check "which begins" within 1200 session_reached "$a" 4
+moves "$b" "$a" "" # it was not made persistent there
+finished
