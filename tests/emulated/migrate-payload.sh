@@ -8,11 +8,31 @@
 two_hosts mig
 psp_commands() { sed -n 's/.*"psp-commands": \([0-9]*\).*/\1/p' "$1"; }
 
+# The ccp driver gives each command to the secure processor in one function: a probe there sees what
+# the firmware sees.
+# watch_psp HOST
+watch_psp() {
+	# shellcheck disable=SC2016 # for the host's shell
+	on "$1" sh -c 'mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
+		cd /sys/kernel/tracing && echo "p:psp ccp:__sev_do_cmd_locked cmd=%di:u32" >kprobe_events &&
+		echo 1 >events/kprobes/psp/enable'
+}
+# seen_psp HOST: how many commands there were since the last time that belong to sending a guest:
+# PDH_CERT_EXPORT (8) and SEND_START to SEND_CANCEL (64 to 68; include/linux/psp-sev.h)
+seen_psp() {
+	on "$1" sh -c 'grep -cE " cmd=(8|6[4-8])$" /sys/kernel/tracing/trace
+		echo >/sys/kernel/tracing/trace'
+}
+check "the commands of $one's secure processor are watched" watch_psp $one
+check "the commands of $two's secure processor are watched" watch_psp $two
+
 # round_trip MEMORY: there and back; leaves the number of PSP commands in commands
 round_trip() {
 	check "a guest of $1 is launched, encrypted" launch $one "$1" 'NODBG|NOKS|SEV'
 	on $two rm -f /out /status
 	check "$1: the other host waits" await $two
+	seen_psp $one >/dev/null
+	seen_psp $two >/dev/null
 	if move $one $two >"$tmp/there"; then ok "$1: there"
 	else not_ok "$1: there [$(cat "$tmp/there")]"; fi
 	on $one rm -f /out /status
@@ -20,6 +40,9 @@ round_trip() {
 	if move $two $one >"$tmp/back"; then ok "$1: and back"
 	else not_ok "$1: and back [$(cat "$tmp/back")]"; fi
 	commands=$(psp_commands "$tmp/there")
+	is "$1: the report there counts the commands that the firmware saw" "$(seen_psp $one)" \
+		"$commands"
+	is "$1: and the report back" "$(seen_psp $two)" "$(psp_commands "$tmp/back")"
 	echo "# $1: PSP commands at the source: there $commands, back" \
 		"$(psp_commands "$tmp/back"); $(grep '"downtime-ms' "$tmp/back")"
 	on $one sevmirror stop guest >/dev/null
