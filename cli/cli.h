@@ -144,4 +144,10 @@ extern const struct cli_command cli_help;
 	"take a policy that permits sending the guest without SEV, or one for SEV-ES that " \
 	"permits key sharing"
 
+/*
+ * SIGINT, SIGTERM and SIGHUP end nothing any more: *fd is readable when one has come (signalfd). 0,
+ * or a negative errno.
+ */
+int cli_take_signals(int *fd);
+
 #endif

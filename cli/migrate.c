@@ -450,20 +450,6 @@ static int attach(struct migrate *m, const json_t *query)
 	return CLI_FAILURE;
 }
 
-/* Ctrl-C cancels; what the process cannot block (SIGKILL) leaves the migration to the VM. */
-static int take_signals(struct migrate *m)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return m->signal_fd < 0 ? -errno : 0;
-}
-
 static int ask(struct migrate *m, json_t **ret, struct control_error *err)
 {
 	static const char *const commands[] = {
@@ -471,7 +457,9 @@ static int ask(struct migrate *m, json_t **ret, struct control_error *err)
 		[MODE_CANCEL] = "migrate-cancel", [MODE_ATTACH] = "query-migrate",
 		[MODE_CHANGE] = "migrate-set",
 	};
-	int failed = take_signals(m);
+	/* Ctrl-C cancels; what the process cannot block (SIGKILL) leaves the migration to the VM.
+	 */
+	int failed = cli_take_signals(&m->signal_fd);
 
 	if (failed)
 		return control_fail(err, failed, NULL, "signalfd: %s", strerror(-failed));

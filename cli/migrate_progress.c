@@ -48,7 +48,7 @@ static void add(char *text, size_t max, const char *format, ...)
 char *migrate_progress_line(const struct migrate_sample *s, char *text, size_t max)
 {
 	text[0] = '\0';
-	if (s->phase == MIGRATE_PRECOPY)
+	if (s->phase == SEVMIRROR_PHASE_PRECOPY)
 		add(text, max, "round %u", s->round);
 	else
 		add(text, max, "%s", migrate_phase_name(s->phase));
@@ -77,7 +77,7 @@ void migrate_progress_show(struct migrate_progress *p, const struct migrate_samp
 {
 	char line[LINE_BYTES];
 
-	if (s->phase == MIGRATE_END)
+	if (migrate_phase_ended(s->phase))
 		return;
 	if (p->live) {
 		size_t width = columns();

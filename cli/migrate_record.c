@@ -38,51 +38,29 @@ char *migrate_downtime(const json_t *r, char *text, size_t max)
 	return text;
 }
 
-static enum migrate_phase phase_of(const char *text)
+static enum sevmirror_phase phase_of(const char *text)
 {
-	static const enum migrate_phase phases[SEVMIRROR_PHASES] = {
-		[SEVMIRROR_PHASE_NONE] = MIGRATE_PHASES,
-		[SEVMIRROR_PHASE_CONNECT] = MIGRATE_CONNECT,
-		[SEVMIRROR_PHASE_SETUP] = MIGRATE_SETUP,
-		[SEVMIRROR_PHASE_PRECOPY] = MIGRATE_PRECOPY,
-		[SEVMIRROR_PHASE_STOP] = MIGRATE_STOP,
-		[SEVMIRROR_PHASE_COMMIT] = MIGRATE_COMMIT,
-		[SEVMIRROR_PHASE_POSTCOPY] = MIGRATE_POSTCOPY,
-		[SEVMIRROR_PHASE_BROKEN] = MIGRATE_BROKEN,
-		[SEVMIRROR_PHASE_DONE] = MIGRATE_END,
-		[SEVMIRROR_PHASE_FAILED] = MIGRATE_END,
-	};
 	enum sevmirror_phase phase;
 
-	return sevmirror_phase_parse(text, &phase) ? phases[phase] : MIGRATE_PHASES;
+	return sevmirror_phase_parse(text, &phase) ? phase : SEVMIRROR_PHASE_NONE;
 }
 
-const char *migrate_phase_name(enum migrate_phase phase)
+const char *migrate_phase_name(enum sevmirror_phase phase)
 {
-	static const char *const names[] = {
-		[MIGRATE_CONNECT] = "connecting", [MIGRATE_SETUP] = "setting up",
-		[MIGRATE_PRECOPY] = "pre-copy",	  [MIGRATE_STOP] = "guest stopped",
-		[MIGRATE_COMMIT] = "hand-over",	  [MIGRATE_POSTCOPY] = "post-copy",
-		[MIGRATE_BROKEN] = "broken off",  [MIGRATE_END] = "ended",
-		[MIGRATE_PHASES] = "other",
+	static const char *const names[SEVMIRROR_PHASES] = {
+		[SEVMIRROR_PHASE_NONE] = "other",	  [SEVMIRROR_PHASE_CONNECT] = "connecting",
+		[SEVMIRROR_PHASE_SETUP] = "setting up",	  [SEVMIRROR_PHASE_PRECOPY] = "pre-copy",
+		[SEVMIRROR_PHASE_STOP] = "guest stopped", [SEVMIRROR_PHASE_COMMIT] = "hand-over",
+		[SEVMIRROR_PHASE_POSTCOPY] = "post-copy", [SEVMIRROR_PHASE_BROKEN] = "broken off",
+		[SEVMIRROR_PHASE_DONE] = "ended",	  [SEVMIRROR_PHASE_FAILED] = "ended",
 	};
 
 	return names[phase];
 }
 
-const char *migrate_phase_word(enum migrate_phase phase)
+const char *migrate_phase_word(enum sevmirror_phase phase)
 {
-	static const enum sevmirror_phase phases[] = {
-		[MIGRATE_CONNECT] = SEVMIRROR_PHASE_CONNECT,
-		[MIGRATE_SETUP] = SEVMIRROR_PHASE_SETUP,
-		[MIGRATE_PRECOPY] = SEVMIRROR_PHASE_PRECOPY,
-		[MIGRATE_STOP] = SEVMIRROR_PHASE_STOP,
-		[MIGRATE_COMMIT] = SEVMIRROR_PHASE_COMMIT,
-		[MIGRATE_POSTCOPY] = SEVMIRROR_PHASE_POSTCOPY,
-		[MIGRATE_BROKEN] = SEVMIRROR_PHASE_BROKEN,
-	};
-
-	return phase < MIGRATE_END ? sevmirror_phase_name(phases[phase]) : "other";
+	return phase == SEVMIRROR_PHASE_NONE ? "other" : sevmirror_phase_name(phase);
 }
 
 struct migrate_sample migrate_sample_read(const json_t *data)
@@ -107,7 +85,7 @@ static void add_span(struct migrate_record *r, const struct migrate_sample *s)
 
 	if (last)
 		last->to = s->seconds;
-	if (s->phase == MIGRATE_END || (last && last->phase == s->phase) ||
+	if (migrate_phase_ended(s->phase) || (last && last->phase == s->phase) ||
 	    r->nspans == MIGRATE_SPANS_MAX)
 		return;
 	r->spans[r->nspans++] =
@@ -120,7 +98,8 @@ static void add_span(struct migrate_record *r, const struct migrate_sample *s)
  */
 static void update_round(struct migrate_round *round, const struct migrate_sample *s)
 {
-	bool over = s->round > round->number || (s->phase == MIGRATE_STOP && !round->stopped);
+	bool over =
+		s->round > round->number || (s->phase == SEVMIRROR_PHASE_STOP && !round->stopped);
 
 	if (round->closed)
 		return;
@@ -131,7 +110,7 @@ static void update_round(struct migrate_round *round, const struct migrate_sampl
 	round->to = s->seconds;
 	round->bytes = s->bytes - round->bytes_before;
 	round->pages_left = s->pages_left;
-	round->closed = over || s->phase == MIGRATE_COMMIT || s->phase == MIGRATE_END;
+	round->closed = over || s->phase == SEVMIRROR_PHASE_COMMIT || migrate_phase_ended(s->phase);
 }
 
 static void add_round(struct migrate_record *r, const struct migrate_sample *s)
@@ -140,16 +119,17 @@ static void add_round(struct migrate_record *r, const struct migrate_sample *s)
 
 	if (last)
 		update_round(last, s);
-	if (s->phase == MIGRATE_END || (last ? s->round <= last->number : !s->round) ||
+	if (migrate_phase_ended(s->phase) || (last ? s->round <= last->number : !s->round) ||
 	    r->nrounds == MIGRATE_ROUNDS_MAX)
 		return;
-	r->rounds[r->nrounds++] = (struct migrate_round){ .number = s->round,
-							  .from = s->seconds,
-							  .to = s->seconds,
-							  .pages_left = s->pages_left,
-							  .bytes_before = s->bytes,
-							  .dirty_before = s->dirty_rate,
-							  .stopped = s->phase == MIGRATE_STOP };
+	r->rounds[r->nrounds++] =
+		(struct migrate_round){ .number = s->round,
+					.from = s->seconds,
+					.to = s->seconds,
+					.pages_left = s->pages_left,
+					.bytes_before = s->bytes,
+					.dirty_before = s->dirty_rate,
+					.stopped = s->phase == SEVMIRROR_PHASE_STOP };
 }
 
 /* Drop every second sample. */

@@ -11,21 +11,11 @@
 
 #include <jansson.h>
 
-enum migrate_phase {
-	MIGRATE_CONNECT,
-	MIGRATE_SETUP,
-	MIGRATE_PRECOPY,
-	MIGRATE_STOP, /* the guest is stopped, the last round goes */
-	MIGRATE_COMMIT, /* the hand-over */
-	MIGRATE_POSTCOPY,
-	MIGRATE_BROKEN, /* in post-copy: waits for recovery */
-	MIGRATE_END,
-	MIGRATE_PHASES, /* how many; also one that is not known here */
-};
+#include <sevmirror/host.h>
 
 /* One event `migration` (docs/control.md). */
 struct migrate_sample {
-	enum migrate_phase phase;
+	enum sevmirror_phase phase; /* NONE: one that is not known here */
 	unsigned int round;
 	double seconds; /* since the beginning */
 	double pages_total, pages_left;
@@ -36,7 +26,7 @@ struct migrate_sample {
 };
 
 struct migrate_span {
-	enum migrate_phase phase;
+	enum sevmirror_phase phase;
 	double from, to; /* seconds */
 };
 
@@ -73,11 +63,17 @@ struct migrate_record {
 /* An event's data as a sample. Missing members are zero. */
 struct migrate_sample migrate_sample_read(const json_t *data);
 
+/* DONE or FAILED: nothing follows. */
+static inline bool migrate_phase_ended(enum sevmirror_phase phase)
+{
+	return phase == SEVMIRROR_PHASE_DONE || phase == SEVMIRROR_PHASE_FAILED;
+}
+
 /* "pre-copy": for people. */
-const char *migrate_phase_name(enum migrate_phase phase);
+const char *migrate_phase_name(enum sevmirror_phase phase);
 
 /* "precopy": as the control socket and the page's style have it; "other" if not known here. */
-const char *migrate_phase_word(enum migrate_phase phase);
+const char *migrate_phase_word(enum sevmirror_phase phase);
 
 /* 0 or -ENOMEM; then the record is as before. */
 int migrate_record_add(struct migrate_record *record, const struct migrate_sample *sample);

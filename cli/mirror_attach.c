@@ -108,17 +108,11 @@ static int parse(struct attach *a, int argc, char **argv)
 
 static int take_signals(struct attach *a)
 {
-	sigset_t set;
+	int err = cli_take_signals(&a->signal_fd);
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	a->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (a->signal_fd >= 0)
+	if (!err)
 		return CLI_OK;
-	cli_error("signalfd: %s", strerror(errno));
+	cli_error("signalfd: %s", strerror(-err));
 	return CLI_FAILURE;
 }
 

@@ -183,3 +183,17 @@ void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTE
 	else
 		snprintf(name, SESSION_STREAM_NAME_BYTES, "stream %u", number);
 }
+
+int session_stream_failed(struct why *why, enum sevmirror_reason reason, int err,
+			  unsigned int number, const char *what, const char *explanation)
+{
+	char name[SESSION_STREAM_NAME_BYTES];
+
+	if (why->text[0] != '\0')
+		return err;
+	session_stream_name(number, name);
+	why_set(why, err, "%s: %s: %s", name, what, explanation);
+	if (reason)
+		why->reason = reason;
+	return err;
+}

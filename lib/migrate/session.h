@@ -185,6 +185,13 @@ void session_drop_control(struct sevmirror_migration *m);
 void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTES]);
 
 /*
+ * A data stream's failure, unless it has had one: "stream 3: WHAT: EXPLANATION". reason: NONE for
+ * what follows from err. Returns err.
+ */
+int session_stream_failed(struct why *why, enum sevmirror_reason reason, int err,
+			  unsigned int number, const char *what, const char *explanation);
+
+/*
  * Say hello, agree on version, streams and session, compare what the guest depends on, send or
  * receive configuration (handshake.c). On return 0 the target has built the VM and *m->vm describes
  * it on both sides. peer_certs (source, SEV): the target's PDH, chain and vendor chain, allocated,

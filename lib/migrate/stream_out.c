@@ -24,27 +24,16 @@
 	20 /* in post-copy a batch takes at most this part of a second, so that the end of the \
 	      line is never far */
 
-static int fail(struct stream_out *s, enum sevmirror_reason reason, int err, const char *what)
-{
-	char name[SESSION_STREAM_NAME_BYTES];
-
-	if (s->why.text[0] != '\0')
-		return err;
-	session_stream_name(s->number, name);
-	why_set(&s->why, err, "%s: %s: %s", name, what, rings_explain(s->all->m->rings, err));
-	if (reason)
-		s->why.reason = reason;
-	return err;
-}
-
 int stream_out_fail(struct stream_out *s, int err, const char *what)
 {
-	return fail(s, SEVMIRROR_REASON_NONE, err, what);
+	return session_stream_failed(&s->why, SEVMIRROR_REASON_NONE, err, s->number, what,
+				     rings_explain(s->all->m->rings, err));
 }
 
 int stream_out_helper_failed(struct stream_out *s, int err, const char *what)
 {
-	return fail(s, SEVMIRROR_REASON_HELPER, err, what);
+	return session_stream_failed(&s->why, SEVMIRROR_REASON_HELPER, err, s->number, what,
+				     rings_explain(s->all->m->rings, err));
 }
 
 void stream_out_give_up(struct stream_out *s, int err)

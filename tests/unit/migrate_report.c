@@ -46,9 +46,10 @@ static void whole_migration(struct migrate_record *record)
 
 static void phases_and_rounds_follow_from_the_events(void **state)
 {
-	static const enum migrate_phase phases[] = { MIGRATE_CONNECT, MIGRATE_SETUP,
-						     MIGRATE_PRECOPY, MIGRATE_STOP,
-						     MIGRATE_COMMIT };
+	static const enum sevmirror_phase phases[] = {
+		SEVMIRROR_PHASE_CONNECT, SEVMIRROR_PHASE_SETUP, SEVMIRROR_PHASE_PRECOPY,
+		SEVMIRROR_PHASE_STOP, SEVMIRROR_PHASE_COMMIT
+	};
 	static const double ends[] = { 0.1, 0.2, 1.5, 1.58, 1.6 };
 	struct migrate_record r = { 0 };
 
@@ -114,7 +115,7 @@ static void a_long_migration_is_kept_whole_in_bounded_memory(void **state)
 
 static void the_line_says_what_people_ask_and_fits(void **state)
 {
-	struct migrate_sample s = { .phase = MIGRATE_PRECOPY,
+	struct migrate_sample s = { .phase = SEVMIRROR_PHASE_PRECOPY,
 				    .round = 2,
 				    .pages_left = 12345,
 				    .rate = 10.5 * MIB,
@@ -133,11 +134,11 @@ static void the_line_says_what_people_ask_and_fits(void **state)
 	assert_memory_equal(narrow, line, sizeof(narrow) - 1);
 	/* nothing was sent yet, so nothing can be estimated; and an estimate of 'never' is none */
 	s = (struct migrate_sample){
-		.phase = MIGRATE_PRECOPY, .round = 1, .pages_left = 5, .downtime_ms = 4e12
+		.phase = SEVMIRROR_PHASE_PRECOPY, .round = 1, .pages_left = 5, .downtime_ms = 4e12
 	};
 	assert_string_equal(migrate_progress_line(&s, line, sizeof(line)),
 			    "round 1  5 pages left  0.0 s");
-	s = (struct migrate_sample){ .phase = MIGRATE_SETUP, .seconds = 1 };
+	s = (struct migrate_sample){ .phase = SEVMIRROR_PHASE_SETUP, .seconds = 1 };
 	assert_string_equal(migrate_progress_line(&s, line, sizeof(line)), "setting up  1.0 s");
 }
 
