@@ -477,7 +477,7 @@ static int done(const struct migrate *m, json_t *ret)
 	if (m->mode == MODE_CHANGE)
 		printf("%s: changed\n", m->name);
 	else
-		printf("%s: the migration has begun; `sevmirror migrate %s --attach` shows it\n",
+		printf("%s: the migration has started; `sevmirror migrate %s --attach` shows it\n",
 		       m->name, m->name);
 	return cli_finish(CLI_OK);
 }

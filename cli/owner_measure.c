@@ -226,10 +226,10 @@ static int check_together(const char *command, const struct request *request)
 			command,
 			"--c-bit is needed: 'sevmirror platform status' on the host shows it");
 	if (!!boot->kernel + !!boot->payload + !!request->firmware != 1)
-		return cli_usage(command, "one of --kernel, --payload and --firmware");
+		return cli_usage(command, "one of --kernel, --payload and --firmware is needed");
 	if (request->firmware && (boot->initrd || boot->mirror_payload || request->nargs))
-		return cli_usage(command, "--firmware goes with --memory and --c-bit only: a "
-					  "guest of QEMU's loads the rest itself");
+		return cli_usage(command, "--firmware can only be combined with --memory and "
+					  "--c-bit: a guest of QEMU loads the rest itself");
 	if (boot->payload && boot->initrd)
 		return cli_usage(command, "a payload takes no --initrd");
 	if (boot->payload && !request->config.tsc_khz)

@@ -179,9 +179,9 @@ static int run(int argc, char **argv)
 		cli_warning("the policy is for SEV-ES: 'sevmirror run' cannot launch such a guest, "
 			    "other tools can");
 	if (!request.root == !request.unverified)
-		return cli_usage(argv[0], "either --root ROOT or --unverified");
+		return cli_usage(argv[0], "either --root ROOT or --unverified is needed");
 	if (optind == argc)
-		return cli_usage(argv[0], "no certificate files");
+		return cli_usage(argv[0], "certificate files are needed");
 	return make_session(&request, argv + optind, argc - optind);
 }
 

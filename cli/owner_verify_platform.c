@@ -113,7 +113,7 @@ static int run(int argc, char **argv)
 	if (!root)
 		return cli_usage(argv[0], "--root is needed: the root that you trust");
 	if (optind == argc)
-		return cli_usage(argv[0], "no certificate files");
+		return cli_usage(argv[0], "certificate files are needed");
 	return verify(argv + optind, argc - optind, root, json);
 }
 

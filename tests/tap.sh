@@ -26,7 +26,8 @@ tap_end() {
 	[ "$BASHPID" = $$ ] || return
 	trap '' INT TERM
 	if [ $status -ne 0 ] && [ -z "$planned" ]; then
-		echo "not ok $((count + 1)) - the script has ended before its last step, status $status"
+		echo "not ok $((count + 1)) - the script has ended before its last step," \
+			"status $status"
 		ends_of "$tmp/check.said" "$tmp/said"
 		explain
 		echo "1..$((count + 1))"

@@ -204,9 +204,9 @@ static int open_tcp(const char *text, bool listening, try_fn attempt, int timeou
 	if (err)
 		return err;
 	err = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
-	if (err) {
-		return why_set(why, -EHOSTUNREACH, "%s: %s", text, gai_strerror(err));
-	}
+	if (err)
+		return why_set(why, -EHOSTUNREACH, "cannot find the host of %s: %s", text,
+			       gai_strerror(err));
 	for (ai = list; ai; ai = ai->ai_next) {
 		fd = attempt(ai->ai_addr, ai->ai_addrlen, ai->ai_family, timeout_ms);
 		if (fd >= 0)
@@ -214,7 +214,8 @@ static int open_tcp(const char *text, bool listening, try_fn attempt, int timeou
 	}
 	freeaddrinfo(list);
 	if (fd < 0)
-		why_because(why, reason_of(listening, fd), fd, "%s: %s", text, strerror(-fd));
+		why_because(why, reason_of(listening, fd), fd, "cannot %s %s: %s",
+			    listening ? "listen at" : "connect to", text, strerror(-fd));
 	return fd;
 }
 
