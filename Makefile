@@ -1,13 +1,15 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
 .PHONY: all deps demo demo-libvirt check install deb deb-qemu qemu sbom model check-quick \
-	check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz lint fuzz bench clean help
+	check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz lint \
+	fuzz bench clean help
 
 all: build/build.ninja
 	ninja -C build
 
 help:
 	@echo 'make demo            the main job: shows sevmirror at work on emulated SEV hosts'
-	@echo 'make demo-libvirt    the same by virsh: Debian hosts, a Debian guest in QEMU (builds it)'
+	@echo 'make demo-libvirt    the same by virsh: Debian hosts, a Debian guest in QEMU (builds'
+	@echo '                     it)'
 	@echo 'make check           all tests; ends with "N passed, N failed, N skipped"'
 	@echo 'make                 build only (into build/)'
 	@echo 'make check-quick     unit tests, lint of what changed, one migration: two minutes'

@@ -44,7 +44,8 @@ export_guests() {
 		net=$(ip -4 addr show dev eth0 |
 			sed -n "s/.*inet \([0-9]*\.[0-9]*\.[0-9]*\)\..*/\1/p")
 		for n in 1 2 3 4 5 6 7 8; do
-			echo "nfsd $net.$n 2147483647 hosts" >/proc/net/rpc/auth.unix.ip/channel; done
+			echo "nfsd $net.$n 2147483647 hosts" >/proc/net/rpc/auth.unix.ip/channel
+		done
 		echo "hosts /srv/guests 2147483647 $((0x2402)) 65534 65534 0" \
 			>/proc/net/rpc/nfsd.export/channel
 		echo "hosts 1 \x00000000 2147483647 /srv/guests" >/proc/net/rpc/nfsd.fh/channel
@@ -61,7 +62,8 @@ mount_guests() {
 
 # start_pair A B: both hosts, ready for guests
 start_pair() {
-	local host=(start --cpus 2 --memory 2560M --link "$1" --link "$1-lan" "${libvirt_system[@]}")
+	local host=(start --cpus 2 --memory 2560M --link "$1" --link "$1-lan"
+		"${libvirt_system[@]}")
 	shared_disk || return
 	"$sev_host" "${host[0]}" "$1" "${host[@]:1}" --chip-seed libvirt-one \
 		--disk "$tmp/guests.img" || return
@@ -98,7 +100,8 @@ session() {
 			until [ -s /root/session ]; do
 				ssh -o ConnectTimeout=60 $guest 'cat >/run/demo-guest
 					chmod +x /run/demo-guest
-					/run/demo-guest memory=32 rest=50 canary </dev/null >/run/ticks 2>&1 &
+					/run/demo-guest memory=32 rest=50 canary \\
+						</dev/null >/run/ticks 2>&1 &
 					while sleep 2; do tail -n 1 /run/ticks; done' \\
 					</root/demo-guest >/root/session 2>/root/session.said
 			done
@@ -116,7 +119,8 @@ migrate_in_background() {
 		echo "status \$?"
 	END
 	# What QEMU calls a short downtime is long for an emulated host's network.
-	within 300 in_host "$1" virsh migrate-setmaxdowntime guest 8000 </dev/null >/dev/null 2>&1 || :
+	within 300 in_host "$1" virsh migrate-setmaxdowntime guest \
+		8000 </dev/null >/dev/null 2>&1 || :
 }
 migrate_said() { in_host "$1" cat /root/migrate </dev/null | tr '\r' '\n' | grep .; }
 migrate_ended() { migrate_said "$1" | grep -q '^status'; }

@@ -14,7 +14,8 @@ psp_commands() { sed -n 's/.*"psp-commands": \([0-9]*\).*/\1/p' "$1"; }
 watch_psp() {
 	# shellcheck disable=SC2016 # for the host's shell
 	on "$1" sh -c 'mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
-		cd /sys/kernel/tracing && echo "p:psp ccp:__sev_do_cmd_locked cmd=%di:u32" >kprobe_events &&
+		cd /sys/kernel/tracing &&
+		echo "p:psp ccp:__sev_do_cmd_locked cmd=%di:u32" >kprobe_events &&
 		echo 1 >events/kprobes/psp/enable'
 }
 # seen_psp HOST: how many commands there were since the last time that belong to sending a guest:

@@ -49,7 +49,8 @@ guest() {
 		-append "console=ttyS0 quiet -- memory=64 rest=20" "$@"
 }
 
-# The guest's owner, who is outside of the host: a session, what must be measured, and whether it was
+# The guest's owner, who is outside of the host: a session, what must be measured, and whether it
+# was
 owner=$tmp/owner
 sevmirror=$programs/../../cli/sevmirror
 weak=(--policy 'NODBG|NOKS' --allow-weak-policy)
@@ -66,7 +67,8 @@ owner_verifies() {
 	local digest build
 	digest=$("$sevmirror" owner measure --c-bit 47 --firmware "$owner/OVMF_CODE_4M.fd" \
 		--memory "$1") &&
-		build=$(on "$host" sevmirror platform status | sed -n 's/.*build \([0-9]*\).*/\1/p') &&
+		build=$(on "$host" sevmirror platform status |
+		sed -n 's/.*build \([0-9]*\).*/\1/p') &&
 		execute sev query-sev-launch-measure |
 		sed -n 's/.*"data": *"\([^"]*\)".*/\1/p' >"$owner/measurement" &&
 		"$sevmirror" owner verify --digest "$digest" --tik "$owner/vm_tik.bin" \

@@ -25,9 +25,11 @@ explain() {
 	states "$a" "$b" | sed 's/^/# /'
 	for h in "$a" "$b"; do
 		# shellcheck disable=SC2016 # for the host's shell
-		on "$h" sh -c 'for f in /root/migrate /root/session* /var/log/libvirt/qemu/guest.log; do
+		on "$h" sh -c 'for f in /root/migrate /root/session* \
+			/var/log/libvirt/qemu/guest.log; do
 				[ -s $f ] && echo "$f on $0:" && tr "\r" "\n" <$f | tail -n 12; done
-			journalctl -q -n 12 -u libvirtd --no-pager; dmesg | grep DENIED | tail -n 5' "$h" \
+			journalctl -q -n 12 -u libvirtd --no-pager; dmesg | grep DENIED |
+				tail -n 5' "$h" \
 			</dev/null 2>&1 | tr -cd '\t\n -~' | sed 's/^/#   /'
 	done
 }
@@ -41,7 +43,8 @@ known_shared() {
 refused_migration() {
 	local what=$1 text=$2
 	shift 2
-	says "$what is refused" "$text" on "$a" virsh migrate --live "$@" guest "qemu+ssh://$b/system"
+	says "$what is refused" "$text" on "$a" virsh migrate --live "$@" guest \
+		"qemu+ssh://$b/system"
 	stays
 }
 stays() {
@@ -57,7 +60,7 @@ moves() {
 	check "virsh migrate --live from $1 to $2 ends" within 1800 migrate_ended "$1"
 	check "and succeeds" sh -c '[ "$1" = "status 0" ]' - "$(migrate_said "$1" | tail -n 1)"
 	is "virsh says where it is" "$2: running, $1: $3" "$(states "$2" "$1")"
-	check "the ssh session into it goes on past tick $before" within 600 \
+	check "the ssh session into it keeps running past tick $before" within 600 \
 		session_reached "$a" $((before + 10))
 	check "and the guest has found no error in its memory" sound "$(session_says "$a")"
 	session_says "$a" | sed 's/^/# /'
