@@ -5,6 +5,7 @@
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control/runtime.h"
 
@@ -18,9 +19,10 @@
 const struct cli_option confine_options[] = {
 	{ "user", CONFINE_OPT_USER, "USER", NULL,
 	  "switch to this user (a name or a number) after opening what needs root; disks and boot "
-	  "files are opened as that user" },
+	  "files are opened as that user; root: stay root" },
 	{ "allow-unix", CONFINE_OPT_UNIX, NULL, NULL,
-	  "let the VM connect to Unix sockets: for 'migrate --to unix:PATH' only" },
+	  "let the VM connect to Unix sockets: for 'migrate --to unix:PATH' only; as root this needs "
+	  "--user" },
 	NO_SANDBOX,
 	{ 0 },
 };
@@ -54,14 +56,24 @@ int confine_check(const struct confine *confine, struct why *why)
 {
 	if (confine->off && confine->user)
 		return why_set(why, -EINVAL, "--no-sandbox and --user exclude each other");
+	/* A daemon believes SO_PEERCRED: only somebody who says so lets a guest's process be root. */
+	if (confine->unix_sockets && !confine->off && !confine->user && geteuid() == 0)
+		return why_set(why, -EINVAL,
+			       "--allow-unix as root: this host's daemons would take the VM for root: "
+			       "name a user with --user (--user root if that is meant)");
 	return 0;
 }
 
 static int enter(const struct confine *confine, const struct sandbox_config *config,
 		 struct why *why)
 {
+	struct sandbox_config stays = *config;
+
+	/* Root that stays root, explicitly. */
+	if (config->user && !strcmp(config->user, "root") && geteuid() == 0)
+		stays.user = NULL;
 	if (!confine->off)
-		return sandbox_enter(config, why);
+		return sandbox_enter(&stays, why);
 	cli_warning("--no-sandbox: code that breaks out of the guest has all of your permissions");
 	return 0;
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/net/address.h"
@@ -139,17 +138,12 @@ static int advance(struct accept_queue *queue, struct accept_pending *p, short *
 		   struct why *why)
 {
 	int err = 0;
-	char byte;
 
 	if (!p->authenticated)
 		err = channel_advance(p->channel, events, why);
 	if (err)
 		return err;
 	p->authenticated = true;
-	/* Nothing but a first byte is asked for; whoever hung up without one is nobody. */
-	if (!queue->want && queue->security->insecure &&
-	    recv(p->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
-		return why_set(why, -ECONNRESET, "the peer closed the connection");
 	while (p->have < queue->want) {
 		ssize_t n = channel_recv_some(p->channel, p->first + p->have, queue->want - p->have,
 					      events);

@@ -152,6 +152,14 @@ refused() {
 	if grep -q -- "$words" "$tmp/err"; then ok "$what: it says why"
 	else not_ok "$what: it says why"; fi
 }
+if [ "$(id -u)" -eq 0 ]; then
+	refused "--allow-unix as root" 2 'name a user with --user' --allow-unix
+	begin "root that says so may use Unix sockets" --allow-unix --user root
+	is "and stays root" "0 0 0 0" "$(threads '' Uid)"
+	end
+else
+	skip "--allow-unix as root" "this is not root"
+fi
 refused "an unknown user" 1 'no such user' --user nobody-of-this-name
 refused "--user with --no-sandbox" 2 'exclude each other' --user 65534 --no-sandbox
 
