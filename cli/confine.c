@@ -56,11 +56,13 @@ int confine_check(const struct confine *confine, struct why *why)
 {
 	if (confine->off && confine->user)
 		return why_set(why, -EINVAL, "--no-sandbox and --user exclude each other");
-	/* A daemon believes SO_PEERCRED: only somebody who says so lets a guest's process be root. */
+	/* A daemon believes SO_PEERCRED: only somebody who says so lets a guest's process be root.
+	 */
 	if (confine->unix_sockets && !confine->off && !confine->user && geteuid() == 0)
-		return why_set(why, -EINVAL,
-			       "--allow-unix as root: this host's daemons would take the VM for root: "
-			       "name a user with --user (--user root if that is meant)");
+		return why_set(
+			why, -EINVAL,
+			"--allow-unix as root: this host's daemons would take the VM for root: "
+			"name a user with --user (--user root if that is meant)");
 	return 0;
 }
 
