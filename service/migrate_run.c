@@ -292,16 +292,19 @@ int migrate_outgoing(struct service *s, json_t *args, struct control_error *err)
 	return job_start(s, job, SERVICE_MIGRATE);
 }
 
-/* This host's certificates, which the source's secure processor is to check. */
-static int read_platform(const struct host_devices *devices, struct migrate_job *job,
-			 struct why *why)
+/*
+ * The source's secure processor is to check this host's certificates: a host that cannot show them
+ * does not listen.
+ */
+static int check_platform(const struct host_devices *devices, struct why *why)
 {
+	uint8_t pdh[SEV_CERT_BYTES], chain[SEV_CERT_CHAIN_BYTES];
 	struct sev_error error = { 0 };
 	int fd = host_devices_sev(devices, &error), err;
 
 	if (fd < 0)
 		return why_sev(why, fd, &error);
-	err = sev_platform_export_certs(fd, job->pdh, job->chain, &error);
+	err = sev_platform_export_certs(fd, pdh, chain, &error);
 	close(fd);
 	return err ? why_sev(why, err, &error) : 0;
 }
@@ -309,7 +312,7 @@ static int read_platform(const struct host_devices *devices, struct migrate_job 
 static int start_listening(struct service *s, struct migrate_job *job, struct why *why)
 {
 	const struct service_incoming *in = s->incoming;
-	int err = in->vendor_chain ? read_platform(in->devices, job, why) : 0;
+	int err = in->vendor_chain ? check_platform(in->devices, why) : 0;
 
 	if (err)
 		return err;
@@ -351,10 +354,6 @@ static int make_incoming(struct service *s, struct migrate_job *job, struct why 
 	int err;
 
 	if (in->vendor_chain) {
-		options.pdh = job->pdh;
-		options.pdh_bytes = sizeof(job->pdh);
-		options.chain = job->chain;
-		options.chain_bytes = sizeof(job->chain);
 		options.vendor_chain = in->vendor_chain;
 		options.vendor_chain_bytes = in->vendor_chain_bytes;
 	}

@@ -19,7 +19,6 @@ struct migrate_job {
 	size_t vendor_chain_bytes;
 	int listen_fd;
 	char *socket_path; /* of a unix: address, removed at the end; NULL: none */
-	uint8_t pdh[SEV_CERT_BYTES], chain[SEV_CERT_CHAIN_BYTES];
 	bool recover; /* the thread is to go on where the last one broke off ... */
 	/* ... and there; "": where it was. The migration points to it. */
 	char recover_address[256];

@@ -74,14 +74,7 @@ struct sevmirror_target_options {
 	struct sevmirror_security security;
 	unsigned int max_streams; /* default 16 */
 	uint64_t timeout;
-	/*
-	 * this platform's, as KVM's and the firmware's user got them from /dev/sev; NULL with
-	 * --sev=off
-	 */
-	const void *pdh;
-	uint64_t pdh_bytes;
-	const void *chain;
-	uint64_t chain_bytes;
+	/* ASK and ARK of this platform's chip, which the source is told; NULL with --sev=off */
 	const void *vendor_chain;
 	uint64_t vendor_chain_bytes;
 	/*

@@ -11,33 +11,27 @@
 #include <linux/magic.h>
 
 #include <openssl/rand.h>
-#include <openssl/sha.h>
 
 #include "helper/protocol.h"
 #include "lib/migrate/message.h"
 #include "lib/migrate/recover.h"
+#include "lib/migrate/sealing.h"
 #include "lib/migrate/session.h"
 #include "lib/migrate/uffd.h"
 #include "lib/mirror/region.h"
 #include "lib/sev/sev_cpuid.h"
-#include "lib/sev/format.h"
 #include "lib/util/page.h"
-
-#define VENDOR_CERTS_MAX (2u * 1600)
 
 /* What this side would like, before the other one was heard. */
 static int my_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 {
-	const struct helper_image *image;
 	struct sev_cpuid cpuid;
-	size_t image_bytes;
 
 	memset(hello, 0, sizeof(*hello));
 	hello->major = WIRE_VERSION_MAJOR;
 	hello->minor = WIRE_VERSION_MINOR;
 	hello->helper_version = HELPER_ABI_VERSION;
-	image = region_image(&image_bytes);
-	SHA256((const void *)image, image_bytes, hello->helper_digest);
+	memcpy(hello->helper_digest, region_image_digest(), sizeof(hello->helper_digest));
 	if (sev_cpuid_host(&cpuid) && cpuid.sev) {
 		hello->flags |= WIRE_F_SEV;
 		hello->cbit = cpuid.c_bit;
@@ -200,44 +194,11 @@ static int recv_section(struct sevmirror_migration *m, enum wire_type type,
 		     0;
 }
 
-static int recv_accept(struct sevmirror_migration *m, struct peer_certs *certs)
-{
-	struct wire_accept accept;
-	void *body;
-	size_t len;
-	int err = session_recv_alloc(m, WIRE_ACCEPT, &body, &len);
-
-	if (err)
-		return err;
-	err = -EPROTO;
-	if (len >= sizeof(accept)) {
-		memcpy(&accept, body, sizeof(accept));
-		len -= sizeof(accept);
-		if (!m->vm.sev && len == 0)
-			err = 0;
-		if (m->vm.sev && accept.pdh_bytes == SEV_CERT_BYTES &&
-		    accept.chain_bytes == SEV_CERT_CHAIN_BYTES &&
-		    accept.vendor_bytes <= VENDOR_CERTS_MAX &&
-		    len == (size_t)accept.pdh_bytes + accept.chain_bytes + accept.vendor_bytes)
-			err = 0;
-	}
-	if (err) {
-		free(body);
-		return session_fail_because(m, SEVMIRROR_REASON_CERTIFICATES, err,
-					    "the target's certificates have wrong sizes");
-	}
-	memmove(body, (char *)body + sizeof(accept), len);
-	*certs = (struct peer_certs){ body, accept.pdh_bytes, accept.chain_bytes,
-				      accept.vendor_bytes };
-	return 0;
-}
-
-int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs)
+int handshake_source(struct sevmirror_migration *m, struct sevmirror_blob *offer)
 {
 	struct wire_hello mine, theirs;
 	int err = my_hello(m, &mine);
 
-	memset(certs, 0, sizeof(*certs));
 	if (!err)
 		err = session_send(m, WIRE_HELLO, &mine, sizeof(mine));
 	if (!err)
@@ -260,26 +221,8 @@ int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs)
 	if (!err)
 		err = send_section(m, WIRE_CONFIG, m->ops->config_save);
 	if (!err)
-		err = recv_accept(m, certs);
+		err = sealing_receive_offer(m, offer);
 	return err;
-}
-
-static int send_accept(struct sevmirror_migration *m)
-{
-	const struct sevmirror_target_options *o = &m->target;
-	struct wire_accept accept = { 0 };
-	struct message_part parts[4] = { { &accept, sizeof(accept) } };
-	unsigned int n = 1;
-
-	if (m->vm.sev) {
-		accept.pdh_bytes = (uint32_t)o->pdh_bytes;
-		accept.chain_bytes = (uint32_t)o->chain_bytes;
-		accept.vendor_bytes = (uint32_t)o->vendor_chain_bytes;
-		parts[n++] = (struct message_part){ o->pdh, o->pdh_bytes };
-		parts[n++] = (struct message_part){ o->chain, o->chain_bytes };
-		parts[n++] = (struct message_part){ o->vendor_chain, o->vendor_chain_bytes };
-	}
-	return session_send_parts(m, WIRE_ACCEPT, parts, n);
 }
 
 /* The VM that config_load() built must be the one that the source spoke of. */
@@ -333,6 +276,8 @@ int handshake_target(struct sevmirror_migration *m)
 	if (!err)
 		err = check_vm(m);
 	if (!err)
-		err = send_accept(m);
+		err = sealing_create(m);
+	if (!err)
+		err = sealing_send_offer(m);
 	return err;
 }

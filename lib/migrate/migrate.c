@@ -8,9 +8,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <sevmirror/seal.h>
+
 #include "lib/util/clock.h"
-#include "lib/migrate/migration_helper.h"
 #include "lib/migrate/postcopy_in.h"
+#include "lib/migrate/sealing.h"
 #include "lib/migrate/session.h"
 #include "lib/migrate/source.h"
 #include "lib/migrate/target.h"
@@ -210,6 +212,8 @@ void sevmirror_migration_cancel(struct sevmirror_migration *m)
 		(void)!write(m->cancel_fd, &one, sizeof(one));
 		if (m->control)
 			channel_cancel(m->control);
+		if (m->seal)
+			sevmirror_seal_cancel(m->seal);
 	}
 	pthread_mutex_unlock(&m->cancel_lock);
 }
@@ -222,7 +226,7 @@ void sevmirror_migration_destroy(struct sevmirror_migration *m)
 	postcopy_in_destroy(atomic_load(&m->postcopy));
 	/* What it waited for, if for anything, it has let go just now. */
 	(void)host_call_end(&m->resume);
-	migration_helper_stop(m);
+	sealing_end(m, false);
 	if (m->uffd >= 0)
 		close(m->uffd);
 	explicit_bzero(m->recovery_key, sizeof(m->recovery_key));

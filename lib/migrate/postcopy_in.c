@@ -14,7 +14,7 @@
 #include "lib/migrate/message.h"
 #include "lib/migrate/latency.h"
 #include "lib/migrate/uffd.h"
-#include "lib/mirror/calls.h"
+#include "lib/seal/engine.h"
 #include "lib/util/page.h"
 
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
@@ -88,8 +88,8 @@ static int map_run(struct postcopy_in *p, uint64_t number, uint64_t n)
 
 	if (err != -EFAULT)
 		return err;
-	mirror_populate(rings_mirror(p->m->rings), page_gfn(&p->m->numbering, number) * PAGE_BYTES,
-			bytes);
+	mirror_populate(rings_mirror(p->m->seal->rings),
+			page_gfn(&p->m->numbering, number) * PAGE_BYTES, bytes);
 	return uffd_continue(p->fd, hva_of(p, number), bytes);
 }
 
@@ -341,11 +341,9 @@ int postcopy_in_begin(struct postcopy_in *p, const uint64_t *private_pages,
 	p->numbers.pages = page_set_count(p->missing);
 	if (p->numbers.pages == 0)
 		signal_fd(p->done_fd);
-	err = rings_postcopy(m->rings, private_pages, m->numbering.npages);
+	err = seal_postcopy(m->seal, private_pages, m->numbering.npages);
 	if (err)
-		return session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
-					    "the helper at the target cannot begin post-copy: %s",
-					    rings_explain(m->rings, err));
+		return session_fail_why(m, &m->seal->why);
 	p->connected = true;
 	err = -pthread_create(&p->thread, NULL, serve, p);
 	if (err)

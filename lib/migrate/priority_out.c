@@ -8,7 +8,6 @@
 
 #include "lib/util/clock.h"
 #include "lib/migrate/stream_out_private.h"
-#include "lib/mirror/rings.h"
 #include "lib/util/stack.h"
 
 #define CHUNK_PAGES (1u << HELPER_CHUNK_SHIFT)
@@ -19,34 +18,20 @@ static struct stream_out *owner_of(struct streams_out *all, uint64_t number)
 }
 
 /* Seal at most a batch of pages of one ring, which were taken out of the set, and send them. */
-static int send_pages(struct stream_out *s, struct stream_out *owner, const uint64_t *numbers,
-		      unsigned int n)
+static int send_pages(struct stream_out *s, const uint64_t *numbers, unsigned int n)
 {
-	struct rings *rings = s->all->m->rings;
-	struct helper_request request = { .op = HELPER_OP_SEAL,
-					  .page = record_priority_page(owner->window) };
-	struct helper_batch *batch = rings_page(rings, request.page);
-	struct helper_completion completion;
+	uint64_t gpas[SEVMIRROR_BATCH_MAX];
+	unsigned int count = 0;
 	int err = 0;
 
 	for (unsigned int i = 0; i < n && !err; i++)
-		err = stream_out_add(s, numbers[i], batch, request.page, &request.count);
+		err = stream_out_add(s, numbers[i], gpas, &count);
 	if (!err)
 		err = stream_out_flush_shared(s);
-	if (err || request.count == 0)
+	if (err || count == 0)
 		return err;
-	ring_lock_acquire(&owner->ring_lock, true);
-	while (!err && owner->sealed != owner->head)
-		err = stream_out_reap(owner, s);
-	if (!err) {
-		err = rings_call(rings, owner->number, &request, &completion, HELPER_PATIENCE_NS);
-		if (!err && (completion.status != HELPER_OK || completion.count != request.count))
-			err = -EIO;
-		if (err)
-			stream_out_helper_failed(s, err, "asking the helper to seal pages");
-	}
-	ring_lock_release(&owner->ring_lock);
-	return err ? err : stream_out_send_batch(s, batch, request.count, request.page);
+	err = stream_out_submit(s, gpas, count);
+	return err ? err : stream_out_finish(s);
 }
 
 /* Those of the numbers that are still to go, ring by ring. */
@@ -57,7 +42,7 @@ static int send_requested(struct stream_out *s, const uint64_t *numbers, unsigne
 
 	for (unsigned int ring = 0; ring < all->n && !err; ring++) {
 		struct stream_out *owner = &all->stream[ring];
-		uint64_t batch[HELPER_BATCH_MAX];
+		uint64_t batch[SEVMIRROR_BATCH_MAX];
 		unsigned int k = 0;
 
 		for (unsigned int i = 0; i < n && !err; i++) {
@@ -65,13 +50,13 @@ static int send_requested(struct stream_out *s, const uint64_t *numbers, unsigne
 			    !page_set_remove(all->set, numbers[i]))
 				continue;
 			batch[k++] = numbers[i];
-			if (k == HELPER_BATCH_MAX) {
-				err = send_pages(s, owner, batch, k);
+			if (k == SEVMIRROR_BATCH_MAX) {
+				err = send_pages(s, batch, k);
 				k = 0;
 			}
 		}
 		if (k && !err)
-			err = send_pages(s, owner, batch, k);
+			err = send_pages(s, batch, k);
 	}
 	return err;
 }
@@ -92,7 +77,7 @@ static int send_ahead(struct stream_out *s, uint64_t number)
 		if (page_set_remove(all->set, i))
 			batch[k++] = i;
 	atomic_store(&owner->hint, number);
-	return k ? send_pages(s, owner, batch, k) : 0;
+	return k ? send_pages(s, batch, k) : 0;
 }
 
 /* Wait for requests; how many were taken, 0 when it is over. */

@@ -23,7 +23,7 @@
 #define HOST_WORDS_BYTES 448
 
 struct postcopy_in;
-struct rings;
+struct sevmirror_seal;
 struct source;
 
 struct sevmirror_migration {
@@ -47,12 +47,8 @@ struct sevmirror_migration {
 	 */
 	uint8_t stream_session[16];
 	uint8_t recovery_key[32];
-	/* the helper, in its mirror, and its public name of the session */
-	struct rings *rings;
-	uint8_t helper_session[16];
-	/* bytes of the helper region: what the launch measured, and all of it */
-	uint64_t core_bytes;
-	uint64_t helper_bytes;
+	/* what private memory moves by, and the helper in it; NULL before and after */
+	struct sevmirror_seal *seal;
 	/*
 	 * target: what post-copy is armed with, -1 without; and post-copy from then on, NULL before
 	 */
@@ -64,7 +60,7 @@ struct sevmirror_migration {
 	struct source *kept;
 
 	/*
-	 * Guards control, state and what follows against sevmirror_migration_cancel(), which
+	 * Guards control, seal, state and what follows against sevmirror_migration_cancel(), which
 	 * another thread may call at any time, and session_interrupt().
 	 */
 	pthread_mutex_t cancel_lock;
@@ -78,7 +74,7 @@ struct sevmirror_migration {
 	_Atomic unsigned int state;
 
 	struct sevmirror_summary *summary;
-	uint64_t commands_counted; /* sev_guest_commands() as the summary has it */
+	uint64_t commands_counted; /* of the seal's commands, as the summary has them */
 	enum sevmirror_outcome ended; /* what the last run came to */
 	struct why why; /* the first failure */
 };
@@ -194,30 +190,11 @@ int session_stream_failed(struct why *why, enum sevmirror_reason reason, int err
 /*
  * Say hello, agree on version, streams and session, compare what the guest depends on, send or
  * receive configuration (handshake.c). On return 0 the target has built the VM and *m->vm describes
- * it on both sides. peer_certs (source, SEV): the target's PDH, chain and vendor chain, allocated,
- * the caller's to free.
+ * it on both sides, and m->seal is its sealing session. offer (source): the target's, allocated,
+ * the caller's to free in any case.
  */
-struct peer_certs {
-	void *bytes;
-	uint32_t pdh_bytes, chain_bytes, vendor_bytes;
-};
-int handshake_source(struct sevmirror_migration *m, struct peer_certs *certs);
+struct sevmirror_blob;
+int handshake_source(struct sevmirror_migration *m, struct sevmirror_blob *offer);
 int handshake_target(struct sevmirror_migration *m);
-
-/*
- * Move the helper's core (core_transfer.c): by the firmware's SEND_* and RECEIVE_* under SEV, which
- * check the target's chain and the guest's policy; as it is without. The source's helper must be at
- * rest and have made its session. On the target RECEIVE_FINISH is done on return. A failed send
- * leaves the guest's context in SUPDATE: core_transfer_cancel(). core_transfer_finish(): after the
- * target has said that it runs; its failure is a warning in the summary. core_transfer_forget():
- * without SEV the host can wipe a session from the key page that no helper will; the helper must
- * not run.
- */
-int core_transfer_send(struct sevmirror_migration *m, uint64_t core_bytes,
-		       const struct peer_certs *certs);
-int core_transfer_receive(struct sevmirror_migration *m, uint64_t core_bytes);
-void core_transfer_cancel(struct sevmirror_migration *m);
-void core_transfer_finish(struct sevmirror_migration *m);
-void core_transfer_forget(struct sevmirror_migration *m);
 
 #endif

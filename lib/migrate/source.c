@@ -14,8 +14,7 @@
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
-#include "lib/migrate/manifest.h"
-#include "lib/migrate/migration_helper.h"
+#include "lib/migrate/sealing.h"
 
 /*
  * What a stop costs without any page (state, manifest, hand-over), before it was ever measured
@@ -96,18 +95,16 @@ static int establish(struct source *s)
 	source_report(s);
 	err = source_connect(m);
 	if (!err)
-		err = handshake_source(m, &s->certs);
+		err = handshake_source(m, &s->offer);
 	if (err)
 		return err;
 	session_step(m, SOURCE_AGREE);
 	source_report(s);
-	err = migration_helper_start(m);
-	if (!err)
-		err = migration_helper_make_session(m);
+	err = sealing_create(m);
 	if (err)
 		return err;
 	session_step(m, SOURCE_SEND_CORE);
-	err = core_transfer_send(m, m->core_bytes, &s->certs);
+	err = sealing_send_core(m, &s->offer);
 	if (!err)
 		err = session_recv(m, WIRE_CORE_DONE, NULL, 0);
 	if (!err)
@@ -383,8 +380,7 @@ static void roll_back(struct source *s)
 	if (m->control)
 		message_abort(m->control, was_cancelled(s) ? "cancelled" : m->why.text);
 	m->ops->throttle(m->opaque, 0);
-	if (s->failed_in >= SOURCE_SENDING_CORE)
-		core_transfer_cancel(m);
+	sealing_take_back(m);
 	if (s->failed_in >= SOURCE_RELEASED && !take_disks_back(m))
 		return;
 	if (s->failed_in >= SOURCE_STOPPED)
@@ -405,7 +401,8 @@ static void summarize(struct source *s)
 	sum->bytes = s->sent.bytes;
 	sum->pages_resent = pages_resent(s);
 	sum->rounds = s->round;
-	sum->helper_exits = migration_helper_exits(s->m);
+	sum->helper_exits = sealing_helper_exits(s->m);
+	sealing_count_commands(s->m);
 }
 
 static int run(struct source *s)
@@ -448,7 +445,7 @@ static void source_destroy(struct source *s)
 	streams_out_destroy(s->streams);
 	page_set_destroy(s->dirty);
 	free(s->bitmap);
-	free(s->certs.bytes);
+	free(s->offer.bytes);
 	free(s);
 }
 
@@ -478,11 +475,9 @@ static void conclude(struct source *s)
 	if (state == SOURCE_FAILED)
 		roll_back(s);
 	source_report(s);
-	if (state == SOURCE_MIGRATED)
-		core_transfer_finish(m);
 	if (state != SOURCE_FAILED || s->failed_in >= SOURCE_PRECOPY)
 		m->ops->dirty_stop(m->opaque);
-	migration_helper_stop(m);
+	sealing_end(m, state == SOURCE_MIGRATED);
 	if (state == SOURCE_MIGRATED)
 		m->ops->handed_over(m->opaque);
 	source_destroy(s);

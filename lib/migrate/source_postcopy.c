@@ -12,8 +12,8 @@
 
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
-#include "lib/migrate/manifest.h"
 #include "lib/migrate/recover.h"
+#include "lib/migrate/sealing.h"
 #include "lib/migrate/source_private.h"
 #include "lib/util/page.h"
 

@@ -6,6 +6,8 @@
 #ifndef LIB_MIGRATE_SOURCE_PRIVATE_H
 #define LIB_MIGRATE_SOURCE_PRIVATE_H
 
+#include <sevmirror/seal.h>
+
 #include "lib/migrate/converge.h"
 #include "lib/migrate/meter.h"
 #include "lib/migrate/source.h"
@@ -15,7 +17,7 @@
 
 struct source {
 	struct sevmirror_migration *m;
-	struct peer_certs certs;
+	struct sevmirror_blob offer; /* the target's */
 	struct page_set *dirty;
 	struct streams_out *streams;
 	struct streams_out_count before; /* what the streams of earlier connections sent */

@@ -11,7 +11,6 @@
 #include "lib/migrate/message.h"
 #include "lib/net/accept_queue.h"
 #include "lib/migrate/postcopy_in.h"
-#include "lib/mirror/rings.h"
 #include "lib/util/stack.h"
 
 static void set_at_rest(struct stream_in *s)
@@ -166,10 +165,8 @@ static int take_connection(struct streams_in *all, struct accept_queue *queue, u
 static int prepare(struct streams_in *all, unsigned int number)
 {
 	struct stream_in *s = &all->stream[number];
-	uint32_t window_pages;
 
-	if (number != WIRE_PRIORITY_STREAM)
-		s->window = rings_data(all->m->rings, number, &window_pages);
+	s->lane = number == WIRE_PRIORITY_STREAM ? all->n : number;
 	s->directory = malloc(RECORD_SHARED_BYTES);
 	if (!s->directory)
 		return session_fail(all->m, -ENOMEM, "the target is out of memory for stream %u",
@@ -237,7 +234,6 @@ int streams_in_create(struct streams_in **out, struct sevmirror_migration *m, in
 		all->stream[i].all = all;
 		all->stream[i].number = i;
 		all->stream[i].at_rest = true;
-		ring_lock_init(&all->stream[i].ring_lock);
 	}
 	all->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->failed_fd < 0)
@@ -272,7 +268,6 @@ static void close_stream(struct stream_in *s)
 	channel_close(s->channel);
 	frame_cipher_destroy(s->cipher);
 	free(s->directory);
-	ring_lock_destroy(&s->ring_lock);
 }
 
 void streams_in_destroy(struct streams_in *all)
@@ -280,9 +275,8 @@ void streams_in_destroy(struct streams_in *all)
 	if (!all)
 		return;
 	streams_in_cancel(all);
-	/* The priority stream first, as it uses the others' rings. */
-	for (unsigned int i = WIRE_PRIORITY_STREAM + 1; i > 0; i--)
-		close_stream(&all->stream[i - 1]);
+	for (unsigned int i = 0; i <= WIRE_PRIORITY_STREAM; i++)
+		close_stream(&all->stream[i]);
 	if (all->failed_fd >= 0)
 		close(all->failed_fd);
 	pthread_cond_destroy(&all->changed);

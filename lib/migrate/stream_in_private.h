@@ -12,12 +12,11 @@
 #include "lib/migrate/page_frame.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_in.h"
-#include "lib/seal/ring_lock.h"
+#include "lib/seal/engine.h"
 
-/* What the helper was asked to open; kept here, as the window is shared with it. */
+/* What the helper was asked to open: page numbers. */
 struct batch {
-	unsigned int records;
-	uint64_t number[HELPER_BATCH_MAX]; /* page numbers */
+	uint64_t number[SEVMIRROR_BATCH_MAX];
 };
 
 struct stream_in {
@@ -27,12 +26,7 @@ struct stream_in {
 	bool started;
 	struct channel *channel;
 	struct frame_cipher *cipher;
-	/*
-	 * The priority stream opens its batches in the ring that is theirs, after everything that
-	 * is in it.
-	 */
-	struct ring_lock ring_lock;
-	uint32_t window; /* its batches' first window page */
+	unsigned int lane; /* of the sealing session */
 	unsigned int head, tail; /* batches handed to the helper, and done: they count up */
 	struct batch batch[RECORD_DEPTH];
 	uint8_t *directory;

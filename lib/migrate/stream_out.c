@@ -14,7 +14,6 @@
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/page_frame.h"
-#include "lib/mirror/rings.h"
 #include "lib/util/page.h"
 #include "lib/util/stack.h"
 
@@ -27,13 +26,13 @@
 int stream_out_fail(struct stream_out *s, int err, const char *what)
 {
 	return session_stream_failed(&s->why, SEVMIRROR_REASON_NONE, err, s->number, what,
-				     rings_explain(s->all->m->rings, err));
+				     rings_explain(s->all->m->seal->rings, err));
 }
 
 int stream_out_helper_failed(struct stream_out *s, int err, const char *what)
 {
 	return session_stream_failed(&s->why, SEVMIRROR_REASON_HELPER, err, s->number, what,
-				     rings_explain(s->all->m->rings, err));
+				     rings_explain(s->all->m->seal->rings, err));
 }
 
 void stream_out_give_up(struct stream_out *s, int err)
@@ -148,24 +147,29 @@ static int add_shared(struct stream_out *s, uint64_t gpa)
 	return ++s->nshared == WIRE_MAX_RECORDS ? stream_out_flush_shared(s) : 0;
 }
 
-static struct helper_batch *batch_of(struct stream_out *s, unsigned int i, uint32_t *page)
-{
-	*page = record_batch_page(s->window, i);
-	return rings_page(s->all->m->rings, *page);
-}
-
-int stream_out_add(struct stream_out *s, uint64_t number, struct helper_batch *batch, uint32_t page,
-		   uint32_t *count)
+int stream_out_add(struct stream_out *s, uint64_t number, uint64_t gpas[SEVMIRROR_BATCH_MAX],
+		   unsigned int *count)
 {
 	const struct sevmirror_migration *m = s->all->m;
 	uint64_t gfn = page_gfn(&m->numbering, number), gpa = gfn * PAGE_BYTES;
 
 	if (m->vm.pagemap && !sev_pagemap_is_private(m->vm.pagemap, gfn))
 		return add_shared(s, gpa);
-	batch->record[*count].gpa = gpa;
-	batch->record[*count].slot = page + 1 + *count;
-	(*count)++;
+	gpas[(*count)++] = gpa;
 	return 0;
+}
+
+int stream_out_submit(struct stream_out *s, const uint64_t *gpas, unsigned int n)
+{
+	unsigned int taken;
+	int err = sevmirror_lane_seal_submit(s->all->m->seal, s->lane, s->head % RECORD_DEPTH, gpas,
+					     n, s->number == WIRE_PRIORITY_STREAM, &taken);
+
+	if (!err)
+		s->head++;
+	if (!err && taken != n)
+		err = -EPROTO;
+	return err ? stream_out_helper_failed(s, err, "asking the helper to seal pages") : 0;
 }
 
 /* How many pages a batch may have. */
@@ -173,8 +177,8 @@ static unsigned int batch_max(const struct stream_out *s)
 {
 	uint64_t pages = atomic_load(&s->all->limit) / s->all->n / PACE_SHARE / PAGE_BYTES;
 
-	if (!s->all->postcopy || !atomic_load(&s->all->limit) || pages >= HELPER_BATCH_MAX)
-		return HELPER_BATCH_MAX;
+	if (!s->all->postcopy || !atomic_load(&s->all->limit) || pages >= SEVMIRROR_BATCH_MAX)
+		return SEVMIRROR_BATCH_MAX;
 	return pages ? (unsigned int)pages : 1;
 }
 
@@ -184,11 +188,9 @@ static unsigned int batch_max(const struct stream_out *s)
  */
 static int submit_batch(struct stream_out *s, bool *took)
 {
-	struct sevmirror_migration *m = s->all->m;
-	uint64_t numbers[HELPER_BATCH_MAX], hint = atomic_exchange(&s->hint, NO_HINT);
-	struct helper_request request = { .op = HELPER_OP_SEAL };
-	struct helper_batch *batch = batch_of(s, s->head, &request.page);
-	unsigned int n;
+	uint64_t numbers[SEVMIRROR_BATCH_MAX], gpas[SEVMIRROR_BATCH_MAX];
+	uint64_t hint = atomic_exchange(&s->hint, NO_HINT);
+	unsigned int n, count = 0;
 	int err = 0;
 
 	if (hint != NO_HINT)
@@ -196,15 +198,8 @@ static int submit_batch(struct stream_out *s, bool *took)
 	n = page_set_take(s->all->set, s->number, s->all->n, &s->cursor, numbers, batch_max(s));
 	*took = n > 0;
 	for (unsigned int i = 0; i < n && !err; i++)
-		err = stream_out_add(s, numbers[i], batch, request.page, &request.count);
-	if (err || request.count == 0)
-		return err;
-	ring_lock_acquire(&s->ring_lock, false);
-	err = rings_submit(m->rings, s->number, &request, NULL);
-	if (!err)
-		s->head++;
-	ring_lock_release(&s->ring_lock);
-	return err ? stream_out_helper_failed(s, err, "asking the helper to seal pages") : 0;
+		err = stream_out_add(s, numbers[i], gpas, &count);
+	return err || count == 0 ? err : stream_out_submit(s, gpas, count);
 }
 
 /* One more page to send; pages that follow one another in the window are one piece. */
@@ -218,85 +213,49 @@ static void add_body(struct iovec *iov, unsigned int *niov, void *page)
 		iov[(*niov)++] = (struct iovec){ page, PAGE_BYTES };
 }
 
-/*
- * Make the frame of a batch that the helper has sealed: header, directory, and the bodies as they
- * stand in the window.
- */
-int stream_out_send_batch(struct stream_out *s, const struct helper_batch *batch, unsigned int n,
-			  uint32_t page)
+/* Send a batch, with the bodies as they are in the window. */
+static int send_batch(struct stream_out *s, union record_directory *directory, uint8_t *bodies)
 {
-	struct sevmirror_migration *m = s->all->m;
-	_Alignas(8) uint8_t directory[WIRE_MAX_DIRECTORY_BYTES];
-	struct record_private *records =
-		(struct record_private *)(directory + sizeof(struct record_batch));
-	struct wire_frame header = { .type = WIRE_FRAME_PRIVATE };
-	struct iovec iov[2 + HELPER_BATCH_MAX];
+	const struct sevmirror_batch *batch = &directory->batch;
+	struct wire_frame header = { .type = WIRE_FRAME_PRIVATE,
+				     .records = (uint16_t)batch->count };
+	struct iovec iov[2 + SEVMIRROR_BATCH_MAX];
 	unsigned int niov = 2;
 	int err;
 
-	memcpy(directory, batch->salt, sizeof(batch->salt));
-	for (unsigned int i = 0; i < n; i++) {
-		struct helper_record r = batch->record[i];
-
-		if (r.status != HELPER_OK || (r.kind != HELPER_PAGE && r.kind != HELPER_ZERO))
-			return stream_out_helper_failed(s, -EIO,
-							"the helper refused to seal a page");
-		memset(&records[header.records], 0, sizeof(records[0]));
-		records[header.records] = (struct record_private){
-			.gpa = r.gpa, .epoch = r.epoch, .kind = r.kind, .index = r.index
-		};
-		memcpy(records[header.records].tag, r.tag, sizeof(r.tag));
-		header.records++;
-		if (r.kind == HELPER_PAGE) {
-			add_body(iov, &niov, rings_page(m->rings, page + 1 + i));
-			header.payload_bytes += PAGE_BYTES;
-		}
+	for (unsigned int i = 0; i < batch->count; i++) {
+		if (batch->record[i].kind != SEVMIRROR_PAGE)
+			continue;
+		add_body(iov, &niov, bodies + i * PAGE_BYTES);
+		header.payload_bytes += PAGE_BYTES;
 	}
-	err = frame_seal(s->cipher, &header, directory,
-			 sizeof(struct record_batch) + header.records * sizeof(records[0]));
+	err = frame_seal(s->cipher, &header, directory, SEVMIRROR_BATCH_BYTES(batch->count));
 	if (err)
 		return stream_out_fail(s, err, "sealing a frame's directory");
 	iov[0] = (struct iovec){ &header, sizeof(header) };
 	iov[1] = (struct iovec){ directory, header.directory_bytes };
-	err = channel_sendv(s->channel, iov, niov, m->timeout_ms);
+	err = channel_sendv(s->channel, iov, niov, s->all->m->timeout_ms);
 	if (err)
 		return stream_out_fail(s, err, "sending pages");
 	count(s, header.records, sizeof(header) + header.directory_bytes + header.payload_bytes);
 	return 0;
 }
 
-int stream_out_reap(struct stream_out *s, struct stream_out *blame)
+int stream_out_finish(struct stream_out *s)
 {
-	struct helper_completion completion;
-	int err = rings_wait(s->all->m->rings, s->number, &completion, HELPER_PATIENCE_NS);
+	struct sevmirror_seal *seal = s->all->m->seal;
+	unsigned int slot = s->tail++ % RECORD_DEPTH;
+	union record_directory directory;
+	int err = sevmirror_lane_seal_finish(seal, s->lane, slot, &directory.batch);
 
-	if (err)
-		return stream_out_helper_failed(blame, err, "waiting for the helper");
-	if (completion.op != HELPER_OP_SEAL || completion.status != HELPER_OK ||
-	    completion.count == 0 || completion.count > HELPER_BATCH_MAX)
-		return stream_out_helper_failed(blame, -EIO,
+	if (err == -EBADMSG)
+		return stream_out_helper_failed(s, -EIO, "the helper refused to seal a page");
+	if (err == -EIO)
+		return stream_out_helper_failed(s, err,
 						"the helper did not seal what it was asked to");
-	s->records[s->sealed % RECORD_DEPTH] = completion.count;
-	s->sealed++;
-	return 0;
-}
-
-static int finish_batch(struct stream_out *s)
-{
-	const struct helper_batch *batch;
-	uint32_t page;
-	int err = 0;
-
-	ring_lock_acquire(&s->ring_lock, false);
-	if (s->tail == s->sealed)
-		err = stream_out_reap(s, s);
-	ring_lock_release(&s->ring_lock);
 	if (err)
-		return err;
-	batch = batch_of(s, s->tail, &page);
-	err = stream_out_send_batch(s, batch, s->records[s->tail % RECORD_DEPTH], page);
-	s->tail++;
-	return err;
+		return stream_out_helper_failed(s, err, "waiting for the helper");
+	return send_batch(s, &directory, sevmirror_lane_bodies(seal, s->lane, slot));
 }
 
 /* Until the set holds nothing for this stream. */
@@ -312,7 +271,7 @@ static int work(struct stream_out *s)
 		while (!err && took && s->head - s->tail < record_depth(s->all->postcopy))
 			err = submit_batch(s, &took);
 		if (!err && s->head != s->tail)
-			err = finish_batch(s);
+			err = stream_out_finish(s);
 	}
 	return err ? err : stream_out_flush_shared(s);
 }
@@ -385,11 +344,9 @@ static int open_stream(struct streams_out *all, unsigned int number)
 	struct sevmirror_migration *m = all->m;
 	struct stream_out *s = &all->stream[number];
 	bool priority = number == WIRE_PRIORITY_STREAM;
-	uint32_t window_pages;
 	int fd, err;
 
-	if (!priority)
-		s->window = rings_data(all->m->rings, number, &window_pages);
+	s->lane = priority ? all->n : number;
 	s->shared = malloc(RECORD_SHARED_BYTES);
 	if (!s->shared)
 		return session_fail(m, -ENOMEM, "the source is out of memory for stream %u",
@@ -429,7 +386,6 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 		s->all = all;
 		s->number = i;
 		atomic_init(&s->hint, NO_HINT);
-		ring_lock_init(&s->ring_lock);
 	}
 	all->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (all->done_fd < 0)
@@ -449,16 +405,15 @@ int streams_out_create(struct streams_out **out, struct sevmirror_migration *m,
 
 static void close_stream(struct streams_out *all, struct stream_out *s)
 {
-	struct helper_completion ignored;
+	struct sevmirror_batch ignored;
 
-	/* The next streams must not find answers to what these have asked. */
-	while (s->number < all->n && rings_pending(all->m->rings, s->number) &&
-	       rings_wait(all->m->rings, s->number, &ignored, HELPER_PATIENCE_NS) == 0)
-		;
+	/* The slots must be free for the next streams. */
+	for (int err = 0; s->tail != s->head && (!err || err == -EIO || err == -EBADMSG); s->tail++)
+		err = sevmirror_lane_seal_finish(all->m->seal, s->lane, s->tail % RECORD_DEPTH,
+						 &ignored);
 	channel_close(s->channel);
 	frame_cipher_destroy(s->cipher);
 	free(s->shared);
-	ring_lock_destroy(&s->ring_lock);
 }
 
 void streams_out_destroy(struct streams_out *all)

@@ -9,11 +9,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "helper/protocol.h"
 #include "lib/migrate/prefetch.h"
 #include "lib/migrate/record.h"
 #include "lib/migrate/stream_out.h"
-#include "lib/seal/ring_lock.h"
+#include "lib/seal/engine.h"
 
 #define NO_HINT UINT64_MAX
 
@@ -35,15 +34,8 @@ struct stream_out {
 	int err; /* as is this */
 	struct why why; /* and this */
 
-	/*
-	 * The stream's ring: its own batches, from `head` (the next one) back to `sealed` (with the
-	 * helper) and `tail` (waiting to be sent). The priority stream uses the ring, too, always
-	 * to the end of what it asks, so the lock's holder finds only this stream's batches.
-	 */
-	struct ring_lock ring_lock;
-	uint32_t window; /* first window page of its batches */
-	unsigned int head, sealed, tail;
-	unsigned int records[RECORD_DEPTH];
+	unsigned int lane; /* of the sealing session */
+	unsigned int head, tail; /* batches handed to the helper, and sent: they count up */
 };
 
 /* What the priority stream is asked for; the mutex is that of streams_out. */
@@ -86,22 +78,18 @@ void stream_out_give_up(struct stream_out *s, int err);
 void stream_out_rests(struct streams_out *all);
 
 /*
- * Page `number` goes on stream s: into *batch (first window page `page`), or if it is shared into
- * s's own frame, which may be sent.
+ * Page `number` goes on stream s: as one more of *count gpas, or if it is shared into s's own
+ * frame, which may be sent.
  */
-int stream_out_add(struct stream_out *s, uint64_t number, struct helper_batch *batch, uint32_t page,
-		   uint32_t *count);
+int stream_out_add(struct stream_out *s, uint64_t number, uint64_t gpas[SEVMIRROR_BATCH_MAX],
+		   unsigned int *count);
 int stream_out_flush_shared(struct stream_out *s);
 
-/*
- * With the ring locked: take the oldest batch back that the helper has. blame: whose error it
- * is.
- */
-int stream_out_reap(struct stream_out *s, struct stream_out *blame);
+/* Hand pages of one ring to the helper, by the next slot of s. */
+int stream_out_submit(struct stream_out *s, const uint64_t *gpas, unsigned int n);
 
-/* Send a sealed batch of n records on s. */
-int stream_out_send_batch(struct stream_out *s, const struct helper_batch *batch, unsigned int n,
-			  uint32_t page);
+/* Wait until the oldest batch of s is sealed, and send it. */
+int stream_out_finish(struct stream_out *s);
 
 /* The thread of the priority stream. */
 void *priority_out_serve(void *arg);

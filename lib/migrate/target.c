@@ -12,9 +12,8 @@
 
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
-#include "lib/migrate/manifest.h"
-#include "lib/migrate/migration_helper.h"
 #include "lib/migrate/postcopy_in.h"
+#include "lib/migrate/sealing.h"
 
 static void count_came(struct target *t)
 {
@@ -110,16 +109,7 @@ static int establish(struct target *t)
 		return err;
 	session_step(m, TARGET_BUILD);
 	target_report(t);
-	err = migration_helper_plan(m);
-	if (err)
-		return err;
-	err = core_transfer_receive(m, m->core_bytes);
-	if (!err)
-		err = migration_helper_start(m);
-	if (err)
-		core_transfer_forget(m);
-	if (!err)
-		err = migration_helper_check_session(m);
+	err = sealing_receive_core(m);
 	if (!err)
 		err = session_send(m, WIRE_CORE_DONE, NULL, 0);
 	if (err)
@@ -282,7 +272,8 @@ static void summarize(struct target *t)
 
 	sum->total_time = clock_ns() - t->begin;
 	sum->rounds = t->rounds;
-	sum->helper_exits = migration_helper_exits(t->m);
+	sum->helper_exits = sealing_helper_exits(t->m);
+	sealing_count_commands(t->m);
 	count_came(t);
 	sum->pages = t->came.pages;
 	sum->bytes = t->came.bytes;
@@ -357,7 +348,7 @@ enum sevmirror_outcome target_run(struct sevmirror_migration *m)
 		/* A guest that lost pages still faults on those that it has. */
 		postcopy_in_destroy(m->postcopy);
 		atomic_store(&m->postcopy, NULL);
-		migration_helper_stop(m);
+		sealing_end(m, outcome == SEVMIRROR_MIGRATED);
 	}
 	if (t.state) {
 		explicit_bzero(t.state, t.state_bytes);

@@ -13,9 +13,9 @@
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
 #include "lib/net/accept_queue.h"
-#include "lib/migrate/manifest.h"
 #include "lib/migrate/postcopy_in.h"
 #include "lib/migrate/recover.h"
+#include "lib/migrate/sealing.h"
 #include "lib/migrate/target_private.h"
 
 #define RESUME_MS 1000 /* resume() takes less, unless it waits for a page */

@@ -6,13 +6,11 @@
 #include <string.h>
 
 #include <sevmirror/host.h>
+#include <sevmirror/seal.h>
 
 /* Bytes that follow the fixed part of a message whose body has a variable tail. */
-#define CERT_BYTES_MAX	   (2084u + 3 * 2084u + 2 * 1600u)
-#define PSP_SESSION_MAX	   4096u
-#define PSP_HEADER_MAX	   256u
 #define PAGE_REQUESTS_MAX  (WIRE_MAX_REQUESTS * 8u)
-#define MANIFEST_SPANS_MAX 65536u
+#define MANIFEST_BYTES_MAX (32u + 65536u * 40)
 #define BITMAP_BYTES_MAX   (1u << 28) /* two of 4 TiB of RAM */
 
 static const struct {
@@ -23,18 +21,12 @@ static const struct {
 	[WIRE_CONFIG] = { "CONFIG", "the VM's configuration (CONFIG)", WIRE_MAX_SECTION },
 	[WIRE_COMPAT] = { "COMPAT", "what the guest has seen of its CPUs (COMPAT)",
 			  WIRE_MAX_SECTION },
-	[WIRE_ACCEPT] = { "ACCEPT", "its acceptance (ACCEPT)",
-			  sizeof(struct wire_accept) + CERT_BYTES_MAX },
-	[WIRE_PSP_START] = { "PSP_START", "the secure processor's session (PSP_START)",
-			     sizeof(struct wire_psp_start) + CERT_BYTES_MAX + PSP_SESSION_MAX },
-	[WIRE_PSP_PACKET] = { "PSP_PACKET", "the helper's core (PSP_PACKET)",
-			      sizeof(struct wire_psp_packet) + PSP_HEADER_MAX + 4096 },
-	[WIRE_CORE_SECRET] = { "CORE_SECRET", "the helper's core (CORE_SECRET)", 4 + 4096 },
-	[WIRE_CORE_DONE] = { "CORE_DONE", "the end of the helper's core (CORE_DONE)", 0 },
+	[WIRE_ACCEPT] = { "ACCEPT", "its acceptance (ACCEPT)", SEVMIRROR_OFFER_MAX },
+	[WIRE_CORE] = { "CORE", "the helper's core (CORE)", SEVMIRROR_CORE_MAX },
+	[WIRE_CORE_DONE] = { "CORE_DONE", "that the helper runs (CORE_DONE)", 0 },
 	[WIRE_ROUND] = { "ROUND", "the end of a round (ROUND)", sizeof(struct wire_round) },
 	[WIRE_STATE] = { "STATE", "the guest's state (STATE)", WIRE_MAX_SECTION },
-	[WIRE_MANIFEST] = { "MANIFEST", "the manifest (MANIFEST)",
-			    MANIFEST_SPANS_MAX * sizeof(struct wire_manifest) },
+	[WIRE_MANIFEST] = { "MANIFEST", "the manifest (MANIFEST)", MANIFEST_BYTES_MAX },
 	[WIRE_READY] = { "READY", "that the guest can run (READY)", 0 },
 	[WIRE_COMMIT] = { "COMMIT", "the hand-over (COMMIT)", 0 },
 	[WIRE_RUNNING] = { "RUNNING", "that the guest runs (RUNNING)", 0 },

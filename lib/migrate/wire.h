@@ -20,7 +20,7 @@
 #include "lib/util/page.h"
 
 #define WIRE_MAGIC	   0x524d5653u /* "SVMR" */
-#define WIRE_VERSION_MAJOR 3 /* differs: refused */
+#define WIRE_VERSION_MAJOR 4 /* differs: refused */
 #define WIRE_VERSION_MINOR 0 /* differs: the smaller one is spoken */
 #define WIRE_MAX_STREAMS   16
 #define WIRE_MAX_REQUESTS  1024
@@ -32,18 +32,14 @@ enum wire_type {
 	WIRE_HELLO = 1, /* both: struct wire_hello */
 	WIRE_CONFIG, /* S->T: the VM's configuration, opaque to the library */
 	WIRE_COMPAT, /* S->T: what the guest has seen of its CPUs, opaque */
-	/* T->S: struct wire_accept and the target's certificates: PDH | chain | vendor */
-	WIRE_ACCEPT,
-	WIRE_PSP_START, /* S->T: struct wire_psp_start, the source's PDH and the session */
-	/* S->T: struct wire_psp_packet: a page of the helper's core under the transport key */
-	WIRE_PSP_PACKET,
-	WIRE_CORE_SECRET, /* S->T: --sev=off only: a page of the helper's core as it is */
-	WIRE_CORE_DONE, /* S->T: the core is complete; T->S: the helper runs and has checked it */
+	WIRE_ACCEPT, /* T->S: the offer of a sealing session (lib/seal/blob.h): the platform */
+	WIRE_CORE = 7, /* S->T: the core of the session; 5 and 6 are of versions before 4 */
+	WIRE_CORE_DONE, /* T->S: the helper runs and has checked the core */
 	/* S->T: struct wire_round; T->S: the same, when every frame of the round is in place */
 	WIRE_ROUND,
 	/* S->T: vCPUs, interrupt controllers, clock, devices, opaque; the last round went before */
 	WIRE_STATE,
-	WIRE_MANIFEST, /* S->T: struct wire_manifest */
+	WIRE_MANIFEST, /* S->T: the manifest of the session */
 	WIRE_READY, /* T->S: state loaded, manifest verified; the guest could run */
 	WIRE_COMMIT, /* S->T: the hand-over: from here on only the target may run the guest */
 	/*
@@ -94,40 +90,10 @@ struct wire_hello {
 	uint8_t recovery_salt[32]; /* contributes to the key of WIRE_RECOVER */
 };
 
-struct wire_accept {
-	uint32_t pdh_bytes; /* the three lengths are 0 with --sev=off */
-	uint32_t chain_bytes;
-	uint32_t vendor_bytes;
-	uint32_t reserved;
-};
-
-struct wire_psp_start {
-	uint32_t policy;
-	uint32_t pdh_bytes;
-	uint32_t session_bytes;
-	uint32_t npages; /* of the core */
-};
-
-struct wire_psp_packet {
-	uint32_t index; /* page of the core, ascending */
-	uint32_t header_bytes;
-	uint32_t bytes; /* of the payload that follows the header */
-	uint32_t reserved;
-};
-
 struct wire_round {
 	uint32_t round;
 	uint32_t streams;
 	uint64_t frames[WIRE_MAX_STREAMS]; /* sent on each stream since the beginning */
-};
-
-/*
- * The source helper's tag of each HELPER_MANIFEST_SPAN pages of RAM (lib/mirror/calls.h); a
- * manifest is an array of them.
- */
-struct wire_manifest {
-	uint8_t salt[24];
-	uint8_t tag[16];
 };
 
 /*

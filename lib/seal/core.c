@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/psp-sev.h>
+
 #include "helper/layout.h"
 #include "lib/sev/platform.h"
 #include "lib/sev/sev_cpuid.h"
@@ -30,7 +32,8 @@ static int platform_certs(struct sevmirror_seal *seal, uint8_t *pdh, uint8_t *ch
 	int fd = seal->has_vm ? seal->vm.sev_fd : seal->sev_fd, err;
 
 	err = sev_platform_export_certs(fd, pdh, chain, &error);
-	seal->psp_commands++;
+	if (!err || error.fw != SEV_FW_NO_CALL)
+		seal->platform_commands++;
 	return err ? seal_fail_firmware(seal, err, &error, "the platform's certificates") : 0;
 }
 
@@ -94,8 +97,8 @@ static int same_helper(struct sevmirror_seal *seal, uint16_t version, const uint
 {
 	if (version == HELPER_ABI_VERSION && memcmp(digest, region_image_digest(), 32) == 0)
 		return 0;
-	return seal_fail(
-		seal, -EPROTO,
+	return seal_fail_because(
+		seal, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
 		"the two hosts have different builds of the Migration Helper: install the same "
 		"sevmirror");
 }
@@ -105,11 +108,13 @@ static int same_encryption(struct sevmirror_seal *seal, uint32_t flags, uint8_t 
 	if (flags & ~SEAL_F_SEV)
 		return seal_fail(seal, -EPROTO, "unknown flags (%#x)", flags);
 	if (!(flags & SEAL_F_SEV) != !seal->sev)
-		return seal_fail(seal, -ENOTSUP, "the guest is encrypted on one of the hosts only");
+		return seal_fail_because(seal, SEVMIRROR_REASON_INCOMPATIBLE, -ENOTSUP,
+					 "the guest is encrypted on one of the hosts only");
 	if (seal->sev && cbit != cbit_of(seal->vm.cbit_mask))
-		return seal_fail(seal, -ENOTSUP,
-				 "the C-bit is at position %u on this host and %u on the other",
-				 cbit_of(seal->vm.cbit_mask), cbit);
+		return seal_fail_because(
+			seal, SEVMIRROR_REASON_INCOMPATIBLE, -ENOTSUP,
+			"the C-bit is at position %u on this host and %u on the other",
+			cbit_of(seal->vm.cbit_mask), cbit);
 	return 0;
 }
 
@@ -129,7 +134,8 @@ static int check_offer(struct sevmirror_seal *seal, const void *bytes, size_t le
 	if (offer->pdh_bytes != SEV_CERT_BYTES || offer->chain_bytes != SEV_CERT_CHAIN_BYTES ||
 	    offer->vendor_bytes > VENDOR_CERTS_MAX ||
 	    len != sizeof(*offer) + CERTS_BYTES + offer->vendor_bytes)
-		return seal_fail(seal, -EPROTO, "the target's certificates have wrong sizes");
+		return seal_fail_because(seal, SEVMIRROR_REASON_CERTIFICATES, -EPROTO,
+					 "the target's certificates have wrong sizes");
 	return 0;
 }
 
@@ -145,10 +151,9 @@ static int make_session(struct sevmirror_seal *seal)
 		err = rings_session_wipe(seal->rings);
 	if (!err)
 		err = rings_session_make(seal->rings, flags, seal->session);
-	return err ? seal_fail(seal, err,
-			       "the helper cannot make a session: "
-			       "%s",
-			       strerror(-err)) :
+	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
+				       "the helper cannot make a session at the source: %s",
+				       rings_explain(seal->rings, err)) :
 		     0;
 }
 
@@ -169,9 +174,19 @@ static int send_start(struct sevmirror_seal *seal, const uint8_t *certs,
 
 	seal->sending = true;
 	err = sev_guest_send_start(seal->sev, &target, policy, session, &error);
-	seal->psp_commands += 2; /* the first asks for the session's length */
-	return err ? seal_fail_firmware(seal, err, &error,
-					"the secure processor cannot send the guest") :
+	if (err && error.fw == SEV_RET_INVALID_GUEST_STATE) {
+		struct sev_error unused;
+
+		/*
+		 * The firmware still sends the guest for an earlier session, whose SEND_CANCEL
+		 * failed.
+		 */
+		if (!sev_guest_send_cancel(seal->sev, &unused))
+			err = sev_guest_send_start(seal->sev, &target, policy, session, &error);
+	}
+	return err ? seal_fail_firmware(
+			     seal, err, &error,
+			     "the source's secure processor refuses to send this guest") :
 		     0;
 }
 
@@ -199,9 +214,10 @@ static int send_pages(struct sevmirror_seal *seal, uint8_t *at, uint32_t npages)
 			return err;
 		err = sev_guest_send_update_data(seal->sev, core + i * PAGE_BYTES, PAGE_BYTES,
 						 &header, at + sizeof(header), &error);
-		seal->psp_commands++;
 		if (err)
-			return seal_fail_firmware(seal, err, &error, "the helper's core");
+			return seal_fail_firmware(
+				seal, err, &error,
+				"sending a page of the helper's core from the source");
 		memcpy(at, &header, sizeof(header));
 	}
 	return 0;
@@ -324,8 +340,8 @@ static int check_core(struct sevmirror_seal *seal, const uint8_t *bytes, size_t 
 
 		memcpy(&range, bytes + at.ranges + i * sizeof(range), sizeof(range));
 		if (range.gpa != seal->plan.ram[i].gpa || range.bytes != seal->plan.ram[i].bytes)
-			return seal_fail(
-				seal, -EPROTO,
+			return seal_fail_because(
+				seal, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
 				"the guest's memory at %#llx is not the same at both hosts",
 				(unsigned long long)range.gpa);
 	}
@@ -345,10 +361,10 @@ static int receive_by_psp(struct sevmirror_seal *seal, const uint8_t *bytes,
 
 	memcpy(&session, bytes + at->session, sizeof(session));
 	err = sev_guest_receive_start(seal->sev, core->policy, bytes + at->pdh, &session, &error);
-	seal->psp_commands++;
 	if (err)
-		return seal_fail_firmware(seal, err, &error,
-					  "the secure processor cannot receive the guest");
+		return seal_fail_firmware(
+			seal, err, &error,
+			"the target's secure processor refuses to receive this guest");
 	for (i = 0; i < at->npages; i++, packet += PACKET_BYTES) {
 		err = cancelled(seal);
 		if (err)
@@ -356,15 +372,16 @@ static int receive_by_psp(struct sevmirror_seal *seal, const uint8_t *bytes,
 		memcpy(&header, packet, sizeof(header));
 		err = sev_guest_receive_update_data(seal->sev, &header, packet + sizeof(header),
 						    PAGE_BYTES, to + i * PAGE_BYTES, &error);
-		seal->psp_commands++;
 		if (err)
-			return seal_fail_firmware(seal, err, &error, "the helper's core");
+			return seal_fail_firmware(
+				seal, err, &error,
+				"receiving a page of the helper's core at the target");
 	}
 	/* At once, so that the mirror never runs under a context that is still receiving. */
 	err = sev_guest_receive_finish(seal->sev, &error);
-	seal->psp_commands++;
-	return err ? seal_fail_firmware(seal, err, &error,
-					"the secure processor cannot finish receiving the guest") :
+	return err ? seal_fail_firmware(
+			     seal, err, &error,
+			     "the target's secure processor cannot finish receiving the guest") :
 		     0;
 }
 
@@ -375,8 +392,8 @@ static int check_session(struct sevmirror_seal *seal)
 
 	if (!err && state != HELPER_TARGET)
 		err = -EPROTO;
-	return err ? seal_fail(seal, err,
-			       "the helper that arrived has no session to receive pages") :
+	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
+				       "the helper at the target has no session to receive pages") :
 		     0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* Sealed by the helper, for want of a key here: the map, the VMM's state, the epoch table. */
-#include "lib/seal/lane.h"
+#include "lib/seal/engine.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  * has a queue of the jobs that wait, and whoever waits for one takes the answers of those before
  * it.
  */
-#include "lib/seal/lane.h"
+#include "lib/seal/engine.h"
 
 #include <errno.h>
 #include <string.h>
@@ -54,6 +54,13 @@ static int reap(struct sevmirror_seal *seal, unsigned int number)
 	return 0;
 }
 
+static int helper_failed(struct sevmirror_seal *seal, int err, const char *what)
+{
+	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err, "%s: %s", what,
+				       rings_explain(seal->rings, err)) :
+		     0;
+}
+
 int seal_drain(struct sevmirror_seal *seal)
 {
 	unsigned int i;
@@ -65,14 +72,7 @@ int seal_drain(struct sevmirror_seal *seal)
 			err = reap(seal, i);
 		ring_lock_release(&seal->ring[i].lock);
 	}
-	return err ? seal_fail(seal, err, "waiting for the helper: %s",
-			       rings_explain(seal->rings, err)) :
-		     0;
-}
-
-static int helper_failed(struct sevmirror_seal *seal, int err, const char *what)
-{
-	return err ? seal_fail(seal, err, "%s: %s", what, rings_explain(seal->rings, err)) : 0;
+	return helper_failed(seal, err, "waiting for the helper");
 }
 
 static int submit(struct sevmirror_seal *seal, struct seal_job *job)
@@ -143,8 +143,9 @@ static int judge_seal(struct sevmirror_seal *seal, const struct seal_job *job)
 
 	if (c->op == HELPER_OP_SEAL && c->status == HELPER_OK && c->count == job->count)
 		return 0;
-	return seal_fail(seal, -EIO, "the helper did not seal what it was asked to: %s",
-			 rings_status_name(c->status));
+	return seal_fail_because(seal, SEVMIRROR_REASON_HELPER, -EIO,
+				 "the helper did not seal what it was asked to: %s",
+				 rings_status_name(c->status));
 }
 
 int sevmirror_lane_seal_finish(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot,
@@ -168,7 +169,10 @@ int sevmirror_lane_seal_finish(struct sevmirror_seal *seal, unsigned int lane, u
 		struct helper_record r = batch->record[i];
 
 		if (r.status != HELPER_OK || (r.kind != HELPER_PAGE && r.kind != HELPER_ZERO))
-			err = -EIO;
+			err = seal_fail_because(seal, SEVMIRROR_REASON_HELPER, -EBADMSG,
+						"the helper refused to seal the page at %#llx: %s",
+						(unsigned long long)r.gpa,
+						rings_status_name(r.status));
 		out->record[i] = (struct sevmirror_page_record){
 			.gpa = r.gpa, .epoch = r.epoch, .kind = r.kind, .index = r.index
 		};
@@ -237,6 +241,21 @@ static enum sevmirror_opened opened_as(uint32_t status)
 	}
 }
 
+int seal_postcopy(struct sevmirror_seal *seal, const uint64_t *bitmap, uint64_t npages)
+{
+	int err = seal_need(seal, false);
+
+	if (!err)
+		err = seal_drain(seal);
+	if (!err)
+		err = rings_postcopy(seal->rings, bitmap, npages);
+	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
+				       "the helper at the target cannot begin post-copy: %s",
+				       seal->rings ? rings_explain(seal->rings, err) :
+						     strerror(-err)) :
+		     0;
+}
+
 int seal_lane_open_statuses(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot,
 			    uint32_t status[SEVMIRROR_BATCH_MAX], unsigned int *count)
 {
@@ -274,11 +293,4 @@ int sevmirror_lane_open_finish(struct sevmirror_seal *seal, unsigned int lane, u
 			opened[i] = (uint8_t)as;
 	}
 	return err;
-}
-
-bool seal_lane_pending(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot)
-{
-	const struct seal_job *job = job_at(seal, lane, slot);
-
-	return job && job->count;
 }

@@ -3,7 +3,7 @@
  * The manifest: each helper's MAC over the epochs of its pages, span by span, so that the target
  * does not run a guest whose private memory is not, page for page, what the source sealed last.
  */
-#include "lib/seal/lane.h"
+#include "lib/seal/engine.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -59,10 +59,9 @@ int sevmirror_seal_manifest(struct sevmirror_seal *seal, struct sevmirror_blob *
 	free(manifest);
 	if (err) {
 		free(out);
-		return seal_fail(seal, err,
-				 "the helper cannot make the manifest: "
-				 "%s",
-				 strerror(-err));
+		return seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
+					 "the helper cannot make the manifest at the source: %s",
+					 rings_explain(seal->rings, err));
 	}
 	blob->bytes = out;
 	blob->len = total;
@@ -88,15 +87,16 @@ static int check(struct sevmirror_seal *seal, const struct rings_manifest *manif
 	int err = rings_manifest_check(seal->rings, manifest, &differing, &first);
 
 	if (err == -EBADMSG)
-		return seal_fail(
-			seal, err,
-			"the guest's memory is not what the source sealed last: %u ranges of 128 "
-			"MiB differ, the first from %#llx on",
+		return seal_fail_because(
+			seal, SEVMIRROR_REASON_MANIFEST, err,
+			"the guest's memory at the target is not what the source sealed last: %u "
+			"ranges of 128 MiB differ, the first from %#llx on",
 			differing,
 			(unsigned long long)gpa_of(&seal->plan,
 						   (uint64_t)first * HELPER_MANIFEST_SPAN));
-	return err ? seal_fail(seal, err, "the helper cannot check the manifest: %s",
-			       strerror(-err)) :
+	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
+				       "the helper cannot check the manifest at the target: %s",
+				       rings_explain(seal->rings, err)) :
 		     0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* A session from its making to its end, and the helper that it runs in a mirror. */
-#include "lib/seal/seal_private.h"
+#include "lib/seal/engine.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -31,17 +31,38 @@ static void record(struct sevmirror_seal *seal, const struct why *why)
 	pthread_mutex_unlock(&seal->why_lock);
 }
 
-int seal_fail(struct sevmirror_seal *seal, int err, const char *format, ...)
+static int fail(struct sevmirror_seal *seal, enum sevmirror_reason reason, int err,
+		const char *format, va_list args)
 {
 	struct why why = { "" };
 	char text[sizeof(why.text)];
-	va_list ap;
 
-	va_start(ap, format);
-	vsnprintf(text, sizeof(text), format, ap);
-	va_end(ap);
+	vsnprintf(text, sizeof(text), format, args);
 	why_set(&why, err, "%s", text);
+	if (reason)
+		why.reason = reason;
 	record(seal, &why);
+	return err;
+}
+
+int seal_fail(struct sevmirror_seal *seal, int err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)fail(seal, SEVMIRROR_REASON_NONE, err, format, args);
+	va_end(args);
+	return err;
+}
+
+int seal_fail_because(struct sevmirror_seal *seal, enum sevmirror_reason reason, int err,
+		      const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)fail(seal, reason, err, format, args);
+	va_end(args);
 	return err;
 }
 
@@ -116,6 +137,11 @@ void sevmirror_seal_destroy(struct sevmirror_seal *seal)
 		ring_lock_destroy(&seal->ring[i].lock);
 	pthread_mutex_destroy(&seal->why_lock);
 	free(seal);
+}
+
+uint64_t seal_commands(const struct sevmirror_seal *seal)
+{
+	return seal->platform_commands + (seal->sev ? sev_guest_commands(seal->sev) : 0);
 }
 
 const char *sevmirror_seal_why(const struct sevmirror_seal *seal)
@@ -226,8 +252,10 @@ int seal_start_helper(struct sevmirror_seal *seal, unsigned int nrings)
 		seal->ring[i].head = seal->ring[i].tail = 0;
 	err = rings_create(&seal->rings, &config, &why);
 	if (err)
-		return seal_fail(seal, err, "starting the Migration Helper: %s",
-				 why.text[0] ? why.text : strerror(-err));
+		return seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
+					 "the Migration Helper cannot start at the %s: %s",
+					 seal->config.source ? "source" : "target",
+					 why.text[0] ? why.text : strerror(-err));
 	rings_spin(seal->rings, HELPER_POLLS, HOST_POLLS);
 	place_slots(seal);
 	return 0;
@@ -278,12 +306,11 @@ int sevmirror_seal_commit(struct sevmirror_seal *seal)
 	if (seal->over)
 		return seal_fail(seal, -EPERM, "the session has ended");
 	if (seal->sending) {
-		seal->psp_commands++;
 		ret = sev_guest_send_finish(seal->sev, &error) ? 1 : 0;
 		if (ret)
-			seal_fail_firmware(seal, ret, &error,
-					   "the guest has left, but the source's secure processor "
-					   "did not finish sending it");
+			seal_fail_firmware(
+				seal, ret, &error,
+				"the source's secure processor did not finish sending the guest");
 	}
 	seal->sending = false;
 	seal->over = true;
@@ -291,21 +318,24 @@ int sevmirror_seal_commit(struct sevmirror_seal *seal)
 	return ret;
 }
 
-void sevmirror_seal_abort(struct sevmirror_seal *seal)
+void seal_stop_sending(struct sevmirror_seal *seal)
 {
 	struct sev_error error;
 
-	if (seal->over)
-		return;
 	/*
 	 * Also when SEND_START failed: then the firmware says INVALID_GUEST_STATE, and the guest is
 	 * where it should be.
 	 */
-	if (seal->sending) {
-		seal->psp_commands++;
+	if (seal->sending)
 		(void)sev_guest_send_cancel(seal->sev, &error);
-	}
 	seal->sending = false;
+}
+
+void sevmirror_seal_abort(struct sevmirror_seal *seal)
+{
+	if (seal->over)
+		return;
+	seal_stop_sending(seal);
 	seal->over = true;
 	seal_stop_helper(seal);
 }

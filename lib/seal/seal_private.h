@@ -56,7 +56,7 @@ struct sevmirror_seal {
 	bool sending; /* the guest's context may be in SUPDATE */
 	bool over; /* committed or aborted */
 	uint32_t maps_made, map_seen; /* numbers of the map's blobs */
-	unsigned int psp_commands; /* so far */
+	uint64_t platform_commands; /* to the secure processor, beside those for the guest */
 	atomic_bool cancelled;
 	struct seal_ring ring[HELPER_VCPUS_MAX];
 	struct seal_job job[SEAL_LANES_MAX][SEAL_DEPTH_MAX];
@@ -67,6 +67,9 @@ struct sevmirror_seal {
 /* Set the reason, once: the first failure is the one that people should read. Returns err. */
 int seal_fail(struct sevmirror_seal *seal, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The same for a reason that does not follow from err. */
+int seal_fail_because(struct sevmirror_seal *seal, enum sevmirror_reason reason, int err,
+		      const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* The same for what the firmware, or KVM on its behalf, refused: "WHAT: its message". */
 int seal_fail_firmware(struct sevmirror_seal *seal, int err, const struct sev_error *error,

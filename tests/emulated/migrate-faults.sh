@@ -163,7 +163,7 @@ gate_gone
 unharmed
 
 what="a packet of the secure processor's is changed on the wire"
-depart_by_gate '>PSP_PACKET'
+depart_by_gate '>CORE'
 gate_does spoil
 migrate_ends 1 "still runs here"
 target_ends 1

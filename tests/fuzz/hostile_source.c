@@ -21,6 +21,7 @@
 
 #include <openssl/sha.h>
 
+#include "helper/protocol.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
 #include "lib/migrate/page_frame.h"
@@ -63,6 +64,7 @@ enum step {
 	STEP_RECOVER, /* a new connection, of the same source's or nearly */
 	/* what follows is said once READY was heard, then when the connection has broken */
 	STEP_LISTEN,
+	STEP_CORE_EDITED,
 	STEPS
 };
 
@@ -158,7 +160,7 @@ static void say_frame(struct attack *a, unsigned int s, struct wire_frame *heade
 static void say_private(struct attack *a, unsigned int s, uint64_t gfn, uint16_t n,
 			enum helper_kind kind)
 {
-	static uint8_t directory[RECORD_SHARED_BYTES];
+	static _Alignas(8) uint8_t directory[RECORD_SHARED_BYTES];
 	struct wire_frame header;
 	size_t len = rig_private_directory(&header, directory, gfn, n, kind);
 
@@ -167,7 +169,7 @@ static void say_private(struct attack *a, unsigned int s, uint64_t gfn, uint16_t
 
 static void say_shared(struct attack *a, unsigned int s, uint64_t gfn, uint16_t n)
 {
-	static uint8_t directory[RECORD_SHARED_BYTES];
+	static _Alignas(8) uint8_t directory[RECORD_SHARED_BYTES];
 	struct wire_frame header;
 	size_t len = rig_shared_directory(&header, directory, gfn, n, 0);
 
@@ -197,17 +199,6 @@ static void say_round(struct attack *a)
 	say_message(a, WIRE_ROUND, &round, sizeof(round));
 }
 
-static void say_core(struct attack *a)
-{
-	uint8_t body[sizeof(uint32_t) + 4096] = { 0 };
-
-	for (uint32_t i = 0; i < RIG_CORE_PAGES; i++) {
-		memcpy(body, &i, sizeof(i));
-		say_message(a, WIRE_CORE_SECRET, body, sizeof(body));
-	}
-	say_message(a, WIRE_CORE_DONE, NULL, 0);
-}
-
 static void say_stream_hellos(struct attack *a)
 {
 	unsigned int n = a->hello.flags & WIRE_F_POSTCOPY ? STREAMS : RIG_STREAMS;
@@ -228,6 +219,16 @@ static void edit(struct rig_bytes *in, unsigned int n, void *message, size_t len
 
 		((uint8_t *)message)[at] = rig_byte(in);
 	}
+}
+
+/* A core whose head may be another than it should be. */
+static void say_core(struct attack *a, struct rig_bytes *in, unsigned int edits)
+{
+	static uint8_t core[16384];
+	size_t len = rig_core(core, sizeof(core));
+
+	edit(in, edits, core, 128);
+	say_message(a, WIRE_CORE, core, len);
 }
 
 static void say_hello(struct attack *a, struct rig_bytes *in)
@@ -275,7 +276,7 @@ static void say_postcopy(struct attack *a, struct rig_bytes *in)
  */
 static void say_fuzzed_frame(struct attack *a, struct rig_bytes *in)
 {
-	static uint8_t directory[RECORD_SHARED_BYTES];
+	static _Alignas(8) uint8_t directory[RECORD_SHARED_BYTES];
 	unsigned int s = rig_byte(in) % STREAMS, shape = rig_byte(in);
 	struct wire_frame header = { .type = shape & 3, .records = rig_byte(in) };
 	size_t len;
@@ -286,8 +287,9 @@ static void say_fuzzed_frame(struct attack *a, struct rig_bytes *in)
 	if (shape & 0x40)
 		len = header.type == WIRE_FRAME_SHARED ?
 			      header.records * (sizeof(uint64_t) + 4096) :
-			      sizeof(struct record_batch) +
-				      header.records * sizeof(struct record_private);
+			      SEVMIRROR_BATCH_BYTES(header.records);
+	if (shape & 0x40 && header.type != WIRE_FRAME_SHARED)
+		((struct sevmirror_batch *)directory)->count = header.records;
 	if (len > sizeof(directory) - FRAME_TAG_BYTES)
 		len = sizeof(directory) - FRAME_TAG_BYTES;
 	say_frame(a, s, &header, directory, len);
@@ -348,7 +350,6 @@ static void come_back(struct attack *a, struct rig_bytes *in)
 
 static void take_step(struct attack *a, unsigned int step)
 {
-	static uint8_t manifest[sizeof(struct wire_manifest)];
 	struct rig_bytes *in = &a->in;
 	uint8_t bytes[STEP_BYTES] = { 0 };
 	size_t len;
@@ -361,7 +362,9 @@ static void take_step(struct attack *a, unsigned int step)
 	case STEP_CONFIG:
 		return say_message(a, WIRE_CONFIG, "r", 1);
 	case STEP_CORE:
-		return say_core(a);
+		return say_core(a, in, 0);
+	case STEP_CORE_EDITED:
+		return say_core(a, in, 1 + rig_byte(in) % 4);
 	case STEP_STREAMS:
 		return say_stream_hellos(a);
 	case STEP_FRAMES:
@@ -371,8 +374,8 @@ static void take_step(struct attack *a, unsigned int step)
 	case STEP_STATE:
 		return say_message(a, WIRE_STATE, "r", 1);
 	case STEP_MANIFEST:
-		memset(manifest, RIG_MANIFEST_TAG, sizeof(manifest));
-		return say_message(a, WIRE_MANIFEST, manifest, sizeof(manifest));
+		len = rig_manifest(bytes, sizeof(bytes));
+		return say_message(a, WIRE_MANIFEST, bytes, len);
 	case STEP_COMMIT:
 		a->committed = true;
 		return say_message(a, WIRE_COMMIT, NULL, 0);

@@ -117,7 +117,6 @@ static void take_step(struct attack *a, struct rig_bytes *in)
 {
 	uint8_t bytes[8192] = { 0 };
 	struct wire_round round = { 0 };
-	struct wire_accept accept = { 0 };
 	uint8_t type;
 	size_t len;
 
@@ -125,7 +124,8 @@ static void take_step(struct attack *a, struct rig_bytes *in)
 	case STEP_HELLO:
 		return say_hello(a, in);
 	case STEP_ACCEPT:
-		return say_message(a, WIRE_ACCEPT, &accept, sizeof(accept));
+		len = rig_offer(bytes, sizeof(bytes));
+		return say_message(a, WIRE_ACCEPT, bytes, len);
 	case STEP_CORE_DONE:
 		return say_message(a, WIRE_CORE_DONE, NULL, 0);
 	case STEP_ROUND:

@@ -55,6 +55,14 @@ void rig_end(struct rig *rig);
 /* The helper's part of rig_reset(). */
 void rig_helper_reset(const struct rig *rig);
 
+/*
+ * What an honest host says of its sealing session, without SEV: how many bytes of out, which has
+ * room for max, it takes.
+ */
+size_t rig_offer(void *out, size_t max);
+size_t rig_core(void *out, size_t max);
+size_t rig_manifest(void *out, size_t max);
+
 /* The helper's next answer on a ring. */
 uint8_t rig_next_answer(unsigned int ring);
 

@@ -6,23 +6,20 @@
 size_t rig_private_directory(struct wire_frame *header, uint8_t *directory, uint64_t gfn,
 			     uint16_t n, enum helper_kind kind)
 {
-	uint8_t *at = directory + sizeof(struct record_batch);
+	struct sevmirror_batch *batch = (struct sevmirror_batch *)directory;
 
 	*header = (struct wire_frame){ .type = WIRE_FRAME_PRIVATE,
 				       .records = n,
 				       .payload_bytes =
 					       kind == HELPER_PAGE ? n * (uint32_t)PAGE_BYTES : 0 };
-	memset(directory, 0, sizeof(struct record_batch));
-	for (uint16_t i = 0; i < n; i++) {
-		const struct record_private record = { .gpa = (gfn + i) * PAGE_BYTES,
-						       .epoch = 1,
-						       .kind = (uint16_t)kind,
-						       .index = i };
-
-		memcpy(at, &record, sizeof(record));
-		at += sizeof(record);
-	}
-	return (size_t)(at - directory);
+	memset(batch, 0, SEVMIRROR_BATCH_BYTES(n));
+	batch->count = n;
+	for (uint16_t i = 0; i < n; i++)
+		batch->record[i] = (struct sevmirror_page_record){ .gpa = (gfn + i) * PAGE_BYTES,
+								   .epoch = 1,
+								   .kind = (uint16_t)kind,
+								   .index = i };
+	return SEVMIRROR_BATCH_BYTES(n);
 }
 
 size_t rig_shared_directory(struct wire_frame *header, uint8_t *directory, uint64_t gfn, uint16_t n,

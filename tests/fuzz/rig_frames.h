@@ -10,7 +10,8 @@
 #include "lib/migrate/record.h"
 
 /*
- * Fill in *header and the directory (RECORD_SHARED_BYTES of room, so that the tag fits behind it)
+ * Fill in *header and the directory (RECORD_SHARED_BYTES of room, so that the tag fits behind it,
+ * aligned for a struct sevmirror_batch)
  * for n pages from gfn on; n is at most WIRE_MAX_RECORDS. Returns the directory's length.
  * Private ones are all of this kind; their bodies are header->payload_bytes that follow the frame.
  * Shared ones are in the directory, all of them filled with the byte.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Migration Helper of migrate_rig.h, in place of lib/migrate/migration_helper.c and of all of
- * lib/mirror that the engine calls.
+ * The Migration Helper of migrate_rig.h, in place of all of lib/mirror that the engine and its
+ * sealing session call.
  */
 #include <errno.h>
 #include <sched.h>
@@ -9,17 +9,20 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "lib/migrate/migration_helper.h"
-#include "lib/migrate/record.h"
+#include "helper/layout.h"
 #include "lib/mirror/calls.h"
+#include "lib/seal/blob.h"
+#include "lib/seal/seal_private.h"
 #include "tests/fuzz/migrate_rig.h"
 
-#define PAGE   SEVMIRROR_PAGE_BYTES
-#define WINDOW (RIG_STREAMS * RECORD_RING_PAGES)
+#define PAGE SEVMIRROR_PAGE_BYTES
+/* For each ring at most: an argument page, a batch of data, and two lanes' slots. */
+#define RING_PAGES (1 + SEAL_SLOT_PAGES + 2 * SEAL_DEPTH_MAX * SEAL_SLOT_PAGES)
+#define WINDOW	   (RIG_STREAMS * RING_PAGES)
 
 /* Requests under way, oldest first. A ring is used by one thread at a time. */
 struct one_ring {
-	struct helper_request request[RECORD_DEPTH];
+	struct helper_request request[HELPER_RING_ENTRIES];
 	unsigned int head, tail;
 	size_t answered;
 	bool dead; /* from then on it answers nothing, as lib/mirror/ring.c has it */
@@ -28,6 +31,9 @@ struct one_ring {
 
 struct rings {
 	struct one_ring ring[RIG_STREAMS];
+	unsigned int nrings;
+	uint32_t data_pages;
+	atomic_bool busy[WINDOW]; /* a batch begins there, and the helper has it */
 	atomic_bool postcopy, verified;
 	_Atomic uint64_t lacks[RIG_PAGES / 64];
 	const struct rig *rig;
@@ -90,44 +96,135 @@ static void need_rest(struct rings *rings, const char *what)
 	}
 }
 
-int migration_helper_plan(struct sevmirror_migration *m)
+/* The real one, but for a core that is quick to carry. */
+int __real_region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
+		       uint64_t cbit_mask);
+int __wrap_region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
+		       uint64_t cbit_mask);
+int __wrap_region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
+		       uint64_t cbit_mask)
 {
-	m->core_bytes = RIG_CORE_PAGES * PAGE;
-	m->helper_bytes = RIG_CORE_PAGES * PAGE;
+	int err = __real_region_plan(plan, ram, nram, cbit_mask);
+
+	plan->core_bytes = RIG_CORE_PAGES * PAGE;
+	return err;
+}
+
+size_t rig_offer(void *out, size_t max)
+{
+	struct seal_offer offer = { .blob = { .magic = SEAL_MAGIC,
+					      .version = SEAL_VERSION,
+					      .type = SEAL_OFFER,
+					      .bytes = sizeof(offer) },
+				    .helper_version = HELPER_ABI_VERSION };
+
+	memcpy(offer.helper_digest, region_image_digest(), sizeof(offer.helper_digest));
+	rig_need(max >= sizeof(offer), "room for an offer");
+	memcpy(out, &offer, sizeof(offer));
+	return sizeof(offer);
+}
+
+size_t rig_core(void *out, size_t max)
+{
+	const struct seal_range range = { 0, RIG_RAM_BYTES };
+	const size_t len = sizeof(struct seal_core) + sizeof(range) + RIG_CORE_PAGES * PAGE;
+	struct seal_core core = { .blob = { .magic = SEAL_MAGIC,
+					    .version = SEAL_VERSION,
+					    .type = SEAL_CORE,
+					    .bytes = len },
+				  .helper_version = HELPER_ABI_VERSION,
+				  .nranges = 1,
+				  .npages = RIG_CORE_PAGES,
+				  .rings = RIG_STREAMS };
+
+	memcpy(core.helper_digest, region_image_digest(), sizeof(core.helper_digest));
+	rig_need(max >= len, "room for a core");
+	memset(out, 0, len);
+	memcpy(out, &core, sizeof(core));
+	memcpy((uint8_t *)out + sizeof(core), &range, sizeof(range));
+	return len;
+}
+
+size_t rig_manifest(void *out, size_t max)
+{
+	const size_t span = sizeof(((struct seal_manifest *)0)->span[0]);
+	struct seal_manifest manifest = { .blob = { .magic = SEAL_MAGIC,
+						    .version = SEAL_VERSION,
+						    .type = SEAL_MANIFEST,
+						    .bytes = sizeof(manifest) + span },
+					  .nspans = 1 };
+
+	rig_need(max >= sizeof(manifest) + span, "room for a manifest");
+	memcpy(out, &manifest, sizeof(manifest));
+	memset((uint8_t *)out + sizeof(manifest), RIG_MANIFEST_TAG, span);
+	return sizeof(manifest) + span;
+}
+
+int rings_create(struct rings **rings, const struct rings_config *config, struct why *why)
+{
+	rig_need(config->nrings >= 1 && config->nrings <= HELPER_VCPUS_MAX, "rings that cannot be");
+	*rings = NULL;
+	if (config->nrings > RIG_STREAMS)
+		return why_set(why, -ENOSPC, "too many rings for the rig");
+	rig_need(config->data_pages <= RING_PAGES, "a window that is too large");
+	helper.nrings = config->nrings;
+	helper.data_pages = config->data_pages;
+	*rings = &helper;
 	return 0;
 }
 
-int migration_helper_start(struct sevmirror_migration *m)
+void rings_destroy(struct rings *rings)
 {
-	m->rings = &helper;
-	return migration_helper_plan(m);
 }
 
-int migration_helper_make_session(struct sevmirror_migration *m)
+unsigned int rings_count(const struct rings *rings)
+{
+	return rings->nrings;
+}
+
+unsigned int rings_of(const struct rings *rings, uint64_t gpa)
+{
+	return helper_ring_of(gpa / PAGE, rings->nrings);
+}
+
+void rings_spin(struct rings *rings, uint32_t helper_polls, uint32_t host_polls)
+{
+}
+
+int rings_hello(struct rings *rings, enum helper_state *state, uint8_t session[16])
+{
+	need_rest(rings, "HELLO while pages are moved");
+	*state = HELPER_TARGET;
+	memset(session, 0, 16);
+	return 0;
+}
+
+int rings_session_make(struct rings *rings, uint16_t flags, uint8_t session[16])
+{
+	need_rest(rings, "a session is made while pages are moved");
+	memset(session, 0, 16);
+	return 0;
+}
+
+int rings_session_wipe(struct rings *rings)
 {
 	return 0;
 }
 
-int migration_helper_check_session(struct sevmirror_migration *m)
+uint64_t mirror_exits(const struct mirror *mirror)
 {
 	return 0;
 }
 
-uint64_t migration_helper_exits(const struct sevmirror_migration *m)
+void mirror_vcpu_stop(struct mirror *mirror, unsigned int vcpu)
 {
-	return 0;
-}
-
-void migration_helper_stop(struct sevmirror_migration *m)
-{
-	m->rings = NULL;
 }
 
 uint32_t rings_data(const struct rings *rings, unsigned int ring, uint32_t *npages)
 {
-	rig_need(ring < RIG_STREAMS, "an invalid ring");
-	*npages = RECORD_RING_PAGES;
-	return ring * RECORD_RING_PAGES;
+	rig_need(ring < rings->nrings, "an invalid ring");
+	*npages = rings->data_pages;
+	return ring * rings->data_pages;
 }
 
 void *rings_page(const struct rings *rings, uint32_t page)
@@ -140,14 +237,15 @@ int rings_submit(struct rings *rings, unsigned int ring, const struct helper_req
 {
 	struct one_ring *r = take_ring(rings, ring);
 
-	rig_need(r->head - r->tail < RECORD_DEPTH, "more batches than there is room for");
+	rig_need(r->head - r->tail < HELPER_RING_ENTRIES, "more batches than there is room for");
 	rig_need(request->count >= 1 && request->count <= HELPER_BATCH_MAX,
 		 "a batch of an impossible size");
-	rig_need(request->page / RECORD_RING_PAGES == ring &&
-			 request->page % RECORD_RING_PAGES % RECORD_BATCH_PAGES == 0,
-		 "a batch that is not the ring's");
+	rig_need(request->page < rings->nrings * rings->data_pages &&
+			 request->page % rings->data_pages % SEAL_SLOT_PAGES == 1,
+		 "a batch that is in no slot");
+	rig_need(!atomic_exchange(&rings->busy[request->page], true), "two batches in one slot");
 	rig_need(!atomic_load(&rings->verified), "pages after the manifest was verified");
-	r->request[r->head++ % RECORD_DEPTH] = *request;
+	r->request[r->head++ % HELPER_RING_ENTRIES] = *request;
 	leave_ring(r);
 	return 0;
 }
@@ -174,12 +272,12 @@ static uint32_t open_record(struct rings *rings, const struct helper_request *re
 		return HELPER_BAD_REQUEST;
 	if (r->gpa % PAGE || r->gpa >= RIG_RAM_BYTES)
 		return HELPER_BAD_GPA;
-	if (helper_ring_of(gfn, RIG_STREAMS) != ring)
+	if (helper_ring_of(gfn, rings->nrings) != ring)
 		return HELPER_NOT_MINE;
 	if (atomic_load(&rings->postcopy) && !rig_lacks(gfn))
 		return HELPER_RESIDENT;
 	if (r->kind == HELPER_PAGE) {
-		rig_need(r->slot > request->page && r->slot < request->page + RECORD_BATCH_PAGES,
+		rig_need(r->slot > request->page && r->slot < request->page + SEAL_SLOT_PAGES,
 			 "a slot of another batch");
 		memcpy(rig_ram() + r->gpa, window[r->slot], PAGE);
 	} else {
@@ -216,7 +314,7 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	       uint64_t timeout)
 {
 	struct one_ring *r = take_ring(rings, ring);
-	const struct helper_request *request = &r->request[r->tail % RECORD_DEPTH];
+	const struct helper_request *request = &r->request[r->tail % HELPER_RING_ENTRIES];
 	uint8_t answer = rig_next_answer(ring);
 
 	rig_need(r->head != r->tail, "a wait for nothing");
@@ -231,6 +329,7 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	completion->status = answer == 3 ? HELPER_BAD_STATE : HELPER_OK;
 	completion->count = answer == 4 ? answer * 100u : request->count;
 	answer_batch(rings, ring, request, answer);
+	atomic_store(&rings->busy[request->page], false);
 	leave_ring(r);
 	return 0;
 }

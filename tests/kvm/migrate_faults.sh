@@ -27,8 +27,7 @@ connect        untouched    connect
 >COMPAT        here         handshake
 >CONFIG        here         handshake
 <ACCEPT        here         handshake
->CORE_SECRET   here         trust
->CORE_DONE     here         trust
+>CORE          here         trust
 <CORE_DONE     here         trust
 frame          here         the first round of pre-copy
 >ROUND         here         the first round of pre-copy
@@ -270,17 +269,17 @@ column() {
 	done <<<"$phases"
 }
 
-one_a_phase=(connect '>HELLO' '>CORE_SECRET' '<CORE_DONE' frame '>ROUND' '>ROUND:2' '>STATE'
+one_a_phase=(connect '>HELLO' '>CORE' '<CORE_DONE' frame '>ROUND' '>ROUND:2' '>STATE'
 	'>MANIFEST' '<READY' '>COMMIT' '<RUNNING')
 for part in ${PARTS:-cut target_dies source_dies interrupt interrupt_target still}; do
 	case $part in
 	cut) column cut "the network is cut" ;;
 	target_dies) column target_dies "the target is killed" "${one_a_phase[@]/<READY/}" ;;
 	source_dies) column source_dies "the source is killed" "${one_a_phase[@]:1}" ;;
-	interrupt) column interrupt "Ctrl-C at migrate" connect '>HELLO' '>CORE_SECRET' frame \
+	interrupt) column interrupt "Ctrl-C at migrate" connect '>HELLO' '>CORE' frame \
 		'<ROUND' '>ROUND:2' '<READY' '>COMMIT' '<RUNNING' ;;
 	interrupt_target) column interrupt_target "Ctrl-C at receive" connect '<HELLO' \
-		'>CORE_SECRET' frame '<ROUND' '>STATE' '<READY' '>COMMIT' ;;
+		'>CORE' frame '<ROUND' '>STATE' '<READY' '>COMMIT' ;;
 	still) column still "the network stalls" '<ACCEPT' frame '>ROUND:2' '>COMMIT' \
 		'<RUNNING' ;;
 	esac

@@ -9,9 +9,10 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "lib/migrate/message.h"
-#include "lib/migrate/migration_helper.h"
+#include "lib/migrate/sealing.h"
 #include "lib/migrate/uffd.h"
 #include "lib/net/address.h"
+#include "lib/seal/seal_private.h"
 #include "tests/fuzz/rig_frames.h"
 
 void half_open(struct half *half, bool is_source, uint32_t flags)
@@ -49,7 +50,8 @@ void half_open(struct half *half, bool is_source, uint32_t flags)
 	assert_int_equal(m->ops->describe(m->opaque, &m->vm), 0);
 	assert_int_equal(page_numbering_init(&m->numbering, &m->vm), 0);
 	assert_int_equal(page_set_create(&half->set, &m->numbering), 0);
-	assert_int_equal(migration_helper_start(m), 0);
+	assert_int_equal(sealing_create(m), 0);
+	assert_int_equal(seal_start_helper(m->seal, m->hello.streams), 0);
 }
 
 void half_close(struct half *half)
@@ -61,6 +63,7 @@ void half_close(struct half *half)
 		frame_cipher_destroy(half->cipher[i]);
 	}
 	page_set_destroy(half->set);
+	sealing_end(&half->m, false);
 	rig_end(&half->rig);
 	channel_pair_close(&half->control);
 	pthread_mutex_destroy(&half->m.cancel_lock);
@@ -141,7 +144,7 @@ void half_say_frame(struct half *half, unsigned int stream, struct wire_frame *h
 void half_say_private(struct half *half, unsigned int stream, uint64_t gfn, uint16_t n,
 		      enum helper_kind kind, uint8_t fill)
 {
-	static uint8_t directory[RECORD_SHARED_BYTES], payload[WIRE_MAX_PAYLOAD_BYTES];
+	static _Alignas(8) uint8_t directory[RECORD_SHARED_BYTES], payload[WIRE_MAX_PAYLOAD_BYTES];
 	struct wire_frame header;
 	size_t len = rig_private_directory(&header, directory, gfn, n, kind);
 
@@ -151,7 +154,7 @@ void half_say_private(struct half *half, unsigned int stream, uint64_t gfn, uint
 
 void half_say_shared(struct half *half, unsigned int stream, uint64_t gfn, uint16_t n, uint8_t fill)
 {
-	static uint8_t directory[RECORD_SHARED_BYTES];
+	static _Alignas(8) uint8_t directory[RECORD_SHARED_BYTES];
 	struct wire_frame header;
 	size_t len = rig_shared_directory(&header, directory, gfn, n, fill);
 

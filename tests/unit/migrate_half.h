@@ -35,7 +35,7 @@ struct half {
 	struct frame_cipher *cipher[WIRE_MAX_STREAMS + 1];
 };
 
-/* flags: WIRE_F_*, what was agreed on. */
+/* flags: WIRE_F_*, what was agreed on. The helper runs, and has a session. */
 void half_open(struct half *half, bool is_source, uint32_t flags);
 void half_close(struct half *half);
 
@@ -56,7 +56,7 @@ void half_say_frame(struct half *half, unsigned int stream, struct wire_frame *h
 /* The next frame on a stream of the source's. */
 struct half_frame {
 	struct wire_frame header;
-	uint8_t directory[65 * 8 + 64 * 4096 + FRAME_TAG_BYTES];
+	_Alignas(8) uint8_t directory[65 * 8 + 64 * 4096 + FRAME_TAG_BYTES];
 	uint8_t payload[WIRE_MAX_PAYLOAD_BYTES];
 };
 void half_hear_frame(struct half *half, unsigned int stream, struct half_frame *frame);

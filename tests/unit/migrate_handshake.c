@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include <openssl/sha.h>
+#include <sevmirror/seal.h>
 
 #include "tests/unit/cmocka_all.h"
 
 #include "lib/migrate/message.h"
+#include "lib/migrate/sealing.h"
 #include "lib/mirror/region.h"
 #include "tests/unit/migrate_half.h"
 
@@ -28,11 +30,18 @@ static struct wire_hello honest(void)
 	return hello;
 }
 
+/* A side that has no session yet. */
+static void meet_nobody(struct half *h, bool is_source)
+{
+	half_open(h, is_source, 0);
+	sealing_end(&h->m, false);
+}
+
 /* ---- the target, and this test is the source ---- */
 
 static int answer_source(struct half *h, const struct wire_hello *hello, size_t len)
 {
-	half_open(h, false, 0);
+	meet_nobody(h, false);
 	h->m.target.max_streams = WIRE_MAX_STREAMS;
 	half_say(h, WIRE_HELLO, hello, len);
 	half_say(h, WIRE_COMPAT, "r", 1);
@@ -54,7 +63,8 @@ static void target_refuses(struct wire_hello hello, int err, enum sevmirror_reas
 static void the_target_agrees_to_what_the_source_wants(void **state)
 {
 	struct wire_hello hello = honest(), theirs;
-	struct wire_accept accept;
+	uint8_t accept[SEVMIRROR_OFFER_MAX], offer[256];
+	size_t len = rig_offer(offer, sizeof(offer));
 	struct half h;
 
 	assert_int_equal(answer_source(&h, &hello, sizeof(hello)), 0);
@@ -63,7 +73,8 @@ static void the_target_agrees_to_what_the_source_wants(void **state)
 	assert_memory_equal(h.m.hello.session, hello.session, sizeof(hello.session));
 	assert_int_equal(half_hear(&h, WIRE_HELLO, &theirs, sizeof(theirs)), sizeof(theirs));
 	assert_memory_equal(theirs.session, hello.session, sizeof(hello.session));
-	assert_int_equal(half_hear(&h, WIRE_ACCEPT, &accept, sizeof(accept)), sizeof(accept));
+	assert_int_equal(half_hear(&h, WIRE_ACCEPT, accept, sizeof(accept)), len);
+	assert_memory_equal(accept, offer, len);
 	half_close(&h);
 }
 
@@ -109,7 +120,7 @@ static void a_hello_of_another_length_is_refused(void **state)
 	half_close(&h);
 	hello.major++;
 	assert_int_equal(answer_source(&h, &hello, 2), -EPROTO);
-	half_assert_why(&h.m.why, SEVMIRROR_REASON_INCOMPATIBLE, "the source speaks version 4");
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_INCOMPATIBLE, "the source speaks version 5");
 	half_close(&h);
 }
 
@@ -130,7 +141,7 @@ static void a_vm_that_the_target_cannot_run_is_refused_in_its_words(void **state
 	struct wire_hello hello = honest();
 	struct half h;
 
-	half_open(&h, false, 0);
+	meet_nobody(&h, false);
 	h.m.target.max_streams = WIRE_MAX_STREAMS;
 	half_say(&h, WIRE_HELLO, &hello, sizeof(hello));
 	half_say(&h, WIRE_COMPAT, "x", 1); /* the rig refuses that */
@@ -146,7 +157,7 @@ static void fewer_streams_are_agreed_on(void **state)
 	struct wire_hello hello = honest();
 	struct half h;
 
-	half_open(&h, false, 0);
+	meet_nobody(&h, false);
 	h.m.target.max_streams = 1;
 	half_say(&h, WIRE_HELLO, &hello, sizeof(hello));
 	half_say(&h, WIRE_COMPAT, "r", 1);
@@ -161,7 +172,6 @@ static void fewer_streams_are_agreed_on(void **state)
 struct target {
 	struct channel *channel;
 	struct wire_hello hello; /* its session is the source's, unless `foreign` */
-	struct wire_accept accept;
 	bool foreign, hangs_up;
 };
 
@@ -169,6 +179,7 @@ static void *be_target(void *arg)
 {
 	struct target *t = arg;
 	struct wire_hello source;
+	uint8_t offer[256];
 	char section[16];
 	size_t len;
 
@@ -182,7 +193,8 @@ static void *be_target(void *arg)
 	if (!t->foreign)
 		memcpy(t->hello.session, source.session, sizeof(source.session));
 	message_send_one(t->channel, WIRE_HELLO, &t->hello, sizeof(t->hello), HALF_PATIENCE_MS);
-	message_send_one(t->channel, WIRE_ACCEPT, &t->accept, sizeof(t->accept), HALF_PATIENCE_MS);
+	message_send_one(t->channel, WIRE_ACCEPT, offer, rig_offer(offer, sizeof(offer)),
+			 HALF_PATIENCE_MS);
 	if (message_recv(t->channel, WIRE_COMPAT, section, 0, sizeof(section), &len,
 			 HALF_PATIENCE_MS, NULL))
 		return NULL; /* refused: the connection is closed */
@@ -192,18 +204,18 @@ static void *be_target(void *arg)
 	return len == 3 && memcmp(section, "rig", 3) == 0 ? NULL : "another CONFIG";
 }
 
-static int meet(struct half *h, struct target *t, struct peer_certs *certs)
+static int meet(struct half *h, struct target *t, struct sevmirror_blob *offer)
 {
 	pthread_t thread;
 	void *said;
 	int err;
 
-	half_open(h, true, 0);
+	meet_nobody(h, true);
 	h->m.source.streams = RIG_STREAMS;
 	h->m.source.security.insecure = true;
 	t->channel = h->peer;
 	assert_int_equal(pthread_create(&thread, NULL, be_target, t), 0);
-	err = handshake_source(&h->m, certs);
+	err = handshake_source(&h->m, offer);
 	if (err)
 		channel_end_sending(h->m.control);
 	pthread_join(thread, &said);
@@ -215,26 +227,26 @@ static int meet(struct half *h, struct target *t, struct peer_certs *certs)
 static void source_refuses(struct target t, int err, enum sevmirror_reason reason,
 			   const char *words)
 {
-	struct peer_certs certs;
+	struct sevmirror_blob offer = { 0 };
 	struct half h;
 
-	assert_int_equal(meet(&h, &t, &certs), err);
+	assert_int_equal(meet(&h, &t, &offer), err);
 	half_assert_why(&h.m.why, reason, words);
-	assert_null(certs.bytes);
+	assert_null(offer.bytes);
 	half_close(&h);
 }
 
 static void the_source_takes_what_the_target_offers(void **state)
 {
 	struct target t = { .hello = honest() };
-	struct peer_certs certs;
+	struct sevmirror_blob offer = { 0 };
 	struct half h;
 
 	t.hello.streams = 1;
-	assert_int_equal(meet(&h, &t, &certs), 0);
+	assert_int_equal(meet(&h, &t, &offer), 0);
 	assert_int_equal(h.m.hello.streams, 1);
-	assert_int_equal(certs.pdh_bytes, 0);
-	free(certs.bytes);
+	assert_true(offer.len > 0);
+	free(offer.bytes);
 	half_close(&h);
 }
 
@@ -245,7 +257,7 @@ static void the_source_names_what_differs(void **state)
 	source_refuses(t, -EPROTO, SEVMIRROR_REASON_PROTOCOL, "another session");
 	t.foreign = false;
 	t.hello.major++;
-	source_refuses(t, -EPROTO, SEVMIRROR_REASON_INCOMPATIBLE, "the target version 4");
+	source_refuses(t, -EPROTO, SEVMIRROR_REASON_INCOMPATIBLE, "the target version 5");
 	t.hello = honest();
 	t.hello.helper_digest[0] ^= 1;
 	source_refuses(t, -EPROTO, SEVMIRROR_REASON_INCOMPATIBLE, "different builds");

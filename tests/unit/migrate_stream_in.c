@@ -174,7 +174,7 @@ static void what_comes_after_the_last_round_is_an_error(void **state)
  */
 static void a_stream_that_fails_is_noticed(void **state)
 {
-	uint8_t directory[sizeof(struct record_batch) + FRAME_TAG_BYTES] = { 0 };
+	uint8_t directory[SEVMIRROR_BATCH_BYTES(0) + FRAME_TAG_BYTES] = { 0 };
 	struct wire_frame header = { .type = WIRE_FRAME_PRIVATE, .records = 1 };
 	struct pollfd p = { .events = POLLIN };
 	struct half h;
@@ -186,8 +186,7 @@ static void a_stream_that_fails_is_noticed(void **state)
 	half_open_streams_in(&h);
 	p.fd = streams_in_failed_fd(h.in);
 	assert_int_equal(streams_in_error(h.in, &why), 0);
-	assert_int_equal(frame_seal(h.cipher[1], &header, directory, sizeof(struct record_batch)),
-			 0);
+	assert_int_equal(frame_seal(h.cipher[1], &header, directory, SEVMIRROR_BATCH_BYTES(0)), 0);
 	header.records++;
 	assert_int_equal(channel_send(h.stream[1], &header, sizeof(header), HALF_PATIENCE_MS), 0);
 	assert_int_equal(channel_send(h.stream[1], directory, sizeof(directory), HALF_PATIENCE_MS),

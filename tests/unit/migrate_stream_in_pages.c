@@ -16,7 +16,7 @@
 #define GFN   20
 #define OTHER HALF_CHUNK_PAGES /* a page of stream 1 */
 
-static uint8_t directory[RECORD_SHARED_BYTES];
+static _Alignas(8) uint8_t directory[RECORD_SHARED_BYTES];
 static uint8_t payload[WIRE_MAX_PAYLOAD_BYTES];
 
 /* The frame is sent on the stream, and the target gives up because of it, with these words. */
@@ -44,8 +44,7 @@ static void refused(struct wire_frame header, size_t len, const char *words)
 
 static void set_gpa(unsigned int record, uint64_t gpa)
 {
-	memcpy(directory + sizeof(struct record_batch) + record * sizeof(struct record_private),
-	       &gpa, sizeof(gpa));
+	((struct sevmirror_batch *)directory)->record[record].gpa = gpa;
 }
 
 static void private_frames_that_do_not_fit_are_refused(void **state)
@@ -71,6 +70,12 @@ static void private_frames_that_do_not_fit_are_refused(void **state)
 	len = rig_private_directory(&header, directory, GFN, 2, HELPER_PAGE);
 	set_gpa(1, UINT64_MAX);
 	refused(header, len, "a page that is not the guest's memory");
+	len = rig_private_directory(&header, directory, GFN, 2, HELPER_PAGE);
+	set_gpa(0, OTHER * PAGE);
+	refused(header, len, "or another stream's");
+	len = rig_private_directory(&header, directory, GFN, 2, HELPER_PAGE);
+	((struct sevmirror_batch *)directory)->count = 1;
+	refused(header, len, "a directory of a wrong size");
 }
 
 static void shared_frames_that_do_not_fit_are_refused(void **state)

@@ -25,14 +25,14 @@ static bool seen[RIG_PAGES];
 /* A private frame's pages: each once, of the stream's chunks, with its content. */
 static unsigned int take_private(const struct half_frame *f, unsigned int stream)
 {
+	const struct sevmirror_batch *batch = (const void *)f->directory;
 	uint32_t body = 0;
 
+	assert_int_equal(batch->count, f->header.records);
 	for (unsigned int i = 0; i < f->header.records; i++) {
-		struct record_private r;
-		uint64_t gfn;
+		struct sevmirror_page_record r = batch->record[i];
+		uint64_t gfn = r.gpa / PAGE;
 
-		memcpy(&r, f->directory + sizeof(struct record_batch) + i * sizeof(r), sizeof(r));
-		gfn = r.gpa / PAGE;
 		assert_in_range(gfn, 0, RIG_PAGES - 1);
 		assert_int_equal(helper_ring_of(gfn, RIG_STREAMS), stream);
 		assert_false(seen[gfn]);
