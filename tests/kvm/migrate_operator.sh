@@ -57,7 +57,7 @@ ended 2
 await 2 --psk-file "$tmp/psk"
 depart
 until_true moving
-at 1 migrate guest --attach --json >"$tmp/followed" 2>&1 &
+SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --attach --json >"$tmp/followed" 2>&1 &
 pid[attach]=$!
 until_true attached
 answers "the limits are lifted" 0 "changed" 1 migrate guest --change --bandwidth 100G \
