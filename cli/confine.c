@@ -21,8 +21,8 @@ const struct cli_option confine_options[] = {
 	  "switch to this user (a name or a number) after opening what needs root; disks and boot "
 	  "files are opened as that user; root: stay root" },
 	{ "allow-unix", CONFINE_OPT_UNIX, NULL, NULL,
-	  "let the VM connect to Unix sockets: for 'migrate --to unix:PATH' only; as root this needs "
-	  "--user" },
+	  "let the VM connect to Unix sockets: for 'migrate --to unix:PATH' only; as root "
+	  "this needs --user" },
 	NO_SANDBOX,
 	{ 0 },
 };
