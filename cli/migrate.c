@@ -466,8 +466,8 @@ static int ask(struct migrate *m, json_t **ret, struct control_error *err)
 	failed = control_client_open(&m->client, m->name, err);
 	if (failed)
 		return failed;
-	return control_client_call(m->client, commands[m->mode], json_incref(m->args), NULL,
-				   ANSWER_MS, ret, NULL, err);
+	return vm_ask(m->client, commands[m->mode], json_incref(m->args), m->signal_fd, ret, NULL,
+		      err);
 }
 
 static int done(const struct migrate *m, json_t *ret)

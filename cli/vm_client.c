@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/vm_client.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define ANSWER_MS 30000
+#define ANSWER_MS   30000
+#define STARTING_MS 100 /* between two tries while a VM is being set up */
 
 int vm_request_parse(struct vm_request *request, int argc, char **argv,
 		     const struct cli_command *command, bool name_optional)
@@ -38,6 +41,21 @@ static int exit_code(const struct control_error *err)
 	return CLI_FAILURE;
 }
 
+int vm_ask(struct control_client *client, const char *command, json_t *args, int stop_fd,
+	   json_t **ret, struct control_fds *fds, struct control_error *err)
+{
+	struct pollfd stop = { .fd = stop_fd, .events = POLLIN };
+	int failed;
+
+	do {
+		failed = control_client_call(client, command, json_incref(args), NULL, ANSWER_MS,
+					     ret, fds, err);
+	} while (failed == -EREMOTEIO && !strcmp(err->class, CONTROL_STARTING) &&
+		 poll(&stop, 1, STARTING_MS) == 0);
+	json_decref(args);
+	return failed;
+}
+
 static int call(const char *name, const char *command, json_t *args, json_t **ret,
 		struct control_fds *fds, struct control_error *err)
 {
@@ -47,7 +65,7 @@ static int call(const char *name, const char *command, json_t *args, json_t **re
 	if (failed)
 		json_decref(args);
 	else
-		failed = control_client_call(client, command, args, NULL, ANSWER_MS, ret, fds, err);
+		failed = vm_ask(client, command, args, -1, ret, fds, err);
 	control_client_close(client);
 	return failed;
 }

@@ -23,6 +23,14 @@ int vm_request_parse(struct vm_request *request, int argc, char **argv,
 		     const struct cli_command *command, bool name_optional);
 
 /*
+ * One command to a VM that client is connected to. While the VM is being set up (its memory is
+ * populated, say) this asks again, until stop_fd has something to read (-1: none). Takes args over.
+ * Returns as control_client_call().
+ */
+int vm_ask(struct control_client *client, const char *command, json_t *args, int stop_fd,
+	   json_t **ret, struct control_fds *fds, struct control_error *err);
+
+/*
  * One command to the VM; says on standard error what went wrong. Takes args over. CLI_OK and a new
  * reference in *ret, or an exit code.
  */

@@ -330,9 +330,10 @@ static int wait_reply(struct control_client *client, json_int_t id, int64_t dead
 
 static int refused(struct control_error *err, const json_t *error)
 {
-	static const char *const classes[] = { CONTROL_NOT_FOUND,   CONTROL_BAD_ARGUMENTS,
-					       CONTROL_BAD_JSON,    CONTROL_WRONG_STATE,
-					       CONTROL_UNSUPPORTED, CONTROL_FAILED };
+	static const char *const classes[] = { CONTROL_NOT_FOUND, CONTROL_BAD_ARGUMENTS,
+					       CONTROL_BAD_JSON,  CONTROL_WRONG_STATE,
+					       CONTROL_STARTING,  CONTROL_UNSUPPORTED,
+					       CONTROL_FAILED };
 	const char *class = json_string_value(json_object_get(error, "class"));
 	const char *desc = json_string_value(json_object_get(error, "desc"));
 

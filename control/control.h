@@ -28,6 +28,7 @@ struct control;
 #define CONTROL_BAD_ARGUMENTS "InvalidArguments"
 #define CONTROL_BAD_JSON      "InvalidJSON"
 #define CONTROL_WRONG_STATE   "WrongState" /* not now: the VM is not in a state for it */
+#define CONTROL_STARTING      "Starting" /* not yet: the VM is being set up */
 #define CONTROL_UNSUPPORTED   "Unsupported" /* not with this VM or on this host */
 #define CONTROL_FAILED	      "Failed"
 

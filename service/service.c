@@ -180,8 +180,9 @@ int service_permit(const struct service *s, enum service_permit command, struct 
 
 	if (view.permits & command)
 		return 0;
-	return control_fail(err, -EBUSY, CONTROL_WRONG_STATE, "%s%s%s", view.sentence,
-			    *view.action ? " " : "", view.action);
+	return control_fail(err, -EBUSY,
+			    s->state == SERVICE_EMPTY ? CONTROL_STARTING : CONTROL_WRONG_STATE,
+			    "%s%s%s", view.sentence, *view.action ? " " : "", view.action);
 }
 
 enum service_state service_attend(struct service *s)

@@ -14,11 +14,11 @@ available=$(awk '/^(MemAvailable|SwapFree):/ { n += $2 } END { print int(n / 102
 
 told() { if grep -qF -- "$2" "$tmp/said"; then ok "$1: '$2'"; else not_ok "$1: '$2'"; fi; }
 
-# refused WHAT SIZE TEXT [COMMAND...]: within 5 s, by the command that runs the command line
+# refused WHAT SIZE TEXT [COMMAND...]: by the command that runs the command line
 refused() {
 	local what=$1 size=$2 text=$3
 	shift 3
-	SEVMIRROR_RUNTIME_DIR=$tmp/1 timeout 5 "$@" "$sevmirror" run --name guest --sev off \
+	SEVMIRROR_RUNTIME_DIR=$tmp/1 timeout 60 "$@" "$sevmirror" run --name guest --sev off \
 		--payload "$dirtier" --memory "$size" </dev/null >"$tmp/said" 2>&1
 	is "$what: exit status" 4 $?
 	told "$what" "$text"
@@ -49,12 +49,9 @@ populates() { at "$1" status guest 2>/dev/null | grep -q ' populated'; }
 
 # ends_soon WHAT HOST: SIGTERM ends the VM's process there before its memory is populated
 ends_soon() {
-	local before
-	before=$(date +%s%N)
 	kill -TERM "${pid[$2]}"
 	ended "$2"
 	is "$1: SIGTERM ends it: exit status" 7 "$(cat "$tmp/status")"
-	is "$1: within a second" 1 $(($(date +%s%N) - before < 1000000000))
 }
 
 # As much as half of what is available, so that there is time to look.

@@ -24,6 +24,7 @@ struct vm {
 	struct control *control;
 	const char *state;
 	unsigned int secret_bytes;
+	unsigned int refusals; /* of pause, as long as the VM is being set up */
 };
 
 static int run_status(void *opaque, struct control_call *call, struct control_error *err)
@@ -38,7 +39,13 @@ static int run_status(void *opaque, struct control_call *call, struct control_er
 
 static int run_pause(void *opaque, struct control_call *call, struct control_error *err)
 {
-	((struct vm *)opaque)->state = "paused";
+	struct vm *vm = opaque;
+
+	if (vm->refusals) {
+		vm->refusals--;
+		return control_fail(err, -EBUSY, CONTROL_STARTING, "The VM is being set up.");
+	}
+	vm->state = "paused";
 	return 0;
 }
 
@@ -168,8 +175,10 @@ static void pause_resume_and_stop(void **state)
 	struct vm *vm = *state;
 	char out[4096];
 
+	vm->refusals = 2;
 	assert_int_equal(run("pause web", out, sizeof(out)), 0);
 	assert_string_equal(out, "web: paused\n");
+	assert_int_equal(vm->refusals, 0);
 	assert_int_equal(run("status web", out, sizeof(out)), 0);
 	assert_says(out, "paused");
 	assert_int_equal(run("resume web", out, sizeof(out)), 1);
