@@ -7,13 +7,12 @@
  * equal to an inline cipher:
  *
  * 1. A TLB entry of any vCPU for a page of DRAM exists only while the page is in the form that the
- * entry was filled for. A change of
- *    form therefore drops the page's translated code and flushes the TLBs of all vCPUs.
+ *    entry was filled for. A change of form therefore drops the page's translated code and its
+ *    entries in the TLBs of all vCPUs.
  * 2. Only the vCPU thread changes forms (all vCPUs share one thread; MTTCG is refused), in a TLB
- * fill or between instructions, or the
- *    main thread while the vCPUs are stopped. Everybody else (device DMA, VMCB loads, the monitor)
- *      takes copies of raw bytes, which
- *    are transformed outside of the page, under the lock that a change of form takes too.
+ *    fill or between instructions, or the main thread while the vCPUs are stopped. Everybody else
+ *    (device DMA, VMCB loads, the monitor) takes copies of raw bytes, which are transformed outside
+ *    of the page, under the lock that a change of form takes too.
  */
 #include "qemu/osdep.h"
 #include "qemu/guest-random.h"
@@ -56,6 +55,15 @@ static void flush_all_tlbs(void)
 	tlb_flush(cs);
 }
 
+/* As above, of one page: the other entries are expensive to fill. */
+static void flush_page(uint64_t page)
+{
+	CPUState *cs;
+
+	CPU_FOREACH(cs)
+	tlb_flush_ram_page(cs, (uintptr_t)forms.host + (page << TARGET_PAGE_BITS));
+}
+
 /* Translated code of the range is not of its bytes any more. */
 static void drop_code(uint64_t offset, uint64_t bytes)
 {
@@ -85,7 +93,7 @@ static void change_form(uint64_t page, uint8_t want)
 	WITH_QEMU_LOCK_GUARD(&forms.lock)
 	transform(page, want);
 	drop_code(page << TARGET_PAGE_BITS, TARGET_PAGE_SIZE);
-	flush_all_tlbs();
+	flush_page(page);
 }
 
 void sev_emu_tlb_fill_slow(CPUState *cs, hwaddr spa, MemTxAttrs attrs, uint32_t asid)

@@ -40,12 +40,26 @@ static inline void sev_emu_tlb_fill(CPUState *cs, hwaddr spa, MemTxAttrs attrs, 
 		sev_emu_tlb_fill_slow(cs, spa, attrs, asid);
 }
 
+/* MOV to CR0, CR3 or CR4: the guest's TLB entries go, or the host's; none during VMRUN. */
+void sev_emu_tlb_flush(CPUX86State *env);
+
+/* The guest's translations have MMU indexes of their own. */
+static inline int sev_emu_mmu_index(const CPUX86State *env)
+{
+	return env->hflags & HF_GUEST_MASK ? MMU_GUEST_IDX : 0;
+}
+
 /*
- * VMRUN: false where the VMCB's SEV settings are illegal (VMEXIT_INVALID). Sets env->sev_asid.
- * #VMEXIT: clears it.
+ * VMRUN, before the guest's state is loaded: false where the VMCB's SEV settings are illegal
+ * (VMEXIT_INVALID). Sets env->sev_asid.
  */
 bool sev_emu_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid);
+/* The same, after it: TLB entries of another guest go, and those that TLB_CONTROL names. */
+void sev_emu_enter_guest(CPUX86State *env, uint32_t asid, uint8_t tlb_control);
+/* #VMEXIT, before the guest's state is saved; clears HF2_NPT_MASK and env->sev_asid. */
 void sev_emu_vmexit(CPUX86State *env);
+/* The same, after the host's state was loaded. */
+void sev_emu_enter_host(CPUX86State *env);
 
 /*
  * NRIPS and DecodeAssists on #VMEXIT, after the guest's RIP was restored: fills the VMCB, returns

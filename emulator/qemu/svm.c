@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What KVM's SEV code needs of SVM beyond QEMU's: NRIPS and DecodeAssists (APM volume 2, 15.7.1 and
- * 15.10) and VMRUN of an SEV guest. The ASID's private pages and the C-bit are in
- * target/i386/tcg/system/excp_helper.c (hooks.patch) and forms.c.
+ * 15.10), VMRUN of an SEV guest, and TLB entries that outlive VMRUN and #VMEXIT. The ASID's private
+ * pages and the C-bit are in target/i386/tcg/system/excp_helper.c (hooks.patch) and forms.c.
  */
 #include "qemu/osdep.h"
 #include "cpu.h"
@@ -25,8 +25,36 @@
 
 #define MAX_INSN_BYTES 15
 
+/*
+ * The host and the guest have TLBs of their own, as QEMU has one for each MMU index. The guest's
+ * keep their entries while the host runs, and the reverse, as the ASID arranges it in hardware (APM
+ * volume 2, 15.16). A vCPU keeps the entries of one ASID, that of the last guest.
+ */
+#define HOST_MMUIDX  (0x3f | 1 << MMU_PHYS_IDX)
+#define GUEST_MMUIDX (0x3f << MMU_GUEST_IDX)
+
+void sev_emu_tlb_flush(CPUX86State *env)
+{
+	if (!env->sev_switching)
+		tlb_flush_by_mmuidx(env_cpu(env),
+				    env->hflags & HF_GUEST_MASK ? GUEST_MMUIDX : HOST_MMUIDX);
+}
+
+static struct sev_regime regime_of(const CPUX86State *env)
+{
+	return (struct sev_regime){ env->cr[0], env->cr[3], env->cr[4], env->efer };
+}
+
+static bool is_regime(const CPUX86State *env, const struct sev_regime *regime)
+{
+	return env->cr[0] == regime->cr0 && env->cr[3] == regime->cr3 &&
+	       env->cr[4] == regime->cr4 && env->efer == regime->efer;
+}
+
 bool sev_emu_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
 {
+	env->sev_host = regime_of(env);
+	env->sev_switching = true;
 	if (!(nested_ctl & (NESTED_CTL_SEV | NESTED_CTL_SEV_ES)) || !env_archcpu(env)->sev_emu)
 		return true;
 	if ((nested_ctl & NESTED_CTL_SEV_ES) || !(nested_ctl & SVM_NPT_ENABLED))
@@ -34,17 +62,53 @@ bool sev_emu_vmrun(CPUX86State *env, uint64_t nested_ctl, uint32_t asid)
 	if (asid < SEV_EMU_MIN_ASID || asid > SEV_EMU_MAX_ASID)
 		return false;
 	env->sev_asid = asid;
-	/* QEMU's VMRUN flushes by loading CR3, but only where paging is on. */
-	tlb_flush(env_cpu(env));
 	return true;
+}
+
+/*
+ * A hypervisor says by TLB_CONTROL what it has changed in a guest's tables. What is compared here
+ * besides the ASID is what it may have changed in the VMCB without a word.
+ */
+static bool entries_are_of_guest(const CPUX86State *env, uint32_t asid)
+{
+	const struct sev_guest_tlb *tlb = &env->sev_guest;
+
+	return tlb->asid == asid && tlb->sev_asid == env->sev_asid &&
+	       tlb->nested == (env->hflags2 & HF2_NPT_MASK) &&
+	       tlb->nested_pg_mode == env->nested_pg_mode && tlb->nested_cr3 == env->nested_cr3 &&
+	       is_regime(env, &tlb->regime);
+}
+
+void sev_emu_enter_guest(CPUX86State *env, uint32_t asid, uint8_t tlb_control)
+{
+	env->sev_switching = false;
+	if (tlb_control != TLB_CONTROL_DO_NOTHING || !entries_are_of_guest(env, asid))
+		tlb_flush_by_mmuidx(env_cpu(env), GUEST_MMUIDX | 1 << MMU_NESTED_IDX);
+	env->sev_guest.asid = asid;
 }
 
 void sev_emu_vmexit(CPUX86State *env)
 {
-	if (!env->sev_asid)
-		return;
+	struct sev_guest_tlb *tlb = &env->sev_guest;
+
+	/* of a VMRUN that has failed before sev_emu_enter_guest() */
+	if (env->sev_switching || !(env->hflags & HF_GUEST_MASK))
+		tlb->asid = 0;
+	tlb->sev_asid = env->sev_asid;
+	tlb->nested = env->hflags2 & HF2_NPT_MASK;
+	tlb->nested_pg_mode = env->nested_pg_mode;
+	tlb->nested_cr3 = env->nested_cr3;
+	tlb->regime = regime_of(env);
+	env->hflags2 &= ~HF2_NPT_MASK;
 	env->sev_asid = 0;
-	tlb_flush(env_cpu(env));
+	env->sev_switching = true;
+}
+
+void sev_emu_enter_host(CPUX86State *env)
+{
+	env->sev_switching = false;
+	if (!is_regime(env, &env->sev_host))
+		sev_emu_tlb_flush(env);
 }
 
 /* Guest instruction bytes at CS:RIP, as far as they are mapped. */

@@ -60,7 +60,7 @@ static void without_a_guest_commands_are_refused(void **state)
 	assert_string_equal(json_string_value(json_object_get(status, "state")), "starting");
 	json_decref(status);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		call_refused(client, commands[i], NULL, CONTROL_WRONG_STATE, "");
+		call_refused(client, commands[i], NULL, CONTROL_STARTING, "");
 	control_client_close(client);
 }
 
