@@ -36,11 +36,12 @@ round_trip() {
 	seen_psp $two >/dev/null
 	if move $one $two >"$tmp/there"; then ok "$1: there"
 	else not_ok "$1: there [$(cat "$tmp/there")]"; fi
-	# Now: a target exports its PDH, too, when it waits.
+	# A target exports its PDH, too, when it waits and when the source has connected.
 	is "$1: the report there counts the commands that the firmware saw" "$(seen_psp $one)" \
 		"$(psp_commands "$tmp/there")"
 	on $one rm -f /out /status
 	check "$1: the first host waits" await $one
+	seen_psp $two >/dev/null
 	if move $two $one >"$tmp/back"; then ok "$1: and back"
 	else not_ok "$1: and back [$(cat "$tmp/back")]"; fi
 	commands=$(psp_commands "$tmp/there")

@@ -44,7 +44,7 @@ static void a_secret_must_be_base64_of_the_right_length(void **state)
 			CONTROL_BAD_ARGUMENTS, bad[i].says);
 	call_refused(client, "inject-secret",
 		     json_pack("{s:s, s:s}", "header", header, "secret", "c2VjcmV0MTIz"),
-		     CONTROL_WRONG_STATE, "");
+		     CONTROL_STARTING, "");
 	control_client_close(client);
 }
 
