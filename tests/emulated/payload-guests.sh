@@ -35,7 +35,7 @@ launch() {
 			--mirror-payload /memscan --memory "$0" --policy "$1" $args </dev/null \
 			>/out 2>&1 &
 		' "$2" "$3"
-	true_on "$1" sevmirror status guest
+	true_on "$1" sh -c 'sevmirror status guest | grep -q running'
 }
 
 # await HOST: waits for a guest
