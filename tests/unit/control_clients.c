@@ -57,8 +57,8 @@ static void broken_characters_are_answered(void **state)
 		"{\"~\":\"\\\323\230\212\225\"}\n", /* jansson quotes a part of a character */
 		"\377\n",
 		/* the 64th byte of a name is the first of two */
-		"{\"execute\":\"123456789012345678901234567890123456789012345678901234567890123"
-		"\303\244\"}\n",
+		("{\"execute\":\"123456789012345678901234567890123456789012345678901234567890123"
+		 "\303\244\"}\n"),
 	};
 	int fd = raw_connect();
 	char line[4096];
