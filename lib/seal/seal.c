@@ -301,21 +301,20 @@ void seal_stop_helper(struct sevmirror_seal *seal)
 int sevmirror_seal_commit(struct sevmirror_seal *seal)
 {
 	struct sev_error error;
-	int ret = 0;
+	int err = 0;
 
 	if (seal->over)
 		return seal_fail(seal, -EPERM, "the session has ended");
-	if (seal->sending) {
-		ret = sev_guest_send_finish(seal->sev, &error) ? 1 : 0;
-		if (ret)
-			seal_fail_firmware(
-				seal, ret, &error,
-				"the source's secure processor did not finish sending the guest");
-	}
+	if (seal->sending)
+		err = sev_guest_send_finish(seal->sev, &error);
+	if (err)
+		seal_fail_firmware(
+			seal, err, &error,
+			"the source's secure processor did not finish sending the guest");
 	seal->sending = false;
 	seal->over = true;
 	seal_stop_helper(seal);
-	return ret;
+	return err ? 1 : 0;
 }
 
 void seal_stop_sending(struct sevmirror_seal *seal)

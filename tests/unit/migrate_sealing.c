@@ -5,6 +5,7 @@
  * here in its place.
  */
 #include <errno.h>
+#include <linux/psp-sev.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,9 +31,12 @@ int __wrap_sev_guest_send_finish(struct sev_guest *guest, struct sev_error *erro
 {
 	assert_non_null(guest);
 	commands += answer != -EBADF; /* KVM's own refusal does not reach the firmware */
-	if (answer)
-		snprintf(error->message, sizeof(error->message),
-			 "SEND_FINISH: firmware error INVALID_GUEST_STATE");
+	if (!answer)
+		return 0;
+	error->err = answer;
+	error->fw = answer == -EBADF ? SEV_FW_NO_CALL : SEV_RET_INVALID_GUEST_STATE;
+	snprintf(error->message, sizeof(error->message),
+		 "SEND_FINISH: firmware error INVALID_GUEST_STATE");
 	return answer;
 }
 
