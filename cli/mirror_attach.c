@@ -356,9 +356,10 @@ static int run_attach(int argc, char **argv)
 		cli_error("%s", why.text);
 		return CLI_FAILURE;
 	}
-	code = take_signals(&a);
+	/* Until the VM has answered a signal ends the process as usual. */
+	code = ask(&a);
 	if (!code)
-		code = ask(&a);
+		code = take_signals(&a);
 	if (!code)
 		code = confine(&a);
 	if (!code)

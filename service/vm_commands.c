@@ -110,8 +110,8 @@ static int decide(struct service *s, struct control_error *err)
 				    "guest: check it",
 				    why.text);
 	/*
-	 * The firmware's context was left sending. It says so if not, and either way the guest can
-	 * run.
+	 * If the firmware's context is still sending, this ends it. If not, the firmware says so.
+	 * Either way the guest can run.
 	 */
 	if (sev)
 		(void)sev_guest_send_cancel(sev, NULL);

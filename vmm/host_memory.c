@@ -115,7 +115,10 @@ static void limit_by_group(const char *directory, const char *name, struct host_
 	limit(memory, max > current ? max - current : 0, what);
 }
 
-/* The process's group and all above it; the root group has no limit. */
+/*
+ * The process's group and all above it. The host's root group has no limit; what is the root in a
+ * container's name space may have one.
+ */
 static void limit_by_groups(const char *root, struct host_memory *memory)
 {
 	char path[PATH_ROOM];
@@ -133,6 +136,8 @@ static void limit_by_groups(const char *root, struct host_memory *memory)
 				limit_by_group(path, name, memory);
 			*strrchr(name, '/') = '\0';
 		}
+		if (snprintf(path, sizeof(path), "%s/sys/fs/cgroup", root) < (int)sizeof(path))
+			limit_by_group(path, "/", memory);
 	}
 	free(text);
 }

@@ -82,7 +82,9 @@ static bool entries_are_of_guest(const CPUX86State *env, uint32_t asid)
 void sev_emu_enter_guest(CPUX86State *env, uint32_t asid, uint8_t tlb_control)
 {
 	env->sev_switching = false;
-	if (tlb_control != TLB_CONTROL_DO_NOTHING || !entries_are_of_guest(env, asid))
+	if (tlb_control == TLB_CONTROL_FLUSH_ALL_ASID) /* also the host's */
+		tlb_flush(env_cpu(env));
+	else if (tlb_control != TLB_CONTROL_DO_NOTHING || !entries_are_of_guest(env, asid))
 		tlb_flush_by_mmuidx(env_cpu(env), GUEST_MMUIDX | 1 << MMU_NESTED_IDX);
 	env->sev_guest.asid = asid;
 }

@@ -38,6 +38,12 @@ void target_report(struct target *t)
 	if (!m->ops->progress)
 		return;
 	count_came(t);
+	/* Strangers that connect wake the target, too: they must not make events of it. */
+	if (t->reported && phase == t->reported_phase &&
+	    now - t->reported < TARGET_REPORT_MS * NS_PER_MS)
+		return;
+	t->reported = now;
+	t->reported_phase = phase;
 	p = (struct sevmirror_progress){
 		.phase = phase,
 		.round = t->rounds,

@@ -26,6 +26,8 @@ struct target {
 	size_t state_bytes;
 	void *manifest; /* post-copy: as it came */
 	size_t manifest_bytes;
+	uint64_t reported; /* progress, clock_ns() */
+	enum sevmirror_phase reported_phase;
 	/* post-copy: who connects while the guest runs, maybe the source again */
 	struct accept_queue newcomers;
 };

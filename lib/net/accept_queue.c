@@ -10,6 +10,7 @@
 #include "lib/util/clock.h"
 
 #define NO_ROOM_MS 100
+#define LEAST_MS   1000 /* a connection may stay for that long, whoever else comes */
 #define LISTENER   0 /* its id; connections count from 1 */
 #define EVENTS	   16
 
@@ -71,41 +72,91 @@ static bool is_no_room(int err)
 	return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
 }
 
-/* The host has no descriptor or memory for one more: the oldest makes room, or it waits. */
-static int make_room(struct accept_queue *queue)
+/*
+ * Whom to close for one more: the oldest that has sent nothing, else the oldest that has not
+ * authenticated. -1: each has had less than its least time, so that a flood of connections does not
+ * cut a handshake that makes progress.
+ */
+static int find_victim(const struct accept_queue *queue)
 {
-	if (queue->npending) {
-		send_away(queue, 0, NULL);
-		return 0;
+	uint64_t due = clock_ns() + (ACCEPT_QUEUE_MS - LEAST_MS) * NS_PER_MS;
+	int speaks = -1;
+
+	for (unsigned int i = 0; i < queue->npending; i++) {
+		const struct accept_pending *p = &queue->pending[i];
+
+		if (p->authenticated || p->deadline > due)
+			continue;
+		if (!p->channel)
+			return (int)i;
+		if (speaks < 0)
+			speaks = (int)i;
 	}
+	return speaks;
+}
+
+/* Newcomers wait in the kernel's backlog. */
+static int pause_listener(struct accept_queue *queue)
+{
 	queue->no_room_until = clock_ns() + NO_ROOM_MS * NS_PER_MS;
 	return watch(queue, EPOLL_CTL_MOD, queue->listen_fd, LISTENER, 0);
 }
 
+/* One more does not fit: another makes room, or it waits. 1: there is room. */
+static int make_room(struct accept_queue *queue)
+{
+	int victim = find_victim(queue);
+
+	if (victim < 0)
+		return pause_listener(queue);
+	send_away(queue, (unsigned int)victim, NULL);
+	return 1;
+}
+
+/* 1: there may be more. */
 static int let_in(struct accept_queue *queue)
 {
-	int fd = address_accept(queue->listen_fd, 0), err;
 	struct accept_pending *p;
+	int fd, err;
 
+	if (queue->npending == ACCEPT_QUEUE_MAX) {
+		struct pollfd waits = { .fd = queue->listen_fd, .events = POLLIN };
+
+		err = poll(&waits, 1, 0) == 1 ? make_room(queue) : 0;
+		if (err <= 0)
+			return err;
+	}
+	fd = address_accept(queue->listen_fd, 0);
 	if (is_no_room(fd))
 		return make_room(queue);
-	/* Gone again already. */
-	if (fd == -ECONNABORTED || fd == -ETIMEDOUT || fd == -EAGAIN)
-		return 0;
-	if (fd < 0)
+	if (fd == -EBADF || fd == -EINVAL || fd == -ENOTSOCK)
 		return fd;
-	if (queue->npending == ACCEPT_QUEUE_MAX)
-		send_away(queue, 0, NULL);
+	if (fd == -ETIMEDOUT || fd == -EAGAIN)
+		return 0; /* no more */
+	if (fd == -ECONNABORTED || fd == -EINTR)
+		return 1; /* gone again already */
+	if (fd < 0)
+		return pause_listener(queue); /* a rule of the host's, say, refuses it */
 	err = watch(queue, EPOLL_CTL_ADD, fd, ++queue->last_id, EPOLLIN);
 	if (err) {
 		close(fd);
-		return is_no_room(err) ? make_room(queue) : err;
+		return is_no_room(err) || err == -ENOSPC ? make_room(queue) : err;
 	}
 	p = &queue->pending[queue->npending++];
 	*p = (struct accept_pending){ .id = queue->last_id,
 				      .fd = fd,
 				      .deadline = clock_ns() + ACCEPT_QUEUE_MS * NS_PER_MS };
-	return 0;
+	return 1;
+}
+
+/* All that wait, as far as one turn should take. */
+static int let_all_in(struct accept_queue *queue)
+{
+	int more = 1;
+
+	for (unsigned int i = 0; i < EVENTS && more == 1; i++)
+		more = let_in(queue);
+	return more < 0 ? more : 0;
 }
 
 /* -1: it has been sent away meanwhile. */
@@ -215,7 +266,7 @@ int accept_queue_turn(struct accept_queue *queue, struct newcomer *newcomer)
 		int i = find(queue, events[k].data.u64);
 
 		if (events[k].data.u64 == LISTENER)
-			err = let_in(queue);
+			err = let_all_in(queue);
 		else if (i >= 0)
 			err = serve(queue, (unsigned int)i, newcomer);
 	}
@@ -251,7 +302,7 @@ int accept_queue_next(struct accept_queue *queue, uint64_t deadline, struct newc
 		err = accept_queue_turn(queue, newcomer);
 		if (err)
 			return err < 0 ? err : 0;
-		if (n == 0 && clock_ns() >= deadline)
+		if (clock_ns() >= deadline)
 			return -ETIMEDOUT;
 	}
 }

@@ -14,7 +14,10 @@
 
 #include "lib/net/channel.h"
 
-/* With one more unauthenticated connection than this, the oldest is closed. */
+/*
+ * With one more unauthenticated connection than this, one is closed: the oldest that has sent
+ * nothing, else the oldest. Each may stay for a second; meanwhile newcomers wait in the backlog.
+ */
 #define ACCEPT_QUEUE_MAX 64
 /* How long a connection may take to authenticate. */
 #define ACCEPT_QUEUE_MS 10000

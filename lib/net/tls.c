@@ -148,6 +148,7 @@ static int use_certificates(SSL_CTX *ctx, const struct channel_security *securit
 {
 	const char *what = NULL;
 
+	errno = 0;
 	if (SSL_CTX_use_certificate_chain_file(ctx, security->certificate) != 1)
 		what = security->certificate;
 	else if (SSL_CTX_use_PrivateKey_file(ctx, security->key, SSL_FILETYPE_PEM) != 1)
@@ -155,7 +156,10 @@ static int use_certificates(SSL_CTX *ctx, const struct channel_security *securit
 	else if (SSL_CTX_load_verify_locations(ctx, security->ca, NULL) != 1)
 		what = security->ca;
 	if (what) {
-		return why_set(why, -EINVAL, "%s: %s", what,
+		/* The caller can do something about a lack of descriptors. */
+		int err = errno == EMFILE || errno == ENFILE ? -errno : -EINVAL;
+
+		return why_set(why, err, "%s: %s", what,
 			       ERR_reason_error_string(ERR_peek_last_error()));
 	}
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);

@@ -94,7 +94,7 @@ assert [(r["gpa"], r["bytes"]) for r in ranges] == [(0, 62 << 20)], ranges
 print(ranges[0]["sha256"])' "$tmp/said" >"$tmp/hash" 2>"$tmp/python.err"
 is "its hash" "$(memory_of 0 0x3e00000 | sha256sum | cut -d ' ' -f 1)" "$(cat "$tmp/hash")"
 for bad in 0x3e00000+4096:mirror-payload 0x140000000+4096:helper 0x4000000+4096:'no memory' \
-	0x1001+4096:'whole pages' 0x1000:'is needed'; do
+	0x1001+4096:'whole pages' 0x1000:'expected ADDRESS+SIZE'; do
 	mirror 1 --range "${bad%%:*}"
 	is "a range of ${bad%%:*} is a usage error" 2 "$status"
 	said "which says why" "${bad##*:}" "$tmp/said"

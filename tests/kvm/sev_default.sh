@@ -35,7 +35,7 @@ for mode in "" "--sev on"; do
 	refused "receive $mode" 4 "this host cannot run SEV guests" receive $mode --name guest \
 		--listen 127.0.0.1:0 "${psk[@]}" --vendor-chain "$tmp/chain"
 done
-refused "--sev auto is gone" 2 "--sev auto: on or off is needed" run --sev auto --payload "$dirtier"
+refused "--sev auto is gone" 2 "(expected on or off)" run --sev auto --payload "$dirtier"
 refused "receive without certificates" 2 "--vendor-chain is needed for an encrypted guest" receive \
 	--listen 127.0.0.1:0 "${psk[@]}"
 for policy in 'NODBG|NOKS' DOMAIN 0; do

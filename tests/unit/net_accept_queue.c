@@ -190,19 +190,28 @@ static void time_is_limited(void **state)
 	close(trickler);
 }
 
-static void the_oldest_makes_room(void **state)
+static void the_oldest_silent_one_makes_room(void **state)
 {
 	struct scene *s = *state;
 	int crowd[ACCEPT_QUEUE_MAX + 1], speaker;
+	struct newcomer newcomer;
 
 	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX + 1; i++)
 		crowd[i] = come(s);
+	say_some(crowd[0], 'z', 1);
+	/* Not at once: a flood must not cut a handshake. */
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + 10 * NS_PER_MS, &newcomer),
+			 -ETIMEDOUT);
+	assert_int_equal(s->queue.npending, ACCEPT_QUEUE_MAX);
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX; i++)
+		assert_false(hung_up(crowd[i]));
 	speaker = come(s);
 	say(speaker, 'c');
 	assert_hears(s, 'c');
-	assert_true(hung_up(crowd[0]));
-	assert_true(hung_up(crowd[1])); /* for the speaker, who had not been seen to speak yet */
-	assert_false(hung_up(crowd[2]));
+	assert_false(hung_up(crowd[0])); /* it has sent something */
+	assert_true(hung_up(crowd[1]));
+	assert_true(hung_up(crowd[2])); /* for the speaker, who had not been seen to speak yet */
+	assert_false(hung_up(crowd[3]));
 	say(crowd[ACCEPT_QUEUE_MAX], 'd');
 	assert_hears(s, 'd');
 	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX + 1; i++)
@@ -260,7 +269,7 @@ int main(void)
 		scene_test(who_hangs_up_is_rejected),
 		scene_test(who_trickles_delays_nobody),
 		scene_test(time_is_limited),
-		scene_test(the_oldest_makes_room),
+		scene_test(the_oldest_silent_one_makes_room),
 		scene_test(waiting_ends),
 		scene_test(a_host_without_descriptors_goes_on),
 	};

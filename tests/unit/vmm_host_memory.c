@@ -25,6 +25,8 @@ static const char *const files[] = {
 	"/proc/meminfo",
 	"/proc/self/cgroup",
 	"/proc/self/status",
+	"/sys/fs/cgroup/memory.max",
+	"/sys/fs/cgroup/memory.current",
 	"/sys/fs/cgroup/a/memory.max",
 	"/sys/fs/cgroup/a/memory.current",
 	"/sys/fs/cgroup/a/memory.stat",
@@ -107,6 +109,11 @@ static void each_group_on_the_path_counts(void **state)
 	assert_available(true, 624 * MIB, "memory.max of the cgroup /a");
 	put("/sys/fs/cgroup/a/b/memory.max", "524288\n");
 	assert_available(true, 0, "memory.max of the cgroup /a/b");
+	/* in a container's name space */
+	put("/proc/self/cgroup", "0::/\n");
+	put("/sys/fs/cgroup/memory.max", "268435456\n");
+	put("/sys/fs/cgroup/memory.current", "134217728\n");
+	assert_available(true, 128 * MIB, "memory.max of the cgroup /");
 }
 
 static void locked_memory_counts_without_the_capability(void **state)

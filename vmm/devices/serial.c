@@ -457,9 +457,9 @@ static void serial_resume(struct device *dev)
 
 	pthread_mutex_lock(&s->lock);
 	/* At a target the guest may have last seen a full buffer, which is empty here. */
-	if (console_io_room(s->io))
+	s->sending = !console_io_room(s->io);
+	if (!s->sending)
 		s->thre_pending = true;
-	s->sending = false;
 	/*
 	 * Drive the line even if it seems unchanged: KVM does not keep a pin's level in the state
 	 * that migrates.
