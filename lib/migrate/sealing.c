@@ -68,7 +68,6 @@ int sealing_create(struct sevmirror_migration *m)
 		return session_fail_because(m, SEVMIRROR_REASON_HELPER, err,
 					    "the guest can have no helper region: %s",
 					    strerror(-err));
-	m->commands_counted = 0;
 	set_seal(m, seal);
 	return 0;
 }
@@ -176,13 +175,8 @@ uint64_t sealing_helper_exits(const struct sevmirror_migration *m)
 
 void sealing_count_commands(struct sevmirror_migration *m)
 {
-	uint64_t now;
-
-	if (!m->seal || !m->summary)
-		return;
-	now = seal_commands(m->seal);
-	m->summary->psp_commands += (unsigned int)(now - m->commands_counted);
-	m->commands_counted = now;
+	if (m->seal && m->summary)
+		m->summary->psp_commands = (unsigned int)seal_commands(m->seal);
 }
 
 void sealing_take_back(struct sevmirror_migration *m)

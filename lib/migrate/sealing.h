@@ -35,7 +35,10 @@ int manifest_check(struct sevmirror_migration *m, const void *manifest, size_t l
 /* Returns of the helper's vCPUs to user space. 0 when it was never started. */
 uint64_t sealing_helper_exits(const struct sevmirror_migration *m);
 
-/* Put into the summary what the secure processor was asked since the last call. */
+/*
+ * Put into the summary how many commands the secure processor had in this session, those before a
+ * recovery included.
+ */
 void sealing_count_commands(struct sevmirror_migration *m);
 
 /*

@@ -74,7 +74,6 @@ struct sevmirror_migration {
 	_Atomic unsigned int state;
 
 	struct sevmirror_summary *summary;
-	uint64_t commands_counted; /* of the seal's commands, as the summary has them */
 	enum sevmirror_outcome ended; /* what the last run came to */
 	struct why why; /* the first failure */
 };

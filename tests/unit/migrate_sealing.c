@@ -53,9 +53,9 @@ static struct sevmirror_summary finish(bool sev)
 					      .nranges = 1,
 					      .ranges = { { .bytes = 16 << 20, .fd = -1 } } };
 	struct sevmirror_summary summary = { 0 };
-	struct sevmirror_migration m = { .summary = &summary,
-					 .commands_counted = sev ? commands : 0 };
+	struct sevmirror_migration m = { .summary = &summary };
 
+	commands = 0;
 	pthread_mutex_init(&m.cancel_lock, NULL);
 	assert_int_equal(sevmirror_seal_create(&m.seal, &vm, &config), 0);
 	m.seal->sending = sev;
