@@ -372,26 +372,28 @@ int channel_open(struct channel **out, int fd, bool server, const struct channel
 		 int timeout_ms, struct why *why)
 {
 	uint64_t deadline = clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-	int err = channel_begin(out, fd, server, security, why);
-	short events;
+	struct channel *channel = NULL;
+	int err = channel_begin(&channel, fd, server, security, why);
+	short events = 0;
 
-	if (err) {
+	*out = NULL;
+	if (!channel) {
 		close(fd);
 		return err;
 	}
-	while ((err = channel_advance(*out, &events, why)) == -EAGAIN) {
+	while ((err = channel_advance(channel, &events, why)) == -EAGAIN) {
 		int left = clock_ms_until(deadline);
 
-		err = left ? wait_for(*out, events, left) : -ETIMEDOUT;
+		err = left ? wait_for(channel, events, left) : -ETIMEDOUT;
 		if (err) {
 			why_set(why, err, "TLS handshake: %s", strerror(-err));
 			break;
 		}
 	}
-	if (err) {
-		channel_close(*out);
-		*out = NULL;
-	}
+	if (err)
+		channel_close(channel);
+	else
+		*out = channel;
 	return err;
 }
 
