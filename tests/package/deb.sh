@@ -67,7 +67,7 @@ for part in psp qemu host; do
 done
 # Building QEMU takes minutes: one that is there will do, as the sources are the same.
 qemu=$(find "${SEVMIRROR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sevmirror}/qemu" \
-	-name qemu-system-x86_64 -printf '%T@ %p\n' 2>/dev/null |
+	-maxdepth 2 -name qemu-system-x86_64 -not -path '*/build.*' -printf '%T@ %p\n' 2>/dev/null |
 	sort -n | tail -n 1 | cut -d' ' -f2)
 if [ -n "$qemu" ]; then
 	is "a host of it runs a command" "6.12" \
