@@ -15,7 +15,7 @@
 
 #include <openssl/evp.h>
 
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 #include "lib/mirror/calls.h"
 
 #define PAGE	   4096ULL

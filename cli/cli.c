@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 
-#include "cli/page.h"
+#include "cli/help_page.h"
 
 #define OPTIONS_MAX 48 /* of one command */
 
@@ -120,6 +120,12 @@ int cli_getopt(const struct cli_command *command, int argc, char **argv)
 	default:
 		return c;
 	}
+}
+
+int cli_no_operands(int argc, char **argv)
+{
+	return optind < argc ? cli_usage(argv[0], "unexpected argument '%s'", argv[optind]) :
+			       CLI_OK;
 }
 
 int cli_print_json(json_t *value)

@@ -110,6 +110,12 @@ int cli_usage(const char *command, const char *format, ...) __attribute__((forma
 int cli_getopt(const struct cli_command *command, int argc, char **argv);
 
 /*
+ * After the options, of a command without operands. CLI_OK, or CLI_USAGE after it has said which
+ * argument is one too many.
+ */
+int cli_no_operands(int argc, char **argv);
+
+/*
  * Print value, indented, with a newline, and release it. CLI_OK, or CLI_FAILURE (out of memory, or
  * standard output is broken).
  */

@@ -3,7 +3,7 @@
  * The tables that cli/completion.bash works with. Keys are commands without the first word ("owner
  * session"; the root is ":", since bash has no empty keys).
  */
-#include "cli/page.h"
+#include "cli/help_page.h"
 
 #include <stdio.h>
 #include <string.h>

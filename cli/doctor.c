@@ -337,8 +337,8 @@ static int run(int argc, char **argv)
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 		json = true;
 	}
-	if (optind < argc)
-		return cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+	if (cli_no_operands(argc, argv))
+		return CLI_USAGE;
 	examine(&findings);
 	abilities(&findings, can);
 	code = json ? print_findings_json(&findings, can) : print_findings(&findings, can);

@@ -125,8 +125,8 @@ static int run(int argc, char **argv)
 			return CLI_USAGE;
 		address = optarg;
 	}
-	if (optind < argc)
-		return cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+	if (cli_no_operands(argc, argv))
+		return CLI_USAGE;
 	fd = listen_at(address);
 	return fd < 0 ? CLI_FAILURE : serve(fd);
 }

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/page.h"
+#include "cli/help_page.h"
 
 static const struct cli_option options[] = {
 	{ "man", 'm', NULL, NULL, "print the manual page instead, in roff" },

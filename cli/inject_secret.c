@@ -5,7 +5,7 @@
 
 #include <sevmirror/sev.h>
 
-#include "cli/number.h"
+#include "cli/option_number.h"
 #include "cli/vm_client.h"
 #include "lib/util/file.h"
 #include "lib/util/text.h"

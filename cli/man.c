@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A command's manual page, in the man(7) macros. */
-#include "cli/page.h"
+#include "cli/help_page.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -11,7 +11,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "cli/migrate_options.h"
+#include "cli/migrate_security.h"
 #include "cli/migrate_progress.h"
 #include "cli/migrate_report.h"
 #include "cli/vm_client.h"

@@ -13,7 +13,7 @@
 #include "cli/confine.h"
 #include "cli/mirror.h"
 #include "service/payload_log.h"
-#include "cli/number.h"
+#include "cli/option_number.h"
 #include "cli/vm_client.h"
 #include "lib/mirror/link.h"
 #include "lib/mirror/workload.h"

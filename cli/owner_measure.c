@@ -8,7 +8,7 @@
 #include <fcntl.h>
 
 #include "cli/cli.h"
-#include "cli/number.h"
+#include "cli/option_number.h"
 #include "cli/owner.h"
 #include "cli/run_options.h"
 #include "launch/firmware.h"
@@ -255,8 +255,8 @@ static int run(int argc, char **argv)
 		if (parse_one(c, optarg, &request, &why))
 			code = cli_usage(argv[0], "%s", why.text);
 	}
-	if (!code && optind < argc)
-		code = cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+	if (!code)
+		code = cli_no_operands(argc, argv);
 	if (!code)
 		code = check_together(argv[0], &request);
 	return code ? code : measure(&request);

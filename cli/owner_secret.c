@@ -136,8 +136,8 @@ static int run(int argc, char **argv)
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 		}
 	}
-	if (optind < argc)
-		return cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+	if (cli_no_operands(argc, argv))
+		return CLI_USAGE;
 	if (!request.tik || !request.tek || !request.secret || !request.measurement)
 		return cli_usage(argv[0],
 				 "--tik, --tek, --measurement and --secret are all needed");

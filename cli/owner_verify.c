@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/number.h"
+#include "cli/option_number.h"
 #include "cli/owner.h"
 #include "lib/sev/measurement.h"
 #include "lib/sev/policy.h"
@@ -135,8 +135,8 @@ static int run(int argc, char **argv)
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 		}
 	}
-	if (!code && optind < argc)
-		code = cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+	if (!code)
+		code = cli_no_operands(argc, argv);
 	if (!code)
 		code = check_complete(argv[0], &request);
 	if (!code)

@@ -224,8 +224,8 @@ static int with_device(const struct cli_command *command,
 		else
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
 	}
-	if (optind < argc)
-		return cli_usage(argv[0], "unexpected argument '%s'", argv[optind]);
+	if (cli_no_operands(argc, argv))
+		return CLI_USAGE;
 	fd = sev_device_open(&error);
 	if (fd < 0) {
 		cli_error("%s", error.message);

@@ -12,8 +12,8 @@
 #include "cli/confine.h"
 #include "cli/console_options.h"
 #include "cli/guest_end.h"
-#include "cli/migrate_options.h"
-#include "cli/number.h"
+#include "cli/migrate_security.h"
+#include "cli/option_number.h"
 #include "lib/net/address.h"
 #include "lib/util/file.h"
 

@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include "cli/guest_end.h"
-#include "cli/number.h"
+#include "cli/option_number.h"
 #include "lib/sev/policy.h"
 #include "control/runtime.h"
 #include "vmm/devices/virtio_net.h"

@@ -4,7 +4,7 @@
  * and the epoch table. They have a key of their own and the kind is in the AAD, so nothing that the
  * host may have sealed or opened here passes for a page of the guest, or for the table.
  */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 #define ENTRIES (HELPER_PAGE_BYTES / sizeof(uint32_t)) /* of a page of the table */
 

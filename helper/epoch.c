@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* The pages of guest RAM: which a request may name, and how often each was sealed. */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 /* Place of a page in the epoch table, or UINT64_MAX when gpa is no page of RAM. */
 uint64_t epoch_index(const struct helper_layout *layout, uint64_t gpa)

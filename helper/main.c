@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* One request after the other. */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 static bool reserved_zero(const struct helper_request *request)
 {

@@ -4,7 +4,7 @@
  * of it was opened in the very version that was sealed last. A page still missing in post-copy
  * carries EPOCH_MISSING and makes its span differ.
  */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 static uint32_t spans(const struct helper *h)
 {

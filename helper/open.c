@@ -3,7 +3,7 @@
  * Opening: the record is decrypted into a private scratch page, its tag compared, and only then the
  * guest's page written. Nothing is ever decrypted into the window.
  */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 /* Decrypt into the scratch page; true if the source sealed just this record in this session. */
 static bool authentic(struct helper *h, struct helper_vcpu *v, const struct helper_record *record,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* The helper's end of a ring. The host may write anything into the window at any time. */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 #define SPIN_DEFAULT 20000
 #define SPIN_MAX     (1u << 24)

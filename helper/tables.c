@@ -4,7 +4,7 @@
  * never change; the helper writes these beside them and the host then enters the vCPUs with the new
  * CR3. So no entry in use is ever edited.
  */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 #define MIB2	     0x200000ULL
 #define ADDRESS_MASK 0x000ffffffffff000ULL

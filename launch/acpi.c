@@ -8,7 +8,7 @@
 #include "dsdt.hex"
 #include "launch/device_layout.h"
 #include "launch/acpi_layout.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 
 _Static_assert(DSDT_SERIAL_PORT == SERIAL_PORT && DSDT_SERIAL_GSI == SERIAL_GSI, "COM1");
 _Static_assert(DSDT_VIRTIO_SLOTS == VIRTIO_MMIO_SLOTS && DSDT_VIRTIO_BYTES == VIRTIO_MMIO_STRIDE,

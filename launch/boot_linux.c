@@ -12,7 +12,7 @@
 #include "launch/acpi.h"
 #include "launch/bzimage.h"
 #include "launch/image_private.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "launch/page_tables.h"
 
 #define LARGE_BYTES	 (2ULL << 20)

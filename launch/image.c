@@ -7,8 +7,8 @@
 
 #include "lib/mirror/region.h"
 #include "launch/image_private.h"
-#include "launch/layout.h"
-#include "launch/workload.h"
+#include "launch/guest_layout.h"
+#include "launch/launch_workload.h"
 
 void launch_ram(struct launch_ram *ram, const struct launch_config *config)
 {

@@ -52,7 +52,7 @@ struct launch_config {
 
 	/*
 	 * Run in the guest's mirrors: an ELF program with a note (payloads/sdk/payload.h), for
-	 * launch_workload_make() (workload.h).
+	 * launch_workload_make() (launch_workload.h).
 	 */
 	struct launch_blob mirror_payload; /* empty: none */
 	const struct launch_workload *workload; /* what that made of it, or NULL */

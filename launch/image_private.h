@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Between image.c and what it is made of: boot_linux.c, payload.c, workload.c.
+ * Between image.c and what it is made of: boot_linux.c, payload.c, launch_workload.c.
  */
 #ifndef LAUNCH_IMAGE_PRIVATE_H
 #define LAUNCH_IMAGE_PRIVATE_H

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "launch/page_tables.h"
 #include "launch/payload_elf.h"
 

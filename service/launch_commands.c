@@ -6,7 +6,7 @@
 
 #include <sevmirror/pagemap.h>
 
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "lib/mirror/region.h"
 #include "lib/sev/platform.h"
 #include "lib/util/text.h"

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "lib/sev/sev_cpuid.h"
-#include "vmm/state.h"
+#include "vmm/state_bytes.h"
 #include "vmm/host_devices.h"
 
 #define COMPAT_MAGIC   0x504d5653u /* "SVMP" */

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "vmm/state.h"
+#include "vmm/state_bytes.h"
 
 #define CONFIG_MAGIC   0x434d5653u /* "SVMC" */
 #define CONFIG_VERSION 3

@@ -133,7 +133,7 @@ static enum control_type type_of(enum migrate_kind kind)
 	}
 }
 
-/* How the two hosts authenticate each other (cli/migrate_options.c, service/migrate_run.c). */
+/* How the two hosts authenticate each other (cli/migrate_security.c, service/migrate_run.c). */
 static const struct control_arg security_args[] = {
 	{ "tls-cert", CONTROL_STRING, false, "this host's certificate, PEM; with tls-key, tls-ca" },
 	{ "tls-key", CONTROL_STRING, false, "its private key" },

@@ -122,7 +122,7 @@ void migrate_end(struct service *service);
 /* migrate_host.c: what the library asks of this VMM; its opaque is the service. */
 extern const struct sevmirror_host_ops migrate_host_ops;
 
-/* metrics.c: query-metrics. */
+/* vm_metrics.c: query-metrics. */
 extern const struct control_command metrics_commands[];
 
 /* service.c, with the lock. The guest begins to run here. Seconds since then. */

@@ -5,7 +5,7 @@
 #include <sevmirror/pagemap.h>
 #include "payloads/sdk/payload.h"
 #include "service/service_private.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "vmm/memory.h"
 
 void service_say_state(struct service *s, const char *reason)

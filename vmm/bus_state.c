@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "vmm/bus_private.h"
-#include "vmm/state.h"
+#include "vmm/state_bytes.h"
 
 #define BUS_STATE_MAGIC 0x31767364 /* "dsv1" */
 #define BUS_STATE_MAX	(64U << 10)

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "lib/util/map.h"
 
 #define PAGE_SHIFT 12

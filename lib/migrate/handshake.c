@@ -248,7 +248,8 @@ static int check_vm(struct sevmirror_migration *m)
 	return 0;
 }
 
-int handshake_target(struct sevmirror_migration *m)
+/* Both sides' HELLO: what the source wants must be what this target can. */
+static int answer_hello(struct sevmirror_migration *m)
 {
 	struct wire_hello mine = { .major = WIRE_VERSION_MAJOR }, theirs;
 	int err = recv_hello(m, &theirs);
@@ -257,27 +258,40 @@ int handshake_target(struct sevmirror_migration *m)
 		err = compare_versions(m, &theirs, &mine);
 	if (!err && theirs.flags & WIRE_F_POSTCOPY)
 		err = prepare_postcopy(m);
-	if (!err)
-		err = my_hello(m, &mine);
+	if (err)
+		return err;
+	err = my_hello(m, &mine);
 	if (err)
 		return err;
 	memcpy(mine.session, theirs.session, sizeof(mine.session));
 	err = compare(m, &theirs, &mine);
 	if (!err)
 		err = session_send(m, WIRE_HELLO, &mine, sizeof(mine));
-	if (err)
-		return err;
-	agree(m, &theirs, &mine);
-	err = recover_prepare(m);
 	if (!err)
-		err = recv_section(m, WIRE_COMPAT, m->ops->compat_check);
+		agree(m, &theirs, &mine);
+	return err;
+}
+
+/* The VM as the source describes it, built here. */
+static int receive_vm(struct sevmirror_migration *m)
+{
+	int err = recv_section(m, WIRE_COMPAT, m->ops->compat_check);
+
 	if (!err)
 		err = recv_section(m, WIRE_CONFIG, m->ops->config_load);
+	return err ? err : check_vm(m);
+}
+
+int handshake_target(struct sevmirror_migration *m)
+{
+	int err = answer_hello(m);
+
+	if (err)
+		return err;
+	err = recover_prepare(m);
 	if (!err)
-		err = check_vm(m);
+		err = receive_vm(m);
 	if (!err)
 		err = sealing_create(m);
-	if (!err)
-		err = sealing_send_offer(m);
-	return err;
+	return err ? err : sealing_send_offer(m);
 }

@@ -405,6 +405,23 @@ static void summarize(struct source *s)
 	sealing_count_commands(s->m);
 }
 
+/* What the VM is, and a set of its dirty pages, still empty. */
+static int prepare(struct source *s)
+{
+	struct sevmirror_migration *m = s->m;
+	int err = m->ops->describe(m->opaque, &m->vm);
+
+	if (!err)
+		err = page_numbering_init(&m->numbering, &m->vm);
+	if (!err)
+		err = page_set_create(&s->dirty, &m->numbering);
+	if (!err) {
+		s->bitmap = malloc(m->numbering.npages / 8);
+		err = s->bitmap ? 0 : -ENOMEM;
+	}
+	return err ? session_fail(m, err, "preparing the migration: %s", strerror(-err)) : 0;
+}
+
 static int run(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
@@ -416,27 +433,19 @@ static int run(struct source *s)
 					  .patience = PATIENCE_ROUNDS,
 					  .max_rounds = m->source.max_rounds };
 	bool postcopy = false;
-	int err = m->ops->describe(m->opaque, &m->vm);
+	int err;
 
 	converge_init(&s->converge, &limits);
-	if (!err)
-		err = page_numbering_init(&m->numbering, &m->vm);
-	if (!err)
-		err = page_set_create(&s->dirty, &m->numbering);
-	if (!err) {
-		s->bitmap = malloc(m->numbering.npages / 8);
-		err = s->bitmap ? 0 : -ENOMEM;
-	}
-	if (err)
-		session_fail(m, err, "preparing the migration: %s", strerror(-err));
+	err = prepare(s);
 	if (!err)
 		err = establish(s);
 	if (!err)
 		err = precopy(s, &postcopy);
-	if (!err && postcopy)
+	if (err)
+		return err;
+	if (postcopy)
 		return source_postcopy(s);
-	if (!err)
-		err = stop_and_copy(s);
+	err = stop_and_copy(s);
 	return err ? err : hand_over(s);
 }
 

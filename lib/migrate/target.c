@@ -304,6 +304,21 @@ void target_disconnect(struct target *t)
 	t->streams = NULL;
 }
 
+/*
+ * The guest's memory is what the source sealed last. In post-copy it is not complete yet, and is
+ * checked when it is.
+ */
+static int check_memory(struct target *t)
+{
+	int err;
+
+	if (t->m->postcopy)
+		return 0;
+	/* Nothing may change what the manifest is held against. */
+	err = streams_in_shut(t->streams);
+	return err ? err : manifest_receive(t->m);
+}
+
 /* Up to the moment when the guest runs; in post-copy, when it is being started. */
 static int run(struct target *t)
 {
@@ -311,27 +326,27 @@ static int run(struct target *t)
 	int err = accept_control(m);
 
 	t->begin = clock_ns();
+	if (err)
+		goto out;
+	err = establish(t);
+	if (err)
+		goto out;
+	err = receive_guest(t);
 	if (!err)
-		err = establish(t);
-	if (!err)
-		err = receive_guest(t);
-	/* Nothing may change what the manifest is held against. */
-	if (!err && !m->postcopy)
-		err = streams_in_shut(t->streams);
-	if (!err && !m->postcopy)
-		err = manifest_receive(m);
+		err = check_memory(t);
 	if (!err)
 		err = load_state(t);
-	if (!err) {
-		session_step(m, TARGET_LOADED);
-		err = take_over(t);
-	}
 	if (err)
-		find_reason(t, err);
-	if (err && m->postcopy)
+		goto out;
+	session_step(m, TARGET_LOADED);
+	err = take_over(t);
+out:
+	if (!err)
+		return 0;
+	find_reason(t, err);
+	if (m->postcopy)
 		postcopy_in_disconnect(m->postcopy); /* the fault service says nothing in between */
-	if (err)
-		target_abort(t);
+	target_abort(t);
 	return err;
 }
 

@@ -121,11 +121,10 @@ static int same_encryption(struct sevmirror_seal *seal, uint32_t flags, uint8_t 
 static int check_offer(struct sevmirror_seal *seal, const void *bytes, size_t len,
 		       struct seal_offer *offer)
 {
-	int err = seal_check_blob(seal, bytes, len, SEAL_OFFER, sizeof(*offer));
+	int err = seal_read_head(seal, bytes, len, SEAL_OFFER, offer, sizeof(*offer));
 
 	if (err)
 		return err;
-	memcpy(offer, bytes, sizeof(*offer));
 	err = same_helper(seal, offer->helper_version, offer->helper_digest);
 	if (!err)
 		err = same_encryption(seal, offer->flags, offer->cbit);
@@ -318,12 +317,11 @@ static int check_core(struct sevmirror_seal *seal, const uint8_t *bytes, size_t 
 		      struct seal_core *core)
 {
 	struct core_parts at = parts_of(seal);
-	int err = seal_check_blob(seal, bytes, len, SEAL_CORE, sizeof(*core));
+	int err = seal_read_head(seal, bytes, len, SEAL_CORE, core, sizeof(*core));
 	unsigned int i;
 
 	if (err)
 		return err;
-	memcpy(core, bytes, sizeof(*core));
 	err = same_helper(seal, core->helper_version, core->helper_digest);
 	if (!err)
 		err = same_encryption(seal, core->flags, core->cbit);

@@ -156,10 +156,7 @@ static int seal_data(struct sevmirror_seal *seal, uint64_t label, const void *by
 	uint8_t *plain, *out;
 	int err;
 
-	*blob = (struct sevmirror_blob){ 0 };
-	err = seal_need(seal, true);
-	if (!err)
-		err = seal_drain(seal);
+	err = seal_begin_blob(seal, blob);
 	if (err)
 		return err;
 	plain = calloc(npages, PAGE_BYTES);
@@ -186,13 +183,10 @@ static int seal_data(struct sevmirror_seal *seal, uint64_t label, const void *by
 static int check_data(struct sevmirror_seal *seal, const void *bytes, size_t len,
 		      struct seal_data *head)
 {
-	int err = seal_need(seal, false);
+	int err = seal_take_blob(seal, bytes, len, SEAL_DATA, head, sizeof(*head));
 
-	if (!err)
-		err = seal_check_blob(seal, bytes, len, SEAL_DATA, sizeof(*head));
 	if (err)
 		return err;
-	memcpy(head, bytes, sizeof(*head));
 	if (head->npages < 1 || head->npages > STATE_MAX / PAGE_BYTES + 1 ||
 	    len != sizeof(*head) + body_bytes(head->npages))
 		return seal_fail(seal, -EPROTO, "sealed data of a wrong length");
@@ -331,10 +325,7 @@ int sevmirror_seal_epochs(struct sevmirror_seal *seal, struct sevmirror_blob *bl
 	uint8_t *out;
 	int err;
 
-	*blob = (struct sevmirror_blob){ 0 };
-	err = seal_need(seal, true);
-	if (!err)
-		err = seal_drain(seal);
+	err = seal_begin_blob(seal, blob);
 	if (err)
 		return err;
 	out = malloc(total);
@@ -357,13 +348,10 @@ int sevmirror_seal_epochs_load(struct sevmirror_seal *seal, const void *bytes, s
 			   .npages = seal->plan.epoch_bytes / PAGE_BYTES };
 	struct helper_completion c;
 	struct seal_epochs head;
-	int err = seal_need(seal, false);
+	int err = seal_take_blob(seal, bytes, len, SEAL_EPOCHS, &head, sizeof(head));
 
-	if (!err)
-		err = seal_check_blob(seal, bytes, len, SEAL_EPOCHS, sizeof(head));
 	if (err)
 		return err;
-	memcpy(&head, bytes, sizeof(head));
 	if (head.npages != run.npages || len != sizeof(head) + body_bytes(run.npages))
 		return seal_fail(seal, -EPROTO, "the epoch table is another guest's");
 	err = seal_drain(seal);

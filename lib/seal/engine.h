@@ -8,6 +8,12 @@
 /* Take the answers of all batches; their owners finish them later, without waiting. */
 int seal_drain(struct sevmirror_seal *seal);
 
+/*
+ * Before this side makes a blob: *blob is empty, the helper runs on the source, and all batches are
+ * answered. 0, or the error of seal_need() or seal_drain().
+ */
+int seal_begin_blob(struct sevmirror_seal *seal, struct sevmirror_blob *blob);
+
 /* As sevmirror_lane_open_finish(), with the helper's own word (enum helper_status) on each record.
  */
 int seal_lane_open_statuses(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot,

@@ -75,6 +75,14 @@ int seal_drain(struct sevmirror_seal *seal)
 	return helper_failed(seal, err, "waiting for the helper");
 }
 
+int seal_begin_blob(struct sevmirror_seal *seal, struct sevmirror_blob *blob)
+{
+	int err = seal_need(seal, true);
+
+	*blob = (struct sevmirror_blob){ 0 };
+	return err ? err : seal_drain(seal);
+}
+
 static int submit(struct sevmirror_seal *seal, struct seal_job *job)
 {
 	struct helper_request request = { .op = job->op, .count = job->count, .page = job->page };

@@ -36,12 +36,8 @@ int sevmirror_seal_manifest(struct sevmirror_seal *seal, struct sevmirror_blob *
 	struct rings_manifest *manifest;
 	struct seal_manifest *out;
 	size_t total;
-	int err;
+	int err = seal_begin_blob(seal, blob);
 
-	*blob = (struct sevmirror_blob){ 0 };
-	err = seal_need(seal, true);
-	if (!err)
-		err = seal_drain(seal);
 	if (err)
 		return err;
 	total = sizeof(*out) + span_bytes(seal);
@@ -104,13 +100,10 @@ int sevmirror_seal_manifest_check(struct sevmirror_seal *seal, const void *bytes
 {
 	struct rings_manifest *manifest;
 	struct seal_manifest head;
-	int err = seal_need(seal, false);
+	int err = seal_take_blob(seal, bytes, len, SEAL_MANIFEST, &head, sizeof(head));
 
-	if (!err)
-		err = seal_check_blob(seal, bytes, len, SEAL_MANIFEST, sizeof(head));
 	if (err)
 		return err;
-	memcpy(&head, bytes, sizeof(head));
 	if (head.nspans != rings_manifest_spans(seal->rings) ||
 	    len != sizeof(head) + span_bytes(seal))
 		return seal_fail(seal, -EPROTO,

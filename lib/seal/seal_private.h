@@ -75,16 +75,25 @@ int seal_fail_because(struct sevmirror_seal *seal, enum sevmirror_reason reason,
 int seal_fail_firmware(struct sevmirror_seal *seal, int err, const struct sev_error *error,
 		       const char *what);
 
-/* seal.c: start the helper in a mirror with nrings vCPUs, for the lanes of the configuration. */
+/*
+ * seal_session.c: start the helper in a mirror with nrings vCPUs, for the lanes of the
+ * configuration.
+ */
 int seal_start_helper(struct sevmirror_seal *seal, unsigned int nrings);
 /* Wipe the session and end the mirror. Idempotent. */
 void seal_stop_helper(struct sevmirror_seal *seal);
 /* Whether the helper runs, and on this side; -EPERM with the reason if not. */
 int seal_need(struct sevmirror_seal *seal, bool source);
 
-/* The blob's head is right, and its length (at least min). -EPROTO with the reason. */
-int seal_check_blob(struct sevmirror_seal *seal, const void *bytes, size_t len,
-		    enum seal_blob_type type, size_t min);
+/*
+ * Copy a blob's head (head_bytes, which begin with a struct seal_blob) out of the len bytes that
+ * came, once, if it is of this type and of this length. -EPROTO with the reason.
+ */
+int seal_read_head(struct sevmirror_seal *seal, const void *bytes, size_t len,
+		   enum seal_blob_type type, void *head, size_t head_bytes);
+/* The same of a blob that the target's helper is to open: -EPERM if there is none that could. */
+int seal_take_blob(struct sevmirror_seal *seal, const void *bytes, size_t len,
+		   enum seal_blob_type type, void *head, size_t head_bytes);
 struct seal_blob seal_blob_head(enum seal_blob_type type, size_t bytes);
 
 /* lane.c: window page of a ring's argument page, which no lane uses; 64 pages after it too. */

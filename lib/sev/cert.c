@@ -7,7 +7,7 @@
 
 #include <openssl/evp.h>
 
-#include "lib/sev/crypto.h"
+#include "lib/sev/sev_crypto.h"
 
 #define CERT_VERSION 1
 

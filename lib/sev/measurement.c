@@ -8,7 +8,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
-#include "lib/sev/crypto.h"
+#include "lib/sev/sev_crypto.h"
 
 struct sev_digest {
 	EVP_MD_CTX *ctx;

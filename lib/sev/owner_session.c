@@ -11,7 +11,7 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
-#include "lib/sev/crypto.h"
+#include "lib/sev/sev_crypto.h"
 
 /*
  * The owner's half of the exchange: P-384's x coordinate, big-endian as OpenSSL gives it and the

@@ -7,7 +7,7 @@
 
 #include <openssl/rand.h>
 
-#include "lib/sev/crypto.h"
+#include "lib/sev/sev_crypto.h"
 
 /* MAC over tag, header, both lengths, ciphertext and the measurement's 32-byte MAC. */
 static int packet_mac(const uint8_t tik[SEV_KEY_BYTES], const uint8_t *measurement,

@@ -14,7 +14,7 @@
 
 #include <sevmirror/pagemap.h>
 
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "vmm/bus.h"
 #include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"

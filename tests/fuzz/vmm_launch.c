@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/helper.h"
+#include "launch/launch_helper.h"
 #include "launch/image.h"
-#include "launch/workload.h"
+#include "launch/launch_workload.h"
 
 #define KERNEL	   1
 #define FIX_MAGIC  2

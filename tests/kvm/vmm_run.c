@@ -9,7 +9,7 @@
 
 #include "payloads/counter.h"
 #include "payloads/dirtier.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "vmm/memory.h"
 
 #define TICKS 200

@@ -6,7 +6,7 @@
 #ifndef TESTS_UNIT_HELPER_RIG_H
 #define TESTS_UNIT_HELPER_RIG_H
 
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 #include "lib/mirror/region.h"
 
 #define RIG_LOW	     (4ULL << 20)

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/helper.h"
-#include "launch/layout.h"
-#include "launch/workload.h"
+#include "launch/launch_helper.h"
+#include "launch/guest_layout.h"
+#include "launch/launch_workload.h"
 #include "lib/mirror/mirror.h"
 #include "lib/util/file.h"
 

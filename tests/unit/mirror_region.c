@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 #include "lib/mirror/region.h"
 #include "tests/unit/cmocka_all.h"
 

@@ -440,14 +440,14 @@ static int files(void)
 		err = REFUSED(open(in_dir("new"), O_CREAT | O_WRONLY | O_CLOEXEC, 0600), EACCES);
 	if (!err)
 		err = REFUSED(unlink(in_dir("other")), EACCES);
-	if (!err && unlink(in_dir("run/web.sock")))
-		err = 102;
+	if (err)
+		return err;
+	if (unlink(in_dir("run/web.sock")))
+		return 102;
 	fd = open(in_dir("other"), O_RDONLY | O_CLOEXEC);
-	if (!err && fd < 0)
-		err = 103;
-	if (!err && open_for_writing("/dev/null"))
-		err = 104;
-	return err;
+	if (fd < 0)
+		return 103;
+	return open_for_writing("/dev/null") ? 104 : 0;
 }
 
 static void test_files(void **state)

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "tests/unit/cmocka_all.h"
 #include "vmm/devices/virtqueue.h"
 

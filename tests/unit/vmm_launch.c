@@ -14,9 +14,9 @@
 
 #include "payloads/sdk/payload.h"
 #include "launch/bzimage.h"
-#include "launch/helper.h"
+#include "launch/launch_helper.h"
 #include "launch/image.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "vmm/memory.h"
 
 #define MIB	     (1ULL << 20)

@@ -9,7 +9,7 @@
 #include "launch/device_layout.h"
 #include "lib/util/clock.h"
 #include "vmm/devices/console_io.h"
-#include "vmm/state.h"
+#include "vmm/state_bytes.h"
 
 /* Register offsets; the first two mean the divisor latch while LCR_DLAB is set. */
 enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR };

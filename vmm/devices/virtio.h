@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "vmm/device.h"
-#include "vmm/state.h"
+#include "vmm/state_bytes.h"
 #include "vmm/devices/virtqueue.h"
 #include "vmm/memory.h"
 

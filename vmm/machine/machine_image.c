@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "lib/util/file.h"
-#include "launch/helper.h"
-#include "launch/workload.h"
+#include "launch/launch_helper.h"
+#include "launch/launch_workload.h"
 
 #define KERNEL_BYTES_MAX  (256u << 20)
 #define INITRD_BYTES_MAX  (2047u << 20)

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "launch/helper.h"
+#include "launch/launch_helper.h"
 #include "vmm/machine/machine.h"
 
 struct device;

@@ -8,7 +8,7 @@
 
 #include <linux/kvm.h>
 
-#include "vmm/state.h"
+#include "vmm/state_bytes.h"
 #include "vmm/vm/vm_private.h"
 
 #define STATE_MAX_PARTS 96 /* more than a VM of LAUNCH_MAX_CPUS has */

@@ -19,7 +19,7 @@
 #include "lib/sev/platform.h"
 #include "vmm/bus.h"
 #include "launch/image.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "vmm/host_devices.h"
 #include "vmm/host_memory.h"
 #include "vmm/memory.h"

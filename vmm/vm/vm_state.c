@@ -10,7 +10,7 @@
 #include <sevmirror/pagemap.h>
 #include "vmm/bus.h"
 #include "launch/image.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "vmm/vm/state_private.h"
 
 #define STATE_MAGIC    0x54535653u /* "SVST" */

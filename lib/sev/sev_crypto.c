@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
-#include "lib/sev/crypto.h"
+#include "lib/sev/sev_crypto.h"
 
 #include <endian.h>
 #include <errno.h>

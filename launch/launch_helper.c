@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "launch/helper.h"
+#include "launch/launch_helper.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "launch/image_private.h"
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 
 int launch_helper_plan(struct region_plan *plan, const struct launch_config *config,
 		       struct why *why)

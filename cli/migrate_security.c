@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/migrate_options.h"
+#include "cli/migrate_security.h"
 
 #include <errno.h>
 

@@ -4,8 +4,8 @@
  * that leaves its buffer remembers that and goes on harmlessly, so a device writes or reads all its
  * fields and looks once, at the end.
  */
-#ifndef VMM_STATE_H
-#define VMM_STATE_H
+#ifndef VMM_STATE_BYTES_H
+#define VMM_STATE_BYTES_H
 
 #include <endian.h>
 #include <errno.h>

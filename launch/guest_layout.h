@@ -3,8 +3,8 @@
  * Where the loader puts what a guest starts with, guest-physical. Part of the launch measurement:
  * changing a line here changes every digest. Devices: launch/device_layout.h.
  */
-#ifndef LAUNCH_LAYOUT_H
-#define LAUNCH_LAYOUT_H
+#ifndef LAUNCH_GUEST_LAYOUT_H
+#define LAUNCH_GUEST_LAYOUT_H
 
 /*
  * RAM: from 0 to its end or here; devices and the APICs lie between this and 4 GiB, where the rest

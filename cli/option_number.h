@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers of the command line, with what is expected in the message. */
-#ifndef CLI_NUMBER_H
-#define CLI_NUMBER_H
+#ifndef CLI_OPTION_NUMBER_H
+#define CLI_OPTION_NUMBER_H
 
 #include <stdint.h>
 

@@ -4,8 +4,8 @@
  * of a mirror VM; the unit tests compile the same files for the host (HELPER_HOSTED), with memory
  * of their own behind the pointers of struct helper.
  */
-#ifndef HELPER_HELPER_H
-#define HELPER_HELPER_H
+#ifndef HELPER_HELPER_PRIVATE_H
+#define HELPER_HELPER_PRIVATE_H
 
 #include "helper/crypto.h"
 
@@ -58,7 +58,7 @@ struct helper {
 void batch_begin(struct helper *h, struct helper_vcpu *v, const struct cmac_key *key);
 void batch_end(struct helper_vcpu *v);
 
-/* main.c: one request, if there is one. The guest does this for ever (guest.c). */
+/* main.c: one request, if there is one. The guest does this for ever (start.c). */
 bool helper_poll(struct helper *h, struct helper_vcpu *v);
 
 /* ring.c: false when there is no request. The request is a private copy. */
@@ -90,7 +90,7 @@ void epoch_set(uint32_t *epoch, uint32_t value);
 enum helper_status data_batch(struct helper *h, struct helper_vcpu *v,
 			      const struct helper_request *request, uint32_t *done);
 
-/* seal.c, open.c, manifest.c: a whole request each. */
+/* seal_batch.c, open.c, manifest.c: a whole request each. */
 enum helper_status seal_batch(struct helper *h, struct helper_vcpu *v,
 			      const struct helper_request *request, uint32_t *done);
 enum helper_status open_batch(struct helper *h, struct helper_vcpu *v,
@@ -98,7 +98,7 @@ enum helper_status open_batch(struct helper *h, struct helper_vcpu *v,
 enum helper_status manifest(struct helper *h, struct helper_vcpu *v,
 			    const struct helper_request *request, bool check, uint32_t *done);
 
-/* session.c */
+/* session_secret.c */
 enum helper_status session_boot(struct helper *h);
 uint32_t session_state(const struct helper *h);
 enum helper_status session_broken(struct helper *h);
@@ -115,7 +115,7 @@ void page_aad(uint8_t aad[16], const struct helper_record *record);
 bool tables_fill(const struct helper_layout *layout, uint8_t *region, uint64_t window_gpa,
 		 uint64_t window_bytes);
 
-/* guest.c in the guest; the tests bring their own. */
+/* start.c in the guest; the tests bring their own. */
 void hw_event(struct helper_vcpu *v, uint32_t value);
 void hw_doorbell(struct helper_vcpu *v);
 

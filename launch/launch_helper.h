@@ -3,8 +3,8 @@
  * The Migration Helper's part of a launch: where its region lies in the mirror of a guest of this
  * size, and the bytes of its core. Pure, as the rest of the launch.
  */
-#ifndef LAUNCH_HELPER_H
-#define LAUNCH_HELPER_H
+#ifndef LAUNCH_LAUNCH_HELPER_H
+#define LAUNCH_LAUNCH_HELPER_H
 
 #include "lib/mirror/region.h"
 #include "launch/image.h"

@@ -9,7 +9,7 @@
  * The secret lies in the key page of the core, and goes with it. Changes of state wait until no
  * vCPU uses the session.
  */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 #define CHANGING 0x100u /* not shown to the host */
 #define PATIENCE 1000000 /* polls that a change of state waits for other vCPUs */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the command lines of `migrate` and `receive` have in common. */
-#ifndef CLI_MIGRATE_OPTIONS_H
-#define CLI_MIGRATE_OPTIONS_H
+#ifndef CLI_MIGRATE_SECURITY_H
+#define CLI_MIGRATE_SECURITY_H
 
 #include <sevmirror/migrate.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* --help. */
-#include "cli/page.h"
+#include "cli/help_page.h"
 
 #include <stdio.h>
 #include <string.h>

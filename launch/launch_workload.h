@@ -3,8 +3,8 @@
  * The launch's part of a workload (lib/mirror/workload_plan.h): where its region lies at the end of
  * RAM below 4 GiB, and the bytes of it that are launched. Pure, as the rest of the launch.
  */
-#ifndef LAUNCH_WORKLOAD_H
-#define LAUNCH_WORKLOAD_H
+#ifndef LAUNCH_LAUNCH_WORKLOAD_H
+#define LAUNCH_LAUNCH_WORKLOAD_H
 
 #include "launch/image.h"
 #include "lib/mirror/workload_plan.h"

@@ -3,8 +3,8 @@
  * The primitives of the SEV API over OpenSSL: private to lib/sev. Each returns 0, or -ENOMEM or
  * -EIO when OpenSSL fails.
  */
-#ifndef LIB_SEV_CRYPTO_H
-#define LIB_SEV_CRYPTO_H
+#ifndef LIB_SEV_SEV_CRYPTO_H
+#define LIB_SEV_SEV_CRYPTO_H
 
 #include <stddef.h>
 #include <stdint.h>

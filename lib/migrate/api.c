@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
+/* The public functions of <sevmirror/migrate.h>. */
 #include <sevmirror/migrate.h>
 
 #include <errno.h>

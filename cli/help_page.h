@@ -3,8 +3,8 @@
  * What a command's description looks like: as --help, as a manual page, and as tables for a shell's
  * completion.
  */
-#ifndef CLI_PAGE_H
-#define CLI_PAGE_H
+#ifndef CLI_HELP_PAGE_H
+#define CLI_HELP_PAGE_H
 
 #include "cli/cli.h"
 

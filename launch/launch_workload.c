@@ -3,13 +3,13 @@
  * The region, from its first page: page tables, parameters, TSS, the program's pages, and the work
  * area to the end. All but the work area and the program's zeroed part is launched.
  */
-#include "launch/workload.h"
+#include "launch/launch_workload.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "launch/layout.h"
+#include "launch/guest_layout.h"
 #include "launch/page_tables.h"
 #include "launch/payload_elf.h"
 #include "lib/mirror/mirror.h"

@@ -160,5 +160,5 @@ int main(void)
 		cmocka_unit_test(without_a_break_there_is_nothing_to_recover),
 	};
 
-	return cmocka_run_group_tests_name("migrate_migrate", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("migrate_api", tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /* What only exists inside a VM: where things are, the way out, start. */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 #define STACK_BYTES 12288
 

@@ -4,7 +4,7 @@
  * be writing the page meanwhile; then the record holds a mixture, properly sealed, and the dirty
  * log sends the page again.
  */
-#include "helper/helper.h"
+#include "helper/helper_private.h"
 
 void page_aad(uint8_t aad[16], const struct helper_record *record)
 {

@@ -166,32 +166,35 @@ struct seal_blob seal_blob_head(enum seal_blob_type type, size_t bytes)
 	};
 }
 
-int seal_check_blob(struct sevmirror_seal *seal, const void *bytes, size_t len,
-		    enum seal_blob_type type, size_t min)
+int seal_read_head(struct sevmirror_seal *seal, const void *bytes, size_t len,
+		   enum seal_blob_type type, void *head, size_t head_bytes)
 {
 	static const char *const names[] = { [SEAL_OFFER] = "offer",
 					     [SEAL_CORE] = "core",
 					     [SEAL_DATA] = "sealed data",
 					     [SEAL_MANIFEST] = "manifest",
 					     [SEAL_EPOCHS] = "epoch table" };
-	struct seal_blob head;
+	struct seal_blob blob;
 
-	if (len < sizeof(head))
+	if (len < sizeof(blob))
 		return seal_fail(seal, -EPROTO, "the %s is cut off", names[type]);
-	memcpy(&head, bytes, sizeof(head));
-	if (head.magic != SEAL_MAGIC || head.type != type)
+	memcpy(&blob, bytes, sizeof(blob));
+	if (blob.magic != SEAL_MAGIC || blob.type != type)
 		return seal_fail(seal, -EPROTO,
 				 "the received data is not a %s of a sealing "
 				 "session",
 				 names[type]);
-	if (head.version != SEAL_VERSION)
+	if (blob.version != SEAL_VERSION)
 		return seal_fail(seal, -EPROTO,
 				 "the %s has version %u, this host knows version %u: install the "
 				 "same sevmirror",
-				 names[type], head.version, SEAL_VERSION);
-	if (head.bytes != len || len < min)
+				 names[type], blob.version, SEAL_VERSION);
+	if (blob.bytes != len || len < head_bytes)
 		return seal_fail(seal, -EPROTO, "the %s has %zu bytes, which is not its length",
 				 names[type], len);
+	memcpy(head, &blob, sizeof(blob));
+	memcpy((uint8_t *)head + sizeof(blob), (const uint8_t *)bytes + sizeof(blob),
+	       head_bytes - sizeof(blob));
 	return 0;
 }
 
@@ -269,6 +272,14 @@ int seal_need(struct sevmirror_seal *seal, bool source)
 		       0 :
 		       seal_fail(seal, -EPERM, "this side of the session %s",
 				 seal->config.source ? "only seals" : "only opens");
+}
+
+int seal_take_blob(struct sevmirror_seal *seal, const void *bytes, size_t len,
+		   enum seal_blob_type type, void *head, size_t head_bytes)
+{
+	int err = seal_need(seal, false);
+
+	return err ? err : seal_read_head(seal, bytes, len, type, head, head_bytes);
 }
 
 /*
