@@ -62,7 +62,8 @@ says "a second opener, on the other host" "in use by another VM" on $two sevmirr
 on $two sh -c 'cp /shared/disk /copy && mknod /device b 7 0'
 no_disk "a disk that is not there" "/nowhere: No such file" --disk /nowhere
 no_disk "a copy of the disk" "the disk /copy is not locked by the source" --disk /copy
-no_disk "a disk of another length" "the disk /shared/short does not have the size" --disk /shared/short
+no_disk "a disk of another length" "the disk /shared/short does not have the size" \
+	--disk /shared/short
 no_disk "a folder" "the disk /shared: Is a directory" --disk /shared
 hop "one CPU, idle" --max-downtime 8000
 says "a second opener, where the disk lies" "in use by another VM" on $one sevmirror run \
