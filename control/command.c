@@ -171,7 +171,8 @@ static int run_request(struct control *control, json_t *request, struct control_
 				    "there is no command '%.64s'; query-commands lists them", name);
 	args = args ? json_incref(args) : json_object();
 	if (!args)
-		return control_fail(err, -ENOMEM, CONTROL_FAILED, "out of memory");
+		return control_fail(err, -ENOMEM, CONTROL_FAILED,
+				    "the VM's process is out of memory");
 	ret = check_args(found->command, args, err);
 	if (!ret) {
 		call->args = args;

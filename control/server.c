@@ -292,7 +292,8 @@ int control_create(struct control **out, const char *name, struct control_error 
 	int ret;
 
 	if (!control)
-		return control_fail(err, -ENOMEM, CONTROL_FAILED, "out of memory");
+		return control_fail(err, -ENOMEM, CONTROL_FAILED,
+				    "out of memory for the control socket");
 	ret = runtime_claim(&control->claim, name);
 	if (ret) {
 		free(control);

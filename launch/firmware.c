@@ -69,8 +69,9 @@ int launch_firmware_create(struct launch_image **image, struct launch_blob firmw
 			"most 8 MiB",
 			firmware.len);
 	if (!memory_bytes || memory_bytes % PAGE_BYTES || memory_bytes > FIRMWARE_RAM_MAX)
-		return why_set(why, -EINVAL,
-			       "the guest's memory: whole pages of 4 KiB, at most 512 GiB");
+		return why_set(
+			why, -EINVAL,
+			"the guest's memory must consist of whole pages of 4 KiB, at most 512 GiB");
 	made = calloc(1, sizeof(*made));
 	if (!made)
 		return why_set(why, -ENOMEM, "out of memory for the firmware");

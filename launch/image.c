@@ -64,7 +64,7 @@ static int check_config(const struct launch_config *config, struct why *why)
 		return why_set(why, -EINVAL, "a guest has 1 to %d CPUs, not %u", LAUNCH_MAX_CPUS,
 			       config->cpus);
 	if (!config->memory_bytes || config->memory_bytes % (2 << 20))
-		return why_set(why, -EINVAL, "memory comes in units of 2 MiB");
+		return why_set(why, -EINVAL, "the guest's memory must be a multiple of 2 MiB");
 	if (!config->kernel.len == !config->payload.len)
 		return why_set(why, -EINVAL, "a guest starts from a kernel or from a payload: %s",
 			       config->kernel.len ? "give one of the two" : "neither has content");
@@ -139,7 +139,7 @@ int launch_image_create(struct launch_image **imagep, const struct launch_config
 		return err;
 	image = calloc(1, sizeof(*image));
 	if (!image)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for the launch image");
 	err = config->kernel.len ? launch_linux(image, config, why) :
 				   launch_payload(image, config, why);
 	if (!err && config->helper)

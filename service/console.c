@@ -24,7 +24,7 @@ static int open_serial_log(struct console *console, const char *path, struct why
 	console->serial_log =
 		open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
 	if (console->serial_log < 0)
-		return why_errno(why, "the serial log %s", path);
+		return why_errno(why, "cannot open the serial log %s", path);
 	return 0;
 }
 
@@ -35,7 +35,7 @@ int console_open(struct console **consolep, const struct console_choice *choice,
 	int err;
 
 	if (!console)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for the console");
 	console->guest_in[0] = console->guest_in[1] = -1;
 	console->virtio = choice->virtio;
 	console->serial_log = -1;
@@ -48,7 +48,7 @@ int console_open(struct console **consolep, const struct console_choice *choice,
 	if (pipe2(console->guest_in, O_CLOEXEC) < 0 ||
 	    fcntl(console->guest_in[1], F_SETFL, O_NONBLOCK) < 0 ||
 	    tcgetattr(STDIN_FILENO, &console->before) < 0)
-		return why_errno(why, "the terminal");
+		return why_errno(why, "cannot use the terminal");
 	raw = console->before;
 	cfmakeraw(&raw);
 	if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) < 0)

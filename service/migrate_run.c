@@ -243,8 +243,9 @@ static int read_vendor_chain(struct migrate_job *job, const char *path, struct c
 	if (!path)
 		return 0;
 	ret = util_read_file(path, VENDOR_CHAIN_MAX, &job->vendor_chain, &job->vendor_chain_bytes);
-	return ret ? control_fail(err, ret, CONTROL_FAILED, "the vendor's certificates %s: %s",
-				  path, strerror(-ret)) :
+	return ret ? control_fail(err, ret, CONTROL_FAILED,
+				  "cannot read the vendor's certificates %s: %s", path,
+				  strerror(-ret)) :
 		     0;
 }
 
@@ -322,7 +323,9 @@ static int start_listening(struct service *s, struct migrate_job *job, struct wh
 	if (!strncmp(in->address, "unix:", 5))
 		job->socket_path = strdup(in->address + 5);
 	err = address_of(job->listen_fd, s->address, sizeof(s->address));
-	return err ? why_set(why, err, "this host's listening address: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err, "cannot find out the address that this host listens on: %s",
+			     strerror(-err)) :
+		     0;
 }
 
 int migrate_listen(struct service *s, struct why *why)
@@ -331,7 +334,7 @@ int migrate_listen(struct service *s, struct why *why)
 	int err;
 
 	if (!job)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for the migration");
 	job->listen_fd = -1;
 	err = start_listening(s, job, why);
 	if (err)

@@ -74,8 +74,8 @@ static int attach(struct service *s, struct control_call *call, struct control_e
 	make_offer(s, &offer);
 	ret = mirror_link_open(&s->mirror, &offer, &peer);
 	if (ret)
-		return control_fail(err, ret, CONTROL_FAILED, "the mirror's socket: %s",
-				    strerror(-ret));
+		return control_fail(err, ret, CONTROL_FAILED,
+				    "cannot create the mirror's socket: %s", strerror(-ret));
 	ret = control_reply_fd(call, peer);
 	close(peer);
 	if (!ret)

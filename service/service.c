@@ -35,7 +35,7 @@ static int add_socket(struct service *s, const char *name, struct why *why)
 	for (i = 0; !err && i < sizeof(tables) / sizeof(tables[0]); i++)
 		err = control_add_commands(s->control, tables[i], s);
 	if (err)
-		return why_set(why, err, "the control commands: %s", strerror(-err));
+		return why_set(why, err, "cannot add the control commands: %s", strerror(-err));
 	control_set_events(s->control, events);
 	return 0;
 }
@@ -46,7 +46,7 @@ int service_create(struct service **service, const char *name, struct why *why)
 	int err = 0;
 
 	if (!s)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for the VM's state");
 	s->name = name ? name : "";
 	pthread_mutex_init(&s->lock, NULL);
 	s->wait_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -85,7 +85,7 @@ static int serve(struct service *s, struct why *why)
 {
 	int err = s->control ? control_start(s->control) : 0;
 
-	return err ? why_set(why, err, "the control socket: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err, "cannot serve the control socket: %s", strerror(-err)) : 0;
 }
 
 static uint64_t now_ns(void)
@@ -118,7 +118,7 @@ int service_launched(struct service *s, struct machine *machine, bool hold, stru
 	pthread_mutex_lock(&s->lock);
 	s->machine = machine;
 	if (atomic_load(&s->unwanted))
-		err = why_set(why, -ECANCELED, "stopped before the guest started");
+		err = why_set(why, -ECANCELED, "the VM was stopped before the guest started");
 	if (!err && sev && (err = sev_guest_status(sev, &status, &error)))
 		why_sev(why, err, &error);
 	s->policy = status.policy;

@@ -27,9 +27,10 @@ static int kvm_open(struct why *why)
 			       version, KVM_API_VERSION);
 	}
 	if (errno == ENOENT)
-		return why_set(why, -ENOENT,
-			       KVM_DEVICE ": not there. Load kvm_amd or kvm_intel, and enable "
-					  "virtualisation in the firmware");
+		return why_set(
+			why, -ENOENT,
+			KVM_DEVICE
+			" does not exist. Load kvm_amd or kvm_intel, and enable virtualisation in the firmware");
 	if (errno == EACCES || errno == EPERM)
 		return why_set(why, -EACCES,
 			       KVM_DEVICE
@@ -57,7 +58,7 @@ static int tap_take(const char *name, struct why *why)
 			       name);
 	if (fd == -EBUSY)
 		return why_set(why, fd, "the interface %s is in use by another program", name);
-	return why_set(why, fd, "the interface %s: %s", name, strerror(-fd));
+	return why_set(why, fd, "the interface %s cannot be opened: %s", name, strerror(-fd));
 }
 
 int host_devices_open(struct host_devices *devices, const char *const *taps, unsigned int ntaps,
@@ -139,7 +140,9 @@ int host_devices_tap(const struct host_devices *devices, const char *name, struc
 		if (strcmp(devices->taps[i].name, name) != 0 || devices->taps[i].fd < 0)
 			continue;
 		fd = duplicate(devices->taps[i].fd);
-		return fd < 0 ? why_set(why, fd, "the interface %s: %s", name, strerror(-fd)) : fd;
+		return fd < 0 ? why_set(why, fd, "the interface %s cannot be opened: %s", name,
+					strerror(-fd)) :
+				fd;
 	}
 	return tap_take(name, why);
 }

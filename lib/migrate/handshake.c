@@ -52,7 +52,7 @@ static int my_hello(struct sevmirror_migration *m, struct wire_hello *hello)
 	hello->ram_bytes = m->numbering.npages * PAGE_BYTES;
 	if (RAND_bytes(hello->session, sizeof(hello->session)) != 1 ||
 	    RAND_bytes(hello->recovery_salt, sizeof(hello->recovery_salt)) != 1)
-		return session_fail(m, -EIO, "the source has no random numbers");
+		return session_fail(m, -EIO, "the source cannot get random numbers");
 	return 0;
 }
 
@@ -93,7 +93,7 @@ static int compare(struct sevmirror_migration *m, const struct wire_hello *sourc
 		   const struct wire_hello *target)
 {
 	if ((source->flags | target->flags) & ~WIRE_F_ALL)
-		return session_fail(m, -EPROTO, "a HELLO message with unknown flags (%#x)",
+		return session_fail(m, -EPROTO, "the HELLO messages have unknown flags (%#x)",
 				    source->flags | target->flags);
 	if (source->helper_version != target->helper_version ||
 	    memcmp(source->helper_digest, target->helper_digest, sizeof(source->helper_digest)) !=

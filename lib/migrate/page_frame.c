@@ -136,7 +136,7 @@ int frame_open(struct frame_cipher *cipher, const struct wire_frame *header, voi
 	if (err)
 		return err;
 	if (header->directory_bytes <= FRAME_TAG_BYTES) {
-		return why_set(why, -EPROTO, "frame with a directory of %u bytes",
+		return why_set(why, -EPROTO, "the source sent a frame with a directory of %u bytes",
 			       header->directory_bytes);
 	}
 	*len = header->directory_bytes - FRAME_TAG_BYTES;

@@ -71,7 +71,9 @@ int recover_name_streams(struct sevmirror_migration *m, const struct wire_recove
 
 	if (!HMAC(EVP_sha256(), m->recovery_key, sizeof(m->recovery_key), message->nonce,
 		  sizeof(message->nonce), name, NULL))
-		return session_fail(m, -EIO, "no key for the data streams of this connection");
+		return session_fail(
+			m, -EIO,
+			"this host cannot make a key for the data streams of this connection");
 	memcpy(m->stream_session, name, sizeof(m->stream_session));
 	return 0;
 }

@@ -192,7 +192,11 @@ int session_stream_failed(struct why *why, enum sevmirror_reason reason, int err
 	if (why->text[0] != '\0')
 		return err;
 	session_stream_name(number, name);
-	why_set(why, err, "%s: %s: %s", name, what, explanation);
+	/* "Protocol error" would say nothing more. */
+	if (err == -EPROTO && !reason)
+		why_set(why, err, "%s: %s", name, what);
+	else
+		why_set(why, err, "%s: %s: %s", name, what, explanation);
 	if (reason)
 		why->reason = reason;
 	return err;

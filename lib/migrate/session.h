@@ -181,7 +181,8 @@ void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTE
 
 /*
  * A data stream's failure, unless it has had one: "stream 3: WHAT: EXPLANATION". reason: NONE for
- * what follows from err. Returns err.
+ * what follows from err. A stream that broke the protocol (-EPROTO) has no explanation, unless there
+ * is a reason. Returns err.
  */
 int session_stream_failed(struct why *why, enum sevmirror_reason reason, int err,
 			  unsigned int number, const char *what, const char *explanation);

@@ -10,6 +10,7 @@
 int session_send_failed(struct sevmirror_migration *m, enum wire_type type, int err)
 {
 	enum sevmirror_reason reason = SEVMIRROR_REASON_CONNECTION;
+	const char *self = m->is_source ? "the source" : "the target";
 	const char *peer = m->is_source ? "the target" : "the source";
 
 	if (err == -ECANCELED && atomic_load(&m->cancelled))
@@ -20,7 +21,7 @@ int session_send_failed(struct sevmirror_migration *m, enum wire_type type, int 
 		reason = SEVMIRROR_REASON_TIMEOUT;
 	else if (err == -EMSGSIZE)
 		reason = SEVMIRROR_REASON_INTERNAL;
-	return session_fail_because(m, reason, err, "sending %s to %s: %s",
+	return session_fail_because(m, reason, err, "%s cannot send %s to %s: %s", self,
 				    wire_type_text((uint16_t)type), peer, strerror(-err));
 }
 

@@ -140,8 +140,9 @@ static int fetch_dirty(struct source *s)
 	memset(s->bitmap, 0, m->numbering.npages / 8);
 	err = m->ops->dirty_fetch(m->opaque, s->bitmap, m->numbering.npages);
 	if (err)
-		return session_fail(m, err, "reading the log of pages that the guest wrote: %s",
-				    strerror(-err));
+		return session_fail(
+			m, err, "the source cannot read the log of pages that the guest wrote: %s",
+			strerror(-err));
 	page_set_add_bitmap(s->dirty, s->bitmap);
 	return 0;
 }
@@ -205,8 +206,9 @@ static int precopy(struct source *s, bool *postcopy)
 	int err = m->ops->dirty_start(m->opaque);
 
 	if (err)
-		return session_fail(m, err, "starting to log which pages the guest writes: %s",
-				    strerror(-err));
+		return session_fail(
+			m, err, "the source cannot start to log which pages the guest writes: %s",
+			strerror(-err));
 	session_step(m, SOURCE_LOG);
 	page_set_fill(s->dirty);
 	while (!err && verdict == CONVERGE_ANOTHER_ROUND && !postcopy_due(s)) {
@@ -244,13 +246,13 @@ int source_stop(struct source *s, void **state, size_t *len)
 	s->stopped = clock_ns();
 	err = m->ops->pause(m->opaque);
 	if (err)
-		return session_host_failed(
-			m, SEVMIRROR_REASON_GUEST, err,
-			"stopping the guest and flushing its disks at the source", NULL);
+		return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
+					   "the source cannot stop the guest and flush its disks",
+					   NULL);
 	n = m->ops->state_save(m->opaque, *state, WIRE_MAX_SECTION);
 	if (n < 0)
 		return session_host_failed(m, SEVMIRROR_REASON_GUEST, (int)n,
-					   "saving the guest's state at the source", NULL);
+					   "the source cannot save the guest's state", NULL);
 	*len = (size_t)n;
 	return fetch_dirty(s);
 }
@@ -291,7 +293,8 @@ int source_let_go(struct source *s, enum source_event commit)
 	err = m->ops->disks_release(m->opaque);
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_DISK, err,
-					   "flushing and releasing the disks at the source", NULL);
+					   "the source cannot flush and release the guest's disks",
+					   NULL);
 	err = still_there(m);
 	return err ? err : session_step_or_cancelled(m, commit);
 }
@@ -419,7 +422,9 @@ static int prepare(struct source *s)
 		s->bitmap = malloc(m->numbering.npages / 8);
 		err = s->bitmap ? 0 : -ENOMEM;
 	}
-	return err ? session_fail(m, err, "preparing the migration: %s", strerror(-err)) : 0;
+	return err ? session_fail(m, err, "the source cannot prepare the migration: %s",
+				  strerror(-err)) :
+		     0;
 }
 
 static int run(struct source *s)
@@ -527,7 +532,7 @@ enum sevmirror_outcome source_recover(struct sevmirror_migration *m)
 	struct source *s = m->kept;
 
 	if (!s) {
-		session_fail(m, -EINVAL, "no interrupted post-copy to recover");
+		session_fail(m, -EINVAL, "there is no interrupted post-copy to recover");
 		return m->ended;
 	}
 	session_step(m, SOURCE_RECOVER);

@@ -190,7 +190,8 @@ static int finish(struct source *s)
 	if (!err)
 		session_step(m, SOURCE_LAST_PAGE);
 	else if (atomic_load(&m->cancelled))
-		return session_fail(m, -ECANCELED, "cancelled at the source during post-copy");
+		return session_fail(m, -ECANCELED,
+				    "the source cancelled the migration during post-copy");
 	/* A target that gives up ends it. Anything else can be tried again. */
 	return session_why_peer_left(m, err);
 }
@@ -226,8 +227,9 @@ static int meet_again(struct sevmirror_migration *m)
 	int err = recover_make(m, m->control, &mine);
 
 	if (err)
-		return session_fail(m, err, "proving to the target which migration this is: %s",
-				    strerror(-err));
+		return session_fail(
+			m, err, "the source cannot prove to the target which migration this is: %s",
+			strerror(-err));
 	err = session_send(m, WIRE_RECOVER, &mine, sizeof(mine));
 	if (err)
 		return err;

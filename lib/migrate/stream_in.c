@@ -41,7 +41,7 @@ static int pass_frame_gate(struct stream_in *s)
 	while (!err && all->frame_gate == FRAME_GATE_HELD && !atomic_load(&all->cancelled))
 		pthread_cond_wait(&all->changed, &all->lock);
 	if (!err && atomic_load(&all->cancelled))
-		err = stream_in_fail(s, -ECANCELED, "stopped");
+		err = stream_in_fail(s, -ECANCELED, "the target stopped it");
 	else if (!err && all->frame_gate == FRAME_GATE_SHUT)
 		err = stream_in_fail(s, -EPROTO, "the source sent pages after the last round");
 	if (!err)
@@ -59,7 +59,7 @@ static int recv_frame(struct stream_in *s, bool *between)
 
 	*between = err != 0;
 	if (err)
-		return stream_in_fail(s, err, "waiting for pages");
+		return stream_in_fail(s, err, "the target cannot receive pages");
 	atomic_fetch_add(&s->all->moved, 1);
 	err = wire_check_frame(&header, frame_count(s->cipher), &s->why);
 	if (!err && header.directory_bytes > RECORD_SHARED_BYTES)
@@ -68,7 +68,7 @@ static int recv_frame(struct stream_in *s, bool *between)
 		return err;
 	err = channel_recv(s->channel, s->directory, header.directory_bytes, s->all->m->timeout_ms);
 	if (err)
-		return stream_in_fail(s, err, "receiving pages");
+		return stream_in_fail(s, err, "the target cannot receive pages");
 	err = frame_open(s->cipher, &header, s->directory, &len, &s->why);
 	if (!err)
 		err = pass_frame_gate(s);
@@ -150,9 +150,10 @@ static int take_connection(struct streams_in *all, struct accept_queue *queue, u
 	if (err)
 		return session_cancelled(all->m) ?
 			       -ECANCELED :
-			       session_fail(all->m, err,
-					    "waiting for the source's data streams: %s",
-					    strerror(-err));
+			       session_fail(
+				       all->m, err,
+				       "the target cannot wait for the source's data streams: %s",
+				       strerror(-err));
 	memcpy(&hello, newcomer.first, sizeof(hello));
 	number = match_hello(all, &hello);
 	if (number < 0)

@@ -57,7 +57,7 @@ static int judge_batch(struct stream_in *s, const struct batch *batch, const uin
 		return err;
 	install = postcopy_in_installed(postcopy, written, n, s->number == WIRE_PRIORITY_STREAM);
 	if (install && !err)
-		err = stream_in_fail(s, install, "mapping pages");
+		err = stream_in_fail(s, install, "the target cannot map pages");
 	return err;
 }
 
@@ -69,7 +69,7 @@ static int finish_batch(struct stream_in *s)
 	int err = seal_lane_open_statuses(s->all->m->seal, s->lane, slot, statuses, &count);
 
 	if (err)
-		return stream_in_helper_failed(s, err, "waiting for the helper");
+		return stream_in_helper_failed(s, err, "the helper did not finish a request");
 	return judge_batch(s, &s->batch[slot], statuses, count);
 }
 
@@ -107,7 +107,7 @@ static int recv_bodies(struct stream_in *s, const struct wire_frame *header)
 			return err;
 		err = channel_recv(s->channel, at + done, piece, m->timeout_ms);
 		if (err)
-			return stream_in_fail(s, err, "receiving pages");
+			return stream_in_fail(s, err, "the target cannot receive pages");
 		atomic_fetch_add(&s->all->moved, 1);
 	}
 	return 0;
@@ -165,7 +165,8 @@ static int open_private(struct stream_in *s, const struct wire_frame *header, si
 	err = sevmirror_lane_open_submit(s->all->m->seal, s->lane, s->head % RECORD_DEPTH,
 					 (const void *)s->directory, priority);
 	if (err)
-		return stream_in_helper_failed(s, err, "asking the helper to open pages");
+		return stream_in_helper_failed(s, err,
+					       "the target cannot ask the helper to open pages");
 	s->head++;
 	return priority ? stream_in_drain(s) : 0;
 }
@@ -219,7 +220,7 @@ static int write_shared(struct stream_in *s, const struct wire_frame *header, si
 			err = postcopy_in_installed(postcopy, &number, 1,
 						    s->number == WIRE_PRIORITY_STREAM);
 		if (err)
-			stream_in_fail(s, err, "mapping pages");
+			stream_in_fail(s, err, "the target cannot map pages");
 	}
 	return err;
 }

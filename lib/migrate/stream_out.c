@@ -127,12 +127,12 @@ int stream_out_flush_shared(struct stream_out *s)
 		s->shared + WIRE_MAX_RECORDS * sizeof(uint64_t), s->nshared * PAGE_BYTES);
 	err = frame_seal(s->cipher, &header, s->shared, len);
 	if (err)
-		return stream_out_fail(s, err, "sealing shared pages");
+		return stream_out_fail(s, err, "the source cannot seal shared pages");
 	iov[0] = (struct iovec){ &header, sizeof(header) };
 	iov[1] = (struct iovec){ s->shared, header.directory_bytes };
 	err = channel_sendv(s->channel, iov, 2, s->all->m->timeout_ms);
 	if (err)
-		return stream_out_fail(s, err, "sending shared pages");
+		return stream_out_fail(s, err, "the source cannot send shared pages");
 	count(s, s->nshared, sizeof(header) + header.directory_bytes);
 	s->nshared = 0;
 	return 0;
@@ -169,7 +169,9 @@ int stream_out_submit(struct stream_out *s, const uint64_t *gpas, unsigned int n
 		s->head++;
 	if (!err && taken != n)
 		err = -EPROTO;
-	return err ? stream_out_helper_failed(s, err, "asking the helper to seal pages") : 0;
+	return err ? stream_out_helper_failed(s, err,
+					      "the source cannot ask the helper to seal pages") :
+		     0;
 }
 
 /* How many pages a batch may have. */
@@ -231,12 +233,12 @@ static int send_batch(struct stream_out *s, union record_directory *directory, u
 	}
 	err = frame_seal(s->cipher, &header, directory, SEVMIRROR_BATCH_BYTES(batch->count));
 	if (err)
-		return stream_out_fail(s, err, "sealing a frame's directory");
+		return stream_out_fail(s, err, "the source cannot seal a frame's directory");
 	iov[0] = (struct iovec){ &header, sizeof(header) };
 	iov[1] = (struct iovec){ directory, header.directory_bytes };
 	err = channel_sendv(s->channel, iov, niov, s->all->m->timeout_ms);
 	if (err)
-		return stream_out_fail(s, err, "sending pages");
+		return stream_out_fail(s, err, "the source cannot send pages");
 	count(s, header.records, sizeof(header) + header.directory_bytes + header.payload_bytes);
 	return 0;
 }
@@ -252,9 +254,9 @@ int stream_out_finish(struct stream_out *s)
 		return stream_out_helper_failed(s, -EIO, "the helper refused to seal a page");
 	if (err == -EIO)
 		return stream_out_helper_failed(s, err,
-						"the helper did not seal what it was asked to");
+						"the helper did not seal the pages of a request");
 	if (err)
-		return stream_out_helper_failed(s, err, "waiting for the helper");
+		return stream_out_helper_failed(s, err, "the helper did not finish a request");
 	return send_batch(s, &directory, sevmirror_lane_bodies(seal, s->lane, slot));
 }
 
@@ -266,7 +268,7 @@ static int work(struct stream_out *s)
 
 	while (!err && (took || s->head != s->tail)) {
 		if (atomic_load(&s->all->cancelled) || atomic_load(&s->all->m->cancelled))
-			return stream_out_fail(s, -ECANCELED, "stopped");
+			return stream_out_fail(s, -ECANCELED, "the source stopped it");
 		took = true;
 		while (!err && took && s->head - s->tail < record_depth(s->all->postcopy))
 			err = submit_batch(s, &took);
@@ -358,8 +360,9 @@ static int open_stream(struct streams_out *all, unsigned int number)
 	if (!err)
 		err = -pthread_create(&s->thread, NULL, priority ? priority_out_serve : serve, s);
 	if (err)
-		return session_fail(m, err, "opening data stream %u to the target: %s", number,
-				    strerror(-err));
+		return session_fail(m, err,
+				    "the source cannot open data stream %u to the target: %s",
+				    number, strerror(-err));
 	s->started = true;
 	return 0;
 }

@@ -226,7 +226,7 @@ static int load_state(struct target *t)
 	int err = m->postcopy ? target_postcopy_load(t, run_load, &load) : run_load(&load);
 
 	return err ? session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
-					 "loading the guest's state at the target", load.why) :
+					 "the target cannot load the guest's state", load.why) :
 		     0;
 }
 
@@ -255,7 +255,7 @@ static int take_over(struct target *t)
 	err = m->ops->disks_acquire(m->opaque, why, sizeof(why));
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_DISK, err,
-					   "opening the guest's disks at the target", why);
+					   "the target cannot open the guest's disks", why);
 	t->disks = true;
 	err = session_step_or_cancelled(m, TARGET_START);
 	if (err)
@@ -266,7 +266,7 @@ static int take_over(struct target *t)
 	session_step(m, err ? TARGET_START_FAILED : TARGET_RUN);
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
-					   "starting the guest at the target", NULL);
+					   "the target cannot start the guest", NULL);
 	/* The guest runs; whether the source hears of it does not change that. */
 	(void)say(m, WIRE_RUNNING);
 	return 0;

@@ -89,8 +89,7 @@ static int watch_load(struct target *t, const struct host_call *call)
 		if (now - moved_at > (uint64_t)m->timeout_ms * NS_PER_MS)
 			return session_fail(
 				m, -ETIMEDOUT,
-				"the source did not send a page that the guest's state needs in "
-				"time");
+				"the source did not send in time a page that the guest's state needs");
 	}
 }
 
@@ -145,7 +144,7 @@ static int hear_started(struct sevmirror_migration *m)
 	}
 	session_notice(m);
 	return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
-				   "starting the guest at the target", NULL);
+				   "the target cannot start the guest", NULL);
 }
 
 static int send_missing(struct sevmirror_migration *m)

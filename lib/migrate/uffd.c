@@ -43,15 +43,16 @@ int uffd_open(int device, struct why *why)
 	int fd = get(device), err;
 
 	if (fd < 0)
-		return why_because(why, SEVMIRROR_REASON_POSTCOPY, fd, "no userfaultfd: %s: %s",
-				   strerror(-fd), ADVICE_WHO);
+		return why_because(why, SEVMIRROR_REASON_POSTCOPY, fd,
+				   "this host cannot open a userfaultfd: %s: %s", strerror(-fd),
+				   ADVICE_WHO);
 	if (ioctl(fd, UFFDIO_API, &api) == 0)
 		return fd;
 	err = -errno;
 	close(fd);
 	return why_because(
 		why, SEVMIRROR_REASON_POSTCOPY, err,
-		"userfaultfd without minor faults on shared memory: Linux 5.14 or later is needed");
+		"this host's userfaultfd has no minor faults on shared memory: Linux 5.14 or later is needed");
 }
 
 int uffd_arm(int fd, void *addr, uint64_t bytes)

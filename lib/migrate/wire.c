@@ -83,16 +83,20 @@ int wire_check_header(const struct wire_header *header, struct why *why)
 				   "the peer speaks TLS, and this host runs with --insecure");
 	if (header->magic != WIRE_MAGIC) {
 		show_magic(header->magic, begin, sizeof(begin));
-		return why_set(why, -EPROTO, "not a sevmirror control message (it begins with %s)",
-			       begin);
+		return why_set(
+			why, -EPROTO,
+			"the peer sent something that is not a sevmirror control message (it begins with %s)",
+			begin);
 	}
 	if (!known)
-		return why_set(why, -EPROTO, "unknown message type %u", header->type);
+		return why_set(why, -EPROTO, "the peer sent a message of the unknown type %u",
+			       header->type);
 	if (header->reserved)
-		return why_set(why, -EPROTO, "%s message with reserved bits set",
+		return why_set(why, -EPROTO, "the peer sent a %s message with reserved bits set",
 			       wire_type_name(header->type));
 	if (header->bytes > limit)
-		return why_set(why, -EPROTO, "%s message of %u bytes, at most %u are allowed",
+		return why_set(why, -EPROTO,
+			       "the peer sent a %s message of %u bytes, at most %u are allowed",
 			       wire_type_name(header->type), header->bytes, limit);
 	return 0;
 }
@@ -100,18 +104,23 @@ int wire_check_header(const struct wire_header *header, struct why *why)
 int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence, struct why *why)
 {
 	if (frame->magic != WIRE_MAGIC)
-		return why_set(why, -EPROTO, "not a frame of pages (it begins with %#x)",
-			       frame->magic);
+		return why_set(
+			why, -EPROTO,
+			"the source sent something that is not a frame of pages (it begins with %#x)",
+			frame->magic);
 	if (frame->type == 0 || frame->type >= WIRE_FRAME_TYPES)
-		return why_set(why, -EPROTO, "unknown frame type %u", frame->type);
+		return why_set(why, -EPROTO, "the source sent a frame of the unknown type %u",
+			       frame->type);
 	if (frame->records == 0 || frame->records > WIRE_MAX_RECORDS)
-		return why_set(why, -EPROTO, "frame with %u records, 1 to %u are allowed",
+		return why_set(why, -EPROTO,
+			       "the source sent a frame with %u records, 1 to %u are allowed",
 			       frame->records, WIRE_MAX_RECORDS);
 	if (frame->directory_bytes > WIRE_MAX_DIRECTORY_BYTES + WIRE_MAX_PAYLOAD_BYTES ||
 	    frame->payload_bytes > WIRE_MAX_PAYLOAD_BYTES)
-		return why_set(why, -EPROTO,
-			       "frame with a directory of %u and payloads of %u bytes is too large",
-			       frame->directory_bytes, frame->payload_bytes);
+		return why_set(
+			why, -EPROTO,
+			"the source sent a frame that is too large, with a directory of %u bytes and payloads of %u",
+			frame->directory_bytes, frame->payload_bytes);
 	if (frame->sequence != expected_sequence)
 		return why_set(
 			why, -EPROTO,

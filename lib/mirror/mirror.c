@@ -55,12 +55,12 @@ static int open_kvm(struct mirror *m, const struct mirror_config *config, struct
 	if (m->kvm_fd < 0) {
 		m->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 		if (m->kvm_fd < 0)
-			return fail(why, "opening /dev/kvm", -errno);
+			return fail(why, "cannot open /dev/kvm", -errno);
 		m->own_kvm_fd = true;
 	}
 	m->vm_fd = ioctl(m->kvm_fd, KVM_CREATE_VM, 0);
 	if (m->vm_fd < 0)
-		return fail(why, "creating a VM (KVM_CREATE_VM)", -errno);
+		return fail(why, "cannot create a VM (KVM_CREATE_VM)", -errno);
 	return 0;
 }
 
@@ -76,7 +76,7 @@ static int share_context(struct mirror *m, const struct mirror_config *config, s
 	if (!err)
 		return 0;
 	why_sev(why, err, &error);
-	why_prefix(why, "sharing the encryption context: ");
+	why_prefix(why, "cannot share the encryption context: ");
 	return err;
 }
 
@@ -132,9 +132,9 @@ static int map_slot(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa
 	slot->writable = writable;
 	err = place_slot(slot, ram, gpa, bytes);
 	if (err)
-		return fail(why, "mapping guest RAM a second time", err);
+		return fail(why, "cannot map guest RAM a second time", err);
 	err = add_slot(m, m->nslots++, flags, gpa, bytes, slot->hva);
-	return err ? fail(why, "adding guest RAM to the mirror", err) : 0;
+	return err ? fail(why, "cannot add guest RAM to the mirror", err) : 0;
 }
 
 /* One memslot a part of RAM, three for the one with the writable range in it. */
@@ -170,15 +170,15 @@ static int map_window(struct mirror *m, const struct mirror_config *config, stru
 	m->window_gpa = mirror_window_place(last->gpa + last->bytes);
 	m->window_fd = memfd_create("sevmirror-window", MFD_CLOEXEC);
 	if (m->window_fd < 0 || ftruncate(m->window_fd, (off_t)m->window_bytes))
-		return fail(why, "creating the window", -errno);
+		return fail(why, "cannot create the window", -errno);
 	window = mmap(NULL, m->window_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
 		      m->window_fd, 0);
 	if (window == MAP_FAILED)
-		return fail(why, "mapping the window", -errno);
+		return fail(why, "cannot map the window", -errno);
 	(void)madvise(window, m->window_bytes, MADV_DONTDUMP);
 	m->window = window;
 	err = add_slot(m, WINDOW_ID, 0, m->window_gpa, m->window_bytes, window);
-	return err ? fail(why, "adding the window to the mirror", err) : 0;
+	return err ? fail(why, "cannot add the window to the mirror", err) : 0;
 }
 
 static int map_region(struct mirror *m, const struct mirror_config *config, struct why *why)
@@ -190,10 +190,10 @@ static int map_region(struct mirror *m, const struct mirror_config *config, stru
 		return 0;
 	err = util_map_aligned(&m->region, region->fd, (off_t)region->offset, region->bytes);
 	if (err)
-		return fail(why, "mapping the helper region", err);
+		return fail(why, "cannot map the helper region", err);
 	m->region_bytes = region->bytes;
 	err = add_slot(m, REGION_ID, 0, region->gpa, region->bytes, m->region);
-	return err ? fail(why, "adding the helper region to the mirror", err) : 0;
+	return err ? fail(why, "cannot add the helper region to the mirror", err) : 0;
 }
 
 /* What is logged is counted in whole words of a bitmap. */
@@ -239,7 +239,7 @@ static int build(struct mirror *m, const struct mirror_config *config, struct wh
 		err = mirror_vcpu_create(&m->vcpu[m->nvcpus], m->kvm_fd, m->vm_fd, m->nvcpus,
 					 config->cbit_mask);
 		if (err)
-			return fail(why, "creating a vCPU of the mirror", err);
+			return fail(why, "cannot create a vCPU of the mirror", err);
 	}
 	return 0;
 }
@@ -251,10 +251,10 @@ int mirror_create(struct mirror **mirror, const struct mirror_config *config, st
 
 	*mirror = NULL;
 	if (!config_ok(config))
-		return fail(why, "the mirror's configuration", -EINVAL);
+		return fail(why, "the mirror's configuration is not valid", -EINVAL);
 	m = calloc(1, sizeof(*m));
 	if (!m)
-		return fail(why, "memory", -ENOMEM);
+		return fail(why, "cannot allocate the mirror", -ENOMEM);
 	m->thread_begins = config->thread_begins;
 	m->thread_opaque = config->thread_opaque;
 	m->kvm_fd = m->vm_fd = m->window_fd = -1;

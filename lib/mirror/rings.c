@@ -280,12 +280,13 @@ static int setup(struct rings *rings, const struct rings_config *config, struct 
 		setup_ring(rings, i);
 		rings->ring[i].doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (rings->ring[i].doorbell < 0)
-			return why_errno(why, "creating an eventfd");
+			return why_errno(why, "cannot create an eventfd");
 	}
 	error = boot(rings, config);
 	if (!error)
 		error = serve(rings, config);
-	return error ? why_set(why, error, "starting the helper: %s", rings_explain(rings, error)) :
+	return error ? why_set(why, error, "cannot start the helper: %s",
+			       rings_explain(rings, error)) :
 		       0;
 }
 

@@ -80,7 +80,7 @@ static int make_mirror(struct workload *w, const struct mirror_offer *offer, int
 	int err = mirror_create(&w->mirror, &config, why);
 
 	return err ? err :
-		     step(why, "setting the mirror's vCPU up",
+		     step(why, "cannot set up the mirror's vCPU",
 			  mirror_vcpu_enter(w->mirror, 0, &entry));
 }
 
@@ -96,19 +96,19 @@ int workload_create(struct workload **workload, const struct mirror_offer *offer
 		return step(why, "the guest was launched without a workload", -EINVAL);
 	w = calloc(1, sizeof(*w));
 	if (!w)
-		return step(why, "memory", -ENOMEM);
+		return step(why, "cannot allocate the mirror", -ENOMEM);
 	w->plan = offer->workload;
 	for (i = 0; i < offer->nram; i++)
 		w->npages += offer->ram[i].bytes / PAGE_BYTES;
 	if (w->npages == 0 || w->npages % WORD_BITS) {
 		free(w);
-		return step(why, "the size of the guest's memory", -EINVAL);
+		return step(why, "the size of the guest's memory is not valid", -EINVAL);
 	}
 	w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->log = calloc(w->npages / WORD_BITS, sizeof(*w->log));
-	err = step(why, "memory", w->event_fd < 0 || !w->log ? -ENOMEM : 0);
+	err = step(why, "cannot allocate the mirror", w->event_fd < 0 || !w->log ? -ENOMEM : 0);
 	if (!err)
-		err = step(why, "mapping the VMM's dirty bitmap", map_dirty(w, offer->dirty_fd));
+		err = step(why, "cannot map the VMM's dirty bitmap", map_dirty(w, offer->dirty_fd));
 	if (!err)
 		err = make_mirror(w, offer, kvm_fd, thread_begins, why);
 	if (err) {

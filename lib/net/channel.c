@@ -319,7 +319,7 @@ int channel_advance(struct channel *channel, short *events, struct why *why)
 	if (err == -EPROTO)
 		return tls_explain(channel->ssl, why);
 	if (err && err != -EAGAIN)
-		why_set(why, err, "TLS handshake: %s",
+		why_set(why, err, "the TLS handshake failed: %s",
 			err == -ECONNRESET ? "the peer closed the connection" : strerror(-err));
 	return err;
 }
@@ -333,7 +333,7 @@ static int prepare_tls(struct channel *channel, const struct channel_security *s
 		return err;
 	channel->ssl = SSL_new(channel->ctx);
 	if (!channel->ssl || tls_use_socket(channel->ssl, channel->fd, &channel->method))
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for TLS");
 	if (security->peer_name && !security->psk_file &&
 	    !SSL_set1_host(channel->ssl, security->peer_name))
 		return why_set(why, -EINVAL, "invalid host name '%s'", security->peer_name);
@@ -348,7 +348,7 @@ int channel_begin(struct channel **out, int fd, bool server,
 
 	*out = NULL;
 	if (!channel)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for TLS");
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->fd = fd;
 	channel->server = server;
@@ -386,7 +386,7 @@ int channel_open(struct channel **out, int fd, bool server, const struct channel
 
 		err = left ? wait_for(channel, events, left) : -ETIMEDOUT;
 		if (err) {
-			why_set(why, err, "TLS handshake: %s", strerror(-err));
+			why_set(why, err, "the TLS handshake failed: %s", strerror(-err));
 			break;
 		}
 	}

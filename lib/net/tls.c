@@ -132,7 +132,7 @@ static int use_psk(SSL_CTX *ctx, const char *path, struct why *why)
 	int err;
 
 	if (!psk) {
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for TLS");
 	}
 	err = psk_read(path, psk, why);
 	if (err || !SSL_CTX_set_app_data(ctx, psk)) {

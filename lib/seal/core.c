@@ -34,7 +34,9 @@ static int platform_certs(struct sevmirror_seal *seal, uint8_t *pdh, uint8_t *ch
 	err = sev_platform_export_certs(fd, pdh, chain, &error);
 	if (!err || error.fw != SEV_FW_NO_CALL)
 		seal->platform_commands++;
-	return err ? seal_fail_firmware(seal, err, &error, "the platform's certificates") : 0;
+	return err ? seal_fail_firmware(seal, err, &error,
+					"cannot read the platform's certificates") :
+		     0;
 }
 
 /* A target without a VM makes its offer for encrypted guests. */
@@ -50,7 +52,9 @@ static int find_platform(struct sevmirror_seal *seal, bool *sev, uint8_t *cbit)
 	*cbit = sev_cpuid_host(&cpuid) ? cpuid.c_bit : 0;
 	if (seal->sev_fd < 0)
 		seal->sev_fd = sev_device_open(&error);
-	return seal->sev_fd < 0 ? seal_fail_firmware(seal, seal->sev_fd, &error, "the target") : 0;
+	return seal->sev_fd < 0 ? seal_fail_firmware(seal, seal->sev_fd, &error,
+						     "the target cannot use its secure processor") :
+				  0;
 }
 
 int sevmirror_seal_offer(struct sevmirror_seal *seal, struct sevmirror_blob *blob)
@@ -71,7 +75,7 @@ int sevmirror_seal_offer(struct sevmirror_seal *seal, struct sevmirror_blob *blo
 	len = sizeof(offer) + (sev ? CERTS_BYTES + vendor : 0);
 	at = calloc(1, len);
 	if (!at)
-		return seal_fail(seal, -ENOMEM, "out of memory");
+		return seal_fail(seal, -ENOMEM, "out of memory for the sealing session");
 	memcpy(offer.helper_digest, region_image_digest(), sizeof(offer.helper_digest));
 	offer.blob = seal_blob_head(SEAL_OFFER, len);
 	if (sev) {
@@ -106,7 +110,7 @@ static int same_helper(struct sevmirror_seal *seal, uint16_t version, const uint
 static int same_encryption(struct sevmirror_seal *seal, uint32_t flags, uint8_t cbit)
 {
 	if (flags & ~SEAL_F_SEV)
-		return seal_fail(seal, -EPROTO, "unknown flags (%#x)", flags);
+		return seal_fail(seal, -EPROTO, "the other host sent unknown flags (%#x)", flags);
 	if (!(flags & SEAL_F_SEV) != !seal->sev)
 		return seal_fail_because(seal, SEVMIRROR_REASON_INCOMPATIBLE, -ENOTSUP,
 					 "the guest is encrypted on one of the hosts only");
@@ -216,7 +220,7 @@ static int send_pages(struct sevmirror_seal *seal, uint8_t *at, uint32_t npages)
 		if (err)
 			return seal_fail_firmware(
 				seal, err, &error,
-				"sending a page of the helper's core from the source");
+				"the source's secure processor cannot send a page of the helper's core");
 		memcpy(at, &header, sizeof(header));
 	}
 	return 0;
@@ -296,7 +300,7 @@ int sevmirror_seal_core(struct sevmirror_seal *seal, const void *bytes, size_t l
 		return err;
 	core = calloc(1, at.end);
 	if (!core)
-		return seal_fail(seal, -ENOMEM, "out of memory");
+		return seal_fail(seal, -ENOMEM, "out of memory for the sealing session");
 	seal->any_ring = seal->config.any_ring;
 	err = seal_start_helper(seal, seal->config.rings);
 	if (!err)
@@ -373,7 +377,7 @@ static int receive_by_psp(struct sevmirror_seal *seal, const uint8_t *bytes,
 		if (err)
 			return seal_fail_firmware(
 				seal, err, &error,
-				"receiving a page of the helper's core at the target");
+				"the target's secure processor cannot receive a page of the helper's core");
 	}
 	/* At once, so that the mirror never runs under a context that is still receiving. */
 	err = sev_guest_receive_finish(seal->sev, &error);

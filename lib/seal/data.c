@@ -48,7 +48,7 @@ static int ask(struct sevmirror_seal *seal, const struct run *run)
 	int err = rings_call(seal->rings, 0, &request, &c, SEAL_PATIENCE_NS);
 
 	if (err)
-		return seal_fail(seal, err, "waiting for the helper: %s",
+		return seal_fail(seal, err, "the helper did not finish a request: %s",
 				 rings_explain(seal->rings, err));
 	if (c.status == HELPER_OK && c.count == run->count)
 		return 0;
@@ -112,7 +112,7 @@ static int seal_run(struct sevmirror_seal *seal, struct run *run, const uint8_t 
 			       run->count * PAGE_BYTES);
 		err = ask(seal, run);
 		if (err == -EBADMSG)
-			err = seal_fail(seal, -EIO, "the helper did not seal what it was given");
+			err = seal_fail(seal, -EIO, "the helper did not seal all of the data");
 		memcpy(head.salt, batch->salt, sizeof(head.salt));
 		for (i = 0; i < run->count; i++)
 			memcpy(head.tag[i], batch->record[i].tag, sizeof(head.tag[i]));
@@ -164,7 +164,7 @@ static int seal_data(struct sevmirror_seal *seal, uint64_t label, const void *by
 	if (!plain || !out) {
 		free(plain);
 		free(out);
-		return seal_fail(seal, -ENOMEM, "out of memory");
+		return seal_fail(seal, -ENOMEM, "out of memory for the sealed data");
 	}
 	memcpy(plain, &length, sizeof(length));
 	memcpy(plain + sizeof(length), bytes, len);
@@ -189,7 +189,7 @@ static int check_data(struct sevmirror_seal *seal, const void *bytes, size_t len
 		return err;
 	if (head->npages < 1 || head->npages > STATE_MAX / PAGE_BYTES + 1 ||
 	    len != sizeof(*head) + body_bytes(head->npages))
-		return seal_fail(seal, -EPROTO, "sealed data of a wrong length");
+		return seal_fail(seal, -EPROTO, "the sealed data have a wrong length");
 	return seal_drain(seal);
 }
 
@@ -205,7 +205,7 @@ static int open_data(struct sevmirror_seal *seal, const struct seal_data *head, 
 
 	*plain = calloc(head->npages, PAGE_BYTES);
 	if (!*plain)
-		return seal_fail(seal, -ENOMEM, "out of memory");
+		return seal_fail(seal, -ENOMEM, "out of memory for the sealed data");
 	err = open_run(seal, &run, in + sizeof(*head), *plain);
 	memcpy(len, *plain, sizeof(*len));
 	if (!err && (*len > room - sizeof(*len) || room - sizeof(*len) - *len >= PAGE_BYTES))
@@ -215,10 +215,10 @@ static int open_data(struct sevmirror_seal *seal, const struct seal_data *head, 
 	explicit_bzero(*plain, room);
 	free(*plain);
 	*plain = NULL;
-	return err == -EBADMSG ? seal_fail(seal, err,
-					   "sealed data that this session did not seal, "
-					   "or that was changed") :
-				 err;
+	return err == -EBADMSG ?
+		       seal_fail(seal, err,
+				 "this session did not seal this data, or the data was changed") :
+		       err;
 }
 
 /* A state's label: its name, padded with NUL. 0: not a name. */
@@ -258,7 +258,8 @@ int sevmirror_unseal_state(struct sevmirror_seal *seal, const char *name, const 
 		return -EINVAL;
 	err = check_data(seal, blob, len, &head);
 	if (!err && head.label != label_of(name))
-		err = seal_fail(seal, -EBADMSG, "sealed data of another name than '%s'", name);
+		err = seal_fail(seal, -EBADMSG, "the sealed data have another name than '%s'",
+				name);
 	if (!err)
 		err = open_data(seal, &head, blob, &plain, &n);
 	if (err || !plain)
@@ -281,7 +282,7 @@ int sevmirror_seal_map(struct sevmirror_seal *seal, const struct sev_pagemap *ma
 		free(bytes);
 		bytes = malloc(room);
 		if (!bytes)
-			return seal_fail(seal, -ENOMEM, "out of memory");
+			return seal_fail(seal, -ENOMEM, "out of memory for the sealed data");
 		len = sev_pagemap_save(map, bytes, room);
 		if (len <= room)
 			break;
@@ -304,7 +305,9 @@ int sevmirror_seal_map_load(struct sevmirror_seal *seal, struct sev_pagemap *map
 		return err;
 	number = (uint32_t)(head.label >> 8);
 	if ((head.label & 0xff) != SEAL_LABEL_MAP || head.label >> 40 || number <= seal->map_seen)
-		return seal_fail(seal, -EBADMSG, "not a map of shared pages, or an old one");
+		return seal_fail(
+			seal, -EBADMSG,
+			"the sealed data are not a map of shared pages, or they are an old one");
 	err = open_data(seal, &head, blob, &plain, &n);
 	if (err || !plain)
 		return err;
@@ -330,7 +333,7 @@ int sevmirror_seal_epochs(struct sevmirror_seal *seal, struct sevmirror_blob *bl
 		return err;
 	out = malloc(total);
 	if (!out)
-		return seal_fail(seal, -ENOMEM, "out of memory");
+		return seal_fail(seal, -ENOMEM, "out of memory for the sealed data");
 	head.blob = seal_blob_head(SEAL_EPOCHS, total);
 	memcpy(out, &head, sizeof(head));
 	err = seal_run(seal, &run, NULL, out + sizeof(head));

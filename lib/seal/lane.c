@@ -72,7 +72,7 @@ int seal_drain(struct sevmirror_seal *seal)
 			err = reap(seal, i);
 		ring_lock_release(&seal->ring[i].lock);
 	}
-	return helper_failed(seal, err, "waiting for the helper");
+	return helper_failed(seal, err, "the helper did not finish a request");
 }
 
 int seal_begin_blob(struct sevmirror_seal *seal, struct sevmirror_blob *blob)
@@ -100,7 +100,7 @@ static int submit(struct sevmirror_seal *seal, struct seal_job *job)
 	ring_lock_release(&ring->lock);
 	if (err)
 		job->count = 0;
-	return helper_failed(seal, err, "asking the helper");
+	return helper_failed(seal, err, "cannot send a request to the helper");
 }
 
 /* The job's answer, after which its slot is the caller's. */
@@ -113,7 +113,7 @@ static int await(struct sevmirror_seal *seal, struct seal_job *job)
 	while (!err && !job->answered)
 		err = reap(seal, job->ring);
 	ring_lock_release(&ring->lock);
-	return helper_failed(seal, err, "waiting for the helper");
+	return helper_failed(seal, err, "the helper did not finish a request");
 }
 
 int sevmirror_lane_seal_submit(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot,
@@ -152,7 +152,7 @@ static int judge_seal(struct sevmirror_seal *seal, const struct seal_job *job)
 	if (c->op == HELPER_OP_SEAL && c->status == HELPER_OK && c->count == job->count)
 		return 0;
 	return seal_fail_because(seal, SEVMIRROR_REASON_HELPER, -EIO,
-				 "the helper did not seal what it was asked to: %s",
+				 "the helper did not seal the pages of a request: %s",
 				 rings_status_name(c->status));
 }
 

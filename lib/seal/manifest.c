@@ -106,9 +106,7 @@ int sevmirror_seal_manifest_check(struct sevmirror_seal *seal, const void *bytes
 		return err;
 	if (head.nspans != rings_manifest_spans(seal->rings) ||
 	    len != sizeof(head) + span_bytes(seal))
-		return seal_fail(seal, -EPROTO,
-				 "a manifest of %u ranges instead of "
-				 "%u",
+		return seal_fail(seal, -EPROTO, "the manifest has %u ranges instead of %u",
 				 head.nspans, rings_manifest_spans(seal->rings));
 	err = seal_drain(seal);
 	if (err)

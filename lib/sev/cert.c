@@ -153,7 +153,7 @@ int sev_cert_verify(const struct sev_cert *cert, const struct sev_cert *signer,
 	EVP_PKEY_free(key);
 	if (err == -EBADMSG)
 		return not_signed(error, usage, by, "is not signed by");
-	return err ? sev_error_set(error, err, "verifying a signature: OpenSSL failed") : 0;
+	return err ? sev_error_set(error, err, "OpenSSL cannot verify a signature") : 0;
 }
 
 static EVP_PKEY *vendor_key(const struct sev_vendor_cert *cert)
@@ -181,7 +181,7 @@ static int verify_pss(const struct sev_vendor_cert *signer, const uint8_t *signa
 				    len);
 	EVP_PKEY_free(key);
 	if (err && err != -EBADMSG)
-		return sev_error_set(error, err, "verifying a signature: OpenSSL failed");
+		return sev_error_set(error, err, "OpenSSL cannot verify a signature");
 	return err;
 }
 

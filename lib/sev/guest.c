@@ -133,7 +133,7 @@ int sev_guest_create_mirror(struct sev_guest **out, int vm_fd, int source_vm_fd,
 	};
 
 	if (!guest)
-		return sev_error_set(error, -ENOMEM, "mirror: out of memory");
+		return sev_error_set(error, -ENOMEM, "out of memory for the mirror");
 	if (ioctl(vm_fd, KVM_ENABLE_CAP, &cap)) {
 		int err = -errno;
 
@@ -155,12 +155,11 @@ static int explain_register(struct sev_error *error, int err, uint64_t bytes)
 
 	if (err != -ENOMEM || getrlimit(RLIMIT_MEMLOCK, &limit) ||
 	    limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= bytes)
-		return sev_error_set(error, err, "pinning %llu MiB of guest memory: %s",
+		return sev_error_set(error, err, "cannot pin %llu MiB of guest memory: %s",
 				     (unsigned long long)(bytes >> 20), strerror(-err));
 	return sev_error_set(
 		error, err,
-		"pinning %llu MiB of guest memory: the limit of locked memory is %llu KiB; raise "
-		"it (ulimit -l, LimitMEMLOCK= in a systemd unit) or run with CAP_IPC_LOCK",
+		"cannot pin %llu MiB of guest memory: the limit of locked memory is %llu KiB; raise it (ulimit -l, LimitMEMLOCK= in a systemd unit) or run with CAP_IPC_LOCK",
 		(unsigned long long)(bytes >> 20), (unsigned long long)(limit.rlim_cur >> 10));
 }
 
@@ -180,7 +179,8 @@ int sev_guest_unregister_memory(struct sev_guest *guest, void *hva, uint64_t byt
 	struct kvm_enc_region region = { .addr = addr(hva), .size = bytes };
 
 	if (ioctl(guest->vm_fd, KVM_MEMORY_ENCRYPT_UNREG_REGION, &region))
-		return sev_error_set(error, -errno, "unpinning guest memory: %s", strerror(errno));
+		return sev_error_set(error, -errno, "cannot unpin guest memory: %s",
+				     strerror(errno));
 	return 0;
 }
 

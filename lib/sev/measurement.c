@@ -72,7 +72,7 @@ int sev_measurement_verify(const struct sev_measured *expected, const uint8_t ti
 	uint8_t mac[SEV_DIGEST_BYTES];
 
 	if (sev_measurement_compute(expected, tik, measurement + SEV_DIGEST_BYTES, mac))
-		return sev_error_set(error, -EIO, "measurement: OpenSSL failed");
+		return sev_error_set(error, -EIO, "OpenSSL cannot compute the measurement");
 	if (CRYPTO_memcmp(mac, measurement, sizeof(mac)) != 0)
 		return sev_error_set(
 			error, -EBADMSG,

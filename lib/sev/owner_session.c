@@ -113,7 +113,7 @@ out:
 	explicit_bzero(&w, sizeof(w));
 	if (err) {
 		sev_owner_session_wipe(session);
-		return sev_error_set(error, err, "owner session: OpenSSL failed");
+		return sev_error_set(error, err, "OpenSSL cannot make the owner's session");
 	}
 	return 0;
 }

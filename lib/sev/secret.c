@@ -46,7 +46,7 @@ int sev_secret_seal(const uint8_t tek[SEV_KEY_BYTES], const uint8_t tik[SEV_KEY_
 	    sev_crypto_ctr(tek, header->iv, payload, payload, bytes) ||
 	    packet_mac(tik, measurement, header, payload, (uint32_t)bytes)) {
 		explicit_bzero(payload, bytes);
-		return sev_error_set(error, -EIO, "sealing the secret: OpenSSL failed");
+		return sev_error_set(error, -EIO, "OpenSSL cannot seal the secret");
 	}
 	return 0;
 }

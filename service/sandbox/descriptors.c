@@ -54,7 +54,8 @@ static int close_all_but(const int *keep, unsigned int n, struct why *why)
 	}
 	if (!err)
 		err = close_between(first, ~0U);
-	return err ? why_set(why, err, "closing inherited file descriptors: %s", strerror(-err)) :
+	return err ? why_set(why, err, "cannot close inherited file descriptors: %s",
+			     strerror(-err)) :
 		     0;
 }
 

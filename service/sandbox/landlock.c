@@ -61,7 +61,7 @@ static int allow(int ruleset, const char *path, uint64_t access, struct why *why
 	err = (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 	/* Pipes and sockets are on no file system, and under no rule. */
 	if (err && errno != EBADFD)
-		err = why_errno(why, "Landlock: a rule for %s", path);
+		err = why_errno(why, "Landlock: cannot add a rule for %s", path);
 	else
 		err = 0;
 	close(rule.parent_fd);

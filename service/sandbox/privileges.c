@@ -51,9 +51,9 @@ static int become(const char *user, struct why *why)
 		return why_set(why, -EINVAL, "--user %s: this user is root", user);
 	entry = getpwuid(uid);
 	if (entry ? initgroups(entry->pw_name, gid) : setgroups(0, NULL))
-		return why_errno(why, "--user %s: its groups", user);
+		return why_errno(why, "--user %s: cannot take its groups", user);
 	if (setresgid(gid, gid, gid) || setresuid(uid, uid, uid))
-		return why_errno(why, "--user %s", user);
+		return why_errno(why, "--user %s: cannot become this user", user);
 	return 0;
 }
 
@@ -76,7 +76,7 @@ static int drop_capabilities(struct why *why)
 
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (syscall(SYS_capset, &header, none))
-		return why_errno(why, "dropping capabilities");
+		return why_errno(why, "cannot drop capabilities");
 	return 0;
 }
 

@@ -11,7 +11,7 @@ int sandbox_begin(int argc, char *const *argv, struct why *why)
 	const struct rlimit none = { 0, 0 };
 
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
-		return why_errno(why, "forbidding core dumps");
+		return why_errno(why, "cannot forbid core dumps");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return why_errno(why, "PR_SET_NO_NEW_PRIVS");
 	return descriptors_close(argc, argv, why);
@@ -45,7 +45,7 @@ int sandbox_enter(const struct sandbox_config *config, struct why *why)
 	 * to be.
 	 */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-		return why_errno(why, "forbidding core dumps");
+		return why_errno(why, "cannot forbid core dumps");
 	err = landlock_enter(config, why);
 	if (err)
 		return err;

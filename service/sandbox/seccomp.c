@@ -189,7 +189,8 @@ int seccomp_enter(bool unix_sockets, struct why *why)
 	if (!err)
 		err = install(&process);
 	free(process.code);
-	return err ? why_set(why, err, "seccomp: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err, "cannot install the seccomp filters: %s", strerror(-err)) :
+		     0;
 }
 
 void sandbox_thread(enum sandbox_role role, const char *name)

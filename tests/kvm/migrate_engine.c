@@ -151,7 +151,7 @@ static void test_target_fails_with_the_disks(void **state)
 	trial_wait_for_writes(&t, 100);
 	trial_migrate(&t, &defaults);
 	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
-	assert_non_null(strstr(t.summary.error, "starting the guest"));
+	assert_non_null(strstr(t.summary.error, "the target cannot start the guest"));
 	assert_true(tiny_host_has_disk(t.source));
 	trial_end(&t);
 }

@@ -234,14 +234,14 @@ await 2 "${psk[@]}" --disk "$tmp/disk"
 move 1 "${psk[@]}" --report "$tmp/page.html"
 is "no room for the disk: migrate ends with 1" 1 "$status"
 told "no room for the disk" "$tmp/said" \
-	"guest: stopping the guest and flushing its disks at the source: No space left on device"
+	"guest: the source cannot stop the guest and flush its disks: No space left on device"
 told "no room for the disk: in the report" "$tmp/page.html" \
-	"stopping the guest and flushing its disks at the source: No space left on device"
+	"the source cannot stop the guest and flush its disks: No space left on device"
 runs_on "no room for the disk"
 ended 2
 is "no room for the disk: the target ends with 1" 1 "$(cat "$tmp/status")"
 told "no room for the disk: the target" "$tmp/2.err" \
-	"source gave up: stopping the guest and flushing its disks at the source: No space left on"
+	"source gave up: the source cannot stop the guest and flush its disks: No space left on"
 nothing_left "no room for the disk" 2
 # The guest has not heard of it, as it flushes nothing: it stays with what it takes for written.
 await 2 "${psk[@]}" --disk "$tmp/disk"

@@ -354,7 +354,7 @@ static void bad_configurations(void **state)
 	ram.fd = 1 << 20; /* not open */
 	bad.ram = &ram;
 	assert_int_equal(mirror_create(&m, &bad, &why), -EBADF);
-	assert_non_null(strstr(why.text, "mapping guest RAM a second time"));
+	assert_non_null(strstr(why.text, "cannot map guest RAM a second time"));
 	assert_null(m);
 	/* Without a file RAM has an address. */
 	ram.fd = -1;

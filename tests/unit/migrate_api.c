@@ -145,7 +145,7 @@ static void without_a_break_there_is_nothing_to_recover(void **state)
 	assert_int_equal(summary.reason, SEVMIRROR_REASON_CONNECTION);
 	assert_non_null(strstr(summary.error, "127.0.0.1:1"));
 	assert_int_equal(sevmirror_migration_recover(m, NULL, &summary), SEVMIRROR_FAILED);
-	assert_string_equal(summary.error, "no interrupted post-copy to recover");
+	assert_string_equal(summary.error, "there is no interrupted post-copy to recover");
 	sevmirror_migration_destroy(m);
 }
 

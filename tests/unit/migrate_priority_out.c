@@ -103,7 +103,7 @@ static void a_dead_helper_ends_all_streams(void **state)
 		sched_yield();
 	assert_int_equal(streams_out_wait(h.out, HALF_PATIENCE_MS, frames), -EPROTO);
 	half_assert_why(&h.m.why, SEVMIRROR_REASON_HELPER,
-			"priority stream: waiting for the helper");
+			"priority stream: the helper did not finish a request");
 	half_close(&h);
 }
 

@@ -119,10 +119,10 @@ static void the_vmm_s_failures_leave_the_guest_here(void **state)
 	} cases[] = {
 		{ no_config, SEVMIRROR_REASON_INTERNAL, "the source cannot describe" },
 		{ no_log, SEVMIRROR_REASON_INTERNAL, "starting to log which pages" },
-		{ no_fetch, SEVMIRROR_REASON_INTERNAL, "reading the log of pages" },
-		{ no_pause, SEVMIRROR_REASON_GUEST, "stopping the guest" },
-		{ no_state, SEVMIRROR_REASON_GUEST, "saving the guest's state at the source" },
-		{ no_release, SEVMIRROR_REASON_DISK, "flushing and releasing the disks" },
+		{ no_fetch, SEVMIRROR_REASON_INTERNAL, "the source cannot read the log of pages" },
+		{ no_pause, SEVMIRROR_REASON_GUEST, "the source cannot stop the guest" },
+		{ no_state, SEVMIRROR_REASON_GUEST, "the source cannot save the guest's state" },
+		{ no_release, SEVMIRROR_REASON_DISK, "the source cannot flush and release the guest's disks" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -176,7 +176,7 @@ static void a_target_that_cannot_start_the_guest_gives_it_back(void **state)
 	p->target.prepare = refuse_start;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
-			  "starting the guest at the target");
+			  "the target cannot start the guest");
 	assert_true(pair_saw(&p->source, SEVMIRROR_PHASE_COMMIT));
 	assert_int_equal(p->source.rig.paused, 1);
 	assert_int_equal(p->source.rig.acquired, 1);

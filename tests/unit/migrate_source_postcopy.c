@@ -81,7 +81,7 @@ static void a_target_that_cannot_start_the_guest_gives_it_back(void **state)
 	p->target.prepare = refuse_start;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
-			  "starting the guest at the target");
+			  "the target cannot start the guest");
 	assert_int_equal(p->source.rig.paused, 1);
 	assert_int_equal(p->source.rig.resumed, 1);
 	assert_int_equal(p->source.rig.released, p->source.rig.acquired);

@@ -130,10 +130,10 @@ static void the_helper_s_failures_end_the_round(void **state)
 		uint8_t answer; /* the rig's */
 		int err;
 		const char *words;
-	} cases[] = { { 1, -EPROTO, "waiting for the helper" },
-		      { 2, -EIO, "the helper did not seal what it was asked to" },
-		      { 3, -EIO, "the helper did not seal what it was asked to" },
-		      { 4, -EIO, "the helper did not seal what it was asked to" },
+	} cases[] = { { 1, -EPROTO, "the helper did not finish a request" },
+		      { 2, -EIO, "the helper did not seal the pages of a request" },
+		      { 3, -EIO, "the helper did not seal the pages of a request" },
+		      { 4, -EIO, "the helper did not seal the pages of a request" },
 		      { 9, -EIO, "the helper refused to seal a page" } };
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -165,7 +165,7 @@ static void a_connection_that_ends_is_the_reason(void **state)
 	h.stream[1] = NULL;
 	streams_out_begin(h.out, false);
 	assert_true(streams_out_wait(h.out, HALF_PATIENCE_MS, frames) < 0);
-	half_assert_why(&h.m.why, SEVMIRROR_REASON_CONNECTION, "stream 1: sending pages");
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_CONNECTION, "stream 1: the source cannot send pages");
 	half_close(&h);
 }
 

@@ -67,7 +67,7 @@ static void a_state_that_cannot_be_loaded_is_refused_in_the_vmm_s_words(void **s
 	p->target.prepare = refuse_state;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
-			  "loading the guest's state at the target: a register is odd");
+			  "the target cannot load the guest's state: a register is odd");
 	assert_nothing_ran(&p->target);
 	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER, "a register is odd");
 	assert_int_equal(p->source.rig.resumed, 1);
@@ -91,7 +91,7 @@ static void disks_that_cannot_be_opened_are_the_reason(void **state)
 	p->target.prepare = refuse_disks;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_DISK,
-			  "opening the guest's disks at the target: it is locked");
+			  "the target cannot open the guest's disks: it is locked");
 	assert_nothing_ran(&p->target);
 	assert_int_equal(p->source.rig.resumed, 1);
 }
@@ -109,7 +109,7 @@ static void a_guest_that_cannot_start_gives_the_disks_back(void **state)
 	p->target.prepare = refuse_start;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
-			  "starting the guest at the target");
+			  "the target cannot start the guest");
 	assert_int_equal(p->target.rig.acquired, 1);
 	assert_nothing_ran(&p->target);
 }

@@ -129,7 +129,7 @@ static void a_guest_that_cannot_start_gives_the_disks_back(void **state)
 	p->target.prepare = refuse_start;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
-			  "starting the guest at the target");
+			  "the target cannot start the guest");
 	assert_int_equal(p->target.rig.acquired, 1);
 	assert_int_equal(p->target.rig.released, 1);
 	assert_int_equal(p->target.rig.resumed, 0);
@@ -153,7 +153,7 @@ static void a_state_that_cannot_be_loaded_leaves_the_guest_there(void **state)
 	p->target.prepare = refuse_state;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
-			  "loading the guest's state at the target");
+			  "the target cannot load the guest's state");
 	assert_int_equal(p->target.rig.resumed, 0);
 	assert_int_equal(p->source.rig.resumed, 1);
 }

@@ -43,7 +43,8 @@ static int add_helper(struct machine *machine, struct why *why)
 		return err;
 	err = region_memory_create(memory, &machine->helper);
 	if (err)
-		return why_set(why, err, "no %llu KiB of memory for the Migration Helper: %s",
+		return why_set(why, err,
+			       "cannot allocate %llu KiB of memory for the Migration Helper: %s",
 			       (unsigned long long)machine->helper.bytes >> 10, strerror(-err));
 	if (vm_sev(machine->vm)) {
 		err = sev_guest_register_memory(vm_sev(machine->vm), memory->hva, memory->bytes,
@@ -60,7 +61,7 @@ int machine_create(struct machine **machinep, const struct machine_config *confi
 	int err;
 
 	if (!machine)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for the VM");
 	/* Also of a source, which may say anything. */
 	if (config->vm.payload && (config->ndisks || config->nnets)) {
 		free(machine);

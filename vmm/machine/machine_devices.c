@@ -23,8 +23,8 @@ static int plug(struct machine *machine, enum bus_space space, uint64_t base, ui
 
 	if (!err)
 		return 0;
-	why_set(why, err, "the device %s at 0x%llx: %s", dev->ops->name, (unsigned long long)base,
-		strerror(-err));
+	why_set(why, err, "cannot add the device %s at 0x%llx: %s", dev->ops->name,
+		(unsigned long long)base, strerror(-err));
 	dev->ops->destroy(dev);
 	return err;
 }
@@ -80,7 +80,10 @@ static int add_virtio(struct machine *machine, unsigned int *slot, struct virtio
 	if (!model)
 		return 0;
 	err = vm_ioeventfd(machine->vm, base + VIRTIO_MMIO_NOTIFY_OFFSET, virtio_notify_fd(dev));
-	return err ? why_set(why, err, "KVM_IOEVENTFD: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err,
+			     "cannot create a virtio device's notification (KVM_IOEVENTFD): %s",
+			     strerror(-err)) :
+		     0;
 }
 
 static const char *disk_error(int err)
@@ -164,7 +167,8 @@ static int add_net(struct machine *machine, unsigned int i, unsigned int *slot, 
 	err = virtio_net_create(&machine->nets[i], fd, net->mac);
 	if (err) {
 		close(fd);
-		return why_set(why, err, "a network card on %s: %s", net->tap, strerror(-err));
+		return why_set(why, err, "cannot create a network card on %s: %s", net->tap,
+			       strerror(-err));
 	}
 	return add_virtio(machine, slot, machine->nets[i], why);
 }

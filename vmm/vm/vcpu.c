@@ -42,7 +42,8 @@ static int set_tsc_khz(struct vcpu *vcpu, uint64_t khz, struct why *why)
 			"cannot scale it",
 			(unsigned long long)khz, host);
 	if (ioctl(vcpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0)
-		return why_errno(why, "KVM_SET_TSC_KHZ of %llu kHz", (unsigned long long)khz);
+		return why_errno(why, "KVM does not take the guest's TSC frequency of %llu kHz",
+				 (unsigned long long)khz);
 	return 0;
 }
 
@@ -54,11 +55,11 @@ int vcpu_create(struct vcpu *vcpu, struct vm *vm, unsigned int index, struct why
 	vcpu->index = index;
 	vcpu->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
 	if (vcpu->fd < 0)
-		return why_errno(why, "KVM_CREATE_VCPU of CPU %u", index);
+		return why_errno(why, "cannot create CPU %u (KVM_CREATE_VCPU)", index);
 	vcpu->run = mmap(NULL, vm->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
 	if (vcpu->run == MAP_FAILED) {
 		vcpu->run = NULL;
-		return why_errno(why, "mapping the kvm_run of CPU %u", index);
+		return why_errno(why, "cannot map the kvm_run of CPU %u", index);
 	}
 	/* Before KVM_SET_SREGS: KVM checks CR3's C-bit against it. */
 	memcpy(&cpuid, vm->cpuid, sizeof(cpuid));

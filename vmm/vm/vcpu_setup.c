@@ -73,7 +73,8 @@ static int set_sregs(struct vcpu *vcpu, const struct launch_entry *entry, struct
 	sregs.cr4 = CR4_PAE | (user ? CR4_OSFXSR | CR4_OSXMMEXCPT : 0);
 	sregs.efer = EFER_LME_LMA;
 	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0)
-		return why_errno(why, "KVM_SET_SREGS of CPU %u", vcpu->index);
+		return why_errno(why, "cannot set the registers of CPU %u (KVM_SET_SREGS)",
+				 vcpu->index);
 	return 0;
 }
 
@@ -88,7 +89,8 @@ static int set_regs(struct vcpu *vcpu, const struct launch_entry *entry, struct 
 	};
 
 	if (ioctl(vcpu->fd, KVM_SET_REGS, &regs) < 0)
-		return why_errno(why, "KVM_SET_REGS of CPU %u", vcpu->index);
+		return why_errno(why, "cannot set the registers of CPU %u (KVM_SET_REGS)",
+				 vcpu->index);
 	return 0;
 }
 
@@ -104,7 +106,7 @@ static int set_mtrr(struct vcpu *vcpu, struct why *why)
 	msrs.table.entries[0].data = MTRR_ENABLED_WRITEBACK;
 	set = ioctl(vcpu->fd, KVM_SET_MSRS, &msrs);
 	if (set < 0)
-		return why_errno(why, "KVM_SET_MSRS");
+		return why_errno(why, "cannot set the MTRR default type (KVM_SET_MSRS)");
 	return set == 1 ? 0 : why_set(why, -EIO, "KVM refuses the MTRR default type");
 }
 
@@ -118,7 +120,8 @@ int vcpu_setup(struct vcpu *vcpu, const struct launch_entry *entry, struct why *
 		if (err || vcpu->index) /* the others wait for INIT and SIPI, as after a reset */
 			return err;
 	} else if (ioctl(vcpu->fd, KVM_SET_MP_STATE, &runnable) < 0) {
-		return why_errno(why, "KVM_SET_MP_STATE of CPU %u", vcpu->index);
+		return why_errno(why, "cannot make CPU %u runnable (KVM_SET_MP_STATE)",
+				 vcpu->index);
 	}
 	err = set_sregs(vcpu, entry, why);
 	return err ? err : set_regs(vcpu, entry, why);

@@ -76,7 +76,7 @@ static int save_fixed(struct vcpu *vcpu, enum vcpu_part id, struct state_writer 
 	if (part->cap && ioctl(vcpu->vm->vm_fd, KVM_CHECK_EXTENSION, part->cap) <= 0)
 		return 0;
 	if (ioctl(vcpu->fd, part->get, bytes) < 0)
-		return why_errno(why, "CPU %u: reading its %s", vcpu->index, part->name);
+		return why_errno(why, "CPU %u: cannot read its %s", vcpu->index, part->name);
 	begin = state_part_begin(w, id);
 	state_put(w, bytes, part->bytes);
 	state_part_end(w, begin);
@@ -91,9 +91,9 @@ static int save_xsave(struct vcpu *vcpu, struct state_writer *w, struct why *why
 	int err = 0;
 
 	if (!xsave)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for a CPU's FPU state");
 	if (ioctl(vcpu->fd, get, xsave) < 0)
-		err = why_errno(why, "CPU %u: reading its FPU state", vcpu->index);
+		err = why_errno(why, "CPU %u: cannot read its FPU state", vcpu->index);
 	begin = state_part_begin(w, PART_XSAVE);
 	state_put(w, xsave, bytes);
 	state_part_end(w, begin);
@@ -175,7 +175,7 @@ static int load_xsave(struct vcpu *vcpu, const struct state_part *state, struct 
 			vcpu->index, state->len, bytes);
 	xsave = calloc(1, bytes);
 	if (!xsave)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for a CPU's FPU state");
 	memcpy(xsave, state->bytes, state->len);
 	if (ioctl(vcpu->fd, KVM_SET_XSAVE, xsave) < 0)
 		err = why_errno(why, "CPU %u: KVM does not take its FPU state", vcpu->index);

@@ -86,7 +86,7 @@ static int add_memory(struct vm *vm, struct why *why)
 		return err;
 	err = guest_memory_create(&vm->memory, vm->config.memory_bytes, vm->config.hugepages);
 	if (err)
-		return why_set(why, err, "no %llu MiB of guest memory%s: %s",
+		return why_set(why, err, "cannot allocate %llu MiB of guest memory%s: %s",
 			       (unsigned long long)vm->config.memory_bytes >> 20,
 			       vm->config.hugepages ?
 				       " in 2 MiB pages (see /proc/sys/vm/nr_hugepages)" :
@@ -95,15 +95,18 @@ static int add_memory(struct vm *vm, struct why *why)
 	/* Encrypted RAM, too: KVM_MEMORY_ENCRYPT_REG_REGION, which pins it, cannot be cancelled. */
 	err = guest_memory_commit(vm->memory, !vm->config.sev, &vm->config.watch);
 	if (err)
-		return why_set(why, err, "stopped while its memory was populated");
+		return why_set(why, err, "the VM was stopped while its memory was populated");
 	err = vm_set_memslots(vm, 0);
 	if (err)
-		return why_set(why, err, "KVM_SET_USER_MEMORY_REGION: %s", strerror(-err));
+		return why_set(why, err,
+			       "cannot give the guest its memory (KVM_SET_USER_MEMORY_REGION): %s",
+			       strerror(-err));
 	n = guest_memory_ranges(vm->memory, ranges);
 	err = sev_pagemap_create(&vm->pagemap,
 				 (ranges[n - 1].gpa + ranges[n - 1].bytes) >> PAGE_SHIFT);
 	if (err)
-		return why_set(why, err, "no map of the guest's pages: %s", strerror(-err));
+		return why_set(why, err, "cannot create the map of the guest's pages: %s",
+			       strerror(-err));
 	sev_pagemap_on_change(vm->pagemap, page_kind_changed, vm->memory);
 	return 0;
 }
@@ -141,7 +144,7 @@ static int add_irqchip(struct vm *vm, struct why *why)
 
 	if (ioctl(vm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0 ||
 	    ioctl(vm->vm_fd, KVM_SET_TSS_ADDR, LAYOUT_KVM_TSS_GPA) < 0)
-		return why_errno(why, "telling KVM its own guest-physical addresses");
+		return why_errno(why, "cannot tell KVM its own guest-physical addresses");
 	if (ioctl(vm->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return why_errno(why, "KVM_CREATE_IRQCHIP");
 	if (ioctl(vm->vm_fd, KVM_CREATE_PIT2, &pit) < 0)
@@ -193,7 +196,7 @@ static int take_exits(struct vm *vm, struct why *why)
 	if (enable_cap(vm, KVM_CAP_EXIT_HYPERCALL, 1 << KVM_HC_MAP_GPA_RANGE) ||
 	    enable_cap(vm, KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER) ||
 	    ioctl(vm->vm_fd, KVM_X86_SET_MSR_FILTER, &filter) < 0)
-		return why_errno(why, "KVM_CAP_EXIT_HYPERCALL and the MSR filter");
+		return why_errno(why, "cannot enable KVM_CAP_EXIT_HYPERCALL and the MSR filter");
 	return 0;
 }
 
@@ -237,7 +240,7 @@ static int add_bus(struct vm *vm, struct why *why)
 	err = bus_add(vm->bus, BUS_PIO, LAYOUT_ACPI_PORT, LAYOUT_ACPI_PORTS, power);
 	if (err) {
 		power->ops->destroy(power);
-		return why_set(why, err, "the ACPI ports: %s", strerror(-err));
+		return why_set(why, err, "cannot add the ACPI ports: %s", strerror(-err));
 	}
 	return 0;
 }
@@ -246,7 +249,7 @@ static int choose_cpuid(struct vm *vm, struct why *why)
 {
 	vm->cpuid = malloc(sizeof(*vm->cpuid));
 	if (!vm->cpuid)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for the VM");
 	if (vm->config.cpuid) {
 		memcpy(vm->cpuid, vm->config.cpuid, sizeof(*vm->cpuid));
 		return 0;
@@ -329,7 +332,7 @@ int vm_create(struct vm **vmp, const struct vm_config *config, struct why *why)
 			       config->cpus);
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
-		return why_set(why, -ENOMEM, "out of memory");
+		return why_set(why, -ENOMEM, "out of memory for the VM");
 	vm->config = *config;
 	/* KVM_SEV_INIT is refused once there are vCPUs. */
 	if ((err = init_host_side(vm, why)) || (err = create_vm(vm, why)) ||

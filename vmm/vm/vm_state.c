@@ -152,7 +152,9 @@ static int save_all(struct vm *vm, struct state_writer *w, struct why *why)
 		err = save_devices(vm, w);
 	if (!err && w->overflow)
 		err = -ENOSPC;
-	return err ? why_set(why, err, "page map and devices: %s", strerror(-err)) : 0;
+	return err ? why_set(why, err, "cannot save the page map and the devices: %s",
+			     strerror(-err)) :
+		     0;
 }
 
 int vm_state_save(struct vm *vm, uint8_t **buf, size_t *len, struct why *why)
