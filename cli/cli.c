@@ -22,7 +22,7 @@ static int find_and_run(const struct cli_command *group, int argc, char **argv)
 			continue;
 		snprintf(name, sizeof(name), "%s %s", argv[0], argv[1]);
 		argv[1] = name;
-		optind = 0; /* glibc: start anew, this is another vector */
+		optind = 0; /* glibc: start from the beginning, this is another vector */
 		if ((*c)->commands)
 			return cli_dispatch(*c, argc - 1, argv + 1);
 		return (*c)->run(argc - 1, argv + 1);

@@ -33,7 +33,7 @@ int confine_take(struct confine *confine, int id, const char *arg);
 int confine_check(const struct confine *confine, struct why *why);
 
 /*
- * Enter the sandbox (or say that it is off), with what every guest needs beside writable
+ * Enter the sandbox (or say that it is off), with what every guest needs besides writable
  * (NULL-terminated; files of disks, or their directory). listen: the address that the process
  * listens at, or NULL; the socket file of a unix: one may be removed. Everything that needs
  * privileges is open.

@@ -33,7 +33,7 @@ struct http_ops {
 
 /*
  * Serve at listen_fd, a listening stream socket, which it takes over on success. The thread waits,
- * accepts, receives and sends, and does nothing else beside ops->page(). ops must stay. 0 or a
+ * accepts, receives and sends, and does nothing else besides ops->page(). ops must stay. 0 or a
  * negative errno.
  */
 int http_create(struct http **http, int listen_fd, const struct http_ops *ops, void *opaque);

@@ -33,8 +33,8 @@ static const struct cli_status_text statuses[] = {
 	  "a migration's outcome is unknown: the guest is paused here and may be running on the "
 	  "target" },
 	{ CLI_BROKEN,
-	  "the connection broke in post-copy: the guest runs on the target and needs pages that "
-	  "are here" },
+	  "the connection broke in post-copy: the guest was running on the target and needs pages "
+	  "that are here" },
 	{ CLI_GUEST_ENDED, "the guest ended during its migration; neither host runs it" },
 	{ CLI_REPORT, "the migration succeeded, but its report could not be written" },
 	{ 0 },

@@ -82,8 +82,8 @@ static const struct cli_status_text statuses[] = {
 	{ CLI_UNDECIDED, "outcome unknown: the guest is paused here and may be running on the "
 			 "target" },
 	{ CLI_BROKEN,
-	  "the connection broke in post-copy: the guest runs on the target and needs pages that "
-	  "are here; --recover continues" },
+	  "the connection broke in post-copy: the guest was running on the target and needs pages "
+	  "that are here; --recover continues" },
 	{ CLI_GUEST_ENDED, "the guest ended during the migration; neither host runs it" },
 	{ CLI_REPORT, "the guest is on the target, but the report could not be written" },
 	{ 0 },
@@ -227,7 +227,7 @@ static int check_mode(struct migrate *m, struct why *why)
 	return 0;
 }
 
-/* True: go on. */
+/* True: continue. */
 static bool parse(struct migrate *m, int argc, char **argv, int *code)
 {
 	struct why why = { "" };
@@ -348,12 +348,12 @@ static void hear_signals(struct migrate *m)
 	if (control_client_call(m->client, "migrate-cancel", NULL, NULL, ANSWER_MS, &ret, NULL,
 				&err)) {
 		migrate_progress_clear(&m->progress);
-		cli_error("%s", err.desc);
+		cli_error("%s: %s", m->name, err.desc);
 	}
 	json_decref(ret);
 }
 
-/* How far it is. What cannot be recorded is missing in the report; the migration goes on. */
+/* How far it is. What cannot be recorded is missing in the report; the migration continues. */
 static void take_progress(struct migrate *m, const json_t *data)
 {
 	struct migrate_sample sample = migrate_sample_read(data);
@@ -403,11 +403,11 @@ static int finish(struct migrate *m, const json_t *result)
 
 static int vm_has_gone(struct migrate *m)
 {
+	const struct service_advice unreported = service_advice_unreported();
+
 	migrate_progress_clear(&m->progress);
 	(void)write_report(m, NULL);
-	cli_error("%s: outcome unknown: the VM's process ended before it reported the outcome. "
-		  "Check whether the guest runs on the target",
-		  m->name);
+	cli_error("%s: %s %s", m->name, unreported.sentence, unreported.action);
 	return CLI_UNDECIDED;
 }
 
@@ -466,8 +466,8 @@ static int ask(struct migrate *m, json_t **ret, struct control_error *err)
 	failed = control_client_open(&m->client, m->name, err);
 	if (failed)
 		return failed;
-	return vm_ask(m->client, commands[m->mode], json_incref(m->args), m->signal_fd, ret, NULL,
-		      err);
+	return vm_ask(m->client, m->name, commands[m->mode], json_incref(m->args), m->signal_fd,
+		      ret, NULL, err);
 }
 
 static int done(const struct migrate *m, json_t *ret)

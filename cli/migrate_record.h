@@ -35,7 +35,7 @@ struct migrate_round {
 	double from, to; /* seconds */
 	double bytes; /* sent in it */
 	double pages_left; /* at its end */
-	double dirty_rate; /* while it went on */
+	double dirty_rate; /* while it lasted */
 	bool measured; /* it came to its end, so the dirty rate is known */
 	bool stopped; /* the guest was */
 	double bytes_before, dirty_before; /* when it began */

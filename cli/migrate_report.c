@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/version.h"
+#include "service/state.h"
 
 static const char *text_or(const json_t *object, const char *member, const char *otherwise)
 {
@@ -27,14 +28,13 @@ static const char *class_of(const char *outcome)
 static json_t *outcome(const json_t *result)
 {
 	const char *what = migrate_text(result, "outcome"), *error = migrate_text(result, "error");
+	const struct service_advice unreported = service_advice_unreported();
 	char downtime[128];
 	json_t *o;
 
 	if (!result)
-		return json_pack("{s:s, s:s, s:s}", "class", "bad", "state", "Outcome unknown.",
-				 "text",
-				 "The VM's process ended before it reported the outcome. Check "
-				 "whether the guest runs on the target.");
+		return json_pack("{s:s, s:s, s:s}", "class", "bad", "state", unreported.sentence,
+				 "text", unreported.action);
 	if (!strcmp(what, "cancelled"))
 		error = "The migration was cancelled";
 	o = json_pack(

@@ -79,7 +79,7 @@ static int parse_timeout(struct attach *a, const char *command, const char *text
 	return CLI_OK;
 }
 
-/* -1 to go on, or the exit code. */
+/* -1 to continue, or the exit code. */
 static int parse(struct attach *a, int argc, char **argv)
 {
 	struct why why = { "" };
@@ -218,7 +218,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* The VMM said something. True: go on. */
+/* The VMM said something. True: continue. */
 static bool obey(struct attach *a, enum outcome *outcome)
 {
 	int word = mirror_link_read(a->link);
@@ -232,7 +232,7 @@ static bool obey(struct attach *a, enum outcome *outcome)
 	return false;
 }
 
-/* The workload rang. True: go on. */
+/* The workload rang. True: continue. */
 static bool attend(struct attach *a, enum outcome *outcome)
 {
 	static const enum outcome outcomes[] = {

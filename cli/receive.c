@@ -160,7 +160,7 @@ static int check_options(const struct receive *r, struct why *why)
 	return err ? err : confine_check(&r->confine, why);
 }
 
-/* True: go on. */
+/* True: continue. */
 static bool parse(struct receive *r, int argc, char **argv, int *code)
 {
 	struct why why = { "" };

@@ -33,8 +33,8 @@ struct run_options {
 extern const struct cli_option run_option_list[];
 
 /*
- * Read argv (argv[0] is the command). True: go on. False: all is said, *code is what to exit with.
- * Strings stay where they are in argv.
+ * Read argv (argv[0] is the command). True: continue. False: all is said, *code is what to exit
+ * with. Strings stay where they are in argv.
  */
 bool run_options_parse(struct run_options *options, int argc, char **argv, int *code);
 

@@ -60,13 +60,13 @@ static void print_populating(const json_t *populating)
 
 static void print_one(const char *name, const json_t *status)
 {
-	const char *advice = text(status, "advice");
+	const char *detail = text(status, "detail"), *advice = text(status, "advice");
 	char memory[32];
 
 	printf("name       %s\n", name);
 	printf("state      %s\n", text(status, "state"));
-	if (json_object_get(status, "detail"))
-		printf("           %s%s%s\n", text(status, "detail"), *advice ? " " : "", advice);
+	if (*detail)
+		printf("           %s%s%s\n", detail, *advice ? " " : "", advice);
 	print_migration(json_object_get(status, "migration"));
 	print_populating(json_object_get(status, "populating"));
 	if (!known(status))

@@ -41,8 +41,17 @@ static int exit_code(const struct control_error *err)
 	return CLI_FAILURE;
 }
 
-int vm_ask(struct control_client *client, const char *command, json_t *args, int stop_fd,
-	   json_t **ret, struct control_fds *fds, struct control_error *err)
+/* A VM speaks of itself without its name. */
+static void put_name(struct control_error *err, const char *name)
+{
+	char desc[sizeof(err->desc)];
+
+	snprintf(desc, sizeof(desc), "%s", err->desc);
+	snprintf(err->desc, sizeof(err->desc), "%s: %s", name, desc);
+}
+
+int vm_ask(struct control_client *client, const char *name, const char *command, json_t *args,
+	   int stop_fd, json_t **ret, struct control_fds *fds, struct control_error *err)
 {
 	struct pollfd stop = { .fd = stop_fd, .events = POLLIN };
 	int failed;
@@ -53,6 +62,8 @@ int vm_ask(struct control_client *client, const char *command, json_t *args, int
 	} while (failed == -EREMOTEIO && !strcmp(err->class, CONTROL_STARTING) &&
 		 poll(&stop, 1, STARTING_MS) == 0);
 	json_decref(args);
+	if (failed)
+		put_name(err, name);
 	return failed;
 }
 
@@ -65,7 +76,7 @@ static int call(const char *name, const char *command, json_t *args, json_t **re
 	if (failed)
 		json_decref(args);
 	else
-		failed = vm_ask(client, command, args, -1, ret, fds, err);
+		failed = vm_ask(client, name, command, args, -1, ret, fds, err);
 	control_client_close(client);
 	return failed;
 }

@@ -15,20 +15,20 @@ struct vm_request {
 };
 
 /*
- * Options --json and --help; then exactly one name, or none where that is allowed. Returns -1 to go
- * on, or the exit code to end with. For commands without options of their own; --json has the id
- * 'j'.
+ * Options --json and --help; then exactly one name, or none where that is allowed. Returns -1 to
+ * continue, or the exit code to end with. For commands without options of their own; --json has the
+ * id 'j'.
  */
 int vm_request_parse(struct vm_request *request, int argc, char **argv,
 		     const struct cli_command *command, bool name_optional);
 
 /*
- * One command to a VM that client is connected to. While the VM is being set up (its memory is
- * populated, say) this asks again, until stop_fd has something to read (-1: none). Takes args over.
- * Returns as control_client_call().
+ * One command to the VM called name, which client is connected to. err names the VM. While the VM
+ * is being set up (its memory is populated, say) this asks again, until stop_fd has something to
+ * read (-1: none). Takes args over. Returns as control_client_call().
  */
-int vm_ask(struct control_client *client, const char *command, json_t *args, int stop_fd,
-	   json_t **ret, struct control_fds *fds, struct control_error *err);
+int vm_ask(struct control_client *client, const char *name, const char *command, json_t *args,
+	   int stop_fd, json_t **ret, struct control_fds *fds, struct control_error *err);
 
 /*
  * One command to the VM; says on standard error what went wrong. Takes args over. CLI_OK and a new

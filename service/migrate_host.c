@@ -195,7 +195,7 @@ static int build(struct service *s, struct why *why)
 	config->vm.cpuid = NULL;
 	if (err)
 		return err;
-	/* Devices are loaded while they stand still. */
+	/* Devices are loaded while they are stopped. */
 	(void)vm_pause(machine_vm(machine));
 	pthread_mutex_lock(&s->lock);
 	s->machine = machine;

@@ -39,8 +39,9 @@ static uint64_t larger(uint64_t a, uint64_t b)
 }
 
 /*
- * With the lock. Never less than what was said while it went on: a counter does not fall. A summary
- * is of the whole migration, also after a recovery, so it goes on top of what was before it.
+ * With the lock. Never less than what was said while it was under way: a counter does not fall. A
+ * summary is of the whole migration, also after a recovery, so it goes on top of what was before
+ * it.
  */
 static void add_totals(struct service *s, const struct sevmirror_summary *sum)
 {
@@ -99,7 +100,7 @@ static void *job_main(void *arg)
 }
 
 /*
- * With the lock, which the thread takes before it changes the state. s->job goes on its way in a
+ * With the lock, which the thread takes before it changes the state. s->job starts in a
  * thread of its own; event says how it begins.
  */
 static int job_run(struct service *s, enum service_event event)
@@ -164,8 +165,8 @@ void migrate_end(struct service *s)
 
 	pthread_mutex_lock(&s->lock);
 	/*
-	 * What waits for a page that will not come goes on when the job is destroyed, with whatever
-	 * stands in that page.
+	 * What waits for a page that will not come continues when the job is destroyed, with
+	 * whatever is in that page.
 	 */
 	if (s->machine && (s->outcome == SEVMIRROR_LOST || service_state_fills(s->state)))
 		vm_stop(machine_vm(s->machine));

@@ -9,7 +9,7 @@
 #include "payloads/sdk/payload.h"
 
 /*
- * Print what was logged since *shown (bytes ever logged), which goes on to now; what the log has
+ * Print what was logged since *shown (bytes ever logged), which is moved to now; what the log has
  * lost meanwhile is passed over.
  */
 void payload_log_show(const struct payload_shared *shared, uint64_t *shown, FILE *stream);

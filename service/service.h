@@ -22,7 +22,7 @@ struct service;
 /* Claim the name and its socket. name NULL: nobody but this process can reach the VM. */
 int service_create(struct service **service, const char *name, struct why *why);
 
-/* Ends what still goes on, the machine as well. NULL is allowed. */
+/* Ends what is still under way, the machine as well. NULL is allowed. */
 void service_destroy(struct service *service);
 
 /* Begin to answer on the control socket: before a machine is built, which may take long. */
@@ -100,8 +100,8 @@ struct machine *service_machine(const struct service *service);
 void service_stop(struct service *service);
 
 /*
- * End a migration that goes on: it is cancelled unless it has passed its hand-over. Any number of
- * times.
+ * End a migration that is under way: it is cancelled unless it has passed its hand-over. Any number
+ * of times.
  */
 void service_finish(struct service *service);
 

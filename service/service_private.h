@@ -11,7 +11,7 @@
 #include "service/migrate_config.h"
 #include "service/service.h"
 
-/* Where a migration's options may come from beside the caller; all of it is the service's. */
+/* Where a migration's options may come from besides the caller; all of it is the service's. */
 struct migrate_job {
 	struct sevmirror_migration *migration;
 	json_t *args; /* of the command; the options' strings point into it */
@@ -19,7 +19,7 @@ struct migrate_job {
 	size_t vendor_chain_bytes;
 	int listen_fd;
 	char *socket_path; /* of a unix: address, removed at the end; NULL: none */
-	bool recover; /* the thread is to go on where the last one broke off ... */
+	bool recover; /* the thread is to continue where the last one broke off ... */
 	/* ... and there; "": where it was. The migration points to it. */
 	char recover_address[256];
 	pthread_t thread;

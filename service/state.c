@@ -152,7 +152,7 @@ static const struct service_view views[SERVICE_STATES] = {
 			   "The guest has not started yet.", "`resume` starts it." },
 	[SERVICE_HERE] = { CLIENT_RUNNING,
 			   RUNS | SERVICE_MAY_RESUME | SERVICE_MAY_MIGRATE | SERVICE_MAY_ATTACH,
-			   "The guest is here, and no migration is under way.", "" },
+			   "The guest is here, and no migration is under way.", "", true },
 	[SERVICE_LEAVING] = { CLIENT_RUNNING, MIGRATES | SERVICE_MAY_TUNE,
 			      "A migration is under way.", "`migrate --cancel` ends it." },
 	[SERVICE_UNDECIDED] = { CLIENT_PAUSED, RUNS | SERVICE_MAY_RESUME | SERVICE_MAY_RECOVER,
@@ -161,7 +161,8 @@ static const struct service_view views[SERVICE_STATES] = {
 				CHECK_TARGET },
 	[SERVICE_BROKEN] = { CLIENT_PAUSED,
 			     SERVICE_MAY_LOOK | SERVICE_MAY_PAUSE | SERVICE_MAY_RECOVER,
-			     "The guest runs on the target, and pages that it needs are here.",
+			     "The guest was running on the target when the connection broke, and "
+			     "pages that it needs are here.",
 			     "`migrate --recover` sends them; `stop --force` gives the guest up." },
 	[SERVICE_RECOVERING] = { CLIENT_PAUSED,
 				 SERVICE_MAY_LOOK | SERVICE_MAY_PAUSE | SERVICE_MAY_CANCEL,
@@ -274,6 +275,13 @@ struct service_advice service_advice(enum service_result result, bool paused, bo
 							 "The guest still runs here.",
 						"" };
 	}
+}
+
+struct service_advice service_advice_unreported(void)
+{
+	return (struct service_advice){ "Outcome unknown.",
+					"The VM's process ended before it reported the outcome. "
+					"Check whether the guest runs on the target." };
 }
 
 struct service_advice service_advice_at_target(enum service_result result, bool paused)

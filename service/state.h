@@ -19,7 +19,7 @@ enum service_state {
 	SERVICE_HERE, /* the guest is here, running or paused by its user */
 	SERVICE_LEAVING, /* a migration to a target is under way */
 	SERVICE_UNDECIDED, /* the hand-over broke: the guest is paused here, may run there */
-	/* post-copy broke: the guest runs on the target, pages that it lacks are here */
+	/* post-copy broke: the guest was running on the target, pages that it needs are here */
 	SERVICE_BROKEN,
 	SERVICE_RECOVERING, /* `migrate --recover` is under way */
 	SERVICE_GONE, /* the target has the guest */
@@ -105,6 +105,7 @@ struct service_view {
 	enum client_state client;
 	unsigned int permits;
 	const char *sentence, *action;
+	bool ordinary; /* nothing happens to the guest: a status leaves the sentence out */
 };
 
 struct service_view service_view(enum service_state state, enum vm_end end, bool paused);
@@ -140,5 +141,8 @@ struct service_advice {
 
 struct service_advice service_advice(enum service_result result, bool paused, bool recoverable);
 struct service_advice service_advice_at_target(enum service_result result, bool paused);
+
+/* For a client: the VM's process ended before it reported a result. */
+struct service_advice service_advice_unreported(void);
 
 #endif

@@ -57,12 +57,12 @@ static int run_status(void *opaque, struct control_call *call, struct control_er
 
 	pthread_mutex_lock(&s->lock);
 	view = service_look(s);
-	call->ret =
-		json_pack("{s:s, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:s, s:o}", "state",
-			  client_state_name(view.client), "cpus", 0, "memory-bytes", 0,
-			  "uptime-seconds", service_uptime(s), "sev", 0, "migration-ready", 0,
-			  "mirror-attached", service_mirror_attached(s), "detail", view.sentence,
-			  "advice", view.action, "permitted", permitted(view.permits));
+	call->ret = json_pack("{s:s, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:s, s:o}", "state",
+			      client_state_name(view.client), "cpus", 0, "memory-bytes", 0,
+			      "uptime-seconds", service_uptime(s), "sev", 0, "migration-ready", 0,
+			      "mirror-attached", service_mirror_attached(s), "detail",
+			      view.ordinary ? "" : view.sentence, "advice", view.action,
+			      "permitted", permitted(view.permits));
 	if (call->ret && s->machine)
 		add_machine(s, call->ret);
 	else if (call->ret && atomic_load(&s->to_populate))

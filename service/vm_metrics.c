@@ -79,7 +79,7 @@ static void add_cpus(struct metrics *m, const struct vm *vm)
 	}
 }
 
-/* One number of each disk or network card: where it lies in its struct of statistics. */
+/* One number of each disk or network card: where it is in its struct of statistics. */
 struct device_family {
 	const char *name, *help;
 	size_t offset;
@@ -214,8 +214,8 @@ static void add_progress(struct metrics *m, const struct service *s)
 }
 
 /*
- * With what the migration under way has done so far; one that is recovered goes on where it was, so
- * the counter does not fall.
+ * With what the migration under way has done so far; one that is recovered continues where it was,
+ * so the counter does not fall.
  */
 static uint64_t so_far(const struct service *s, uint64_t total, uint64_t before, uint64_t now)
 {

@@ -45,7 +45,7 @@ bool bus_write(struct bus *bus, enum bus_space space, uint64_t addr, const void 
 
 /*
  * All devices at once, in the order of their addresses (device.h has what each means).
- * bus_quiesce() goes on after an error and returns the first; the devices are quiet all the same,
+ * bus_quiesce() continues after an error and returns the first; the devices are quiet nevertheless,
  * and bus_resume() is what undoes it.
  */
 int bus_quiesce(struct bus *bus);

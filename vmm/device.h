@@ -24,7 +24,7 @@ struct irq_line {
 
 struct device_ops {
 	/*
-	 * as it stands in the saved state and in the compatibility handshake, with a version:
+	 * as it is in the saved state and in the compatibility handshake, with a version:
 	 * "virtio-blk/1"
 	 */
 	const char *name;

@@ -30,7 +30,8 @@ static int kvm_open(struct why *why)
 		return why_set(
 			why, -ENOENT,
 			KVM_DEVICE
-			" does not exist. Load kvm_amd or kvm_intel, and enable virtualisation in the firmware");
+			" does not exist. Load kvm_amd or kvm_intel, and enable virtualisation "
+			"in the firmware");
 	if (errno == EACCES || errno == EPERM)
 		return why_set(why, -EACCES,
 			       KVM_DEVICE

@@ -64,7 +64,7 @@ void guest_memory_mark_dirty(struct guest_memory *memory, uint64_t gpa, uint64_t
 /*
  * The log behind guest_memory_mark_dirty(): one bit a page of the memfd, in
  * guest_memory_log_words() words. start arms it with all clear (0 or -ENOMEM), fetch ORs what was
- * marked into bitmap and clears it. One caller at a time; marking goes on meanwhile.
+ * marked into bitmap and clears it. One caller at a time; marking continues meanwhile.
  */
 int guest_memory_log_start(struct guest_memory *memory);
 void guest_memory_log_stop(struct guest_memory *memory);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Device state as bytes: little-endian fields one after the other, no padding. A writer or reader
- * that leaves its buffer remembers that and goes on harmlessly, so a device writes or reads all its
- * fields and looks once, at the end.
+ * that leaves its buffer remembers that and continues harmlessly, so a device writes or reads all
+ * its fields and looks once, at the end.
  */
 #ifndef VMM_STATE_BYTES_H
 #define VMM_STATE_BYTES_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * One of the embedder's callbacks on a thread of its own, as it may wait for a page of the guest
- * that is missing: the control thread has to go on meanwhile, or nobody notices that the connection
- * breaks, and nobody takes the next one.
+ * that is missing: the control thread has to continue meanwhile, or nobody notices that the
+ * connection breaks, and nobody takes the next one.
  */
 #ifndef LIB_MIGRATE_HOST_CALL_H
 #define LIB_MIGRATE_HOST_CALL_H

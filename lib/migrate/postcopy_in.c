@@ -310,7 +310,7 @@ void postcopy_in_destroy(struct postcopy_in *p)
 		signal_fd(p->stop_fd);
 		pthread_join(p->thread, NULL);
 	}
-	/* Closing disarms all and wakes who waits. */
+	/* Closing disarms all and wakes all waiters. */
 	close(p->fd);
 	if (p->stop_fd >= 0)
 		close(p->stop_fd);

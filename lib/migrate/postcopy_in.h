@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
- * The target's side of post-copy: which pages are missing, who waits for them, and how they come to
- * be mapped. The primary's mapping is armed (uffd.h); the helper and the streams work through the
- * mirror's mapping, so that nothing here ever touches the primary's mapping of a page. A thread of
- * its own reads the faults and asks the source.
+ * The target's side of post-copy: which pages are missing, what waits for them, and how they come
+ * to be mapped. The primary's mapping is armed (uffd.h); the helper and the streams work through
+ * the mirror's mapping, so that nothing here ever touches the primary's mapping of a page. A thread
+ * of its own reads the faults and asks the source.
  *
  * Pages are named by number (pages.h).
  */
@@ -24,8 +24,8 @@ struct postcopy_in;
 int postcopy_in_create(struct postcopy_in **postcopy, struct sevmirror_migration *m);
 
 /*
- * Ends the service and closes the userfaultfd: who still waits for a page goes on with whatever
- * stands there. NULL is allowed.
+ * Ends the service and closes the userfaultfd: whatever still waits for a page continues with what
+ * is there. NULL is allowed.
  */
 void postcopy_in_destroy(struct postcopy_in *postcopy);
 
@@ -59,7 +59,7 @@ int postcopy_in_send(struct postcopy_in *postcopy, enum wire_type type, const vo
 		     size_t len);
 
 /*
- * Whoever waits for a page, or will, goes on with whatever stands there: for a VM that has not run,
+ * Whatever waits for a page, or will, continues with what is there: for a VM that has not run,
  * and will be thrown away. What could not end otherwise, as a state that is being loaded, ends.
  */
 void postcopy_in_release(struct postcopy_in *postcopy);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The source's priority stream: what somebody waits for goes at once, then some pages around it,
- * unless the next one waits by then. The background streams go on from there.
+ * unless the next one waits by then. The background streams continue from there.
  */
 #include <errno.h>
 #include <string.h>

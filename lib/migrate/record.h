@@ -31,8 +31,8 @@ _Static_assert(SEVMIRROR_BATCH_MAX == WIRE_MAX_RECORDS, "one batch, one frame");
 #define RECORD_DEPTH 4
 
 /*
- * How many of them are used. In post-copy what somebody waits for stands behind those that are in
- * the helper.
+ * How many of them are used. In post-copy a page that somebody waits for comes after those that are
+ * in the helper.
  */
 static inline unsigned int record_depth(bool postcopy)
 {

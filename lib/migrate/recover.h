@@ -13,7 +13,7 @@ int recover_prepare(struct sevmirror_migration *m);
 
 /*
  * Make the message for one side of a new connection (not yet m->control). The source's nonce is
- * fresh; the target repeats the source's, which stands in message->nonce. 0 or a negative errno.
+ * fresh; the target repeats the source's, which is in message->nonce. 0 or a negative errno.
  */
 int recover_make(const struct sevmirror_migration *m, struct channel *channel,
 		 struct wire_recover *message);

@@ -56,7 +56,7 @@ struct sevmirror_migration {
 	_Atomic(struct postcopy_in *) postcopy;
 	/* target, post-copy: ops->resume(), which may wait for a page */
 	struct host_call resume;
-	/* source: in post-copy what a later connection can go on with, NULL before and after */
+	/* source: in post-copy what a later connection can continue with, NULL before and after */
 	struct source *kept;
 
 	/*
@@ -181,8 +181,8 @@ void session_stream_name(unsigned int number, char name[SESSION_STREAM_NAME_BYTE
 
 /*
  * A data stream's failure, unless it has had one: "stream 3: WHAT: EXPLANATION". reason: NONE for
- * what follows from err. A stream that broke the protocol (-EPROTO) has no explanation, unless there
- * is a reason. Returns err.
+ * what follows from err. A stream that broke the protocol (-EPROTO) has no explanation, unless
+ * there is a reason. Returns err.
  */
 int session_stream_failed(struct why *why, enum sevmirror_reason reason, int err,
 			  unsigned int number, const char *what, const char *explanation);

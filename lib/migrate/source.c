@@ -169,7 +169,7 @@ static int send_round(struct source *s)
 	return err ? err : close_round(s);
 }
 
-/* One round of pre-copy; *verdict says how to go on. */
+/* One round of pre-copy; *verdict says how to continue. */
 static int run_round(struct source *s, enum converge_verdict *verdict)
 {
 	struct sevmirror_migration *m = s->m;
@@ -276,8 +276,8 @@ static int stop_and_copy(struct source *s)
 }
 
 /*
- * A target that has hung up or given up while the disks were flushed has not heard COMMIT and never
- * will, so nothing is in doubt: that is the reason to look before COMMIT is said.
+ * A target that has closed the connection or given up while the disks were flushed has not heard
+ * COMMIT and never will, so nothing is in doubt: that is the reason to look before COMMIT is said.
  */
 static int still_there(struct sevmirror_migration *m)
 {

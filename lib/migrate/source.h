@@ -7,7 +7,7 @@
 /* Run the source's side to its end; m->summary is filled, m->why says what went wrong. */
 enum sevmirror_outcome source_run(struct sevmirror_migration *m);
 
-/* Go on after a run that ended with BROKEN, or with UNKNOWN in post-copy. */
+/* Continue after a run that ended with BROKEN, or with UNKNOWN in post-copy. */
 enum sevmirror_outcome source_recover(struct sevmirror_migration *m);
 
 /* Free what such a run has kept. */

@@ -52,7 +52,7 @@ int source_let_go(struct source *s, enum source_event commit);
  */
 int source_postcopy(struct source *s);
 
-/* Go on with that after the connection broke. Likewise. */
+/* Continue with that after the connection broke. Likewise. */
 int source_postcopy_again(struct source *s);
 
 /* Take the step of a failure: MESSAGE_PEER_ABORTED is the target's own word, all else a break. */

@@ -125,7 +125,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* Which stream's hello this is; -EPERM if it is none's, or one that is there already. */
+/* Which stream's hello this is; -EPERM if it is not a stream's, or the stream is there already. */
 static int match_hello(struct streams_in *all, const struct wire_stream_hello *hello)
 {
 	if (hello->stream > WIRE_PRIORITY_STREAM || !all->stream[hello->stream].cipher ||

@@ -39,9 +39,9 @@ int streams_in_wait(struct streams_in *streams, const uint64_t frames[WIRE_MAX_S
 
 /*
  * Bring all streams to rest: nothing of theirs is in the helper, and what comes waits. Only then
- * may somebody else use the rings. It goes on with streams_in_go_on(); or not at all any more, with
- * streams_in_shut(): whatever comes then is an error. 0, or a negative errno with m->why set, as
- * streams_in_wait().
+ * may somebody else use the rings. It continues with streams_in_go_on(); or not at all any more,
+ * with streams_in_shut(): whatever comes then is an error. 0, or a negative errno with m->why set,
+ * as streams_in_wait().
  */
 int streams_in_hold(struct streams_in *streams);
 void streams_in_go_on(struct streams_in *streams);

@@ -74,7 +74,7 @@ static int finish_batch(struct stream_in *s)
 }
 
 /*
- * Goes on after a refused record, whose error it returns: what the helper has opened must not be
+ * Continues after a refused record, whose error it returns: what the helper has opened must not be
  * forgotten.
  */
 int stream_in_drain(struct stream_in *s)

@@ -45,7 +45,7 @@ void stream_out_give_up(struct stream_out *s, int err)
 	if (!all->failed)
 		all->failed = s;
 	pthread_mutex_unlock(&all->lock);
-	streams_out_cancel(all); /* the others need not go on */
+	streams_out_cancel(all); /* the others need not continue */
 	(void)!write(all->done_fd, &one, sizeof(one));
 }
 

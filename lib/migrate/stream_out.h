@@ -2,12 +2,12 @@
 /*
  * The source's data streams. Each has a thread, a connection and a ring of the helper, and serves
  * the 2 MiB chunks that are bound to it: it takes pages out of the set of what is to go, has
- * private ones sealed in the guest by the helper and sends the ciphertext as it stands in the
+ * private ones sealed in the guest by the helper and sends the ciphertext as it is in the
  * window; shared ones it reads and seals itself. While one batch is on its way the next ones are
  * being sealed.
  *
  * In post-copy one more stream with a connection of its own has the pages that something waits for,
- * so that these never stand behind others.
+ * so that these never wait for others.
  */
 #ifndef LIB_MIGRATE_STREAM_OUT_H
 #define LIB_MIGRATE_STREAM_OUT_H
@@ -41,9 +41,9 @@ void streams_out_destroy(struct streams_out *streams);
 void streams_out_begin(struct streams_out *streams, bool postcopy);
 
 /*
- * Wait for that at most timeout_ms: -EINPROGRESS if it goes on. When everything is in the sockets,
- * frames gets the count of frames that each stream has sent since the beginning, and 0 is returned;
- * or the first stream's error, with m->why set.
+ * Wait for that at most timeout_ms: -EINPROGRESS if it continues. When everything is in the
+ * sockets, frames gets the count of frames that each stream has sent since the beginning, and 0 is
+ * returned; or the first stream's error, with m->why set.
  */
 int streams_out_wait(struct streams_out *streams, int timeout_ms,
 		     uint64_t frames[WIRE_MAX_STREAMS]);

@@ -26,7 +26,7 @@ struct stream_out {
 	struct channel *channel;
 	struct frame_cipher *cipher;
 	uint64_t cursor;
-	_Atomic uint64_t hint; /* where to go on, as something waits for pages there */
+	_Atomic uint64_t hint; /* where to continue, as something waits for pages there */
 	uint8_t *shared; /* directory of the frame of shared pages being filled */
 	unsigned int nshared;
 	uint64_t pace_start, pace_bytes;

@@ -148,7 +148,7 @@ static int take_round(struct target *t, const void *body, size_t len)
 
 /*
  * Until there is a message. A source from which nothing comes any more, on no connection, is gone,
- * whether it hung up or not.
+ * whether it closed the connection or not.
  */
 static int await_message(struct target *t)
 {

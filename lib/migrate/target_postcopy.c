@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
- * The target's side of post-copy: the guest runs here, and pages that it lacks come as it touches
- * them, the rest behind. When a connection breaks the guest goes on with what it has, and the same
- * source may come back.
+ * The target's side of post-copy: the guest runs here, and missing pages come as it touches
+ * them, the rest behind. When a connection breaks the guest continues with what it has, and the
+ * same source may come back.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -89,7 +89,8 @@ static int watch_load(struct target *t, const struct host_call *call)
 		if (now - moved_at > (uint64_t)m->timeout_ms * NS_PER_MS)
 			return session_fail(
 				m, -ETIMEDOUT,
-				"the source did not send in time a page that the guest's state needs");
+				"the source did not send in time a page that the guest's state "
+				"needs");
 	}
 }
 
@@ -356,8 +357,8 @@ static int serve_connection(struct target *t, struct channel **newcomer, struct 
 }
 
 /*
- * The guest cannot go on. Its vCPUs are only asked to stop, as they may wait for pages that never
- * come; its start may, too, and then ends only with the migration.
+ * The guest cannot continue. Its vCPUs are only asked to stop, as they may wait for pages that
+ * never come; its start may, too, and then ends only with the migration.
  */
 static enum sevmirror_outcome give_up(struct target *t)
 {

@@ -28,7 +28,7 @@ struct target {
 	size_t manifest_bytes;
 	uint64_t reported; /* progress, clock_ns() */
 	enum sevmirror_phase reported_phase;
-	/* post-copy: who connects while the guest runs, maybe the source again */
+	/* post-copy: peers that connect while the guest runs, maybe the source again */
 	struct accept_queue newcomers;
 };
 

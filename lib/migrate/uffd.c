@@ -52,7 +52,8 @@ int uffd_open(int device, struct why *why)
 	close(fd);
 	return why_because(
 		why, SEVMIRROR_REASON_POSTCOPY, err,
-		"this host's userfaultfd has no minor faults on shared memory: Linux 5.14 or later is needed");
+		"this host's userfaultfd has no minor faults on shared memory: Linux 5.14 or "
+		"later is needed");
 }
 
 int uffd_arm(int fd, void *addr, uint64_t bytes)

@@ -30,13 +30,13 @@ int uffd_open(int device, struct why *why);
  */
 int uffd_arm(int fd, void *addr, uint64_t bytes);
 
-/* Undo that: all who wait go on, unmapped pages are the kernel's business again. */
+/* Undo that: all waiters continue, unmapped pages are the kernel's business again. */
 int uffd_disarm(int fd, void *addr, uint64_t bytes);
 
 /*
- * The pages of [addr, addr + bytes) are in the file as they should be: map them and wake who waits.
- * Pages that are mapped already are passed over. 0, -EFAULT when one is not in the file at all, or
- * another negative errno.
+ * The pages of [addr, addr + bytes) are in the file as they should be: map them and wake the
+ * waiters. Pages that are mapped already are passed over. 0, -EFAULT when one is not in the file at
+ * all, or another negative errno.
  */
 int uffd_continue(int fd, void *addr, uint64_t bytes);
 

@@ -57,7 +57,7 @@ const char *wire_type_text(uint16_t type)
 	return type < WIRE_TYPES && types[type].text ? types[type].text : "an unknown message";
 }
 
-/* How something begins that is none of ours: what people can read as text is most telling. */
+/* How something begins that is not ours: what people can read as text is most telling. */
 static void show_magic(uint32_t magic, char *out, size_t max)
 {
 	char text[sizeof(magic) + 1] = "";
@@ -85,7 +85,8 @@ int wire_check_header(const struct wire_header *header, struct why *why)
 		show_magic(header->magic, begin, sizeof(begin));
 		return why_set(
 			why, -EPROTO,
-			"the peer sent something that is not a sevmirror control message (it begins with %s)",
+			"the peer sent something that is not a sevmirror control message (it "
+			"begins with %s)",
 			begin);
 	}
 	if (!known)
@@ -106,7 +107,8 @@ int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence,
 	if (frame->magic != WIRE_MAGIC)
 		return why_set(
 			why, -EPROTO,
-			"the source sent something that is not a frame of pages (it begins with %#x)",
+			"the source sent something that is not a frame of pages (it begins with "
+			"%#x)",
 			frame->magic);
 	if (frame->type == 0 || frame->type >= WIRE_FRAME_TYPES)
 		return why_set(why, -EPROTO, "the source sent a frame of the unknown type %u",
@@ -119,7 +121,8 @@ int wire_check_frame(const struct wire_frame *frame, uint64_t expected_sequence,
 	    frame->payload_bytes > WIRE_MAX_PAYLOAD_BYTES)
 		return why_set(
 			why, -EPROTO,
-			"the source sent a frame that is too large, with a directory of %u bytes and payloads of %u",
+			"the source sent a frame that is too large, with a directory of %u bytes "
+			"and payloads of %u",
 			frame->directory_bytes, frame->payload_bytes);
 	if (frame->sequence != expected_sequence)
 		return why_set(

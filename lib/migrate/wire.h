@@ -130,7 +130,7 @@ struct wire_stream_hello {
  * the host adds about a batch (gfns, epochs, kinds, salts); it is AES-256-GCM under the stream's
  * key with the frame's sequence number as nonce and the header as AAD, so frames can be neither
  * dropped, replayed, reordered nor swapped between streams unnoticed. Private payloads are the
- * helper's ciphertext as it stands in the ring; shared pages are sealed with the directory.
+ * helper's ciphertext as it is in the ring; shared pages are sealed with the directory.
  */
 struct wire_frame {
 	uint32_t magic;

@@ -114,7 +114,7 @@ static uint64_t now_ms(void)
 }
 
 /*
- * One that is silent and may write to the guest's memory stands in a migration's way. Another one
+ * One that is silent and may write to the guest's memory delays a migration. Another one
  * is given up, and sees that when it comes to itself.
  */
 static int silent(struct mirror_link *l)

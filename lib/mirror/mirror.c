@@ -117,7 +117,7 @@ static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, ui
 	return 0;
 }
 
-/* Add [gpa, gpa + bytes), which lies in ram, as a memslot of its own. */
+/* Add [gpa, gpa + bytes), which is in ram, as a memslot of its own. */
 static int map_slot(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa, uint64_t bytes,
 		    bool writable, struct why *why)
 {

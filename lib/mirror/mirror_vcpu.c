@@ -192,7 +192,7 @@ static int set_sregs(struct mirror_vcpu *v, const struct mirror_entry *entry)
 	sregs.cr3 = entry->cr3 | v->cbit_mask;
 	sregs.efer = EFER_BITS;
 	/*
-	 * Paravirtual KVMs leave XSAVE out of their CPUID and have it all the same: try, and do
+	 * Paravirtual KVMs leave XSAVE out of their CPUID and have it nevertheless: try, and do
 	 * without where it is refused.
 	 */
 	sregs.cr4 = CR4_BITS | CR4_OSXSAVE;

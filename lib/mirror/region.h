@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 /*
- * A contiguous part of guest RAM and where it lies in a memory file. The planner reads gpa and
+ * A contiguous part of guest RAM and where it is in a memory file. The planner reads gpa and
  * bytes only (fd -1 is fine there), both multiples of 4 KiB; parts ascend.
  */
 struct mirror_ram {
@@ -65,7 +65,7 @@ int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned
 uint64_t mirror_window_place(uint64_t ram_end);
 
 /*
- * Write the core's plan->core_bytes bytes, as they are to lie in the region before the launch. core
+ * Write the core's plan->core_bytes bytes, as they are to be in the region before the launch. core
  * has room for bytes. Errors: -ENOBUFS (bytes below core_bytes).
  */
 int region_build(const struct region_plan *plan, void *core, size_t bytes);
@@ -92,7 +92,7 @@ void region_memory_destroy(struct region_memory *memory);
 struct helper_image;
 
 /*
- * The helper's image as it lies in the core, and its size if bytes is not NULL: the same on every
+ * The helper's image as it is in the core, and its size if bytes is not NULL: the same on every
  * host that runs this build. The hosts of a migration compare its digest.
  */
 const struct helper_image *region_image(size_t *bytes);

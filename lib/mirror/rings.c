@@ -61,7 +61,7 @@ static void die(struct ring *r, int error)
 	ring_bell(r);
 }
 
-/* On the vCPU's thread, which is out of the guest: completed stands still. */
+/* On the vCPU's thread, which is out of the guest: completed does not change. */
 static bool has_work(void *opaque)
 {
 	const struct ring *r = opaque;

@@ -24,14 +24,14 @@ struct rings_config {
 	int kvm_fd; /* or -1 */
 	int primary_fd; /* VM fd of the SEV primary, or -1 without SEV */
 	const struct region_plan *plan;
-	/* of the region: a file and where it begins there; the core lies in it */
+	/* of the region: a file and where it begins there; the core is in it */
 	int region_fd;
 	uint64_t region_offset;
 	const struct mirror_ram *ram; /* guest RAM with its files */
 	unsigned int nram;
 	/* 1 .. HELPER_VCPUS_MAX; both hosts of a migration use the same number */
 	unsigned int nrings;
-	uint32_t data_pages; /* window pages for each ring beside its control pages */
+	uint32_t data_pages; /* window pages for each ring besides its control pages */
 	uint64_t boot_timeout; /* nanoseconds, 0: 30 s */
 	void (*thread_begins)(void *opaque); /* as in mirror_config */
 	void *thread_opaque;

@@ -168,7 +168,7 @@ static int find(const struct accept_queue *queue, uint64_t id)
 	return -1;
 }
 
-/* The peer has sent something, or has hung up: from here on it costs the host a channel. */
+/* The peer has sent something, or has closed the connection: it gets a channel. */
 static int begin(struct accept_queue *queue, unsigned int *i, struct why *why)
 {
 	struct accept_pending *p = &queue->pending[*i];

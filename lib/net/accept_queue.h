@@ -59,9 +59,9 @@ struct accept_queue {
 /*
  * A peer has authenticated once it has passed security's handshake and has sent want bytes (at most
  * ACCEPT_QUEUE_FIRST_BYTES); the caller judges these. Where nothing is asked for (insecure, want 0)
- * it is enough to send something or to hang up. The descriptors and *security are borrowed. The
- * caller may set wake, rejected and opaque afterwards. 0 or a negative errno; accept_queue_close()
- * is allowed in either case.
+ * it is enough to send something or to close the connection. The descriptors and *security are
+ * borrowed. The caller may set wake, rejected and opaque afterwards. 0 or a negative errno;
+ * accept_queue_close() is allowed in either case.
  */
 int accept_queue_init(struct accept_queue *queue, int listen_fd, int cancel_fd,
 		      const struct channel_security *security, size_t want);

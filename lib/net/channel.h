@@ -48,8 +48,8 @@ int channel_open(struct channel **channel, int fd, bool server,
 /*
  * The same without waiting. channel_begin() makes the channel, which owns the socket if this
  * succeeds; on failure the socket is still the caller's. Then channel_advance(), again and again: 0
- * once the handshake is done, -EAGAIN when it goes on with one of *events (POLLIN, POLLOUT) at the
- * socket, or another negative errno as channel_open()'s: only channel_close() follows.
+ * once the handshake is done, -EAGAIN when it continues with one of *events (POLLIN, POLLOUT) at
+ * the socket, or another negative errno as channel_open()'s: only channel_close() follows.
  */
 int channel_begin(struct channel **channel, int fd, bool server,
 		  const struct channel_security *security, struct why *why);
@@ -59,7 +59,7 @@ int channel_advance(struct channel *channel, short *events, struct why *why);
 void channel_close(struct channel *channel);
 
 /*
- * Move exactly len bytes. timeout_ms is how long the connection may stand still (-1: for ever). 0,
+ * Move exactly len bytes. timeout_ms is how long the connection may stall (-1: for ever). 0,
  * -ECONNRESET when the peer has gone, -ETIMEDOUT, -ECANCELED after channel_cancel(), or another
  * negative errno.
  */
@@ -104,8 +104,8 @@ bool channel_readable(struct channel *channel);
 int channel_wait_any(struct channel *channel, const int *fds, unsigned int n, int timeout_ms);
 
 /*
- * What poll() has to wait for to see that the peer has hung up; what came before that can still be
- * received.
+ * What poll() has to wait for to see that the peer has closed the connection; what came before that
+ * can still be received.
  */
 void channel_watch_hang_up(const struct channel *channel, struct pollfd *p);
 

@@ -220,7 +220,8 @@ static int send_pages(struct sevmirror_seal *seal, uint8_t *at, uint32_t npages)
 		if (err)
 			return seal_fail_firmware(
 				seal, err, &error,
-				"the source's secure processor cannot send a page of the helper's core");
+				"the source's secure processor cannot send a page of the "
+				"helper's core");
 		memcpy(at, &header, sizeof(header));
 	}
 	return 0;
@@ -377,7 +378,8 @@ static int receive_by_psp(struct sevmirror_seal *seal, const uint8_t *bytes,
 		if (err)
 			return seal_fail_firmware(
 				seal, err, &error,
-				"the target's secure processor cannot receive a page of the helper's core");
+				"the target's secure processor cannot receive a page of the "
+				"helper's core");
 	}
 	/* At once, so that the mirror never runs under a context that is still receiving. */
 	err = sev_guest_receive_finish(seal->sev, &error);

@@ -35,7 +35,7 @@ struct seal_job {
 	struct helper_completion completion;
 };
 
-/* A ring and who waits for its answers, which come in order. */
+/* A ring and the jobs that wait for its answers, which come in order. */
 struct seal_ring {
 	struct ring_lock lock;
 	struct seal_job *queue[HELPER_RING_ENTRIES];
@@ -56,7 +56,7 @@ struct sevmirror_seal {
 	bool sending; /* the guest's context may be in SUPDATE */
 	bool over; /* committed or aborted */
 	uint32_t maps_made, map_seen; /* numbers of the map's blobs */
-	uint64_t platform_commands; /* to the secure processor, beside those for the guest */
+	uint64_t platform_commands; /* to the secure processor, besides those for the guest */
 	atomic_bool cancelled;
 	struct seal_ring ring[HELPER_VCPUS_MAX];
 	struct seal_job job[SEAL_LANES_MAX][SEAL_DEPTH_MAX];

@@ -2,7 +2,7 @@
 /*
  * One certificate of the SEV API: a platform's own (PDH, PEK, OCA, CEK; 2084 bytes, publication
  * 55766 appendix C) or the vendor's (ASK, ARK; appendix B). They have no dates: what replaces
- * expiry is that PEK and PDH are made anew and old ones no longer match.
+ * expiry is that PEK and PDH are made again and old ones no longer match.
  */
 #ifndef LIB_SEV_CERT_H
 #define LIB_SEV_CERT_H

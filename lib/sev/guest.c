@@ -159,7 +159,8 @@ static int explain_register(struct sev_error *error, int err, uint64_t bytes)
 				     (unsigned long long)(bytes >> 20), strerror(-err));
 	return sev_error_set(
 		error, err,
-		"cannot pin %llu MiB of guest memory: the limit of locked memory is %llu KiB; raise it (ulimit -l, LimitMEMLOCK= in a systemd unit) or run with CAP_IPC_LOCK",
+		"cannot pin %llu MiB of guest memory: the limit of locked memory is %llu KiB; "
+		"raise it (ulimit -l, LimitMEMLOCK= in a systemd unit) or run with CAP_IPC_LOCK",
 		(unsigned long long)(bytes >> 20), (unsigned long long)(limit.rlim_cur >> 10));
 }
 

@@ -39,7 +39,7 @@ int sev_guest_attach(struct sev_guest **guest, int vm_fd, int sev_fd);
 uint64_t sev_guest_commands(const struct sev_guest *guest);
 
 /*
- * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may go on running) verifies the target and
+ * Sending: SEND_START (RUNNING to SUPDATE; vCPUs may keep running) verifies the target and
  * enforces the policy; SEND_UPDATE_DATA makes a packet of at most one page of private memory (hva
  * and bytes multiples of 16, not across a page; transport has room for bytes); SEND_FINISH (to
  * SENT) or SEND_CANCEL (back to RUNNING).

@@ -24,7 +24,7 @@ int sev_digest_update(struct sev_digest *digest, const void *data, size_t len);
 int sev_digest_final(struct sev_digest *digest, uint8_t out[SEV_DIGEST_BYTES]);
 void sev_digest_destroy(struct sev_digest *digest);
 
-/* What goes into a measurement beside the TIK. */
+/* What goes into a measurement besides the TIK. */
 struct sev_measured {
 	uint8_t api_major, api_minor, build; /* the firmware's, as PLATFORM_STATUS gives them */
 	uint32_t policy;

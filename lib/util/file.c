@@ -101,7 +101,7 @@ int util_read_file(const char *path, size_t max, void **buf, size_t *len)
 	return err;
 }
 
-/* A new file beside path, to be renamed. Its descriptor or a negative errno. */
+/* A new file next to path, to be renamed. Its descriptor or a negative errno. */
 static int open_beside(const char *path, char beside[PATH_MAX])
 {
 	int fd;

@@ -19,7 +19,7 @@ ssize_t util_read_full(int fd, void *buf, size_t len);
 int util_read_file(const char *path, size_t max, void **buf, size_t *len);
 
 /*
- * Replace path by a file of exactly these bytes and this mode: written beside it and renamed, so
+ * Replace path by a file of exactly these bytes and this mode: written next to it and renamed, so
  * that path is at every moment the old file or the whole new one. "-" writes to standard output. 0
  * or a negative errno, with nothing left behind.
  */

@@ -219,7 +219,8 @@ migrate_ends 10 '`migrate --recover`' '`stop --force`'
 target_ends 137
 says "$what: there is no target to continue with" "refused" on $host sevmirror migrate guest \
 	--recover
-says "$what: the source does not run it again" "runs on the target" on $host sevmirror resume guest
+says "$what: the source does not run it again" "guest: The guest was running on the target" \
+	on $host sevmirror resume guest
 given_up
 
 what="the source is killed"
@@ -227,7 +228,7 @@ new_guest
 depart --bandwidth 2M
 first_round
 signal $host KILL run
-migrate_ends 9 "the VM's process ended before it reported the outcome"
+migrate_ends 9 "The VM's process ended before it reported the outcome"
 target_ends 1 "no guest arrived: "
 check "$what: no guest is left in its secure processor" within 60 guests $host 0
 

@@ -50,7 +50,8 @@ wait $mover
 check "the connection breaks: 10" [ $? -eq 10 ]
 check "the target says so" until_true grep -q 'connection to the source broke' "$tmp/said-4"
 check "the target answers while CPUs wait" on $two sevmirror status guest
-says "the source does not run it again" "runs on the target" on $one sevmirror resume guest
+says "the source does not run it again" "guest: The guest was running on the target" on $one \
+	sevmirror resume guest
 for h in $one $two; do
 	"$sev_host" dump-memory $h "$tmp/ram" >/dev/null 2>&1
 	"$build/demo/demo-search" "$tmp/ram" >"$tmp/found"

@@ -31,10 +31,15 @@ attached() {
 }
 
 launch 1 1 11 100 1048576 1 0 0 1
-answers "nothing to cancel" 1 "no migration is under way" 1 migrate guest --cancel
+answers "nothing to cancel" 1 "guest: .*no migration is under way" 1 migrate guest --cancel
 answers "nothing to change" 1 "no migration is under way" 1 migrate guest --change --bandwidth 5M
 answers "nothing to show" 1 "no migration" 1 migrate guest --attach
+at 1 status guest >"$tmp/said"
+is "status in normal operation: the state, and no sentence about it" cpus \
+	"$(awk 'NR == 3 { print $1 }' "$tmp/said")"
 await 2 --psk-file "$tmp/psk"
+answers "resume of a VM that waits is refused" 1 "guest: The guest has not arrived yet" 2 \
+	resume guest
 answers "status of a VM that waits" 0 "state *incoming" 2 status guest
 if grep -q 'cpus' "$tmp/said"; then not_ok "which has no CPUs yet"
 else ok "which has no CPUs yet"; fi
@@ -42,8 +47,8 @@ depart
 is "--detach returns" 0 $?
 if until_true moving; then ok "status has the phase"; else not_ok "status has the phase"; fi
 answers "status for people" 0 "moving *round 1" 1 status guest
-answers "a second one is refused" 1 "A migration is under way" 1 migrate guest --to "$address" \
-	--psk-file "$tmp/psk"
+answers "a second one is refused" 1 "guest: A migration is under way" 1 migrate guest \
+	--to "$address" --psk-file "$tmp/psk"
 answers "a limit that makes no sense" 2 "bandwidth must be at least" 1 migrate guest \
 	--change --bandwidth 1
 answers "limits change" 0 "changed" 1 migrate guest --change --bandwidth 5M --max-downtime 900

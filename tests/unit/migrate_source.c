@@ -122,7 +122,8 @@ static void the_vmm_s_failures_leave_the_guest_here(void **state)
 		{ no_fetch, SEVMIRROR_REASON_INTERNAL, "the source cannot read the log of pages" },
 		{ no_pause, SEVMIRROR_REASON_GUEST, "the source cannot stop the guest" },
 		{ no_state, SEVMIRROR_REASON_GUEST, "the source cannot save the guest's state" },
-		{ no_release, SEVMIRROR_REASON_DISK, "the source cannot flush and release the guest's disks" },
+		{ no_release, SEVMIRROR_REASON_DISK,
+		  "the source cannot flush and release the guest's disks" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

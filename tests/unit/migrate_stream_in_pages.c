@@ -146,7 +146,8 @@ static void a_dead_helper_is_the_reason(void **state)
 	half_open_streams_in(&h);
 	half_say_private(&h, 0, GFN, 1, HELPER_PAGE, 3);
 	assert_int_equal(streams_in_wait(h.in, frames), -EPROTO);
-	half_assert_why(&h.m.why, SEVMIRROR_REASON_HELPER, "stream 0: the helper did not finish a request");
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_HELPER,
+			"stream 0: the helper did not finish a request");
 	half_close(&h);
 }
 

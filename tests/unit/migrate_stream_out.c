@@ -165,7 +165,8 @@ static void a_connection_that_ends_is_the_reason(void **state)
 	h.stream[1] = NULL;
 	streams_out_begin(h.out, false);
 	assert_true(streams_out_wait(h.out, HALF_PATIENCE_MS, frames) < 0);
-	half_assert_why(&h.m.why, SEVMIRROR_REASON_CONNECTION, "stream 1: the source cannot send pages");
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_CONNECTION,
+			"stream 1: the source cannot send pages");
 	half_close(&h);
 }
 

@@ -140,6 +140,8 @@ static void a_client_is_told_by_the_state_alone(void **state)
 		assert_int_equal(view.permits & cases[i].may, cases[i].may);
 		assert_int_equal(view.permits & cases[i].may_not, 0);
 		assert_true(*view.sentence);
+		assert_true(view.ordinary ==
+			    (cases[i].state == SERVICE_HERE && cases[i].end == VM_RUNS));
 	}
 }
 

@@ -9,7 +9,7 @@
  * that works by interrupts may write four FIFOs (64 bytes) in one interrupt; the next interrupt
  * comes 1 ms after the first byte, so the driver leaves its handler in between. When the reader
  * on the host is slow, the buffer fills up and the transmitter reports busy, as a slow line would;
- * nothing is lost unless the guest then writes all the same.
+ * nothing is lost unless the guest then writes nevertheless.
  */
 #ifndef VMM_DEVICES_SERIAL_H
 #define VMM_DEVICES_SERIAL_H

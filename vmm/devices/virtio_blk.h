@@ -54,7 +54,7 @@ struct virtio_blk_stats {
 int virtio_blk_create(struct virtio_model **model, const struct virtio_blk_options *options);
 
 /*
- * Between quiesce() and resume(). detach: 0 or the flush's negative errno (closed all the same); a
+ * Between quiesce() and resume(). detach: 0 or the flush's negative errno (closed in any case); a
  * detached disk fails every request. attach: as for create; -ESTALE when the image has not the size
  * that the guest knows, -EBADF when it is another file than the one that was detached. Both do
  * nothing the second time.

@@ -105,7 +105,7 @@ void virtq_chain_mark_dirty(struct virtqueue *vq, const struct virtq_chain *chai
 
 /*
  * The part [offset, offset + len) of a scatter list as a scatter list; returns the number of
- * entries written to out (room for count). What lies behind the end of the list is left out.
+ * entries written to out (room for count). What is behind the end of the list is left out.
  */
 unsigned int iov_slice(struct iovec *out, const struct iovec *iov, unsigned int count,
 		       uint64_t offset, uint64_t len);

@@ -105,7 +105,7 @@ const struct region_memory *machine_helper_memory(const struct machine *machine)
 
 /*
  * The disks at a migration's hand-over, while the VM is paused (virtio_blk.h). 0 or a negative
- * errno; release goes on after an error.
+ * errno; release continues after an error.
  */
 int machine_disks_release(struct machine *machine);
 int machine_disks_acquire(struct machine *machine, struct why *why);

@@ -13,7 +13,7 @@
 
 /*
  * start: arm, nothing is dirty. fetch: OR what was written since into bitmap, of npages bits, and
- * begin anew; -EINVAL when the guest has not npages pages. Both 0 or a negative errno. One caller
+ * begin again; -EINVAL when the guest has not npages pages. Both 0 or a negative errno. One caller
  * at a time; vCPUs and devices may run.
  */
 int dirty_log_start(struct vm *vm);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Slowing the guest down: in each period a thread of its own takes the vCPUs out of the guest,
- * keeps them out for their part of it, and lets them go on.
+ * keeps them out for their part of it, and lets them continue.
  */
 #include <errno.h>
 #include <time.h>

@@ -209,7 +209,7 @@ int vcpu_state_load(struct vcpu *vcpu, const struct state_part *state, struct wh
 }
 
 /*
- * Linux Documentation/virt/kvm/devices/vcpu.rst, 4.1: the offset by which the guest's TSC goes on
+ * Linux Documentation/virt/kvm/devices/vcpu.rst, 4.1: the offset by which the guest's TSC continues
  * with the VM's clock.
  */
 static int set_tsc_offset(struct vcpu *vcpu, uint64_t offset, const struct kvm_clock_data *source,

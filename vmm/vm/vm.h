@@ -56,7 +56,7 @@ enum vm_end {
 	VM_POWEROFF, /* by itself; a payload: done */
 	VM_REBOOT, /* the guest asked for a reset */
 	VM_CRASH, /* a triple fault; a payload: found an error */
-	VM_FAILED, /* KVM or the VMM could not go on */
+	VM_FAILED, /* KVM or the VMM could not continue */
 	VM_STOPPED, /* vm_stop() */
 	VM_MIGRATED, /* vm_gone(): another host runs it now */
 };
@@ -91,9 +91,9 @@ int vm_launch_finish(struct vm *vm, struct why *why);
 int vm_start(struct vm *vm, struct why *why);
 
 /*
- * vm_pause(): vCPUs and devices stand still when it returns, and guest memory with them. -EIO when
+ * vm_pause(): vCPUs and devices are stopped when it returns, and guest memory with them. -EIO when
  * a device could not flush; it is paused nevertheless. Both are idempotent. vm_request_pause() only
- * asks the vCPUs and does not wait (devices go on); any thread.
+ * asks the vCPUs and does not wait (devices continue); any thread.
  */
 int vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
@@ -138,7 +138,7 @@ const char *vm_end_report(const struct vm *vm);
 
 bool vm_paused(const struct vm *vm); /* vm_pause() has returned and vm_resume() was not called */
 unsigned int vm_cpus(const struct vm *vm);
-unsigned int vm_cpus_parked(struct vm *vm); /* vCPUs that stand still now. Any thread. */
+unsigned int vm_cpus_parked(struct vm *vm); /* vCPUs that are stopped now. Any thread. */
 int vm_kvm_fd(const struct vm *vm);
 int vm_fd(const struct vm *vm);
 int vm_sev_fd(const struct vm *vm); /* -1 without SEV */

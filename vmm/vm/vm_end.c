@@ -39,7 +39,8 @@ void vm_gone(struct vm *vm)
 {
 	vm_ended(vm, VM_MIGRATED, NULL);
 	/*
-	 * Also if somebody wanted it stopped in the same moment: it goes on elsewhere all the same.
+	 * Also if somebody wanted it stopped in the same moment: it continues elsewhere
+	 * nevertheless.
 	 */
 	pthread_mutex_lock(&vm->lock);
 	vm->end = VM_MIGRATED;

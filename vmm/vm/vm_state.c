@@ -235,9 +235,9 @@ static int load_chips(struct vm *vm, const struct state_part *parts, struct why 
 }
 
 /*
- * The VM's clock goes on by the real time that has passed since it was saved, if the hosts' clocks
- * agree that some has (KVM does the same with KVM_CLOCK_REALTIME, where its master clock is in
- * use). *source: as saved, *now: as it is on this host.
+ * The VM's clock continues by the real time that has passed since it was saved, if the hosts'
+ * clocks agree that some has (KVM does the same with KVM_CLOCK_REALTIME, where its master clock is
+ * in use). *source: as saved, *now: as it is on this host.
  */
 static int load_clock(struct vm *vm, const struct state_part *part, struct kvm_clock_data *source,
 		      struct kvm_clock_data *now, struct why *why)
