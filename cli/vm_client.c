@@ -41,13 +41,17 @@ static int exit_code(const struct control_error *err)
 	return CLI_FAILURE;
 }
 
-/* A VM speaks of itself without its name. */
+/* What a VM says about itself has no name in it. A sentence that gets too long loses its end. */
 static void put_name(struct control_error *err, const char *name)
 {
-	char desc[sizeof(err->desc)];
+	size_t max = sizeof(err->desc), len = strlen(name) + 2;
 
-	snprintf(desc, sizeof(desc), "%s", err->desc);
-	snprintf(err->desc, sizeof(err->desc), "%s: %s", name, desc);
+	if (len >= max)
+		return;
+	memmove(err->desc + len, err->desc, max - len);
+	err->desc[max - 1] = '\0';
+	memcpy(err->desc, name, len - 2);
+	memcpy(err->desc + len - 2, ": ", 2);
 }
 
 int vm_ask(struct control_client *client, const char *name, const char *command, json_t *args,
