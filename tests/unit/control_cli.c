@@ -182,7 +182,7 @@ static void pause_resume_and_stop(void **state)
 	assert_int_equal(run("status web", out, sizeof(out)), 0);
 	assert_says(out, "paused");
 	assert_int_equal(run("resume web", out, sizeof(out)), 1);
-	assert_says(out, "sevmirror: the VM is not paused");
+	assert_says(out, "sevmirror: web: the VM is not paused");
 	assert_int_equal(run("stop web", out, sizeof(out)), 0);
 	assert_string_equal(vm->state, "stopping");
 	assert_int_equal(run("stop --force --json web", out, sizeof(out)), 0);

@@ -118,7 +118,7 @@ static void the_vmm_s_failures_leave_the_guest_here(void **state)
 		const char *words;
 	} cases[] = {
 		{ no_config, SEVMIRROR_REASON_INTERNAL, "the source cannot describe" },
-		{ no_log, SEVMIRROR_REASON_INTERNAL, "starting to log which pages" },
+		{ no_log, SEVMIRROR_REASON_INTERNAL, "the source cannot start to log which pages" },
 		{ no_fetch, SEVMIRROR_REASON_INTERNAL, "the source cannot read the log of pages" },
 		{ no_pause, SEVMIRROR_REASON_GUEST, "the source cannot stop the guest" },
 		{ no_state, SEVMIRROR_REASON_GUEST, "the source cannot save the guest's state" },
