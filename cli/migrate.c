@@ -462,7 +462,8 @@ static int ask(struct migrate *m, json_t **ret, struct control_error *err)
 	int failed = cli_take_signals(&m->signal_fd);
 
 	if (failed)
-		return control_fail(err, failed, NULL, "signalfd: %s", strerror(-failed));
+		return control_fail(err, failed, NULL, "cannot receive signals (signalfd): %s",
+				    strerror(-failed));
 	failed = control_client_open(&m->client, m->name, err);
 	if (failed)
 		return failed;

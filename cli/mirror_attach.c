@@ -112,7 +112,7 @@ static int take_signals(struct attach *a)
 
 	if (!err)
 		return CLI_OK;
-	cli_error("signalfd: %s", strerror(-err));
+	cli_error("cannot receive signals (signalfd): %s", strerror(-err));
 	return CLI_FAILURE;
 }
 
@@ -165,7 +165,7 @@ static int confine(struct attach *a)
 
 	a->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (a->kvm_fd < 0) {
-		cli_error("/dev/kvm: %s", strerror(errno));
+		cli_error("cannot open /dev/kvm: %s", strerror(errno));
 		return CLI_UNSUPPORTED;
 	}
 	if (!confine_enter_closed(&a->confine, &why))
@@ -201,7 +201,7 @@ static int make(struct attach *a)
 		memscan_fill(&a->memscan, mailbox(a));
 	err = workload_start(a->workload);
 	if (err)
-		cli_error("the mirror's thread: %s", strerror(-err));
+		cli_error("cannot start the mirror's thread: %s", strerror(-err));
 	/*
 	 * All that remains is to read what the workload writes, to ask KVM for its dirty log, and
 	 * to answer the VM.

@@ -136,7 +136,7 @@ static int measure(const struct request *request)
 	}
 	code = request->dump ? dump(image, request->dump) : CLI_OK;
 	if (!code && digest_of(image, digest)) {
-		cli_error("the digest: OpenSSL failed");
+		cli_error("OpenSSL cannot compute the digest");
 		code = CLI_FAILURE;
 	}
 	if (!code && request->json) {

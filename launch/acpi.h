@@ -11,7 +11,7 @@
 
 /*
  * Write RSDP (at buf[0]), XSDT, FADT, MADT and DSDT for a guest with cpus CPUs (APIC IDs 0 to cpus
- * - 1) into buf, which is zeroed and will lie at gpa. 0 or -ENOSPC.
+ * - 1) into buf, which is zeroed and will be at gpa. 0 or -ENOSPC.
  */
 int acpi_build(uint8_t *buf, size_t bytes, uint64_t gpa, unsigned int cpus);
 

@@ -30,7 +30,7 @@ struct bzimage {
 #define BZIMAGE_HEADER_OFFSET 0x1f1 /* of the setup header in the file and in boot_params */
 
 /*
- * Take image apart; what bzimage points to lies in it. 0, or -ENOEXEC with the reason in why: not a
+ * Take image apart; what bzimage points to is in it. 0, or -ENOEXEC with the reason in why: not a
  * bzImage, truncated, too old for 64-bit entry, not relocatable, sizes that contradict each other.
  */
 int bzimage_parse(struct bzimage *bzimage, const void *image, size_t bytes, struct why *why);

@@ -7,8 +7,8 @@
 #define LAUNCH_GUEST_LAYOUT_H
 
 /*
- * RAM: from 0 to its end or here; devices and the APICs lie between this and 4 GiB, where the rest
- * of RAM goes on.
+ * RAM: from 0 to its end or here; devices and the APICs are between this and 4 GiB, where the rest
+ * of RAM continues.
  */
 #define GUEST_LOW_RAM_MAX  0xc0000000ULL
 #define GUEST_HIGH_RAM_GPA 0x100000000ULL

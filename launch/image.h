@@ -89,7 +89,7 @@ struct launch_image {
 	unsigned int nsegments;
 	struct launch_segment segments[LAUNCH_MAX_SEGMENTS]; /* ascending, no overlap, all in RAM */
 	/*
-	 * The helper's core, launched and measured after them; it lies in the helper region, which
+	 * The helper's core, launched and measured after them; it is in the helper region, which
 	 * is no RAM. len 0: none
 	 */
 	struct launch_segment helper;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Migration Helper's part of a launch: where its region lies in the mirror of a guest of this
+ * The Migration Helper's part of a launch: where its region is in the mirror of a guest of this
  * size, and the bytes of its core. Pure, as the rest of the launch.
  */
 #ifndef LAUNCH_LAUNCH_HELPER_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The launch's part of a workload (lib/mirror/workload_plan.h): where its region lies at the end of
+ * The launch's part of a workload (lib/mirror/workload_plan.h): where its region is at the end of
  * RAM below 4 GiB, and the bytes of it that are launched. Pure, as the rest of the launch.
  */
 #ifndef LAUNCH_LAUNCH_WORKLOAD_H

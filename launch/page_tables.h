@@ -31,7 +31,7 @@ int page_tables_init(struct page_tables *tables);
  */
 int page_tables_map(struct page_tables *tables, uint64_t gpa, uint64_t len);
 
-/* What may be done with a page beside reading it. */
+/* What may be done with a page besides reading it. */
 enum page_access {
 	PAGE_WRITE = 1,
 	PAGE_EXECUTE = 2,

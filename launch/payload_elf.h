@@ -37,7 +37,8 @@ int payload_elf_parse(struct payload_elf *elf, const struct launch_blob *file, s
 void payload_elf_load(const struct payload_elf *elf, uint8_t *bytes);
 
 /*
- * What may be done with the page at va beside reading it: PAGE_WRITE, PAGE_EXECUTE (page_tables.h).
+ * What may be done with the page at va besides reading it: PAGE_WRITE, PAGE_EXECUTE
+ * (page_tables.h).
  */
 unsigned int payload_elf_access(const struct payload_elf *elf, uint64_t va);
 

@@ -106,8 +106,7 @@ static int decide(struct service *s, struct control_error *err)
 
 	if (ret)
 		return control_fail(err, ret, CONTROL_FAILED,
-				    "%s. Perhaps the target runs the "
-				    "guest: check it",
+				    "%s. The guest may be running on the target: check the target",
 				    why.text);
 	/*
 	 * If the firmware's context is still sending, this ends it. If not, the firmware says so.

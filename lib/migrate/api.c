@@ -34,7 +34,7 @@ static int create(struct sevmirror_migration **out, const struct sevmirror_host_
 
 	*out = NULL;
 	if (!m) {
-		snprintf(why, max, "out of memory");
+		snprintf(why, max, "out of memory for the migration");
 		return -ENOMEM;
 	}
 	m->ops = ops;

@@ -78,22 +78,24 @@ int sev_cert_check(const struct sev_cert *cert, uint32_t usage, struct sev_error
 	if (le32toh(cert->version) != CERT_VERSION)
 		return sev_error_set(
 			error, -EBADMSG,
-			"%s certificate: version %u instead of 1: not an SEV certificate?", name,
-			le32toh(cert->version));
+			"the %s certificate has version %u instead of 1; is it an SEV certificate?",
+			name, le32toh(cert->version));
 	if (le32toh(cert->usage) != usage)
 		return sev_error_set(
 			error, -EBADMSG,
-			"%s certificate: its key is for usage 0x%x (%s): the wrong file?", name,
-			le32toh(cert->usage), sev_cert_usage_name(le32toh(cert->usage)));
+			"the %s certificate has a key for usage 0x%x (%s); is it the right file?",
+			name, le32toh(cert->usage), sev_cert_usage_name(le32toh(cert->usage)));
 	if (cert->reserved || !algo_fits(usage, le32toh(cert->algo)))
-		return sev_error_set(error, -EBADMSG,
-				     "%s certificate: damaged (reserved bytes, or algorithm 0x%x)",
-				     name, le32toh(cert->algo));
+		return sev_error_set(
+			error, -EBADMSG,
+			"the %s certificate is damaged (reserved bytes, or algorithm 0x%x)", name,
+			le32toh(cert->algo));
 	key = cert_key(cert);
 	if (!key)
 		return sev_error_set(
 			error, -EBADMSG,
-			"%s certificate: its public key is not a point of P-384: damaged", name);
+			"the %s certificate is damaged: its public key is not a point of P-384",
+			name);
 	EVP_PKEY_free(key);
 	return 0;
 }
@@ -224,15 +226,15 @@ int sev_vendor_cert_parse(struct sev_vendor_cert *cert, const void *buf, size_t 
 
 	if (len < SEV_VENDOR_CERT_HEADER_BYTES)
 		return sev_error_set(error, -EBADMSG,
-				     "vendor certificate: %zu bytes are too few: truncated?", len);
+				     "the vendor certificate is truncated: it has %zu bytes", len);
 	exponent_bits = le32_at(in + 56);
 	modulus_bits = le32_at(in + 60);
 	if (le32_at(in) != CERT_VERSION || !key_size_is_valid(exponent_bits) ||
 	    !key_size_is_valid(modulus_bits))
 		return sev_error_set(
 			error, -EBADMSG,
-			"%zu bytes that are neither an SEV certificate (%u bytes) nor AMD's ASK or "
-			"ARK",
+			"these %zu bytes are neither an SEV certificate (%u bytes) nor AMD's ASK "
+			"or ARK",
 			len, SEV_CERT_BYTES);
 	*cert = (struct sev_vendor_cert){
 		.usage = le32_at(in + 36),
@@ -242,12 +244,13 @@ int sev_vendor_cert_parse(struct sev_vendor_cert *cert, const void *buf, size_t 
 	cert->bytes = SEV_VENDOR_CERT_HEADER_BYTES + cert->exponent_bytes + 2 * cert->key_bytes;
 	if (cert->usage != SEV_CERT_ARK && cert->usage != SEV_CERT_ASK)
 		return sev_error_set(error, -EBADMSG,
-				     "vendor certificate: usage 0x%x is neither ARK nor ASK",
+				     "the vendor certificate's usage 0x%x is neither ARK nor ASK",
 				     cert->usage);
 	if (len < cert->bytes)
-		return sev_error_set(error, -EBADMSG,
-				     "%s certificate: %zu bytes instead of %zu: truncated?",
-				     sev_cert_usage_name(cert->usage), len, cert->bytes);
+		return sev_error_set(
+			error, -EBADMSG,
+			"the %s certificate is truncated: it has %zu bytes instead of %zu",
+			sev_cert_usage_name(cert->usage), len, cert->bytes);
 	memcpy(cert->raw, in, cert->bytes);
 	memcpy(cert->key_id, in + 4, sizeof(cert->key_id));
 	memcpy(cert->certifying_id, in + 20, sizeof(cert->certifying_id));

@@ -102,7 +102,7 @@ int sev_chain_add(struct sev_chain *chain, const void *buf, size_t len, const ch
 	size_t at = 0, bytes;
 
 	if (len == 0)
-		return sev_error_set(error, -EBADMSG, "%s: empty, no certificate in it", source);
+		return sev_error_set(error, -EBADMSG, "%s is empty: it has no certificate", source);
 	for (; at < len; at += bytes) {
 		enum sev_chain_link link = platform_link(in + at, len - at);
 		int err;

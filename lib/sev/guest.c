@@ -118,7 +118,9 @@ static int explain_copy(struct sev_error *error, int err)
 			error, err,
 			"mirror: the source's context is being copied or moved at this moment");
 	default:
-		return sev_error_set(error, err, "mirror: KVM_CAP_VM_COPY_ENC_CONTEXT_FROM: %s",
+		return sev_error_set(error, err,
+				     "mirror: KVM does not share the encryption context "
+				     "(KVM_CAP_VM_COPY_ENC_CONTEXT_FROM): %s",
 				     strerror(-err));
 	}
 }

@@ -55,7 +55,8 @@ static int sev_issue(int sev_fd, uint32_t id, const char *name, void *data, stru
 		return 0;
 	if (errno == EPERM)
 		return sev_error_set(error, -EPERM,
-				     "%s: only the administrator may (CAP_SYS_ADMIN)", name);
+				     "%s: only the administrator may do this (CAP_SYS_ADMIN)",
+				     name);
 	return sev_error_firmware(error, -errno, cmd.error, "%s", name);
 }
 

@@ -65,13 +65,14 @@ static int root_from_x509(struct sev_root *root, X509 *cert)
 static int check_validity(const X509 *cert, struct sev_error *error)
 {
 	if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-		return sev_error_set(error, -EBADMSG,
-				     "root: the certificate is not valid yet: is this machine's "
-				     "clock right?");
+		return sev_error_set(
+			error, -EBADMSG,
+			"the root's certificate is not valid yet; is this machine's clock right?");
 	if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
-		return sev_error_set(error, -EBADMSG,
-				     "root: the certificate has expired; get the vendor's current "
-				     "one, or set this machine's clock");
+		return sev_error_set(
+			error, -EBADMSG,
+			"the root's certificate has expired; get the vendor's current one, or "
+			"set this machine's clock");
 	return 0;
 }
 
@@ -85,7 +86,8 @@ static int root_from_pem(struct sev_root *root, const void *buf, size_t len,
 	if (err)
 		sev_error_set(
 			error, err,
-			"root: not a self-signed RSA certificate of 2048 or 4096 bits in PEM");
+			"the root is not a self-signed RSA certificate of 2048 or 4096 bits in "
+			"PEM");
 	else
 		err = check_validity(cert, error);
 	X509_free(cert);
@@ -139,9 +141,7 @@ int sev_root_from_file_bytes(struct sev_root *root, const void *buf, size_t len,
 	memset(root, 0, sizeof(*root));
 	if (len > 1 << 20)
 		return sev_error_set(error, -EBADMSG,
-				     "root: the file (%zu bytes) is not a "
-				     "certificate",
-				     len);
+				     "the root's file (%zu bytes) is not a certificate", len);
 	if (len >= sizeof(pem) - 1 && !memcmp(buf, pem, sizeof(pem) - 1))
 		return root_from_pem(root, buf, len, error);
 	do {
@@ -152,7 +152,7 @@ int sev_root_from_file_bytes(struct sev_root *root, const void *buf, size_t len,
 		at += cert.bytes;
 	} while (cert.usage != SEV_CERT_ARK && at < len);
 	if (cert.usage != SEV_CERT_ARK)
-		return sev_error_set(error, -EBADMSG, "root: the file holds no ARK certificate");
+		return sev_error_set(error, -EBADMSG, "the root's file has no ARK certificate");
 	return root_from_vendor_cert(root, &cert, error);
 }
 

@@ -288,7 +288,8 @@ int vm_state_load(struct vm *vm, const uint8_t *buf, size_t len, struct why *why
 	if (r.overflow || magic != STATE_MAGIC)
 		return malformed(why, "no magic");
 	if (version != STATE_VERSION)
-		return why_set(why, -ENODEV, "the VM's state has version %u, %u is understood",
+		return why_set(why, -ENODEV,
+			       "the VM's state has version %u, and this host knows version %u",
 			       version, STATE_VERSION);
 	if (state_parts_find(buf + r.used, len - r.used, parts, VM_PARTS))
 		return malformed(why, "its parts");
@@ -309,7 +310,8 @@ int vm_state_load(struct vm *vm, const uint8_t *buf, size_t len, struct why *why
 	/* Last: a device that wants an interrupt raises its line again. */
 	err = bus_load(vm->bus, parts[PART_DEVICES].bytes, parts[PART_DEVICES].len);
 	return err ? why_set(why, err,
-			     err == -ENODEV ? "the devices are not the same on both sides" :
-					      "the devices' state is malformed") :
+			     err == -ENODEV ?
+				     "the source and the target do not have the same devices" :
+				     "the devices' state is malformed") :
 		     0;
 }
