@@ -140,6 +140,21 @@ static void policies_are_written_so_that_they_can_be_read(void **state)
 	}
 }
 
+/* Who may receive the guest is checked with SEV only; ES without NOKS has its own weakness. */
+static void each_policy_is_weak_or_not(void **state)
+{
+	for (uint32_t policy = 0; policy < 0x100; policy++) {
+		const char *weakness = sev_policy_weakness(policy);
+		bool sent_to_anyone = !(policy & SEV_POLICY_SEV) && !(policy & SEV_POLICY_NOSEND);
+		bool two_with_one_key = policy & SEV_POLICY_ES && !(policy & SEV_POLICY_NOKS);
+
+		assert_int_equal(weakness != NULL, sent_to_anyone || two_with_one_key);
+		if (weakness)
+			assert_non_null(
+				strstr(weakness, sent_to_anyone ? "without SEV" : "key sharing"));
+	}
+}
+
 static void loose_policies_warn(void **state)
 {
 	assert_null(sev_policy_weakness(SEV_POLICY_DEFAULT));
@@ -361,6 +376,7 @@ int main(void)
 		cmocka_unit_test(policies_are_read),
 		cmocka_unit_test(policies_are_written_so_that_they_can_be_read),
 		cmocka_unit_test(loose_policies_warn),
+		cmocka_unit_test(each_policy_is_weak_or_not),
 		cmocka_unit_test(cpuid_leaf_is_taken_apart),
 		cmocka_unit_test(hexadecimal),
 		cmocka_unit_test(base64_test_vectors),
