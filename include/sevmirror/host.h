@@ -59,7 +59,10 @@ struct sevmirror_vm {
 	int vm_fd;
 	int sev_fd; /* /dev/sev, or -1 with --sev=off */
 	struct sev_guest *sev; /* NULL with --sev=off */
-	/* which pages are private; NULL with --sev=off: then all count as private */
+	/*
+	 * which pages are private; NULL with --sev=off: then all count as private. state_save()
+	 * saves it, too; the source refuses one that leaves less than 2 MiB of a state for the rest
+	 */
 	struct sev_pagemap *pagemap;
 	uint64_t cbit_mask; /* 0 with --sev=off */
 	struct sevmirror_helper_memory helper;

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sevmirror/pagemap.h>
+
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
@@ -24,6 +26,10 @@
 #define DISKS_BACK_TRY_US 100000
 #define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
 #define PATIENCE_ROUNDS	  3
+
+/* In a STATE message: what the map of shared pages leaves for vCPUs, devices and chips. */
+#define STATE_ROOM_BYTES (2u << 20)
+#define STATE_MAP_BYTES	 (WIRE_MAX_SECTION - STATE_ROOM_BYTES)
 
 static void count_sent(struct source *s)
 {
@@ -114,6 +120,23 @@ static int establish(struct source *s)
 	return err;
 }
 
+/*
+ * The map of shared pages is a part of the guest's state, and the guest alone decides how many runs
+ * it has. One that has become too large is refused while the guest runs, not after all pages went.
+ */
+static int check_map(struct sevmirror_migration *m)
+{
+	size_t bytes = m->vm.pagemap ? sev_pagemap_save(m->vm.pagemap, NULL, 0) : 0;
+
+	if (bytes <= STATE_MAP_BYTES)
+		return 0;
+	return session_fail_because(
+		m, SEVMIRROR_REASON_GUEST, -E2BIG,
+		"the guest's map of shared pages has %zu bytes, and a migration can send at most "
+		"%u: its shared and private pages alternate, and only the guest can change that",
+		bytes, STATE_MAP_BYTES);
+}
+
 /* Have the target say that everything of the round is in place. */
 static int close_round(struct source *s)
 {
@@ -179,6 +202,8 @@ static int run_round(struct source *s, enum converge_verdict *verdict)
 
 	if (!err)
 		err = fetch_dirty(s);
+	if (!err)
+		err = check_map(m);
 	if (err)
 		return err;
 	round = (struct converge_round){ .bytes = s->sent.bytes - before,
@@ -249,6 +274,9 @@ int source_stop(struct source *s, void **state, size_t *len)
 		return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
 					   "the source cannot stop the guest and flush its disks",
 					   NULL);
+	err = check_map(m);
+	if (err)
+		return err;
 	n = m->ops->state_save(m->opaque, *state, WIRE_MAX_SECTION);
 	if (n < 0)
 		return session_host_failed(m, SEVMIRROR_REASON_GUEST, (int)n,
@@ -442,6 +470,8 @@ static int run(struct source *s)
 
 	converge_init(&s->converge, &limits);
 	err = prepare(s);
+	if (!err)
+		err = check_map(m);
 	if (!err)
 		err = establish(s);
 	if (!err)

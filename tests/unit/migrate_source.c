@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <sevmirror/pagemap.h>
+
 #include "tests/unit/cmocka_all.h"
 
 #include "tests/unit/migrate_pair.h"
@@ -138,6 +140,125 @@ static void the_vmm_s_failures_leave_the_guest_here(void **state)
 		assert_int_equal(p->target.rig.resumed, 0);
 		pair_free(p);
 	}
+}
+
+/* ---- a guest whose map of shared pages is too large for its state ---- */
+
+/* Behind the guest's own pages, which all stay private. */
+#define MAP_RUNS (14u << 16) /* of 16 bytes each: 14 MiB, and the header makes it too large */
+
+static struct sev_pagemap *map; /* the source's, in its process */
+
+static void alternate(unsigned int runs)
+{
+	for (uint64_t i = 0; i < runs; i++) {
+		const uint64_t args[3] = { (RIG_PAGES + 2 * i) * SEVMIRROR_PAGE_BYTES, 1, 0 };
+
+		if (sev_pagemap_hypercall(map, args))
+			_exit(8);
+	}
+}
+
+static int describe_with_map(void *opaque, struct sevmirror_vm *vm)
+{
+	int err = rig_ops.describe(opaque, vm);
+
+	vm->pagemap = map;
+	return err;
+}
+
+static void map_of(struct pair_end *end, unsigned int runs)
+{
+	if (sev_pagemap_create(&map, RIG_PAGES + 2 * MAP_RUNS))
+		_exit(8);
+	alternate(runs);
+	end->ops.describe = describe_with_map;
+}
+
+static void large_map(struct pair_end *end)
+{
+	map_of(end, MAP_RUNS);
+}
+
+static void map_that_just_fits(struct pair_end *end)
+{
+	map_of(end, MAP_RUNS - 2); /* two runs for the header of 32 bytes */
+}
+
+static int fetch_and_alternate(void *opaque, uint64_t *bitmap, size_t npages)
+{
+	alternate(MAP_RUNS);
+	return rig_ops.dirty_fetch(opaque, bitmap, npages);
+}
+
+static void map_that_grows(struct pair_end *end)
+{
+	map_of(end, 0);
+	end->ops.dirty_fetch = fetch_and_alternate;
+}
+
+static int pause_and_alternate(void *opaque)
+{
+	alternate(MAP_RUNS);
+	return rig_ops.pause(opaque);
+}
+
+static void map_that_grows_last(struct pair_end *end)
+{
+	map_of(end, 0);
+	end->ops.pause = pause_and_alternate;
+}
+
+static void go_away(struct pair_end *end)
+{
+	_exit(0);
+}
+
+#define TOO_LARGE \
+	"map of shared pages has 14680096 bytes, and a migration can send at most 14680064"
+
+/* Before the source connects. */
+static void a_map_that_is_too_large_is_refused_at_once(void **state)
+{
+	struct pair *p = *state;
+
+	p->source.prepare = large_map;
+	p->target.prepare = go_away;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST, TOO_LARGE);
+	assert_int_equal(p->source.rig.paused, 0);
+}
+
+static void a_map_that_just_fits_is_no_obstacle(void **state)
+{
+	struct pair *p = *state;
+
+	p->source.prepare = map_that_just_fits;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
+}
+
+static void a_map_that_becomes_too_large_is_refused_while_the_guest_runs(void **state)
+{
+	struct pair *p = *state;
+
+	p->source.prepare = map_that_grows;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST, TOO_LARGE);
+	assert_int_equal(p->source.summary[0].rounds, 1);
+	assert_int_equal(p->source.rig.paused, 0);
+	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER, TOO_LARGE);
+}
+
+static void a_map_that_becomes_too_large_at_the_stop_gives_the_guest_back(void **state)
+{
+	struct pair *p = *state;
+
+	p->source.prepare = map_that_grows_last;
+	pair_run(p);
+	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST, TOO_LARGE);
+	assert_int_equal(p->source.rig.paused, 1);
+	assert_guest_is_back(&p->source);
 }
 
 /* ---- what the target does ---- */
@@ -289,6 +410,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(a_guest_moves),
 		CASE(the_vmm_s_failures_leave_the_guest_here),
+		CASE(a_map_that_is_too_large_is_refused_at_once),
+		CASE(a_map_that_just_fits_is_no_obstacle),
+		CASE(a_map_that_becomes_too_large_is_refused_while_the_guest_runs),
+		CASE(a_map_that_becomes_too_large_at_the_stop_gives_the_guest_back),
 		CASE(a_target_that_refuses_the_vm_is_the_reason),
 		CASE(a_target_that_cannot_start_the_guest_gives_it_back),
 		CASE(a_target_that_is_silent_after_commit_leaves_it_open),
