@@ -34,29 +34,29 @@ static int send_pages(struct stream_out *s, const uint64_t *numbers, unsigned in
 	return err ? err : stream_out_finish(s);
 }
 
-/* Those of the numbers that are still to go, ring by ring. */
+/*
+ * Those of the numbers that are still to go. Each frame begins with the oldest of them; later ones
+ * of the same ring go with it, as a frame is of one ring. So a request waits for no more frames
+ * than there are older requests.
+ */
 static int send_requested(struct stream_out *s, const uint64_t *numbers, unsigned int n)
 {
 	struct streams_out *all = s->all;
 	int err = 0;
 
-	for (unsigned int ring = 0; ring < all->n && !err; ring++) {
-		struct stream_out *owner = &all->stream[ring];
+	for (unsigned int oldest = 0; oldest < n && !err; oldest++) {
+		const struct stream_out *owner = owner_of(all, numbers[oldest]);
 		uint64_t batch[SEVMIRROR_BATCH_MAX];
 		unsigned int k = 0;
 
-		for (unsigned int i = 0; i < n && !err; i++) {
-			if (owner_of(all, numbers[i]) != owner ||
-			    !page_set_remove(all->set, numbers[i]))
-				continue;
-			batch[k++] = numbers[i];
-			if (k == SEVMIRROR_BATCH_MAX) {
-				err = send_pages(s, batch, k);
-				k = 0;
-			}
-		}
-		if (k && !err)
-			err = send_pages(s, batch, k);
+		if (!page_set_remove(all->set, numbers[oldest]))
+			continue;
+		batch[k++] = numbers[oldest];
+		for (unsigned int i = oldest + 1; i < n && k < SEVMIRROR_BATCH_MAX; i++)
+			if (owner_of(all, numbers[i]) == owner &&
+			    page_set_remove(all->set, numbers[i]))
+				batch[k++] = numbers[i];
+		err = send_pages(s, batch, k);
 	}
 	return err;
 }

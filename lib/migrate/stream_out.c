@@ -260,7 +260,13 @@ int stream_out_finish(struct stream_out *s)
 	return send_batch(s, &directory, sevmirror_lane_bodies(seal, s->lane, slot));
 }
 
-/* Until the set holds nothing for this stream. */
+/* Shared pages wait for a full frame, but in post-copy the guest may wait for one of them. */
+static bool must_flush(const struct stream_out *s)
+{
+	return s->all->postcopy && s->nshared;
+}
+
+/* Until the set holds nothing for this stream. What is sealed goes first. */
 static int work(struct stream_out *s)
 {
 	bool took = true;
@@ -270,10 +276,13 @@ static int work(struct stream_out *s)
 		if (atomic_load(&s->all->cancelled) || atomic_load(&s->all->m->cancelled))
 			return stream_out_fail(s, -ECANCELED, "the source stopped it");
 		took = true;
-		while (!err && took && s->head - s->tail < record_depth(s->all->postcopy))
+		while (!err && took && !must_flush(s) &&
+		       s->head - s->tail < record_depth(s->all->postcopy))
 			err = submit_batch(s, &took);
 		if (!err && s->head != s->tail)
 			err = stream_out_finish(s);
+		if (!err && must_flush(s))
+			err = stream_out_flush_shared(s);
 	}
 	return err ? err : stream_out_flush_shared(s);
 }

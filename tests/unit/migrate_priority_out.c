@@ -73,16 +73,40 @@ static void pages_ahead_end_with_their_chunk(void **state)
 	half_close(&h);
 }
 
-/* The helper insists that a batch is of one ring. */
-static void requests_go_ring_by_ring(void **state)
+/* The helper insists that a batch is of one ring: that of the oldest request goes first. */
+static void requests_go_ring_by_ring_in_order_of_arrival(void **state)
 {
-	const uint64_t numbers[] = { HALF_CHUNK_PAGES + 16, 16, HALF_CHUNK_PAGES + 17, 17 };
+	const uint64_t late[] = { HALF_CHUNK_PAGES + 16, 16, HALF_CHUNK_PAGES + 17, 17 };
+	const uint64_t early[] = { 32, HALF_CHUNK_PAGES + 32, 33, HALF_CHUNK_PAGES + 33 };
 	struct half h;
 
 	open_priority(&h);
-	streams_out_request(h.out, numbers, 4);
-	hear_pages(&h, 16, 2);
+	streams_out_request(h.out, late, 4);
 	hear_pages(&h, HALF_CHUNK_PAGES + 16, 2);
+	hear_pages(&h, 16, 2);
+	half_close(&h);
+	open_priority(&h);
+	streams_out_request(h.out, early, 4);
+	hear_pages(&h, 32, 2);
+	hear_pages(&h, HALF_CHUNK_PAGES + 32, 2);
+	half_close(&h);
+}
+
+/* One frame of them may overtake an older request, no more. */
+static void many_requests_of_one_ring_do_not_starve_another(void **state)
+{
+	enum { MANY = 2 * SEVMIRROR_BATCH_MAX + 6 };
+	uint64_t numbers[MANY + 1] = { 0, HALF_CHUNK_PAGES };
+	struct half h;
+
+	for (unsigned int i = 1; i < MANY; i++)
+		numbers[i + 1] = i;
+	open_priority(&h);
+	streams_out_request(h.out, numbers, MANY + 1);
+	hear_pages(&h, 0, SEVMIRROR_BATCH_MAX);
+	hear_pages(&h, HALF_CHUNK_PAGES, 1);
+	hear_pages(&h, SEVMIRROR_BATCH_MAX, SEVMIRROR_BATCH_MAX);
+	hear_pages(&h, 2 * SEVMIRROR_BATCH_MAX, 6);
 	half_close(&h);
 }
 
@@ -113,7 +137,8 @@ int main(void)
 		cmocka_unit_test(a_page_goes_with_those_behind_it),
 		cmocka_unit_test(a_page_that_has_gone_does_not_go_again),
 		cmocka_unit_test(pages_ahead_end_with_their_chunk),
-		cmocka_unit_test(requests_go_ring_by_ring),
+		cmocka_unit_test(requests_go_ring_by_ring_in_order_of_arrival),
+		cmocka_unit_test(many_requests_of_one_ring_do_not_starve_another),
 		cmocka_unit_test(a_dead_helper_ends_all_streams),
 	};
 

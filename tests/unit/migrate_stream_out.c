@@ -104,6 +104,30 @@ static void shared_pages_go_in_the_directory(void **state)
 	sev_pagemap_destroy(h.m.vm.pagemap);
 }
 
+/* The guest may wait for it: in post-copy it does not stay here until 63 others have been found. */
+static void a_shared_page_does_not_wait_for_a_full_frame_in_postcopy(void **state)
+{
+	static struct half_frame frame;
+	const uint64_t args[3] = { 5 * PAGE, 1, KVM_MAP_GPA_RANGE_DECRYPTED };
+	struct half h;
+
+	half_open(&h, true, WIRE_F_POSTCOPY);
+	assert_int_equal(sev_pagemap_create(&h.m.vm.pagemap, RIG_PAGES), 0);
+	assert_int_equal(sev_pagemap_hypercall(h.m.vm.pagemap, args), 0);
+	half_open_streams_out(&h);
+	page_set_fill(h.set);
+	streams_out_begin(h.out, true);
+	half_hear_frame(&h, 0, &frame);
+	assert_int_equal(frame.header.type, WIRE_FRAME_PRIVATE);
+	assert_int_equal(frame.header.records, SEVMIRROR_BATCH_MAX - 1);
+	half_hear_frame(&h, 0, &frame);
+	assert_int_equal(frame.header.type, WIRE_FRAME_SHARED);
+	assert_int_equal(frame.header.records, 1);
+	streams_out_cancel(h.out);
+	half_close(&h);
+	sev_pagemap_destroy(h.m.vm.pagemap);
+}
+
 static void an_empty_round_ends_at_once(void **state)
 {
 	uint64_t frames[WIRE_MAX_STREAMS];
@@ -205,6 +229,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_page_goes_once_on_its_stream),
 		cmocka_unit_test(shared_pages_go_in_the_directory),
+		cmocka_unit_test(a_shared_page_does_not_wait_for_a_full_frame_in_postcopy),
 		cmocka_unit_test(an_empty_round_ends_at_once),
 		cmocka_unit_test(the_helper_s_failures_end_the_round),
 		cmocka_unit_test(a_connection_that_ends_is_the_reason),
