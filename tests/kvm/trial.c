@@ -23,6 +23,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "lib/net/address.h"
+#include "tests/model/steps.h"
 #include "payloads/dirtier.h"
 
 #define GUEST_RUN 150000 /* us that a guest runs on after it has moved */
@@ -226,6 +227,7 @@ void trial_start(struct trial *t, const char *payload, const struct tiny_config 
 
 	payload_file = payload;
 	memset(t, 0, sizeof(*t));
+	model_watch_steps();
 	listen_fd = address_listen("127.0.0.1:0", &why);
 	assert_true(listen_fd >= 0);
 	assert_int_equal(address_of(listen_fd, t->address, sizeof(t->address)), 0);

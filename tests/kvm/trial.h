@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One migration between this process and a child, each a tiny host. It ends with the guest at
- * exactly one of them, where it must find every page as it wrote it last.
+ * exactly one of them, where it must find every page as it wrote it last. Each step that either
+ * takes must be one of the model's (tests/model/steps.h).
  */
 #ifndef TESTS_KVM_TRIAL_H
 #define TESTS_KVM_TRIAL_H

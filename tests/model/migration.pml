@@ -23,6 +23,9 @@
  * broken on purpose) makes spin find a counterexample.
  */
 #define TARGETS 2
+#ifndef MIGRATIONS
+#define MIGRATIONS TARGETS /* a failed one is followed by one to another target */
+#endif
 #define CONNS	6 /* connections are numbered from 1; 0 is no connection */
 
 /* Budgets of what goes wrong. Each run of the model sets some of them. */
@@ -54,6 +57,65 @@
 #else
 #define holds(condition) (condition)
 #define locked_elsewhere(condition) (condition)
+#endif
+
+/*
+ * The steps of lib/migrate/state_machine.h, where the model takes them. `run steps` prints those
+ * that the search finds; in all other runs they are nothing. The numbers of states and events are
+ * the header's.
+ */
+#ifdef STEPS
+c_decl {
+\#include <stdio.h>
+\#include <stdlib.h>
+	static unsigned char step_seen[2][32][32][32];
+	static void print_steps(void)
+	{
+		for (int i = 0; i < 2 * 32 * 32 * 32; i++)
+			if (((unsigned char *)step_seen)[i])
+				printf("step %s %d %d %d\n", i >> 15 ? "target" : "source",
+				       i >> 10 & 31, i >> 5 & 31, i & 31);
+	}
+	static void note_step(int side, int from, int event, int to)
+	{
+		static int begun;
+		if (!begun++)
+			atexit(print_steps);
+		step_seen[side][from][event][to] = 1;
+	}
+}
+byte source_at, target_at[TARGETS], step_event, step_to, step_me;
+#define SOURCE_BEGINS d_step { source_at = SOURCE_CONNECTING };
+#define SOURCE_STEPS(event, to) \
+	skip; \
+	d_step { \
+		step_event = event; \
+		step_to = to; \
+		c_code { note_step(0, now.source_at, now.step_event, now.step_to); }; \
+		source_at = step_to; \
+		step_event = 0; \
+		step_to = 0 \
+	};
+#define TARGET_STEPS(event, to) \
+	skip; \
+	d_step { \
+		step_event = event; \
+		step_to = to; \
+		step_me = me; \
+		c_code { \
+			note_step(1, now.target_at[now.step_me], now.step_event, now.step_to); \
+		}; \
+		target_at[me] = step_to; \
+		step_event = 0; \
+		step_to = 0; \
+		step_me = 0 \
+	};
+#define TARGET_IS(state) (target_at[me] == state)
+#define SOURCE_IS(state) (source_at == state)
+#else
+#define SOURCE_BEGINS
+#define SOURCE_STEPS(event, to)
+#define TARGET_STEPS(event, to)
 #endif
 
 mtype:message = { HELLO, CORE, CORE_DONE, ROUND, STATE, MANIFEST, READY, COMMIT, RUNNING, ABORT,
@@ -156,6 +218,8 @@ proctype Source()
 begin_attempt:
 		passed = false;
 		postcopy = false;
+		m = HUNG_UP;
+		SOURCE_BEGINS
 		if
 		:: !target_begun[to] -> target_begun[to] = true; run Target(to)
 		:: else
@@ -175,12 +239,19 @@ begin_attempt:
 		:: m == HELLO
 		:: else -> goto failed
 		fi;
+		SOURCE_STEPS(SOURCE_AGREE, SOURCE_SETTING_UP)
+		if
+		:: true
+		:: goto failed /* the helper does not start, or the target says why it does not */
+		fi;
+		SOURCE_STEPS(SOURCE_SEND_CORE, SOURCE_SENDING_CORE)
 		send(to_target[conn], conn, CORE);
 		receive(to_source[conn], conn, m, source_cancel);
 		if
 		:: m == CORE_DONE
 		:: else -> goto failed
 		fi;
+		SOURCE_STEPS(SOURCE_LOG, SOURCE_PRECOPY)
 precopy:
 		send(to_target[conn], conn, ROUND);
 		receive(to_source[conn], conn, m, source_cancel);
@@ -201,12 +272,14 @@ precopy:
 		:: m == POSTCOPY
 		:: else -> goto failed
 		fi;
+		SOURCE_STEPS(SOURCE_STOP, SOURCE_STOPPED)
 		source_runs = false;
 		send(to_target[conn], conn, MISSING);
 		send(to_target[conn], conn, STATE);
 		goto await_ready;
 
 stop_and_copy:
+		SOURCE_STEPS(SOURCE_STOP, SOURCE_STOPPED)
 		source_runs = false;
 		send(to_target[conn], conn, STATE);
 		send(to_target[conn], conn, MANIFEST);
@@ -221,11 +294,12 @@ await_ready:
 		:: m == READY
 		:: else -> goto failed
 		fi;
+		SOURCE_STEPS(SOURCE_RELEASE, SOURCE_RELEASED)
 		disks = NOBODY;
 		/* A target that hangs up meanwhile has not heard COMMIT: nothing is in doubt. */
 		if
 		:: empty(to_source[conn]) && up[conn]
-		:: nempty(to_source[conn]) -> goto failed
+		:: to_source[conn]?m -> goto failed
 		:: !up[conn] -> goto failed
 		fi;
 		/* the step COMMIT (lib/migrate/state_machine.h): from here on nobody cancels. */
@@ -233,6 +307,8 @@ await_ready:
 		:: source_cancel -> goto failed
 		:: atomic { !source_cancel -> passed = true }
 		fi;
+		SOURCE_STEPS((postcopy -> SOURCE_COMMIT_WITHOUT : SOURCE_COMMIT),
+			     (postcopy -> SOURCE_COMMITTED_MISSING : SOURCE_COMMITTED))
 		send(to_target[conn], conn, COMMIT);
 await_running:
 #ifdef MUTATE_CANCEL_AFTER_COMMIT
@@ -246,13 +322,17 @@ await_running:
 #endif
 		if
 		:: m == RUNNING -> heard_running = true;
+			SOURCE_STEPS(SOURCE_RUNNING,
+				     (postcopy -> SOURCE_POSTCOPY : SOURCE_MIGRATED))
 			if
 			:: postcopy -> goto serve
 			:: else -> goto migrated
 			fi
 		:: m == ABORT ->
 			if
-			:: heard_running -> goto lost
+			:: heard_running ->
+				SOURCE_STEPS(SOURCE_ABORT, SOURCE_LOST)
+				goto lost
 			:: else -> goto failed
 			fi
 		:: m == CANCELLED || m == TIMED_OUT || m == HUNG_UP
@@ -268,6 +348,7 @@ await_running:
 		:: postcopy -> goto broken
 		:: else
 		fi;
+		SOURCE_STEPS(SOURCE_BREAK, SOURCE_UNKNOWN)
 		/* The operator looks at the target and waits until its fate is known. */
 		if
 		:: target_ran[to] -> goto migrated
@@ -284,16 +365,25 @@ serve:
 		fi;
 		receive(to_source[conn], conn, m, source_cancel);
 		if
-		:: m == LAST_PAGE -> goto migrated
-		:: m == ABORT -> goto lost
+		:: m == LAST_PAGE ->
+			SOURCE_STEPS(SOURCE_LAST_PAGE, SOURCE_MIGRATED)
+			goto migrated
+		:: m == ABORT ->
+			SOURCE_STEPS(SOURCE_ABORT, SOURCE_LOST)
+			goto lost
 		:: else -> source_word = BROKEN
 		fi;
 broken:
+		SOURCE_STEPS(SOURCE_BREAK,
+			     (SOURCE_IS(SOURCE_POSTCOPY) || SOURCE_IS(SOURCE_RECOVERING) ->
+				SOURCE_BROKEN : SOURCE_UNDECIDED))
 		hang_up(to_source[conn], to_target[conn], conn);
 		if
 		:: left == 0 || target_dead[to] -> goto give_up
 		:: left > 0 && !target_dead[to] -> left--
 		fi;
+		SOURCE_STEPS(SOURCE_RECOVER,
+			     (SOURCE_IS(SOURCE_BROKEN) -> SOURCE_RECOVERING : SOURCE_ASKING))
 		atomic {
 			connections++;
 			conn = connections;
@@ -322,9 +412,12 @@ give_up:
 		:: !heard_running && target_over[to] -> goto take_back
 		:: !heard_running && target_ran[to] -> goto lost
 		:: !heard_running && target_killed[to] && !target_ran[to] -> goto take_back
+		/* whether it ran is not known */
+		:: !heard_running && target_word[to] == LOST -> goto lost
 		fi;
 
 failed:
+		SOURCE_STEPS((m == ABORT -> SOURCE_ABORT : SOURCE_BREAK), SOURCE_FAILED)
 		send(to_target[conn], conn, ABORT);
 		hang_up(to_source[conn], to_target[conn], conn);
 take_back:
@@ -344,7 +437,7 @@ take_back:
 		source_cancel = false;
 		heard_running = false;
 		if
-		:: to + 1 < TARGETS && connections + 1 < CONNS - INTRUDERS ->
+		:: to + 1 < MIGRATIONS && connections + 1 < CONNS - INTRUDERS ->
 			to++;
 			goto begin_attempt
 		:: true -> goto end
@@ -387,19 +480,30 @@ end_listen:
 		:: target_cancel[me] -> goto failed
 		:: source_over -> goto end /* nobody will come: the operator ends it */
 		fi;
+		TARGET_STEPS(TARGET_CONNECT, TARGET_HANDSHAKE)
 		receive(to_target[conn], conn, m, target_cancel[me]);
 		if
 		:: m == HELLO
 		:: else -> goto failed
 		fi;
+		if
+		:: true
+		:: goto failed /* the VM cannot be built here */
+		fi;
 		send(to_source[conn], conn, HELLO);
+		TARGET_STEPS(TARGET_BUILD, TARGET_SETTING_UP)
 		receive(to_target[conn], conn, m, target_cancel[me]);
 		if
 		:: m == CORE
 		:: else -> goto failed
 		fi;
 		send(to_source[conn], conn, CORE_DONE);
+		TARGET_STEPS(TARGET_HELPER_RUNS, TARGET_RECEIVING)
 receive_guest:
+		if
+		:: true
+		:: goto failed /* the helper does not start, or a page is not what it should be */
+		fi;
 		receive(to_target[conn], conn, m, target_cancel[me]);
 		if
 		:: m == ROUND -> send(to_source[conn], conn, ROUND); goto receive_guest
@@ -407,12 +511,13 @@ receive_guest:
 			send(to_source[conn], conn, POSTCOPY);
 			receive(to_target[conn], conn, m, target_cancel[me]);
 			if
-			:: m == MISSING -> goto receive_guest
+			:: m == MISSING -> TARGET_STEPS(TARGET_ARM, TARGET_ARMED) goto receive_guest
 			:: else -> goto failed
 			fi
 		:: m == STATE
 		:: else -> goto failed
 		fi;
+		TARGET_STEPS(TARGET_STATE, (postcopy -> TARGET_LOADING_MISSING : TARGET_LOADING))
 		if
 		:: postcopy
 		:: else ->
@@ -423,9 +528,11 @@ receive_guest:
 			fi
 		fi;
 		if
-		:: send(to_source[conn], conn, READY)
+		:: true
 		:: goto failed /* the manifest does not hold, or the state does not load */
 		fi;
+		TARGET_STEPS(TARGET_LOADED, (postcopy -> TARGET_READY_MISSING : TARGET_READY))
+		send(to_source[conn], conn, READY);
 #ifdef MUTATE_NO_WAIT_FOR_COMMIT
 		m = COMMIT;
 #else
@@ -435,6 +542,7 @@ receive_guest:
 		:: m == COMMIT
 		:: else -> goto failed
 		fi;
+		TARGET_STEPS(TARGET_COMMIT, (postcopy -> TARGET_TAKING_MISSING : TARGET_TAKING))
 		if
 		:: atomic { !locked_elsewhere(disks != NOBODY) -> disks = TARGET; disks_at = me }
 		:: goto failed /* they are held elsewhere, or cannot be opened */
@@ -444,10 +552,12 @@ receive_guest:
 		:: target_cancel[me] -> goto failed
 		:: atomic { !target_cancel[me] -> passed = true }
 		fi;
+		TARGET_STEPS(TARGET_START, (postcopy -> TARGET_STARTING_MISSING : TARGET_STARTING))
 		if
 		:: postcopy -> goto serve
 		:: !postcopy ->
 			run_at_target(me);
+			TARGET_STEPS(TARGET_RUN, TARGET_MIGRATED)
 			send(to_source[conn], conn, RUNNING);
 			goto migrated
 		:: goto failed /* the guest does not start */
@@ -457,6 +567,7 @@ serve:
 		/* resume() runs in a thread, as it may wait for a page. */
 		if
 		:: !started -> started = true; run_at_target(me);
+			TARGET_STEPS(TARGET_RUN, TARGET_POSTCOPY)
 			if
 			:: conn != 0 -> send(to_source[conn], conn, RUNNING)
 			:: else
@@ -473,16 +584,21 @@ serve:
 			:: !started ->
 				started = true;
 				run_at_target(me);
+				TARGET_STEPS(TARGET_RUN, TARGET_POSTCOPY)
 				send(to_source[conn], conn, RUNNING)
 			:: !started -> goto failed
 			fi;
 			if
-			:: send(to_source[conn], conn, LAST_PAGE); goto migrated
+			:: true ->
+				TARGET_STEPS(TARGET_LAST_PAGE, TARGET_MIGRATED)
+				send(to_source[conn], conn, LAST_PAGE);
+				goto migrated
 			:: goto lost /* the manifest does not hold */
 			fi
 		:: m == ABORT || m == CANCELLED -> goto lost
 		:: else
 		fi;
+		TARGET_STEPS(TARGET_BREAK, (started -> TARGET_BROKEN : TARGET_STARTING_BROKEN))
 broken:
 		manifest = false;
 		hang_up(to_target[conn], to_source[conn], conn);
@@ -496,7 +612,9 @@ end_broken:
 			calling[me] = 0;
 			target_rests[me] = false }
 		:: target_cancel[me] -> goto lost
-		:: !started -> started = true; run_at_target(me); goto end_broken
+		:: !started -> started = true; run_at_target(me);
+			TARGET_STEPS(TARGET_RUN, TARGET_BROKEN)
+			goto end_broken
 		:: !started -> goto failed
 		fi;
 		receive(to_target[conn], conn, m, target_cancel[me]);
@@ -513,6 +631,7 @@ end_broken:
 		target_word[me] = SILENT;
 		send(to_source[conn], conn, RECOVER);
 		send(to_source[conn], conn, MISSING);
+		TARGET_STEPS(TARGET_RECOVER, (started -> TARGET_POSTCOPY : TARGET_STARTING_MISSING))
 		if
 		:: started -> send(to_source[conn], conn, RUNNING)
 		:: else
@@ -520,16 +639,21 @@ end_broken:
 		goto serve;
 
 lost:
+		/* A start that waits for a page that never comes neither fails nor ends. */
 		if
 		:: !started -> goto failed
-		:: else
+		:: true
 		fi;
+		TARGET_STEPS(TARGET_GIVE_UP, TARGET_LOST)
 		atomic {
 			target_runs[me] = false;
 			target_word[me] = LOST
 		}
 		goto say_abort;
 failed:
+		TARGET_STEPS((TARGET_IS(TARGET_STARTING) || TARGET_IS(TARGET_STARTING_MISSING) ||
+			      TARGET_IS(TARGET_STARTING_BROKEN) ->
+				TARGET_START_FAILED : TARGET_BREAK), TARGET_FAILED)
 #ifndef MUTATE_ABORT_BEFORE_DISKS
 		atomic {
 			if

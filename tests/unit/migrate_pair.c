@@ -11,6 +11,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include "lib/net/address.h"
+#include "tests/model/steps.h"
 
 #define PAGE	   SEVMIRROR_PAGE_BYTES
 #define PATIENCE_S 120
@@ -77,6 +78,7 @@ static void begin(struct pair_end *end)
 {
 	alarm(PATIENCE_S);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	model_watch_steps();
 	rig_reset(&end->rig, NULL, 0);
 	end->rig.progress = hear_phase;
 	end->rig.progress_opaque = end;

@@ -2,7 +2,8 @@
 /*
  * A whole migration between two processes, over loopback, with the fuzzers' VM and helper
  * (tests/fuzz/migrate_rig.h) on either side: no KVM is needed. Each 16th page of the source has
- * content, the others are zero, as the rig's helper has it.
+ * content, the others are zero, as the rig's helper has it. Each step that a side takes must be one
+ * of the model's (tests/model/steps.h).
  */
 #ifndef TESTS_UNIT_MIGRATE_PAIR_H
 #define TESTS_UNIT_MIGRATE_PAIR_H

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The source's and the target's life: the tables, and their diagrams in docs/hacking.md. */
+/* The source's and the target's life: the tables, their diagrams in docs/hacking.md, the model. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "tests/unit/cmocka_all.h"
 #include "lib/migrate/state_machine.h"
+#include "tests/model/steps.h"
 
 #define STATES_MAX 32
 #define EVENTS_MAX 16
@@ -59,6 +60,48 @@ static void the_diagrams_are_the_tables(void **state)
 				if (drawn[s][e] != (next < 0 ? -1 : next))
 					fail_msg("%s: %s is not as the document draws it",
 						 life->state[s].name, life->event[e]);
+			}
+	}
+}
+
+/*
+ * What no run takes, and the table has all the same: the engine is not to end at an assertion if
+ * it should happen.
+ */
+static const struct {
+	const struct state_machine *life;
+	unsigned int from, event;
+} defensive[] = {
+	/* the source waits for its own helper there, not for the target */
+	{ &source_life, SOURCE_SETTING_UP, SOURCE_ABORT },
+	/* a target that gives up says so after RUNNING, or in the place of its RECOVER */
+	{ &source_life, SOURCE_RECOVERING, SOURCE_ABORT },
+};
+
+static bool is_defensive(const struct state_machine *life, unsigned int from, unsigned int event)
+{
+	for (size_t i = 0; i < sizeof(defensive) / sizeof(defensive[0]); i++)
+		if (defensive[i].life == life && defensive[i].from == from &&
+		    defensive[i].event == event)
+			return true;
+	return false;
+}
+
+/* tests/model/steps.def: what spin's search of the model took. */
+static void the_model_takes_the_steps_of_the_tables(void **state)
+{
+	for (size_t i = 0; i < 2; i++) {
+		const struct state_machine *life = lives[i];
+
+		for (unsigned int s = 0; s < life->nstates; s++)
+			for (unsigned int e = 0; e < life->nevents; e++) {
+				int next = state_machine_next(life, s, e);
+
+				for (unsigned int to = 0; to < life->nstates; to++)
+					if (model_has_step(life, s, e, to) !=
+					    (next == (int)to && !is_defensive(life, s, e)))
+						fail_msg("%s: %s: the model is not the table",
+							 life->state[s].name, life->event[e]);
 			}
 	}
 }
@@ -132,6 +175,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_diagrams_are_the_tables),
+		cmocka_unit_test(the_model_takes_the_steps_of_the_tables),
 		cmocka_unit_test(no_state_is_a_dead_end_by_accident),
 		cmocka_unit_test(only_one_host_may_run_the_guest),
 	};
