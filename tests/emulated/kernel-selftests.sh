@@ -68,10 +68,34 @@ for i in 0 1; do
 done
 wait
 
-while read -r name status seconds; do
-	case $status in 0) got[$name]=pass ;; 4) got[$name]=skip ;; *) got[$name]=fail ;; esac
-	echo "# $name: ${got[$name]}, status $status, $seconds s"
-done < <(grep -hE '^[a-z0-9_]+ [0-9]+ [0-9]+$' "$tmp"/part.*)
+# results FILE...: what run_part printed
+results() {
+	local name status seconds
+	while read -r name status seconds; do
+		got[$name]=fail
+		[ "$status" != 0 ] || got[$name]=pass
+		[ "$status" != 4 ] || got[$name]=skip
+		echo "# $name: ${got[$name]}, status $status, $seconds s"
+	done < <(grep -hE '^[a-z0-9_]+ [0-9]+ [0-9]+$' "$@")
+}
+
+# unlike: the tests whose result is not the table's
+unlike() {
+	local name
+	for name in "${tests[@]}"; do
+		[ "${got[$name]-missing}" = "${expected[$name]-}" ] || echo "$name"
+	done
+}
+
+results "$tmp"/part.*
+# Some compare two clocks, and fail when this machine's other work takes the CPU in between.
+for again in 2 3; do
+	mapfile -t part < <(unlike)
+	[ ${#part[@]} -gt 0 ] && [ ${#part[@]} -le 3 ] || break
+	echo "# for the $again. time: ${part[*]}"
+	run_part "${hosts_of[0]}" "${part[@]}" >"$tmp/part.$again"
+	results "$tmp/part.$again"
+done
 for name in "${tests[@]}"; do
 	if [ "${got[$name]-missing}" = "${expected[$name]-}" ]; then
 		ok "$name: ${got[$name]}"
