@@ -4,9 +4,10 @@
  * another.
  *
  *	cc -D_GNU_SOURCE -o embed *.c $(pkg-config --cflags --libs sevmirror)
- *	./embed target			says the address that it listens at, and what came of the
- *	guest
+ *	./embed target			prints its address, then what came of the guest
  *	./embed source 127.0.0.1:PORT
+ *
+ * guest.c is the guest, vcpu.c runs its vCPUs, vm.c has the VM and what the library calls.
  *
  * Exit status: source: 0 the guest has moved; target: 0 it came, counts on, and every page is as
  * the guest wrote it last.
@@ -19,7 +20,7 @@
 
 #include <sevmirror/migrate.h>
 
-#include "vm.h"
+#include "guest.h"
 
 #define RAM_BYTES (64ULL << 20)
 #define WAIT_US	  1000
@@ -33,9 +34,9 @@ static int fail(const char *what)
 
 static bool wait_for_count(const struct vm *vm, uint64_t count)
 {
-	for (int i = 0; i < WAIT_MAX && vm_count(vm) < count; i++)
+	for (int i = 0; i < WAIT_MAX && guest_count(vm) < count; i++)
 		usleep(WAIT_US);
-	return vm_count(vm) >= count;
+	return guest_count(vm) >= count;
 }
 
 /* Any free port of the loopback interface: the migration is in clear, as tests may be. */
@@ -73,10 +74,10 @@ static int run_target(struct vm *vm)
 	close(options.listen_fd);
 	if (outcome != SEVMIRROR_MIGRATED)
 		return fail(summary.error);
-	count = vm_count(vm);
+	count = guest_count(vm);
 	if (!wait_for_count(vm, count + 2000))
 		return fail("the guest came, but does not count on");
-	if (!vm_check(vm))
+	if (!guest_check(vm))
 		return fail("the guest's memory is not what it was");
 	printf("the guest came at %llu and counts on, its memory is whole\n",
 	       (unsigned long long)count);
@@ -90,7 +91,7 @@ static int run_source(struct vm *vm, const char *address)
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;
 	char why[256];
-	int err = vm_launch(vm, RAM_BYTES);
+	int err = vm_launch(vm, RAM_BYTES, 1);
 
 	if (err)
 		return fail(strerror(-err));
@@ -100,18 +101,18 @@ static int run_source(struct vm *vm, const char *address)
 		return fail(why);
 	outcome = sevmirror_migration_run(migration, &summary);
 	sevmirror_migration_destroy(migration);
-	if (outcome != SEVMIRROR_MIGRATED || !vm_gone(vm))
+	if (outcome != SEVMIRROR_MIGRATED || !vm->gone)
 		return fail(summary.error);
 	printf("the guest left at %llu: %llu pages in %u rounds, it stood still for %.1f ms\n",
-	       (unsigned long long)vm_count(vm), (unsigned long long)summary.pages, summary.rounds,
-	       (double)summary.downtime / 1e6);
+	       (unsigned long long)guest_count(vm), (unsigned long long)summary.pages,
+	       summary.rounds, (double)summary.downtime / 1e6);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	bool target = argc == 2 && !strcmp(argv[1], "target");
-	struct vm *vm;
+	struct vm vm;
 	int code;
 
 	if (sevmirror_wipe_openssl_memory())
@@ -120,10 +121,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: embed target | embed source HOST:PORT\n");
 		return 2;
 	}
-	vm = vm_new();
-	if (!vm)
-		return fail("out of memory");
-	code = target ? run_target(vm) : run_source(vm, argv[2]);
-	vm_free(vm);
+	vm_init(&vm, &counting_guest);
+	code = target ? run_target(&vm) : run_source(&vm, argv[2]);
+	vm_destroy(&vm);
 	return code;
 }

@@ -223,8 +223,8 @@ static void test_disks_do_not_come_back(void **state)
 	assert_non_null(strstr(t.summary.error, "stays paused at the source"));
 	assert_false(tiny_host_running(t.source));
 	close(holder.fd);
-	assert_int_equal(tiny_host_ops.disks_acquire(t.source, why, sizeof(why)), 0);
-	assert_int_equal(tiny_host_ops.resume(t.source), 0);
+	assert_int_equal(tiny_host_ops().disks_acquire(t.source, why, sizeof(why)), 0);
+	assert_int_equal(tiny_host_ops().resume(t.source), 0);
 	trial_end(&t);
 }
 

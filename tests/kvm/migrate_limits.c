@@ -203,7 +203,7 @@ static struct use read_use(void)
 		 * address.
 		 */
 		if (!isupper((unsigned char)line[0]))
-			guest = strstr(line, "/memfd:tiny-ram") != NULL;
+			guest = strstr(line, "/memfd:guest-ram") != NULL;
 		else if (!guest)
 			use.rest += field(line, "Rss");
 	}

@@ -4,47 +4,35 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <sevmirror/pagemap.h>
 
+#include "examples/embed/vm.h"
 #include "helper/layout.h"
 #include "lib/mirror/region.h"
 #include "payloads/dirtier.h"
-#include "tests/kvm/tiny_vcpu.h"
 
-/* Below PAYLOAD_BASE, where the payload has nothing. */
-#define PML4_GPA   0x10000ULL
-#define PDPT_GPA   0x11000ULL
-#define PD_GPA	   0x12000ULL
+/* Below PAYLOAD_BASE, where the payload has nothing; above the page tables. */
 #define TSS_GPA	   0x13000ULL /* three pages, with the I/O bitmap */
 #define PARAMS_GPA 0x17000ULL
 #define SHARED_GPA 0x18000ULL
 #define WORK_GPA   (PAYLOAD_BASE + PAYLOAD_IMAGE_MAX)
 
-#define PTE_TABLE 0x07ULL /* present, writable, user */
-#define PTE_LARGE 0x87ULL
-
-#define STATE_MAGIC 0x31796e6974ULL
+_Static_assert(VM_TABLES_GPA + 0x3000 <= TSS_GPA, "the page tables have pages of their own");
+_Static_assert(VM_VCPUS_MAX >= PAYLOAD_MAX_VCPUS, "each vCPU of a payload has its place");
 
 struct tiny_host {
+	struct vm vm; /* first: the library's opaque is both */
 	const char *elf;
 	struct tiny_config config;
-	int kvm_fd, vm_fd, ram_fd;
-	uint8_t *ram;
 	uint64_t entry;
-	struct region_plan plan;
-	struct region_memory region;
-	struct tiny_vcpu *vcpu[PAYLOAD_MAX_VCPUS];
 	struct sev_pagemap *pagemap; /* NULL: all pages are private */
-	bool running, handed_over;
 	atomic_bool pause_requested;
 	int fail_state_load, fail_disks;
 	int disk_file, disk; /* the file's descriptor, the one with the lock; -1: none */
@@ -52,61 +40,7 @@ struct tiny_host {
 	void *hook_arg;
 };
 
-struct tiny_host *tiny_host_create(const char *elf)
-{
-	struct tiny_host *h = calloc(1, sizeof(*h));
-
-	if (h) {
-		h->elf = elf;
-		h->kvm_fd = h->vm_fd = h->ram_fd = -1;
-		h->disk_file = h->disk = -1;
-		h->region = (struct region_memory)REGION_MEMORY_NONE;
-	}
-	return h;
-}
-
-static void drop_vm(struct tiny_host *h)
-{
-	for (unsigned int i = 0; i < PAYLOAD_MAX_VCPUS; i++) {
-		tiny_vcpu_destroy(h->vcpu[i]);
-		h->vcpu[i] = NULL;
-	}
-	if (h->vm_fd >= 0)
-		close(h->vm_fd);
-	if (h->kvm_fd >= 0)
-		close(h->kvm_fd);
-	if (h->ram)
-		munmap(h->ram, h->config.ram_bytes);
-	if (h->ram_fd >= 0)
-		close(h->ram_fd);
-	region_memory_destroy(&h->region);
-	sev_pagemap_destroy(h->pagemap);
-	h->pagemap = NULL;
-	h->kvm_fd = h->vm_fd = h->ram_fd = -1;
-	h->ram = NULL;
-	h->running = false;
-}
-
-void tiny_host_destroy(struct tiny_host *h)
-{
-	if (!h)
-		return;
-	drop_vm(h);
-	if (h->disk >= 0)
-		close(h->disk);
-	free(h);
-}
-
-static int set_memslot(struct tiny_host *h, bool log)
-{
-	struct kvm_userspace_memory_region slot = {
-		.flags = log ? KVM_MEM_LOG_DIRTY_PAGES : 0,
-		.memory_size = h->config.ram_bytes,
-		.userspace_addr = (uintptr_t)h->ram,
-	};
-
-	return ioctl(h->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) ? -errno : 0;
-}
+/* ---- its guest: a payload ---- */
 
 /* As a guest would tell by hypercalls (KVM_HC_MAP_GPA_RANGE). */
 static int share_pages(struct tiny_host *h)
@@ -118,39 +52,6 @@ static int share_pages(struct tiny_host *h)
 	     gpa += every << 12)
 		if (sev_pagemap_hypercall(h->pagemap, (const uint64_t[3]){ gpa, 1, 0 }))
 			err = -EINVAL;
-	return err;
-}
-
-/* The VM with its memory, zeroed, and vCPUs that do not run. */
-static int make_vm(struct tiny_host *h, const struct tiny_config *config)
-{
-	struct mirror_ram ram = { .bytes = config->ram_bytes, .fd = -1 };
-	int err;
-
-	if (config->ram_bytes % (2 << 20) || config->ram_bytes < 16 << 20 ||
-	    config->ram_bytes > 1 << 30 || config->nvcpus == 0 ||
-	    config->nvcpus > PAYLOAD_MAX_VCPUS)
-		return -EINVAL;
-	h->config = *config;
-	h->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	h->vm_fd = h->kvm_fd < 0 ? -1 : ioctl(h->kvm_fd, KVM_CREATE_VM, 0);
-	h->ram_fd = memfd_create("tiny-ram", MFD_CLOEXEC);
-	if (h->vm_fd < 0 || h->ram_fd < 0 || ftruncate(h->ram_fd, (off_t)config->ram_bytes))
-		return -errno;
-	h->ram = mmap(NULL, config->ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, h->ram_fd, 0);
-	if (h->ram == MAP_FAILED) {
-		h->ram = NULL;
-		return -errno;
-	}
-	err = set_memslot(h, false);
-	if (!err)
-		err = region_plan(&h->plan, &ram, 1, 0);
-	if (!err)
-		err = region_memory_create(&h->region, &h->plan);
-	if (!err)
-		err = share_pages(h);
-	for (uint32_t i = 0; i < config->nvcpus && !err; i++)
-		err = tiny_vcpu_create(&h->vcpu[i], h->kvm_fd, h->vm_fd, i);
 	return err;
 }
 
@@ -174,71 +75,133 @@ static int load_elf(struct tiny_host *h)
 		if (p->p_offset + p->p_filesz > (size_t)n || p->p_paddr < PAYLOAD_BASE ||
 		    p->p_paddr + p->p_memsz > PAYLOAD_BASE + PAYLOAD_IMAGE_MAX)
 			return -ENOEXEC;
-		memcpy(h->ram + p->p_paddr, image + p->p_offset, p->p_filesz);
+		memcpy(h->vm.ram + p->p_paddr, image + p->p_offset, p->p_filesz);
 	}
 	h->entry = ehdr->e_entry;
 	return 0;
 }
 
-static void fill_memory(struct tiny_host *h)
+static uint64_t tsc_khz(const struct tiny_host *h)
 {
-	struct payload_params *params = (void *)(h->ram + PARAMS_GPA);
-	uint64_t *pd = (void *)(h->ram + PD_GPA);
-	uint16_t iomap = 0x100;
+	int khz = ioctl(h->vm.vcpu[0].fd, KVM_GET_TSC_KHZ, 0UL);
 
-	*(uint64_t *)(h->ram + PML4_GPA) = PDPT_GPA | PTE_TABLE;
-	*(uint64_t *)(h->ram + PDPT_GPA) = PD_GPA | PTE_TABLE;
-	for (uint64_t i = 0; i < h->config.ram_bytes >> 21; i++)
-		pd[i] = i << 21 | PTE_LARGE;
-	memcpy(h->ram + TSS_GPA + 0x66, &iomap, sizeof(iomap));
+	return khz > 0 ? (uint64_t)khz : 0;
+}
+
+static int load(struct vm *vm)
+{
+	struct tiny_host *h = (struct tiny_host *)vm;
+	struct payload_params *params = (void *)(vm->ram + PARAMS_GPA);
+	uint16_t iomap = 0x100;
+	int err = load_elf(h);
+
+	if (err)
+		return err;
+	memcpy(vm->ram + TSS_GPA + 0x66, &iomap, sizeof(iomap));
 	*params = (struct payload_params){
 		.magic = PAYLOAD_PARAMS_MAGIC,
 		.version = PAYLOAD_VERSION,
-		.vcpus = h->config.nvcpus,
+		.vcpus = vm->nvcpus,
 		.shared_va = SHARED_GPA,
 		.shared_bytes = 4096,
 		.work_va = WORK_GPA,
-		.work_bytes = h->config.ram_bytes - WORK_GPA,
-		.tsc_khz = tiny_vcpu_tsc_khz(h->vcpu[0]),
+		.work_bytes = vm->ram_bytes - WORK_GPA,
+		.tsc_khz = tsc_khz(h),
 	};
 	memcpy(params->args, h->config.args, sizeof(params->args));
 	tiny_host_shared(h)->magic = PAYLOAD_SHARED_MAGIC;
 	tiny_host_shared(h)->version = PAYLOAD_VERSION;
+	return 0;
+}
+
+/* With a TSS, whose bitmap opens the doorbell's port. */
+static void enter(struct vm *vm, uint32_t index, struct kvm_regs *regs, struct kvm_sregs *sregs)
+{
+	regs->rip = ((struct tiny_host *)vm)->entry;
+	regs->rdi = PARAMS_GPA;
+	regs->rsi = index;
+	sregs->tr = (struct kvm_segment){
+		.base = TSS_GPA, .limit = 0x2fff, .selector = 0x40, .type = 11, .present = 1
+	};
+}
+
+/* The payload rang. False when it has finished on this vCPU. */
+static bool answer_bell(struct vcpu *vcpu)
+{
+	uint32_t bell = *(uint32_t *)((char *)vcpu->run + vcpu->run->io.data_offset);
+	struct kvm_regs regs;
+
+	if (bell == PAYLOAD_BELL_EXIT)
+		return false;
+	if (bell == PAYLOAD_BELL_SLEEP && ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0 &&
+	    !atomic_load(&vcpu->stop))
+		vcpu_sleep((regs.rdi < 10000 ? regs.rdi : 10000) * 1000);
+	return true;
+}
+
+static bool guest_exit(struct vcpu *vcpu)
+{
+	if (vcpu->run->exit_reason == KVM_EXIT_IO && vcpu->run->io.port == PAYLOAD_DOORBELL_PORT)
+		return answer_bell(vcpu);
+	fprintf(stderr, "vCPU %u: exit reason %u\n", vcpu->index, vcpu->run->exit_reason);
+	return false;
+}
+
+static const struct vm_guest payload_guest = { .name = "tiny",
+					       .load = load,
+					       .enter = enter,
+					       .exit = guest_exit };
+
+/* ---- what tests do with it ---- */
+
+struct tiny_host *tiny_host_create(const char *elf)
+{
+	struct tiny_host *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	vm_init(&h->vm, &payload_guest);
+	h->elf = elf;
+	h->disk_file = h->disk = -1;
+	return h;
+}
+
+void tiny_host_destroy(struct tiny_host *h)
+{
+	if (!h)
+		return;
+	vm_destroy(&h->vm);
+	sev_pagemap_destroy(h->pagemap);
+	if (h->disk >= 0)
+		close(h->disk);
+	free(h);
 }
 
 int tiny_host_launch(struct tiny_host *h, const struct tiny_config *config)
 {
 	char why[64];
-	struct tiny_entry entry = { .cr3 = PML4_GPA, .tss = TSS_GPA, .params = PARAMS_GPA };
-	int err = make_vm(h, config);
+	int err;
 
+	h->config = *config;
+	err = share_pages(h);
 	if (!err)
-		err = load_elf(h);
-	if (err)
-		return err;
-	fill_memory(h);
-	err = region_build(&h->plan, h->region.hva, h->plan.core_bytes);
-	entry.rip = h->entry;
-	for (uint32_t i = 0; i < config->nvcpus && !err; i++)
-		err = tiny_vcpu_enter(h->vcpu[i], &entry);
-	if (!err)
-		err = tiny_host_ops.disks_acquire(h, why, sizeof(why));
-	return err ? err : tiny_host_ops.resume(h);
+		err = tiny_host_ops().disks_acquire(h, why, sizeof(why));
+	return err ? err : vm_launch(&h->vm, config->ram_bytes, config->nvcpus);
 }
 
 struct payload_shared *tiny_host_shared(struct tiny_host *h)
 {
-	return h->ram ? (void *)(h->ram + SHARED_GPA) : NULL;
+	return h->vm.ram ? (void *)(h->vm.ram + SHARED_GPA) : NULL;
 }
 
 void *tiny_host_ram(struct tiny_host *h)
 {
-	return h->ram;
+	return h->vm.ram;
 }
 
 uint64_t tiny_host_ram_bytes(struct tiny_host *h)
 {
-	return h->config.ram_bytes;
+	return h->vm.ram_bytes;
 }
 
 uint64_t tiny_host_work_gpa(struct tiny_host *h)
@@ -248,7 +211,7 @@ uint64_t tiny_host_work_gpa(struct tiny_host *h)
 
 const void *tiny_host_region(struct tiny_host *h)
 {
-	return h->region.hva;
+	return h->vm.helper.hva;
 }
 
 bool tiny_host_finish(struct tiny_host *h)
@@ -256,8 +219,8 @@ bool tiny_host_finish(struct tiny_host *h)
 	struct payload_shared *shared = tiny_host_shared(h);
 
 	__atomic_store_n(&shared->command, PAYLOAD_CMD_STOP, __ATOMIC_SEQ_CST);
-	for (uint32_t i = 0; i < h->config.nvcpus; i++)
-		tiny_vcpu_join(h->vcpu[i]);
+	for (uint32_t i = 0; i < h->vm.nvcpus; i++)
+		vcpu_join(&h->vm.vcpu[i]);
 	if (shared->state != PAYLOAD_DONE)
 		fprintf(stderr, "payload: state %u, error %u (%#llx %#llx %#llx %#llx)\n",
 			shared->state, shared->error, (unsigned long long)shared->error_info[0],
@@ -277,7 +240,7 @@ uint64_t tiny_host_writes(struct tiny_host *h)
 	const struct payload_shared *shared = tiny_host_shared(h);
 	uint64_t writes = 0;
 
-	for (uint32_t i = 0; i < h->config.nvcpus; i++)
+	for (uint32_t i = 0; i < h->vm.nvcpus; i++)
 		writes += __atomic_load_n(&shared->vcpu[i].counters[DIRTIER_COUNT_WRITES],
 					  __ATOMIC_RELAXED);
 	return writes;
@@ -285,12 +248,12 @@ uint64_t tiny_host_writes(struct tiny_host *h)
 
 bool tiny_host_running(struct tiny_host *h)
 {
-	return h->running;
+	return h->vm.running;
 }
 
 bool tiny_host_handed_over(struct tiny_host *h)
 {
-	return h->handed_over;
+	return h->vm.gone;
 }
 
 void tiny_host_set_disk(struct tiny_host *h, int fd)
@@ -323,183 +286,102 @@ static void happens(struct tiny_host *h, enum sevmirror_phase phase, unsigned in
 
 void tiny_host_spoil_helper(struct tiny_host *h, enum tiny_spoil how)
 {
-	uint8_t *region = h->region.hva;
+	const struct mirror_ram ram = { .bytes = h->vm.ram_bytes, .fd = -1 };
+	uint8_t *region = h->vm.helper.hva;
 	uint8_t *code = region + HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
-	size_t bytes = h->plan.core_bytes - HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
-	uint32_t *epochs = (uint32_t *)(region + h->plan.epoch_offset);
+	size_t bytes = h->vm.region.core_bytes - HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
+	struct region_plan plan;
+	uint32_t *epochs;
 
+	if (region_plan(&plan, &ram, 1, 0))
+		abort();
+	epochs = (uint32_t *)(region + plan.epoch_offset);
 	switch (how) {
 	case TINY_HELPER_DIES:
 		memset(code, 0xcc, bytes);
 		break;
 	case TINY_HELPER_LIES:
-		for (size_t i = 0; i < h->config.ram_bytes / SEVMIRROR_PAGE_BYTES; i++)
+		for (size_t i = 0; i < h->vm.ram_bytes / SEVMIRROR_PAGE_BYTES; i++)
 			epochs[i]++;
 		break;
 	}
 }
 
-/* ---- the table ---- */
+/* ---- what the library calls ---- */
 
 static int op_describe(void *opaque, struct sevmirror_vm *vm)
 {
 	struct tiny_host *h = opaque;
+	int err = vm_ops.describe(opaque, vm);
 
-	*vm = (struct sevmirror_vm){
-		.name = "tiny",
-		.kvm_fd = h->kvm_fd,
-		.vm_fd = h->vm_fd,
-		.sev_fd = -1,
-		.pagemap = h->pagemap,
-		.helper = { .fd = h->region.fd, .hva = h->region.hva },
-		.nranges = 1,
-		.ranges = { { .bytes = h->config.ram_bytes, .fd = h->ram_fd, .hva = h->ram } },
-	};
-	return 0;
+	vm->pagemap = h->pagemap;
+	return err;
 }
 
+/* Its own part comes before the VM's. */
 static ssize_t op_config_save(void *opaque, void *buf, size_t max)
 {
 	struct tiny_host *h = opaque;
+	size_t own = sizeof(h->config);
+	ssize_t n;
 
-	if (max < sizeof(h->config))
+	if (max < own)
 		return -ENOSPC;
-	memcpy(buf, &h->config, sizeof(h->config));
-	return sizeof(h->config);
+	memcpy(buf, &h->config, own);
+	n = vm_ops.config_save(opaque, (uint8_t *)buf + own, max - own);
+	return n < 0 ? n : n + (ssize_t)own;
 }
 
 static int op_config_load(void *opaque, const void *buf, size_t len, char *why, size_t max)
 {
-	struct tiny_config config;
+	struct tiny_host *h = opaque;
+	size_t own = sizeof(h->config);
 	int err;
 
-	if (len != sizeof(config)) {
+	if (len < own) {
 		snprintf(why, max, "a configuration of %zu bytes", len);
 		return -EINVAL;
 	}
-	memcpy(&config, buf, sizeof(config));
-	err = make_vm(opaque, &config);
+	memcpy(&h->config, buf, own);
+	err = vm_ops.config_load(opaque, (const uint8_t *)buf + own, len - own, why, max);
 	if (err)
-		snprintf(why, max, "building the VM: %s", strerror(-err));
+		return err;
+	err = share_pages(h);
+	if (err)
+		snprintf(why, max, "the map of shared pages: %s", strerror(-err));
 	return err;
-}
-
-static ssize_t op_compat_save(void *opaque, void *buf, size_t max)
-{
-	memcpy(buf, "tiny/1", 6);
-	return 6;
-}
-
-static int op_compat_check(void *opaque, const void *buf, size_t len, char *why, size_t max)
-{
-	if (len == 6 && memcmp(buf, "tiny/1", 6) == 0)
-		return 0;
-	snprintf(why, max, "it is no tiny VM");
-	return -ENOTSUP;
-}
-
-static int op_dirty_start(void *opaque)
-{
-	return set_memslot(opaque, true);
 }
 
 static int op_dirty_fetch(void *opaque, uint64_t *bitmap, size_t npages)
 {
-	struct tiny_host *h = opaque;
-	uint64_t *log = calloc(npages / 64, sizeof(*log));
-	struct kvm_dirty_log arg = { .dirty_bitmap = log };
-	int err;
-
-	if (!log)
-		return -ENOMEM;
-	err = ioctl(h->vm_fd, KVM_GET_DIRTY_LOG, &arg) == 0 ? 0 : -errno;
-	for (size_t i = 0; i < npages / 64 && !err; i++)
-		bitmap[i] |= log[i];
 	/* What this program wrote itself: the command word. */
 	bitmap[SHARED_GPA >> 12 >> 6] |= 1ULL << (SHARED_GPA >> 12 & 63);
-	free(log);
-	return err;
-}
-
-static void op_dirty_stop(void *opaque)
-{
-	(void)set_memslot(opaque, false);
-}
-
-static int op_pause(void *opaque)
-{
-	struct tiny_host *h = opaque;
-
-	for (uint32_t i = 0; i < h->config.nvcpus; i++)
-		tiny_vcpu_stop(h->vcpu[i]);
-	h->running = false;
-	return 0;
+	return vm_ops.dirty_fetch(opaque, bitmap, npages);
 }
 
 static int op_resume(void *opaque)
 {
 	struct tiny_host *h = opaque;
-	int err = h->disk_file >= 0 && h->disk < 0 ? -ENODEV : 0;
 
-	for (uint32_t i = 0; i < h->config.nvcpus && !err; i++)
-		err = tiny_vcpu_start(h->vcpu[i]);
-	h->running = !err;
-	return err;
+	return h->disk_file >= 0 && h->disk < 0 ? -ENODEV : vm_ops.resume(opaque);
 }
 
 static void op_request_pause(void *opaque)
 {
 	struct tiny_host *h = opaque;
 
-	for (uint32_t i = 0; i < h->config.nvcpus; i++)
-		tiny_vcpu_request_stop(h->vcpu[i]);
+	vm_ops.request_pause(opaque);
 	atomic_store(&h->pause_requested, true);
-}
-
-static void op_throttle(void *opaque, unsigned int percent)
-{
-	struct tiny_host *h = opaque;
-
-	for (uint32_t i = 0; i < h->config.nvcpus; i++)
-		tiny_vcpu_throttle(h->vcpu[i], percent);
-}
-
-static ssize_t op_state_save(void *opaque, void *buf, size_t max)
-{
-	struct tiny_host *h = opaque;
-	struct tiny_vcpu_state *states = (void *)((uint64_t *)buf + 1);
-	size_t bytes = sizeof(uint64_t) + h->config.nvcpus * sizeof(*states);
-
-	if (max < bytes)
-		return -ENOSPC;
-	*(uint64_t *)buf = STATE_MAGIC;
-	for (uint32_t i = 0; i < h->config.nvcpus; i++) {
-		int err = tiny_vcpu_save(h->vcpu[i], &states[i]);
-
-		if (err)
-			return err;
-	}
-	return (ssize_t)bytes;
 }
 
 static int op_state_load(void *opaque, const void *buf, size_t len, char *why, size_t max)
 {
 	struct tiny_host *h = opaque;
-	const struct tiny_vcpu_state *states = (const void *)((const uint64_t *)buf + 1);
-	int err = h->fail_state_load;
 
-	if (err) {
-		snprintf(why, max, "told to fail");
-		return err;
-	}
-	if (len != sizeof(uint64_t) + h->config.nvcpus * sizeof(*states) ||
-	    *(const uint64_t *)buf != STATE_MAGIC) {
-		snprintf(why, max, "no state of a tiny VM");
-		return -EINVAL;
-	}
-	for (uint32_t i = 0; i < h->config.nvcpus && !err; i++)
-		err = tiny_vcpu_load(h->vcpu[i], &states[i]);
-	return err;
+	if (!h->fail_state_load)
+		return vm_ops.state_load(opaque, buf, len, why, max);
+	snprintf(why, max, "told to fail");
+	return h->fail_state_load;
 }
 
 static int op_disks_release(void *opaque)
@@ -543,35 +425,24 @@ static int op_disks_acquire(void *opaque, char *why, size_t max)
 	return h->fail_disks ? h->fail_disks : -EAGAIN;
 }
 
-static void op_handed_over(void *opaque)
-{
-	struct tiny_host *h = opaque;
-
-	h->handed_over = true;
-}
-
 static void op_progress(void *opaque, const struct sevmirror_progress *progress)
 {
 	happens(opaque, progress->phase, progress->round);
 }
 
-const struct sevmirror_host_ops tiny_host_ops = {
-	.describe = op_describe,
-	.config_save = op_config_save,
-	.config_load = op_config_load,
-	.compat_save = op_compat_save,
-	.compat_check = op_compat_check,
-	.dirty_start = op_dirty_start,
-	.dirty_fetch = op_dirty_fetch,
-	.dirty_stop = op_dirty_stop,
-	.pause = op_pause,
-	.resume = op_resume,
-	.request_pause = op_request_pause,
-	.throttle = op_throttle,
-	.state_save = op_state_save,
-	.state_load = op_state_load,
-	.disks_release = op_disks_release,
-	.disks_acquire = op_disks_acquire,
-	.handed_over = op_handed_over,
-	.progress = op_progress,
-};
+struct sevmirror_host_ops tiny_host_ops(void)
+{
+	struct sevmirror_host_ops ops = vm_ops;
+
+	ops.describe = op_describe;
+	ops.config_save = op_config_save;
+	ops.config_load = op_config_load;
+	ops.dirty_fetch = op_dirty_fetch;
+	ops.resume = op_resume;
+	ops.request_pause = op_request_pause;
+	ops.state_load = op_state_load;
+	ops.disks_release = op_disks_release;
+	ops.disks_acquire = op_disks_acquire;
+	ops.progress = op_progress;
+	return ops;
+}

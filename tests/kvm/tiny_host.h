@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A host program of a few hundred lines that embeds libsevmirror by its table of callbacks alone: a
- * VM without devices that runs a payload in ring 3 on the machine's own /dev/kvm, without SEV. It
- * shows what an embedder has to do, and lets the engine be tested at native speed.
+ * The VM of examples/embed, whose guest is a payload here: it lets the engine be tested at native
+ * speed on the machine's own /dev/kvm, without SEV. Added to the example: pages that are shared
+ * with the host, a disk, and faults to inject.
  */
 #ifndef TESTS_KVM_TINY_HOST_H
 #define TESTS_KVM_TINY_HOST_H
@@ -25,7 +25,8 @@ struct tiny_config {
 	uint64_t shared_every;
 };
 
-extern const struct sevmirror_host_ops tiny_host_ops;
+/* The example's table with what is added; opaque is the struct tiny_host. */
+struct sevmirror_host_ops tiny_host_ops(void);
 
 /*
  * A host without a VM; tiny_host_launch() or a migration gives it one. elf: the payload's file.

@@ -108,7 +108,7 @@ static void touch(struct tiny_host *host)
 static int load_late(void *opaque, const void *buf, size_t len, char *why, size_t max)
 {
 	touch(opaque);
-	return tiny_host_ops.state_load(opaque, buf, len, why, max);
+	return tiny_host_ops().state_load(opaque, buf, len, why, max);
 }
 
 static int resume_late(void *opaque)
@@ -122,7 +122,7 @@ static int resume_late(void *opaque)
 	if (target.plan->fail_resume)
 		return target.plan->fail_resume;
 	/* Nobody asks a guest to pause before it runs but somebody who has given it up. */
-	return tiny_host_pause_requested(opaque) ? -ECANCELED : tiny_host_ops.resume(opaque);
+	return tiny_host_pause_requested(opaque) ? -ECANCELED : tiny_host_ops().resume(opaque);
 }
 
 static int resume_fails(void *opaque)
@@ -172,7 +172,7 @@ static void child_main(int listen_fd, int verdict_fd, int disk_file, const struc
 						    .security.psk_file = plan->psk_file,
 						    .security.insecure = !plan->psk_file };
 	struct tiny_host *host = tiny_host_create(payload_file);
-	struct sevmirror_host_ops ops = tiny_host_ops;
+	struct sevmirror_host_ops ops = tiny_host_ops();
 	struct trial_verdict v = { .outcome = SEVMIRROR_FAILED };
 
 	/* A failed assertion in the parent leaves nothing behind. */
@@ -276,7 +276,7 @@ static void on_source_progress(void *opaque, const struct sevmirror_progress *pr
 {
 	if (watched->progress)
 		watched->progress(watched, progress);
-	tiny_host_ops.progress(opaque, progress);
+	tiny_host_ops().progress(opaque, progress);
 }
 
 /* What can be recovered is kept. */
@@ -296,7 +296,7 @@ void trial_migrate(struct trial *t, const struct sevmirror_source_options *wishe
 	if (!options.address)
 		options.address = t->address;
 	options.security.insecure = !options.security.psk_file;
-	source_ops = tiny_host_ops;
+	source_ops = tiny_host_ops();
 	source_ops.progress = on_source_progress;
 	watched = t;
 	assert_int_equal(sevmirror_source_create(&t->migration, &source_ops, t->source, &options,
