@@ -131,7 +131,8 @@ for kind in random http ssh; do
 	stranger connect "$address" $kind >"$tmp/stranger"
 	ended 2
 	is "--insecure: $kind ends the wait" 1 "$(cat "$tmp/status")"
-	told "--insecure: $kind" "$tmp/2.err" "no guest arrived: not a sevmirror control message"
+	told "--insecure: $kind" "$tmp/2.err" \
+		"no guest arrived: the peer sent something that is not a sevmirror control message"
 done
 told "text is shown as text" "$tmp/2.err" "it begins with 'SSH-'"
 nothing_left "after strangers" 2
