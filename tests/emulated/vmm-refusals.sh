@@ -57,7 +57,7 @@ owner_refusals() {
 		/g/vm_session.b64 --dh-cert /g/godh
 	refuses "a session for another policy" 1 "BAD_MEASUREMENT" \
 		"${owned_run[@]}" /g/vm_session.b64 --dh-cert /g/vm_godh.b64 --policy "NODBG|SEV"
-	refuses "a truncated session" 1 "is no session" "${owned_run[@]}" /g/session.short \
+	refuses "a truncated session" 1 "is not a session" "${owned_run[@]}" /g/session.short \
 		--dh-cert /g/vm_godh.b64
 	cp -r "$dir/certs" "$dir/broken"
 	cp "$(changed "$dir/certs/pek.cert")" "$dir/broken/pek.cert" &&

@@ -102,6 +102,7 @@ dirty
 await 2 --insecure --timeout 120
 mkfifo "$tmp/gate.in"
 there=$address
+: >"$tmp/gate.out" # of an earlier gate
 "$wire_gate" "$there" '<CORE_DONE' <"$tmp/gate.in" >"$tmp/gate.out" &
 pid[gate]=$!
 exec 8>"$tmp/gate.in"
