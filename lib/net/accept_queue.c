@@ -2,6 +2,7 @@
 #include "lib/net/accept_queue.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -72,20 +73,28 @@ static bool is_no_room(int err)
 	return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
 }
 
+/* A bare connection proves nothing by its first byte. */
+static bool has_proved(const struct accept_queue *queue, const struct accept_pending *p)
+{
+	return p->authenticated && !queue->security->insecure;
+}
+
 /*
- * Whom to close for one more: the oldest that has sent nothing, else the oldest that has not
- * authenticated. -1: each has had less than its least time, so that a flood of connections does not
- * cut a handshake that makes progress.
+ * Whom to close for one more, or for number keep (UINT_MAX: none): the oldest that has sent
+ * nothing, else the oldest that has not authenticated. -1: each has had less than its least time,
+ * so that a flood of connections does not cut a handshake that makes progress. Where somebody
+ * speaks (keep) those who are silent have no least time.
  */
-static int find_victim(const struct accept_queue *queue)
+static int find_victim(const struct accept_queue *queue, unsigned int keep)
 {
 	uint64_t due = clock_ns() + (ACCEPT_QUEUE_MS - LEAST_MS) * NS_PER_MS;
 	int speaks = -1;
 
 	for (unsigned int i = 0; i < queue->npending; i++) {
 		const struct accept_pending *p = &queue->pending[i];
+		bool fresh = p->deadline > due && (p->channel || keep == UINT_MAX);
 
-		if (p->authenticated || p->deadline > due)
+		if (i == keep || fresh || has_proved(queue, p))
 			continue;
 		if (!p->channel)
 			return (int)i;
@@ -105,7 +114,7 @@ static int pause_listener(struct accept_queue *queue)
 /* One more does not fit: another makes room, or it waits. 1: there is room. */
 static int make_room(struct accept_queue *queue)
 {
-	int victim = find_victim(queue);
+	int victim = find_victim(queue, UINT_MAX);
 
 	if (victim < 0)
 		return pause_listener(queue);
@@ -173,12 +182,12 @@ static int begin(struct accept_queue *queue, unsigned int *i, struct why *why)
 {
 	struct accept_pending *p = &queue->pending[*i];
 	int err = channel_begin(&p->channel, p->fd, true, queue->security, why);
+	int victim = is_no_room(err) ? find_victim(queue, *i) : -1;
 
-	if (!is_no_room(err) || queue->npending == 1)
+	if (victim < 0)
 		return err;
-	/* The oldest of the others makes room for it. */
-	send_away(queue, *i ? 0 : 1, NULL);
-	*i -= *i ? 1 : 0;
+	send_away(queue, (unsigned int)victim, NULL);
+	*i -= (unsigned int)victim < *i;
 	p = &queue->pending[*i];
 	why_clear(why);
 	return channel_begin(&p->channel, p->fd, true, queue->security, why);

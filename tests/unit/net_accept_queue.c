@@ -219,6 +219,26 @@ static void the_oldest_silent_one_makes_room(void **state)
 	close(speaker);
 }
 
+/* At a bare port a byte proves nothing: those who send one do not keep the queue. */
+static void a_byte_keeps_no_place(void **state)
+{
+	struct scene *s = *state;
+	int crowd[ACCEPT_QUEUE_MAX], speaker;
+
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX; i++) {
+		crowd[i] = come(s);
+		say_some(crowd[i], 'z', 1);
+	}
+	speaker = come(s);
+	say(speaker, 'c');
+	assert_hears(s, 'c');
+	assert_true(hung_up(crowd[0]));
+	assert_false(hung_up(crowd[1]));
+	for (unsigned int i = 0; i < ACCEPT_QUEUE_MAX; i++)
+		close(crowd[i]);
+	close(speaker);
+}
+
 static void waiting_ends(void **state)
 {
 	struct scene *s = *state;
@@ -270,6 +290,7 @@ int main(void)
 		scene_test(who_trickles_delays_nobody),
 		scene_test(time_is_limited),
 		scene_test(the_oldest_silent_one_makes_room),
+		scene_test(a_byte_keeps_no_place),
 		scene_test(waiting_ends),
 		scene_test(a_host_without_descriptors_goes_on),
 	};
