@@ -35,9 +35,9 @@ void target_report(struct target *t)
 	uint64_t now = clock_ns();
 	struct sevmirror_progress p;
 
+	count_came(t);
 	if (!m->ops->progress)
 		return;
-	count_came(t);
 	/* Strangers that connect wake the target, too: they must not make events of it. */
 	if (t->reported && phase == t->reported_phase &&
 	    now - t->reported < TARGET_REPORT_MS * NS_PER_MS)

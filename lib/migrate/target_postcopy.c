@@ -223,6 +223,7 @@ static void let_go(struct target *t)
 	session_drop_control(t->m);
 	free(t->manifest);
 	t->manifest = NULL;
+	t->reported = 0; /* that it broke is told at once, and each time */
 }
 
 /*
