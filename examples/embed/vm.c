@@ -284,6 +284,9 @@ static int op_resume(void *opaque)
 
 	for (uint32_t i = 0; i < vm->nvcpus && !err; i++)
 		err = vcpu_start(&vm->vcpu[i]);
+	/* The other host takes the guest back: no vCPU may run here. */
+	for (uint32_t i = 0; i < vm->nvcpus && err; i++)
+		vcpu_stop(&vm->vcpu[i]);
 	vm->running = !err;
 	return err;
 }

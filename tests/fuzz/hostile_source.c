@@ -98,7 +98,7 @@ static struct wire_hello honest_hello;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	char why[256];
+	struct why why = { "" };
 	size_t bytes;
 	const void *image = region_image(&bytes);
 	int fd;
@@ -109,9 +109,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 					    .helper_version = HELPER_ABI_VERSION,
 					    .ram_bytes = RIG_RAM_BYTES };
 	SHA256(image, bytes, honest_hello.helper_digest);
-	fd = uffd_open(-1, NULL);
+	fd = uffd_open(-1, &why);
 	if (fd < 0)
-		fprintf(stderr, "note: post-copy is not attacked: %s\n", why);
+		fprintf(stderr, "note: post-copy is not attacked: %s\n", why.text);
 	else
 		close(fd);
 	return 0;
