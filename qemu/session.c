@@ -74,6 +74,7 @@ static void put_blob(QEMUFile *f, struct sevmirror_blob *blob)
 {
 	qemu_put_be32(f, (uint32_t)blob->len);
 	qemu_put_buffer(f, blob->bytes, blob->len);
+	explicit_bzero(blob->bytes, blob->len); /* without SEV the core has the session's secret */
 	free(blob->bytes);
 }
 
@@ -100,6 +101,9 @@ void sevmirror_rp_message(const void *bytes, size_t len)
 	if (!helper)
 		return;
 	QEMU_LOCK_GUARD(&helper->lock);
+	/* Once it is whole it is read without the lock. */
+	if (helper->offer_complete)
+		return;
 	if (len && helper->offer->len + len <= SEVMIRROR_OFFER_MAX)
 		g_byte_array_append(helper->offer, bytes, len);
 	helper->offer_complete = !len;
@@ -171,12 +175,13 @@ static int on_save_setup(QEMUFile *f, void *opaque, Error **errp)
 static int on_save_complete(QEMUFile *f, void *opaque)
 {
 	SevmirrorHelper *helper = opaque;
-	struct sevmirror_blob map, manifest;
+	struct sevmirror_blob map = { 0 }, manifest = { 0 };
 	int err = sevmirror_seal_map(helper->session, helper->map, &map);
 
 	if (!err)
 		err = sevmirror_seal_manifest(helper->session, &manifest);
 	if (err) {
+		free(map.bytes);
 		session_report(helper, err);
 		return err;
 	}
@@ -242,6 +247,7 @@ static int load_hello(QEMUFile *f, SevmirrorHelper *helper)
 	if (!core)
 		return -EINVAL;
 	err = sevmirror_seal_accept(helper->session, core, len);
+	explicit_bzero(core, len);
 	g_free(core);
 	if (err)
 		session_report(helper, err);
