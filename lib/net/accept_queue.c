@@ -50,7 +50,7 @@ static void drop(struct accept_queue *queue, unsigned int i)
 		(--queue->npending - i) * sizeof(queue->pending[0]));
 }
 
-/* why: what the peer did wrong, NULL for one that is in nobody's way any more. */
+/* why: what the peer did wrong, which is reported. NULL: it is closed without a report. */
 static void send_away(struct accept_queue *queue, unsigned int i, const char *why)
 {
 	struct accept_pending *p = &queue->pending[i];
@@ -104,14 +104,16 @@ static int find_victim(const struct accept_queue *queue, unsigned int keep)
 	return speaks;
 }
 
-/* Newcomers wait in the kernel's backlog. */
+/* New connections wait in the kernel's backlog. */
 static int pause_listener(struct accept_queue *queue)
 {
 	queue->no_room_until = clock_ns() + NO_ROOM_MS * NS_PER_MS;
 	return watch(queue, EPOLL_CTL_MOD, queue->listen_fd, LISTENER, 0);
 }
 
-/* One more does not fit: another makes room, or it waits. 1: there is room. */
+/*
+ * One more does not fit: an older connection is closed, or the new one waits. 1: there is room.
+ */
 static int make_room(struct accept_queue *queue)
 {
 	int victim = find_victim(queue, UINT_MAX);
@@ -145,7 +147,7 @@ static int let_in(struct accept_queue *queue)
 	if (fd == -ECONNABORTED || fd == -EINTR)
 		return 1; /* gone again already */
 	if (fd < 0)
-		return pause_listener(queue); /* a rule of the host's, say, refuses it */
+		return pause_listener(queue); /* for example, a rule of the host refuses it */
 	err = watch(queue, EPOLL_CTL_ADD, fd, ++queue->last_id, EPOLLIN);
 	if (err) {
 		close(fd);

@@ -16,7 +16,8 @@
 
 /*
  * With one more unauthenticated connection than this, one is closed: the oldest that has sent
- * nothing, else the oldest. Each may stay for a second; meanwhile newcomers wait in the backlog.
+ * nothing, else the oldest. Each may stay for a second; meanwhile new connections wait in the
+ * backlog.
  */
 #define ACCEPT_QUEUE_MAX 64
 /* How long a connection may take to authenticate. */
