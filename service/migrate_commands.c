@@ -93,9 +93,6 @@ json_t *migrate_result_json(const struct service *s)
 	}
 	if (result && sum->postcopy.pages)
 		json_object_set_new(result, "postcopy", postcopy_json(&sum->postcopy));
-	if (result && sum->reason)
-		json_object_set_new(result, "reason",
-				    json_string(sevmirror_reason_name(sum->reason)));
 	if (result && sum->error[0])
 		json_object_set_new(result, "error", control_text(sum->error));
 	if (result && sum->warning[0])
