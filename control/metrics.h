@@ -16,7 +16,8 @@
 	1 /* changes when a name or a meaning does, not when families come in addition */
 
 enum metric_type {
-	METRIC_COUNTER, /* never falls but when the process starts again; its name ends in _total */
+	/* never falls, except when the process starts again; its name ends in _total */
+	METRIC_COUNTER,
 	METRIC_GAUGE,
 };
 

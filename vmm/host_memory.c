@@ -65,7 +65,7 @@ static void limit_by_host(const char *root, bool pinned, struct host_memory *mem
 	free(text);
 }
 
-/* A number in a file of its own; "max" is none. */
+/* The number in a file that has nothing else. False also for "max", which means no limit. */
 static bool read_number(const char *directory, const char *name, uint64_t *value)
 {
 	char path[PATH_ROOM];

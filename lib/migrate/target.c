@@ -38,7 +38,7 @@ void target_report(struct target *t)
 	count_came(t);
 	if (!m->ops->progress)
 		return;
-	/* Strangers that connect wake the target, too: they must not make events of it. */
+	/* Unauthenticated peers wake the target, too. They must not cause an event each. */
 	if (t->reported && phase == t->reported_phase &&
 	    now - t->reported < TARGET_REPORT_MS * NS_PER_MS)
 		return;

@@ -101,20 +101,23 @@ int util_read_file(const char *path, size_t max, void **buf, size_t *len)
 	return err;
 }
 
-/* A new file next to path, to be renamed. Its descriptor or a negative errno. */
-static int open_beside(const char *path, char beside[PATH_MAX])
+/*
+ * Create a file next to path, which the caller renames or removes; temporary is its path. Returns
+ * its descriptor or a negative errno.
+ */
+static int open_temporary(const char *path, char temporary[PATH_MAX])
 {
 	int fd;
 
-	if (snprintf(beside, PATH_MAX, "%s.XXXXXX", path) >= PATH_MAX)
+	if (snprintf(temporary, PATH_MAX, "%s.XXXXXX", path) >= PATH_MAX)
 		return -ENAMETOOLONG;
-	fd = mkostemp(beside, O_CLOEXEC);
+	fd = mkostemp(temporary, O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
 int util_check_writable(const char *path)
 {
-	char beside[PATH_MAX];
+	char temporary[PATH_MAX];
 	struct stat st;
 	int fd;
 
@@ -122,22 +125,22 @@ int util_check_writable(const char *path)
 		return -ENOENT;
 	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
 		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-	fd = open_beside(path, beside);
+	fd = open_temporary(path, temporary);
 	if (fd < 0)
 		return fd;
-	unlink(beside);
+	unlink(temporary);
 	close(fd);
 	return 0;
 }
 
 int util_write_file(const char *path, const void *buf, size_t len, mode_t mode)
 {
-	char beside[PATH_MAX];
+	char temporary[PATH_MAX];
 	int fd, err;
 
 	if (!strcmp(path, "-"))
 		return util_write_all(STDOUT_FILENO, buf, len);
-	fd = open_beside(path, beside);
+	fd = open_temporary(path, temporary);
 	if (fd < 0)
 		return fd;
 	err = util_write_all(fd, buf, len);
@@ -147,10 +150,10 @@ int util_write_file(const char *path, const void *buf, size_t len, mode_t mode)
 		err = -errno;
 	if (close(fd) && !err)
 		err = -errno;
-	if (!err && rename(beside, path))
+	if (!err && rename(temporary, path))
 		err = -errno;
 	if (err)
-		unlink(beside);
+		unlink(temporary);
 	return err;
 }
 
