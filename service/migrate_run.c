@@ -39,9 +39,9 @@ static uint64_t larger(uint64_t a, uint64_t b)
 }
 
 /*
- * With the lock. Never less than what was said while it was under way: a counter does not fall. A
- * summary is of the whole migration, also after a recovery, so it goes on top of what was before
- * it.
+ * With the lock. Never less than what was reported during the migration: a counter does not fall. A
+ * summary covers the whole migration, also after a recovery, so it is added to the totals before
+ * the migration.
  */
 static void add_totals(struct service *s, const struct sevmirror_summary *sum)
 {

@@ -35,9 +35,9 @@ static int send_pages(struct stream_out *s, const uint64_t *numbers, unsigned in
 }
 
 /*
- * Those of the numbers that are still to go. Each frame begins with the oldest of them; later ones
- * of the same ring go with it, as a frame is of one ring. So a request waits for no more frames
- * than there are older requests.
+ * Send those of the numbers that are not sent yet. Each frame begins with the oldest of
+ * them; later ones of the same ring go with it, because all pages of a frame belong to one ring. So
+ * a request waits for no more frames than there are older requests.
  */
 static int send_requested(struct stream_out *s, const uint64_t *numbers, unsigned int n)
 {

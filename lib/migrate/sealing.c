@@ -129,7 +129,7 @@ int sealing_receive_core(struct sevmirror_migration *m)
 	if (!core.bytes)
 		return session_fail(m, -ENOMEM,
 				    "the target is out of memory for the helper's core");
-	/* Not by a buffer that grows, which would leave the secret where it grew. */
+	/* Into a buffer of full size: one that grows would leave copies of the secret behind. */
 	err = message_recv(m->control, WIRE_CORE, core.bytes, 0, core.len, &len, m->timeout_ms,
 			   &m->why);
 	if (!err) {

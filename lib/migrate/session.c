@@ -44,7 +44,7 @@ int session_fail_because(struct sevmirror_migration *m, enum sevmirror_reason re
 
 int session_fail_why(struct sevmirror_migration *m, const struct why *why)
 {
-	/* What failed because of that is no news. */
+	/* A cancellation makes other calls fail, too: report the cancellation only. */
 	if (why->err == -ECANCELED && atomic_load(&m->cancelled))
 		return session_fail(m, -ECANCELED, "cancelled");
 	if (!has_failed(m))
@@ -192,7 +192,7 @@ int session_stream_failed(struct why *why, enum sevmirror_reason reason, int err
 	if (why->text[0] != '\0')
 		return err;
 	session_stream_name(number, name);
-	/* "Protocol error" would say nothing more. */
+	/* Without an explanation: "Protocol error" would add nothing. */
 	if (err == -EPROTO && !reason)
 		why_set(why, err, "%s: %s", name, what);
 	else

@@ -47,7 +47,7 @@ struct sevmirror_migration {
 	 */
 	uint8_t stream_session[16];
 	uint8_t recovery_key[32];
-	/* what private memory moves by, and the helper in it; NULL before and after */
+	/* the sealing session, which has the helper; NULL before and after it */
 	struct sevmirror_seal *seal;
 	/*
 	 * target: what post-copy is armed with, -1 without; and post-copy from then on, NULL before

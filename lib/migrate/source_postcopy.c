@@ -154,7 +154,7 @@ static int stop_and_go(struct source *s)
 	return err;
 }
 
-/* All pages are sent: until the target says that they are what they should be. */
+/* All pages are sent: send the manifest, and wait until the target has verified them by it. */
 static int send_last_page(struct source *s)
 {
 	struct sevmirror_postcopy *numbers = &s->m->summary->postcopy;

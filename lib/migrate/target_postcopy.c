@@ -32,12 +32,12 @@ int target_postcopy_begin(struct target *t)
 	size_t words = m->numbering.npages / 64, len;
 	struct postcopy_in *postcopy;
 	uint64_t *bitmaps;
-	/* The first pages may overtake the word of which are missing: they wait. */
+	/* The first frames may come before MISSING: they wait. */
 	int err = streams_in_hold(t->streams);
 
 	if (err)
 		return err;
-	/* Now, as nothing may be missing once the guest runs here. */
+	/* Now: once the guest runs here, a lack of memory or descriptors would lose it. */
 	err = accept_queue_init(&t->newcomers, m->target.listen_fd, m->cancel_fd, &m->security,
 				sizeof(struct recover_message));
 	if (err)

@@ -47,7 +47,7 @@ struct accept_queue {
 	const struct channel_security *security;
 	size_t want;
 	struct pollfd wake;
-	/* hears of each peer that spoke and did not authenticate; may be NULL */
+	/* called for each peer that sent something and did not authenticate; may be NULL */
 	void (*rejected)(void *opaque, const char *address, const char *why);
 	void *opaque;
 	/* the host had no descriptor for one more: no accept() before that time (clock_ns()) */

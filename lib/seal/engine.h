@@ -26,8 +26,8 @@ int seal_lane_open_statuses(struct sevmirror_seal *seal, unsigned int lane, unsi
 int seal_postcopy(struct sevmirror_seal *seal, const uint64_t *bitmap, uint64_t npages);
 
 /*
- * Source: SEND_CANCEL, if the firmware may be sending the guest. It is as it was, and the helper
- * runs on until the session is aborted.
+ * Source: SEND_CANCEL, if the firmware may be sending the guest. The guest is as it was, and
+ * the helper keeps running until the session is aborted.
  */
 void seal_stop_sending(struct sevmirror_seal *seal);
 

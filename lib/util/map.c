@@ -77,7 +77,7 @@ static void commit_chunk(struct commit *commit, size_t from, size_t bytes)
 	atomic_fetch_add(&commit->done, bytes);
 }
 
-/* False: there is no more. */
+/* Populate the next chunk. False: none is left. */
 static bool commit_next(struct commit *commit)
 {
 	size_t from = atomic_fetch_add(&commit->taken, commit->chunk);
@@ -142,7 +142,7 @@ int util_map_commit(void *at, size_t bytes, bool large, const struct util_map_wa
 	pthread_mutex_unlock(&commit.lock);
 	if (made)
 		watch_threads(&commit, watch);
-	/* Without any thread this one does it. */
+	/* If no thread could be started, this one does all the work. */
 	while (!made && commit_next(&commit))
 		ask(&commit, watch);
 	for (size_t i = 0; i < made; i++)

@@ -29,8 +29,8 @@ struct util_map_watch {
 
 /*
  * Give a shared mapping all its memory now. large: in pages of 2 MiB where the kernel has them,
- * which saves a tenth of the page faults' cost and more, whoever touches it later. Best effort:
- * what is not there yet comes when it is touched. Uses as many threads as there are CPUs, up to a
+ * so that later accesses cause fewer page faults. Best effort: the kernel allocates the rest when
+ * it is touched. Uses as many threads as there are CPUs, up to a
  * few. at and bytes are multiples of 2 MiB. 0, or -ECANCELED when it is no longer wanted.
  */
 int util_map_commit(void *at, size_t bytes, bool large, const struct util_map_watch *watch);

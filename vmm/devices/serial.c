@@ -232,7 +232,7 @@ static uint8_t serial_read_iir(struct serial *s)
 		s->thre_pending = false;
 		serial_expect_output(s);
 	}
-	/* Until it writes again it gets no other answer, and no more time. */
+	/* Until the driver writes again, IIR neither asks for more nor starts the time again. */
 	if (iir == IIR_THRE || iir == IIR_NONE)
 		s->refilled = false;
 	return iir | (s->fcr & FCR_ENABLE ? IIR_FIFO : 0);
