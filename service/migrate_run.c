@@ -199,7 +199,7 @@ static int check_departure(struct service *s, struct control_error *err)
 	if (vm_sev(vm) && !sev_pagemap_migration_ready(vm_pagemap(vm)))
 		return control_fail(
 			err, -EBUSY, CONTROL_WRONG_STATE,
-			"the guest has not reported that it is ready for migration (Linux 5.15 or "
+			"the guest has not reported that it is ready for migration (Linux 5.16 or "
 			"later with CONFIG_AMD_MEM_ENCRYPT does at boot)");
 	return 0;
 }

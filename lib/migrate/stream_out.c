@@ -51,7 +51,7 @@ void stream_out_give_up(struct stream_out *s, int err)
 
 /*
  * A part of what the priority stream sent, at most what this stream may send in one window: the
- * debt is spread over the streams and over time, and no stream stands still for it.
+ * debt is spread over the streams and over time, and no stream stops for it.
  */
 static uint64_t take_debt(struct streams_out *all, uint64_t limit)
 {
