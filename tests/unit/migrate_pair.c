@@ -17,6 +17,13 @@
 #define PATIENCE_S 120
 #define SLOW	   (256u << 10) /* bytes a second; the source's pages are a few hundred KiB */
 
+static void hear_stranger(void *opaque, const char *address, const char *why)
+{
+	struct rig *rig = opaque;
+
+	((struct pair_end *)rig->progress_opaque)->strangers++;
+}
+
 struct pair *pair_new(void)
 {
 	struct pair *pair = mmap(NULL, sizeof(*pair), PROT_READ | PROT_WRITE,
@@ -26,12 +33,36 @@ struct pair *pair_new(void)
 	pair->source_options = (struct sevmirror_source_options){ .security.insecure = true,
 								  .streams = RIG_STREAMS };
 	pair->target_options = (struct sevmirror_target_options){ .security.insecure = true };
+	pair->source.ops = rig_ops;
+	pair->target.ops = rig_ops;
+	pair->target.ops.unauthenticated_peer = hear_stranger;
 	return pair;
 }
 
 void pair_free(struct pair *pair)
 {
 	munmap(pair, sizeof(*pair));
+}
+
+int pair_setup(void **state)
+{
+	*state = pair_new();
+	return 0;
+}
+
+int pair_setup_postcopy(void **state)
+{
+	struct pair *pair = pair_new();
+
+	pair->source_options.postcopy = SEVMIRROR_POSTCOPY_ALWAYS;
+	*state = pair;
+	return 0;
+}
+
+int pair_teardown(void **state)
+{
+	pair_free(*state);
+	return 0;
 }
 
 void pair_slow_down(struct pair *pair)
@@ -44,15 +75,12 @@ static void hear_phase(void *opaque, enum sevmirror_phase phase)
 	struct pair_end *end = opaque;
 
 	end->phases |= 1u << phase;
+	if (phase == end->dies_in)
+		_exit(9);
+	if (phase == end->cancels_in && !end->runs)
+		sevmirror_migration_cancel(end->m);
 	if (end->phase)
 		end->phase(end, phase);
-}
-
-static void hear_stranger(void *opaque, const char *address, const char *why)
-{
-	struct rig *rig = opaque;
-
-	((struct pair_end *)rig->progress_opaque)->strangers++;
 }
 
 static uint8_t content(uint64_t gfn)
@@ -76,14 +104,15 @@ static bool ram_is_the_source_s(void)
 
 static void begin(struct pair_end *end)
 {
+	const struct rig wanted = end->rig;
+
 	alarm(PATIENCE_S);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	model_watch_steps();
 	rig_reset(&end->rig, NULL, 0);
+	end->rig = wanted;
 	end->rig.progress = hear_phase;
 	end->rig.progress_opaque = end;
-	end->ops = rig_ops;
-	end->ops.unauthenticated_peer = hear_stranger;
 	if (end->prepare)
 		end->prepare(end);
 }

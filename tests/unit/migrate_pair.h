@@ -19,10 +19,12 @@ struct pair_end {
 	/* set by the test; the functions run in the side's own process */
 	void (*prepare)(struct pair_end *end); /* may be NULL */
 	void (*phase)(struct pair_end *end, enum sevmirror_phase phase); /* likewise */
+	enum sevmirror_phase cancels_in; /* its first run is cancelled there; NONE: nowhere */
+	enum sevmirror_phase dies_in; /* its process ends there; NONE: nowhere */
 	bool recovers; /* the source, after BROKEN: at once */
+	struct sevmirror_host_ops ops; /* the rig's; the test or prepare() may replace some */
 
-	struct sevmirror_host_ops ops; /* the rig's; prepare() may replace some */
-	struct rig rig;
+	struct rig rig; /* the test may set the answers, the touches and whether it refuses */
 	struct sevmirror_migration *m;
 	unsigned int runs;
 	enum sevmirror_outcome outcome[PAIR_RUNS];
@@ -42,6 +44,13 @@ struct pair {
 /* A pair in shared memory, with bare sockets; its options may be changed. */
 struct pair *pair_new(void);
 void pair_free(struct pair *pair);
+
+/* The same as cmocka's fixtures: *state is the pair. In the second the source does post-copy. */
+int pair_setup(void **state);
+int pair_setup_postcopy(void **state);
+int pair_teardown(void **state);
+#define pair_test(f)	      cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
+#define pair_postcopy_test(f) cmocka_unit_test_setup_teardown(f, pair_setup_postcopy, pair_teardown)
 
 /* Both sides, to their ends. */
 void pair_run(struct pair *pair);

@@ -10,18 +10,6 @@
 
 #include "tests/unit/migrate_pair.h"
 
-static int setup(void **state)
-{
-	*state = pair_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pair_free(*state);
-	return 0;
-}
-
 /* The guest runs here, with its disks, as if nothing had happened. */
 static void assert_guest_is_back(const struct pair_end *source)
 {
@@ -269,16 +257,11 @@ static int refuse(void *opaque, const void *buf, size_t len, char *why, size_t m
 	return -ENOMEM;
 }
 
-static void refuse_config(struct pair_end *end)
-{
-	end->ops.config_load = refuse;
-}
-
 static void a_target_that_refuses_the_vm_is_the_reason(void **state)
 {
 	struct pair *p = *state;
 
-	p->target.prepare = refuse_config;
+	p->target.ops.config_load = refuse;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
 			  "the target gave up: the target cannot run this VM: there is no room");
@@ -286,16 +269,11 @@ static void a_target_that_refuses_the_vm_is_the_reason(void **state)
 }
 
 /* It says so after COMMIT: nothing is in doubt. */
-static void refuse_start(struct pair_end *end)
-{
-	end->rig.refuses = true;
-}
-
 static void a_target_that_cannot_start_the_guest_gives_it_back(void **state)
 {
 	struct pair *p = *state;
 
-	p->target.prepare = refuse_start;
+	p->target.rig.refuses = true;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
 			  "the target cannot start the guest");
@@ -310,17 +288,12 @@ static int die(void *opaque, char *why, size_t max)
 	_exit(9);
 }
 
-static void die_at_commit(struct pair_end *end)
-{
-	end->ops.disks_acquire = die;
-}
-
 /* It may have started the guest, for all that the source knows. */
 static void a_target_that_is_silent_after_commit_leaves_it_open(void **state)
 {
 	struct pair *p = *state;
 
-	p->target.prepare = die_at_commit;
+	p->target.ops.disks_acquire = die;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_UNKNOWN, SEVMIRROR_REASON_CONNECTION,
 			  "the target closed the connection");
@@ -332,17 +305,11 @@ static void a_target_that_is_silent_after_commit_leaves_it_open(void **state)
 
 /* ---- who cancels ---- */
 
-static void cancel_in_precopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_PRECOPY)
-		sevmirror_migration_cancel(end->m);
-}
-
 static void cancelling_leaves_the_guest_here(void **state)
 {
 	struct pair *p = *state;
 
-	p->source.phase = cancel_in_precopy;
+	p->source.cancels_in = SEVMIRROR_PHASE_PRECOPY;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_CANCELLED, SEVMIRROR_REASON_CANCELLED, "cancelled");
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
@@ -350,17 +317,11 @@ static void cancelling_leaves_the_guest_here(void **state)
 	assert_int_equal(p->source.rig.paused, 0);
 }
 
-static void cancel_after_commit(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_COMMIT)
-		sevmirror_migration_cancel(end->m);
-}
-
 static void after_commit_nobody_cancels(void **state)
 {
 	struct pair *p = *state;
 
-	p->source.phase = cancel_after_commit;
+	p->source.cancels_in = SEVMIRROR_PHASE_COMMIT;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
 	assert_true(p->target.memory_good);
@@ -383,19 +344,13 @@ static void a_guest_that_does_not_converge_stays(void **state)
 }
 
 /* Each round has what was written in the one before; the last one, too. */
-static void write_always(struct pair_end *end)
-{
-	static const uint8_t pages = 0xf0; /* pages 4 to 7; the rig's helper means nothing by it */
-
-	end->rig.answers = &pages;
-	end->rig.nanswers = 1;
-}
-
 static void what_the_guest_writes_goes_again(void **state)
 {
+	static const uint8_t pages = 0xf0; /* pages 4 to 7; the rig's helper means nothing by it */
 	struct pair *p = *state;
 
-	p->source.prepare = write_always;
+	p->source.rig.answers = &pages;
+	p->source.rig.nanswers = 1;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
 	assert_int_equal(p->source.summary[0].rounds, 2);
@@ -403,24 +358,22 @@ static void what_the_guest_writes_goes_again(void **state)
 	assert_int_equal(p->source.summary[0].pages_resent, 4);
 }
 
-#define CASE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(a_guest_moves),
-		CASE(the_vmm_s_failures_leave_the_guest_here),
-		CASE(a_map_that_is_too_large_is_refused_at_once),
-		CASE(a_map_that_just_fits_is_no_obstacle),
-		CASE(a_map_that_becomes_too_large_is_refused_while_the_guest_runs),
-		CASE(a_map_that_becomes_too_large_at_the_stop_gives_the_guest_back),
-		CASE(a_target_that_refuses_the_vm_is_the_reason),
-		CASE(a_target_that_cannot_start_the_guest_gives_it_back),
-		CASE(a_target_that_is_silent_after_commit_leaves_it_open),
-		CASE(cancelling_leaves_the_guest_here),
-		CASE(after_commit_nobody_cancels),
-		CASE(a_guest_that_does_not_converge_stays),
-		CASE(what_the_guest_writes_goes_again),
+		pair_test(a_guest_moves),
+		pair_test(the_vmm_s_failures_leave_the_guest_here),
+		pair_test(a_map_that_is_too_large_is_refused_at_once),
+		pair_test(a_map_that_just_fits_is_no_obstacle),
+		pair_test(a_map_that_becomes_too_large_is_refused_while_the_guest_runs),
+		pair_test(a_map_that_becomes_too_large_at_the_stop_gives_the_guest_back),
+		pair_test(a_target_that_refuses_the_vm_is_the_reason),
+		pair_test(a_target_that_cannot_start_the_guest_gives_it_back),
+		pair_test(a_target_that_is_silent_after_commit_leaves_it_open),
+		pair_test(cancelling_leaves_the_guest_here),
+		pair_test(after_commit_nobody_cancels),
+		pair_test(a_guest_that_does_not_converge_stays),
+		pair_test(what_the_guest_writes_goes_again),
 	};
 
 	return cmocka_run_group_tests_name("migrate_source", tests, NULL, NULL);

@@ -3,28 +3,11 @@
  * The source in post-copy: until RUNNING everything fails back to this host, from then on nothing
  * here is thrown away before the target has it.
  */
-#include <errno.h>
-#include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
 
 #include "tests/unit/migrate_half.h"
 #include "tests/unit/migrate_pair.h"
-
-static int setup(void **state)
-{
-	struct pair *p = pair_new();
-
-	p->source_options.postcopy = SEVMIRROR_POSTCOPY_ALWAYS;
-	*state = p;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pair_free(*state);
-	return 0;
-}
 
 static void a_guest_goes_ahead_of_its_pages(void **state)
 {
@@ -46,21 +29,15 @@ static void a_guest_goes_ahead_of_its_pages(void **state)
 }
 
 /* After a round of pre-copy only what was written since is missing. */
-static void write_some(struct pair_end *end)
-{
-	static const uint8_t pages = 0xf0; /* 4 to 7 */
-
-	end->rig.answers = &pages;
-	end->rig.nanswers = 1;
-}
-
 static void a_round_goes_before(void **state)
 {
+	static const uint8_t pages = 0xf0; /* 4 to 7 */
 	struct pair *p = *state;
 
 	half_need_userfaultfd();
 	p->source_options.postcopy_after = 1;
-	p->source.prepare = write_some;
+	p->source.rig.answers = &pages;
+	p->source.rig.nanswers = 1;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_MIGRATED, SEVMIRROR_REASON_NONE, "");
 	assert_int_equal(p->source.summary[0].rounds, 1);
@@ -68,17 +45,12 @@ static void a_round_goes_before(void **state)
 	assert_true(p->target.memory_good);
 }
 
-static void refuse_start(struct pair_end *end)
-{
-	end->rig.refuses = true;
-}
-
 static void a_target_that_cannot_start_the_guest_gives_it_back(void **state)
 {
 	struct pair *p = *state;
 
 	half_need_userfaultfd();
-	p->target.prepare = refuse_start;
+	p->target.rig.refuses = true;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
 			  "the target cannot start the guest");
@@ -87,19 +59,13 @@ static void a_target_that_cannot_start_the_guest_gives_it_back(void **state)
 	assert_int_equal(p->source.rig.released, p->source.rig.acquired);
 }
 
-static void cancel_in_postcopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_POSTCOPY && !end->runs)
-		sevmirror_migration_cancel(end->m);
-}
-
 /* Cancelling drops the connection; what the target lacks is still here. */
 static void a_connection_that_is_dropped_is_made_again(void **state)
 {
 	struct pair *p = *state;
 
 	half_need_userfaultfd();
-	p->source.phase = cancel_in_postcopy;
+	p->source.cancels_in = SEVMIRROR_PHASE_POSTCOPY;
 	p->source.recovers = true;
 	pair_run(p);
 	assert_int_equal(p->source.outcome[0], SEVMIRROR_BROKEN);
@@ -111,12 +77,6 @@ static void a_connection_that_is_dropped_is_made_again(void **state)
 	assert_true(p->target.memory_good);
 }
 
-static void die_in_postcopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_POSTCOPY)
-		_exit(9);
-}
-
 /* It may be asked again and again: the guest's pages are kept. */
 static void a_target_that_has_died_is_not_found_again(void **state)
 {
@@ -124,7 +84,7 @@ static void a_target_that_has_died_is_not_found_again(void **state)
 
 	half_need_userfaultfd();
 	pair_slow_down(p);
-	p->target.phase = die_in_postcopy;
+	p->target.dies_in = SEVMIRROR_PHASE_POSTCOPY;
 	p->source.recovers = true;
 	pair_run(p);
 	assert_int_equal(p->source.outcome[0], SEVMIRROR_BROKEN);
@@ -134,19 +94,13 @@ static void a_target_that_has_died_is_not_found_again(void **state)
 	assert_int_equal(p->source.rig.handed_over, 0);
 }
 
-static void give_up_in_postcopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_POSTCOPY)
-		sevmirror_migration_cancel(end->m);
-}
-
 static void a_target_that_gives_up_ends_it(void **state)
 {
 	struct pair *p = *state;
 
 	half_need_userfaultfd();
 	pair_slow_down(p);
-	p->target.phase = give_up_in_postcopy;
+	p->target.cancels_in = SEVMIRROR_PHASE_POSTCOPY;
 	p->source.recovers = true;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_LOST, SEVMIRROR_REASON_PEER, "the target gave up");
@@ -154,17 +108,15 @@ static void a_target_that_gives_up_ends_it(void **state)
 	assert_int_equal(p->source.rig.resumed, 0);
 }
 
-#define CASE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(a_guest_goes_ahead_of_its_pages),
-		CASE(a_round_goes_before),
-		CASE(a_target_that_cannot_start_the_guest_gives_it_back),
-		CASE(a_connection_that_is_dropped_is_made_again),
-		CASE(a_target_that_has_died_is_not_found_again),
-		CASE(a_target_that_gives_up_ends_it),
+		pair_postcopy_test(a_guest_goes_ahead_of_its_pages),
+		pair_postcopy_test(a_round_goes_before),
+		pair_postcopy_test(a_target_that_cannot_start_the_guest_gives_it_back),
+		pair_postcopy_test(a_connection_that_is_dropped_is_made_again),
+		pair_postcopy_test(a_target_that_has_died_is_not_found_again),
+		pair_postcopy_test(a_target_that_gives_up_ends_it),
 	};
 
 	return cmocka_run_group_tests_name("migrate_source_postcopy", tests, NULL, NULL);

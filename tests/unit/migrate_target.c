@@ -13,18 +13,6 @@
 #include "lib/util/clock.h"
 #include "tests/unit/migrate_pair.h"
 
-static int setup(void **state)
-{
-	*state = pair_new();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pair_free(*state);
-	return 0;
-}
-
 static void assert_nothing_ran(const struct pair_end *target)
 {
 	assert_int_equal(target->rig.resumed, 0);
@@ -55,16 +43,11 @@ static int refuse(void *opaque, const void *buf, size_t len, char *why, size_t m
 	return -EINVAL;
 }
 
-static void refuse_state(struct pair_end *end)
-{
-	end->ops.state_load = refuse;
-}
-
 static void a_state_that_cannot_be_loaded_is_refused_in_the_vmm_s_words(void **state)
 {
 	struct pair *p = *state;
 
-	p->target.prepare = refuse_state;
+	p->target.ops.state_load = refuse;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
 			  "the target cannot load the guest's state: a register is odd");
@@ -79,16 +62,11 @@ static int no_disks(void *opaque, char *why, size_t max)
 	return -EAGAIN;
 }
 
-static void refuse_disks(struct pair_end *end)
-{
-	end->ops.disks_acquire = no_disks;
-}
-
 static void disks_that_cannot_be_opened_are_the_reason(void **state)
 {
 	struct pair *p = *state;
 
-	p->target.prepare = refuse_disks;
+	p->target.ops.disks_acquire = no_disks;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_DISK,
 			  "the target cannot open the guest's disks: it is locked");
@@ -96,17 +74,12 @@ static void disks_that_cannot_be_opened_are_the_reason(void **state)
 	assert_int_equal(p->source.rig.resumed, 1);
 }
 
-static void refuse_start(struct pair_end *end)
-{
-	end->rig.refuses = true;
-}
-
 /* The source opens the disks when it hears of it, so they are released first. */
 static void a_guest_that_cannot_start_gives_the_disks_back(void **state)
 {
 	struct pair *p = *state;
 
-	p->target.prepare = refuse_start;
+	p->target.rig.refuses = true;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
 			  "the target cannot start the guest");
@@ -114,17 +87,11 @@ static void a_guest_that_cannot_start_gives_the_disks_back(void **state)
 	assert_nothing_ran(&p->target);
 }
 
-static void die_in_precopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_PRECOPY)
-		_exit(9);
-}
-
 static void a_source_that_dies_leaves_nothing_here(void **state)
 {
 	struct pair *p = *state;
 
-	p->source.phase = die_in_precopy;
+	p->source.dies_in = SEVMIRROR_PHASE_PRECOPY;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_CONNECTION, "");
 	assert_int_equal(p->target.rig.loaded, 0);
@@ -156,17 +123,11 @@ static void a_source_that_says_nothing_is_given_up(void **state)
 	assert_int_equal(p->source.rig.paused, p->source.rig.resumed);
 }
 
-static void cancel_in_precopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_PRECOPY)
-		sevmirror_migration_cancel(end->m);
-}
-
 static void cancelling_here_tells_the_source(void **state)
 {
 	struct pair *p = *state;
 
-	p->target.phase = cancel_in_precopy;
+	p->target.cancels_in = SEVMIRROR_PHASE_PRECOPY;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_CANCELLED, SEVMIRROR_REASON_CANCELLED, "cancelled");
 	pair_assert_ended(&p->source, SEVMIRROR_FAILED, SEVMIRROR_REASON_PEER,
@@ -209,19 +170,17 @@ static void a_stranger_is_sent_away_and_the_source_is_awaited(void **state)
 	assert_true(p->target.memory_good);
 }
 
-#define CASE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(a_guest_arrives),
-		CASE(a_state_that_cannot_be_loaded_is_refused_in_the_vmm_s_words),
-		CASE(disks_that_cannot_be_opened_are_the_reason),
-		CASE(a_guest_that_cannot_start_gives_the_disks_back),
-		CASE(a_source_that_dies_leaves_nothing_here),
-		CASE(a_source_that_says_nothing_is_given_up),
-		CASE(cancelling_here_tells_the_source),
-		CASE(a_stranger_is_sent_away_and_the_source_is_awaited),
+		pair_test(a_guest_arrives),
+		pair_test(a_state_that_cannot_be_loaded_is_refused_in_the_vmm_s_words),
+		pair_test(disks_that_cannot_be_opened_are_the_reason),
+		pair_test(a_guest_that_cannot_start_gives_the_disks_back),
+		pair_test(a_source_that_dies_leaves_nothing_here),
+		pair_test(a_source_that_says_nothing_is_given_up),
+		pair_test(cancelling_here_tells_the_source),
+		pair_test(a_stranger_is_sent_away_and_the_source_is_awaited),
 	};
 
 	return cmocka_run_group_tests_name("migrate_target", tests, NULL, NULL);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The target in post-copy: the guest runs while pages are missing, and sees none that has not come;
- * a connection that breaks stops only who waits.
+ * The target in post-copy: the guest runs while pages are missing, and never sees a page that has
+ * not arrived. A broken connection stops only the vCPUs that wait for a page.
  */
 #include <errno.h>
-#include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
 
@@ -12,21 +11,6 @@
 #include "tests/unit/migrate_pair.h"
 
 #define LAST_CHUNK (2 * HALF_CHUNK_PAGES)
-
-static int setup(void **state)
-{
-	struct pair *p = pair_new();
-
-	p->source_options.postcopy = SEVMIRROR_POSTCOPY_ALWAYS;
-	*state = p;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	pair_free(*state);
-	return 0;
-}
 
 /* The VMM while it loads and starts the guest, then a vCPU; all of it far from where sending
  * begins. */
@@ -65,18 +49,12 @@ static void who_touches_a_missing_page_waits_for_it(void **state)
 	assert_int_equal(numbers->recoveries, 0);
 }
 
-static void cancel_in_postcopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_POSTCOPY && !end->runs)
-		sevmirror_migration_cancel(end->m);
-}
-
 static void the_source_may_come_back(void **state)
 {
 	struct pair *p = *state;
 
 	half_need_userfaultfd();
-	p->source.phase = cancel_in_postcopy;
+	p->source.cancels_in = SEVMIRROR_PHASE_POSTCOPY;
 	p->source.recovers = true;
 	p->target.prepare = touch_pages;
 	pair_run(p);
@@ -88,18 +66,6 @@ static void the_source_may_come_back(void **state)
 	assert_int_equal(p->target.rig.resumed, 1);
 }
 
-static void die_in_postcopy(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_POSTCOPY)
-		_exit(9);
-}
-
-static void give_up_when_broken(struct pair_end *end, enum sevmirror_phase phase)
-{
-	if (phase == SEVMIRROR_PHASE_BROKEN)
-		sevmirror_migration_cancel(end->m);
-}
-
 /* Nobody is waited for any more: the guest is lost, and its vCPUs go on when all is thrown away. */
 static void a_source_that_does_not_come_back_is_given_up(void **state)
 {
@@ -107,8 +73,8 @@ static void a_source_that_does_not_come_back_is_given_up(void **state)
 
 	half_need_userfaultfd();
 	pair_slow_down(p);
-	p->source.phase = die_in_postcopy;
-	p->target.phase = give_up_when_broken;
+	p->source.dies_in = SEVMIRROR_PHASE_POSTCOPY;
+	p->target.cancels_in = SEVMIRROR_PHASE_BROKEN;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_LOST, SEVMIRROR_REASON_CONNECTION,
 			  "pages of the guest never arrived");
@@ -116,17 +82,12 @@ static void a_source_that_does_not_come_back_is_given_up(void **state)
 	assert_false(p->target.memory_good);
 }
 
-static void refuse_start(struct pair_end *end)
-{
-	end->rig.refuses = true;
-}
-
 static void a_guest_that_cannot_start_gives_the_disks_back(void **state)
 {
 	struct pair *p = *state;
 
 	half_need_userfaultfd();
-	p->target.prepare = refuse_start;
+	p->target.rig.refuses = true;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
 			  "the target cannot start the guest");
@@ -140,17 +101,12 @@ static int refuse(void *opaque, const void *buf, size_t len, char *why, size_t m
 	return -EINVAL;
 }
 
-static void refuse_state(struct pair_end *end)
-{
-	end->ops.state_load = refuse;
-}
-
 static void a_state_that_cannot_be_loaded_leaves_the_guest_there(void **state)
 {
 	struct pair *p = *state;
 
 	half_need_userfaultfd();
-	p->target.prepare = refuse_state;
+	p->target.ops.state_load = refuse;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_GUEST,
 			  "the target cannot load the guest's state");
@@ -158,16 +114,14 @@ static void a_state_that_cannot_be_loaded_leaves_the_guest_there(void **state)
 	assert_int_equal(p->source.rig.resumed, 1);
 }
 
-#define CASE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(who_touches_a_missing_page_waits_for_it),
-		CASE(the_source_may_come_back),
-		CASE(a_source_that_does_not_come_back_is_given_up),
-		CASE(a_guest_that_cannot_start_gives_the_disks_back),
-		CASE(a_state_that_cannot_be_loaded_leaves_the_guest_there),
+		pair_postcopy_test(who_touches_a_missing_page_waits_for_it),
+		pair_postcopy_test(the_source_may_come_back),
+		pair_postcopy_test(a_source_that_does_not_come_back_is_given_up),
+		pair_postcopy_test(a_guest_that_cannot_start_gives_the_disks_back),
+		pair_postcopy_test(a_state_that_cannot_be_loaded_leaves_the_guest_there),
 	};
 
 	return cmocka_run_group_tests_name("migrate_target_postcopy", tests, NULL, NULL);
