@@ -52,7 +52,7 @@ int pair_teardown(void **state);
 #define pair_test(f)	      cmocka_unit_test_setup_teardown(f, pair_setup, pair_teardown)
 #define pair_postcopy_test(f) cmocka_unit_test_setup_teardown(f, pair_setup_postcopy, pair_teardown)
 
-/* Both sides, to their ends. */
+/* Both sides, to their ends; neither may crash. */
 void pair_run(struct pair *pair);
 
 /* That the side's last run ended so, for this reason, with these words in its sentence. */
