@@ -122,6 +122,7 @@ static void a_connection_is_accepted_once_it_speaks(void **state)
 	struct newcomer newcomer;
 	struct half h;
 	int silent, speaks;
+	char byte;
 
 	half_open(&h, false, 0);
 	assert_int_equal(accept_queue_init(&queue, h.listen_fd, h.m.cancel_fd, &bare, 0), 0);
@@ -129,6 +130,8 @@ static void a_connection_is_accepted_once_it_speaks(void **state)
 	speaks = address_connect(h.address, HALF_PATIENCE_MS, NULL);
 	assert_int_equal(write(speaks, "x", 1), 1);
 	assert_int_equal(session_accept(&h.m, &queue, &newcomer), 0);
+	assert_int_equal(channel_recv(newcomer.channel, &byte, 1, HALF_PATIENCE_MS), 0);
+	assert_int_equal(byte, 'x');
 	channel_close(newcomer.channel);
 	cancel(&h);
 	assert_int_equal(session_accept(&h.m, &queue, &newcomer), -ECANCELED);
