@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The target's side of post-copy: what is missing, who waits for it, how it comes to be mapped.
- * With a real userfaultfd; where the process may have none the tests are skipped.
+ * The target's side of post-copy: which pages are missing, which vCPUs wait for them, and how they
+ * are mapped. With a real userfaultfd; the tests are skipped where the process may not have one.
  */
 #include <errno.h>
 #include <poll.h>
@@ -27,17 +27,24 @@ static void set(uint64_t *bitmap, uint64_t number)
 	bitmap[number / 64] |= 1ULL << number % 64;
 }
 
-/* Pages 10 to 12 are private and missing, page 600 is shared and missing; the others are there. */
-static struct postcopy_in *begin(struct half *h)
+static struct postcopy_in *create(struct half *h)
 {
 	struct postcopy_in *p;
-	struct bitmaps b = { 0 };
 
 	half_need_userfaultfd();
 	half_open(h, false, WIRE_F_POSTCOPY);
 	h->m.uffd = uffd_open(-1, NULL);
 	assert_int_equal(postcopy_in_create(&p, &h->m), 0);
 	assert_int_equal(h->m.uffd, -1);
+	return p;
+}
+
+/* Pages 10 to 12 are private and missing, page 600 is shared and missing; the others are there. */
+static struct postcopy_in *begin(struct half *h)
+{
+	struct postcopy_in *p = create(h);
+	struct bitmaps b = { 0 };
+
 	for (uint64_t i = 10; i < 13; i++)
 		set(b.private, i);
 	set(b.shared, 600);
@@ -93,10 +100,7 @@ static void a_page_that_is_private_and_shared_is_refused(void **state)
 	struct bitmaps b = { 0 };
 	struct half h;
 
-	half_need_userfaultfd();
-	half_open(&h, false, WIRE_F_POSTCOPY);
-	h.m.uffd = uffd_open(-1, NULL);
-	assert_int_equal(postcopy_in_create(&p, &h.m), 0);
+	p = create(&h);
 	set(b.private, 700);
 	set(b.shared, 700);
 	assert_int_equal(postcopy_in_begin(p, b.private, b.shared), -EPROTO);
@@ -110,10 +114,7 @@ static void nothing_is_missing(void **state)
 	struct bitmaps b = { 0 };
 	struct half h;
 
-	half_need_userfaultfd();
-	half_open(&h, false, WIRE_F_POSTCOPY);
-	h.m.uffd = uffd_open(-1, NULL);
-	assert_int_equal(postcopy_in_create(&p, &h.m), 0);
+	p = create(&h);
 	assert_int_equal(postcopy_in_begin(p, b.private, b.shared), 0);
 	assert_true(readable(postcopy_in_fd(p), 0));
 	end(&h, p);
@@ -132,25 +133,37 @@ static void pages_that_are_there_are_mapped_without_the_source(void **state)
 	end(&h, p);
 }
 
+static void assert_asked_for(struct half *h, uint64_t page)
+{
+	uint64_t gfn;
+
+	assert_int_equal(half_hear(h, WIRE_PAGE_REQUEST, &gfn, sizeof(gfn)), sizeof(gfn));
+	assert_int_equal(gfn, page);
+}
+
+/* The vCPU's page is asked for; when it has arrived, the vCPU reads it. */
+static void bring(struct half *h, struct postcopy_in *p, uint64_t page, pthread_t vcpu)
+{
+	void *seen;
+
+	assert_asked_for(h, page);
+	rig_ram()[page * PAGE] = 99;
+	assert_int_equal(postcopy_in_installed(p, &page, 1, true), 0);
+	pthread_join(vcpu, &seen);
+	assert_int_equal((uintptr_t)seen, 99);
+}
+
 static void a_missing_page_is_asked_for_and_waited_for(void **state)
 {
 	struct sevmirror_postcopy numbers;
-	const uint64_t page = 11;
 	struct postcopy_in *p;
 	pthread_t vcpu;
-	uint64_t gfn;
 	struct half h;
-	void *seen;
 
 	p = begin(&h);
 	postcopy_in_started(p);
 	assert_int_equal(pthread_create(&vcpu, NULL, touch, guest_page(&h, 11)), 0);
-	assert_int_equal(half_hear(&h, WIRE_PAGE_REQUEST, &gfn, sizeof(gfn)), sizeof(gfn));
-	assert_int_equal(gfn, 11);
-	rig_ram()[11 * PAGE] = 99;
-	assert_int_equal(postcopy_in_installed(p, &page, 1, true), 0);
-	pthread_join(vcpu, &seen);
-	assert_int_equal((uintptr_t)seen, 99);
+	bring(&h, p, 11, vcpu);
 	postcopy_in_numbers(p, &numbers);
 	assert_int_equal(numbers.pages, 4);
 	assert_int_equal(numbers.faults, 1);
@@ -204,16 +217,13 @@ static void the_last_page_is_noticed(void **state)
 	end(&h, p);
 }
 
-/* Whoever waits is asked for on the next connection. */
+/* The page that a vCPU waits for is asked for on the next connection. */
 static void faults_are_kept_over_a_broken_connection(void **state)
 {
 	struct sevmirror_postcopy numbers;
-	const uint64_t page = 12;
 	struct postcopy_in *p;
 	pthread_t vcpu;
-	uint64_t gfn;
 	struct half h;
-	void *seen;
 
 	p = begin(&h);
 	postcopy_in_disconnect(p);
@@ -223,28 +233,22 @@ static void faults_are_kept_over_a_broken_connection(void **state)
 		postcopy_in_numbers(p, &numbers);
 	while (!numbers.faults);
 	postcopy_in_connect(p);
-	assert_int_equal(half_hear(&h, WIRE_PAGE_REQUEST, &gfn, sizeof(gfn)), sizeof(gfn));
-	assert_int_equal(gfn, 12);
-	rig_ram()[12 * PAGE] = 4;
-	assert_int_equal(postcopy_in_installed(p, &page, 1, true), 0);
-	pthread_join(vcpu, &seen);
-	assert_int_equal((uintptr_t)seen, 4);
+	bring(&h, p, 12, vcpu);
 	postcopy_in_numbers(p, &numbers);
 	assert_int_equal(numbers.recoveries, 1);
 	end(&h, p);
 }
 
-/* A VM that will be thrown away: what waits must be able to end. */
+/* The VM will be thrown away: a vCPU that waits must be able to end. */
 static void releasing_lets_who_waits_go(void **state)
 {
 	struct postcopy_in *p;
 	pthread_t vcpu;
-	uint64_t gfn;
 	struct half h;
 
 	p = begin(&h);
 	assert_int_equal(pthread_create(&vcpu, NULL, touch, guest_page(&h, 10)), 0);
-	assert_int_equal(half_hear(&h, WIRE_PAGE_REQUEST, &gfn, sizeof(gfn)), sizeof(gfn));
+	assert_asked_for(&h, 10);
 	postcopy_in_release(p);
 	pthread_join(vcpu, NULL);
 	assert_int_equal(postcopy_in_left(p), 4);
@@ -252,8 +256,8 @@ static void releasing_lets_who_waits_go(void **state)
 }
 
 /*
- * By the streams (stream_in_pages.c): a missing page that comes by the priority stream is mapped,
- * one that is there already is refused before it is touched.
+ * By the streams (stream_in_pages.c): a missing page that comes by the priority stream is mapped; a
+ * page that is there already is refused, and stays as it is.
  */
 static void streams_bring_only_what_is_missing(void **state)
 {

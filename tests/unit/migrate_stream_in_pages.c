@@ -97,6 +97,15 @@ static void shared_frames_that_do_not_fit_are_refused(void **state)
 	refused(header, len, "a shared page of another stream");
 }
 
+/* A target whose helper gives this answer to each batch (tests/fuzz/migrate_rig.h). */
+static void open_with(struct half *h, const uint8_t *answer)
+{
+	half_open(h, false, 0);
+	h->rig.answers = answer;
+	h->rig.nanswers = 1;
+	half_open_streams_in(h);
+}
+
 /* The helper's word is the reason, by the page that it refused. */
 static void the_page_that_the_helper_refuses_is_named(void **state)
 {
@@ -104,10 +113,7 @@ static void the_page_that_the_helper_refuses_is_named(void **state)
 	const uint8_t second = 5; /* the rig: record 5 % 4 gets status 5 */
 	struct half h;
 
-	half_open(&h, false, 0);
-	h.rig.answers = &second;
-	h.rig.nanswers = 1;
-	half_open_streams_in(&h);
+	open_with(&h, &second);
 	half_say_private(&h, 0, GFN, 4, HELPER_PAGE, 3);
 	assert_int_equal(streams_in_wait(h.in, frames), -EBADMSG);
 	half_assert_why(&h.m.why, SEVMIRROR_REASON_HELPER,
@@ -124,10 +130,7 @@ static void stale_pages_are_counted(void **state)
 	const uint8_t stale = HELPER_STALE;
 	struct half h;
 
-	half_open(&h, false, 0);
-	h.rig.answers = &stale;
-	h.rig.nanswers = 1;
-	half_open_streams_in(&h);
+	open_with(&h, &stale);
 	half_say_private(&h, 0, GFN, 16, HELPER_PAGE, 3);
 	assert_int_equal(streams_in_wait(h.in, frames), 0);
 	assert_int_equal(streams_in_count(h.in).stale, 1);
@@ -140,10 +143,7 @@ static void a_dead_helper_is_the_reason(void **state)
 	const uint8_t dies = 1;
 	struct half h;
 
-	half_open(&h, false, 0);
-	h.rig.answers = &dies;
-	h.rig.nanswers = 1;
-	half_open_streams_in(&h);
+	open_with(&h, &dies);
 	half_say_private(&h, 0, GFN, 1, HELPER_PAGE, 3);
 	assert_int_equal(streams_in_wait(h.in, frames), -EPROTO);
 	half_assert_why(&h.m.why, SEVMIRROR_REASON_HELPER,
