@@ -35,8 +35,9 @@ for file in vm_godh.b64 vm_session.b64; do "$sev_host" copy "$tmp/owner/$file" "
 
 # guest OPTIONS...: an encrypted Linux guest with memscan begins, console in /console
 guest() {
-	on $host sh -c "rm -f /console /out /status; touch /console
-		setsid sevmirror run --sev on --name guest --kernel /boot/vmlinuz \
+	# In the foreground: a guest that was killed has left its words, and they are looked for.
+	on $host sh -c 'rm -f /console /out /status; touch /console'
+	on $host sh -c "setsid sevmirror run --sev on --name guest --kernel /boot/vmlinuz \
 		--initrd /initrd --memory 256M --cmdline '$cmdline' --mirror-payload /memscan $* \
 			</dev/null >/console 2>/out
 		echo \$? >/status" >/dev/null 2>&1 &

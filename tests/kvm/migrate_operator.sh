@@ -153,6 +153,7 @@ at 1 stop guest --force >/dev/null
 ended 1
 
 # stop of a VM that waits; the socket's file goes with it.
+: >"$tmp/2.err" # an earlier target said there where it waits
 SEVMIRROR_RUNTIME_DIR=$tmp/2 "$sevmirror" receive --name guest --sev off --listen "unix:$tmp/sock" \
 	--insecure </dev/null >"$tmp/2.out" 2>"$tmp/2.err" &
 pid[2]=$!
