@@ -100,26 +100,17 @@ done
 # At the data streams' port.
 dirty
 await 2 --insecure --timeout 120
-mkfifo "$tmp/gate.in"
 there=$address
-: >"$tmp/gate.out" # of an earlier gate
-"$wire_gate" "$there" '<CORE_DONE' <"$tmp/gate.in" >"$tmp/gate.out" &
-pid[gate]=$!
-exec 8>"$tmp/gate.in"
-until_true grep -q listening "$tmp/gate.out"
-address=$(sed -n 's/^listening //p' "$tmp/gate.out")
+gate '<CORE_DONE'
 move 1 --insecure --timeout 120 &
 pid[mover]=$!
-until_true grep -q reached "$tmp/gate.out"
+gate_reached
 crowd "$there" silent
 for kind in random http close; do stranger connect "$there" $kind >"$tmp/stranger" 2>&1; done
-echo pass >&8
+gate_pass
 wait "${pid[mover]}"
 unset 'pid[mover]'
-exec 8>&-
-kill "${pid[gate]}"
-wait "${pid[gate]}"
-unset 'pid[gate]'
+gate_gone
 disperse
 ended 1
 is "strangers among the data streams: the guest moves" 8 "$(cat "$tmp/status")"
