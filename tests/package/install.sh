@@ -112,10 +112,7 @@ fi
 
 ./embed target >target.out 2>&1 &
 target=$!
-for _ in $(seq 600); do
-	grep -q '^listening' target.out && break
-	sleep 0.1
-done
+until_true --of $target grep -q '^listening' "$tmp/embed/target.out"
 timeout 240 ./embed source "$(sed -n 's/^listening at //p' target.out)" >source.out 2>&1
 source_status=$?
 [ $source_status -eq 0 ] || kill $target
