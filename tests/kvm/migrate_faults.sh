@@ -15,11 +15,12 @@ wire_gate=$(realpath "${3:?usage: $0 SEVMIRROR PAYLOAD-DIRTIER WIRE-GATE}")
 . "$(dirname "$0")/vmm_hosts.sh"
 run_options=(--memory 16M)
 
-# Where the gate stops, in the order of the protocol, and who has the guest if the conversation ends
-# there: the message at which it
-# stops is not delivered. untouched: at the source, and the target has heard of nothing. here: it
-# runs on at the source. doubt: the source cannot know, and the target has nothing. doubt-there: nor
-# here, and the target runs it.
+# Where the gate stops, in the order of the protocol, and which host has the guest if the
+# conversation ends there: the message at which the gate stops is not delivered.
+# untouched: the guest is at the source, and the target has received nothing.
+# here: the guest keeps running at the source.
+# doubt: the source cannot know, and the target has nothing.
+# doubt-there: the source cannot know, and the target runs the guest.
 phases='
 connect        untouched    connect
 >HELLO         here         handshake
