@@ -389,18 +389,21 @@ static void test_garbage_is_no_handshake(void **state)
 }
 
 /*
- * A peer that begins a TLS record and then sends a byte now and then, until they are no longer
- * received.
+ * A peer that begins a TLS record and then sends a byte now and then, for half a minute. Returns
+ * NULL, or why it ended earlier.
  */
 static void *trickle(void *arg)
 {
 	const uint8_t record[] = { 0x16, 0x03, 0x01, 0x40, 0x00 };
-	int fd = *(int *)arg, i;
+	int fd = *(int *)arg;
 
 	if (send(fd, record, sizeof(record), MSG_NOSIGNAL) != sizeof(record))
 		return NULL;
-	for (i = 0; i < 3000 && send(fd, "x", 1, MSG_NOSIGNAL) == 1; i++)
+	for (int i = 0; i < 3000; i++) {
+		if (send(fd, "x", 1, MSG_NOSIGNAL) != 1)
+			return "the connection was closed";
 		usleep(10000);
+	}
 	return NULL;
 }
 
@@ -411,12 +414,14 @@ static void test_a_trickle_is_no_handshake(void **state)
 	struct channel *channel;
 	struct why why;
 	pthread_t peer;
+	void *ended;
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	assert_int_equal(pthread_create(&peer, NULL, trickle, &fds[1]), 0);
 	assert_int_equal(channel_open(&channel, fds[0], true, &security, 200, &why), -ETIMEDOUT);
-	pthread_join(peer, NULL);
+	pthread_join(peer, &ended);
+	assert_non_null(ended);
 	close(fds[1]);
 }
 
