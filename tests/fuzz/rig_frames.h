@@ -10,11 +10,11 @@
 #include "lib/migrate/record.h"
 
 /*
- * Fill in *header and the directory (RECORD_SHARED_BYTES of room, so that the tag fits behind it,
- * aligned for a struct sevmirror_batch)
- * for n pages from gfn on; n is at most WIRE_MAX_RECORDS. Returns the directory's length.
- * Private ones are all of this kind; their bodies are header->payload_bytes that follow the frame.
- * Shared ones are in the directory, all of them filled with the byte.
+ * Fill in *header and the directory for n pages from gfn on; n is at most WIRE_MAX_RECORDS. Returns
+ * the directory's length. The directory is aligned for a struct sevmirror_batch and has room for
+ * RECORD_SHARED_BYTES, so that the tag fits behind it.
+ * Private pages are all of this kind; their bodies, header->payload_bytes, follow the frame. Shared
+ * pages are in the directory, all of them filled with the byte.
  */
 size_t rig_private_directory(struct wire_frame *header, uint8_t *directory, uint64_t gfn,
 			     uint16_t n, enum helper_kind kind);
