@@ -3,9 +3,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/unit/channel_pair.h"
 #include "tests/unit/cmocka_all.h"
@@ -121,10 +121,13 @@ static void test_abort_has_words(void **state)
 	assert_int_equal(why.reason, SEVMIRROR_REASON_PEER);
 }
 
-static void *cancel_soon(void *channel)
+static void *cancel_once_begun(void *arg)
 {
-	usleep(20000);
-	channel_cancel(channel);
+	struct channel_pair *p = arg;
+
+	while (!channel_readable(p->target))
+		sched_yield();
+	channel_cancel(p->source);
 	return NULL;
 }
 
@@ -142,7 +145,7 @@ static void test_no_abort_within_a_message(void **state)
 	void *got;
 	size_t len;
 
-	assert_int_equal(pthread_create(&thread, NULL, cancel_soon, p->source), 0);
+	assert_int_equal(pthread_create(&thread, NULL, cancel_once_begun, p), 0);
 	assert_int_equal(message_send_one(p->source, WIRE_STATE, body, much, PATIENCE), -ECANCELED);
 	pthread_join(thread, NULL);
 	assert_int_equal(channel_send(p->source, "x", 1, PATIENCE), -ECANCELED);
