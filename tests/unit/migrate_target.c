@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/unit/cmocka_all.h"
@@ -12,6 +11,8 @@
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "tests/unit/migrate_pair.h"
+
+static const struct pair *under_test;
 
 static void assert_nothing_ran(const struct pair_end *target)
 {
@@ -100,21 +101,21 @@ static void a_source_that_dies_leaves_nothing_here(void **state)
 
 #define SHORT_MS 300
 
-static void sleep_in_precopy(struct pair_end *end, enum sevmirror_phase phase)
+/* In the source's process, until the target's has ended. */
+static void fall_silent(struct pair_end *end, enum sevmirror_phase phase)
 {
-	const struct timespec long_time = { .tv_sec = 2 };
-	static bool slept;
+	const volatile bool *ended = &under_test->target.ended;
 
-	if (phase == SEVMIRROR_PHASE_PRECOPY && !slept)
-		nanosleep(&long_time, NULL);
-	slept |= phase == SEVMIRROR_PHASE_PRECOPY;
+	while (phase == SEVMIRROR_PHASE_PRECOPY && !*ended)
+		usleep(1000);
 }
 
 static void a_source_that_says_nothing_is_given_up(void **state)
 {
 	struct pair *p = *state;
 
-	p->source.phase = sleep_in_precopy;
+	under_test = p;
+	p->source.phase = fall_silent;
 	p->target_options.timeout = SHORT_MS * NS_PER_MS;
 	pair_run(p);
 	pair_assert_ended(&p->target, SEVMIRROR_FAILED, SEVMIRROR_REASON_TIMEOUT,
@@ -138,7 +139,6 @@ static void cancelling_here_tells_the_source(void **state)
 /* ---- who else connects ---- */
 
 static char psk[] = "/tmp/sevmirror-target-XXXXXX";
-static const struct pair *under_test;
 
 /* In the source's process, before it migrates: a peer that does not know the key. */
 static void call_as_stranger(struct pair_end *end)
