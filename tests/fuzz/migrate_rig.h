@@ -46,7 +46,7 @@ struct rig {
 
 extern const struct sevmirror_host_ops rig_ops;
 
-/* Begin anew. answers is borrowed. */
+/* Begin again. answers is borrowed. */
 void rig_reset(struct rig *rig, const uint8_t *answers, size_t nanswers);
 
 /* After the migration is destroyed: wait for the vCPU, which waits for no page any more. */

@@ -24,7 +24,7 @@ static void a_change_comes_in_over_about_a_second(void **state)
 
 	(void)meter_read(&m, NS_PER_S, 0);
 	assert_int_equal(meter_read(&m, 2 * NS_PER_S, 10 * MIB), 10 * MIB);
-	/* It stands still: half of the rate is left a second later, nothing after some more. */
+	/* No more bytes: half of the rate is left a second later, nothing after some more. */
 	assert_int_equal(meter_read(&m, 3 * NS_PER_S, 10 * MIB), 5 * MIB);
 	for (unsigned int s = 4; s < 40; s++)
 		rate = meter_read(&m, s * NS_PER_S, 10 * MIB);

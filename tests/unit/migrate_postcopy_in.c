@@ -240,7 +240,7 @@ static void faults_are_kept_over_a_broken_connection(void **state)
 }
 
 /* The VM will be thrown away: a vCPU that waits must be able to end. */
-static void releasing_lets_who_waits_go(void **state)
+static void releasing_lets_waiting_vcpus_go(void **state)
 {
 	struct postcopy_in *p;
 	pthread_t vcpu;
@@ -293,7 +293,7 @@ int main(void)
 		cmocka_unit_test(a_page_that_came_ahead_is_seen_to_be_used),
 		cmocka_unit_test(the_last_page_is_noticed),
 		cmocka_unit_test(faults_are_kept_over_a_broken_connection),
-		cmocka_unit_test(releasing_lets_who_waits_go),
+		cmocka_unit_test(releasing_lets_waiting_vcpus_go),
 		cmocka_unit_test(streams_bring_only_what_is_missing),
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who may go on with a migration whose connection broke: the two hosts that began it. */
+/* Only the two hosts that began a migration may continue it after its connection broke. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -152,7 +152,7 @@ static void a_peer_that_says_nothing_leaves_the_reason_as_it_was(void **state)
 	half_close(&h);
 }
 
-static void who_cancels_asks_nobody(void **state)
+static void a_side_that_cancels_asks_nobody(void **state)
 {
 	struct half h;
 
@@ -174,7 +174,7 @@ int main(void)
 		cmocka_unit_test(the_peer_s_words_are_the_reason),
 		cmocka_unit_test(an_interrupt_waits_for_the_end_of_a_message),
 		cmocka_unit_test(a_peer_that_says_nothing_leaves_the_reason_as_it_was),
-		cmocka_unit_test(who_cancels_asks_nobody),
+		cmocka_unit_test(a_side_that_cancels_asks_nobody),
 	};
 
 	return cmocka_run_group_tests_name("migrate_session_message", tests, NULL, NULL);

@@ -303,7 +303,7 @@ static void a_target_that_is_silent_after_commit_leaves_it_open(void **state)
 	assert_int_equal(p->source.rig.handed_over, 0);
 }
 
-/* ---- who cancels ---- */
+/* ---- cancelling ---- */
 
 static void cancelling_leaves_the_guest_here(void **state)
 {

@@ -59,7 +59,7 @@ static void a_target_that_cannot_start_the_guest_gives_it_back(void **state)
 	assert_int_equal(p->source.rig.released, p->source.rig.acquired);
 }
 
-/* Cancelling drops the connection; what the target lacks is still here. */
+/* Cancelling drops the connection; the pages that the target is missing are still here. */
 static void a_connection_that_is_dropped_is_made_again(void **state)
 {
 	struct pair *p = *state;

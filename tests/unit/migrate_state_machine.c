@@ -65,8 +65,8 @@ static void the_diagrams_are_the_tables(void **state)
 }
 
 /*
- * What no run takes, and the table has all the same: the engine is not to end at an assertion if
- * it should happen.
+ * Steps that no run takes, and that the table has nevertheless: if one happened, the engine must
+ * not end at an assertion.
  */
 static const struct {
 	const struct state_machine *life;

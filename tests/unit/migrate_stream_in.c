@@ -170,8 +170,7 @@ static void what_comes_after_the_last_round_is_an_error(void **state)
 	half_close(&h);
 }
 
-/* A frame that was changed on the way ends its stream, and whoever waits at the control connection.
- */
+/* A frame that was changed on the way ends its stream and each wait at the control connection. */
 static void a_stream_that_fails_is_noticed(void **state)
 {
 	uint8_t directory[SEVMIRROR_BATCH_BYTES(0) + FRAME_TAG_BYTES] = { 0 };

@@ -136,7 +136,7 @@ static void cancelling_here_tells_the_source(void **state)
 	assert_nothing_ran(&p->target);
 }
 
-/* ---- who else connects ---- */
+/* ---- another peer connects ---- */
 
 static char psk[] = "/tmp/sevmirror-target-XXXXXX";
 

@@ -30,7 +30,7 @@ static void assert_nobody_was_blind(const struct pair_end *target)
 	assert_false(target->rig.guest_blind);
 }
 
-static void who_touches_a_missing_page_waits_for_it(void **state)
+static void a_missing_page_that_is_touched_is_waited_for(void **state)
 {
 	struct pair *p = *state;
 	const struct sevmirror_postcopy *numbers = &p->target.summary[0].postcopy;
@@ -66,7 +66,7 @@ static void the_source_may_come_back(void **state)
 	assert_int_equal(p->target.rig.resumed, 1);
 }
 
-/* Nobody is waited for any more: the guest is lost, and its vCPUs go on when all is thrown away. */
+/* The target waits no longer: the guest is lost, and its vCPUs continue while it is destroyed. */
 static void a_source_that_does_not_come_back_is_given_up(void **state)
 {
 	struct pair *p = *state;
@@ -117,7 +117,7 @@ static void a_state_that_cannot_be_loaded_leaves_the_guest_there(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		pair_postcopy_test(who_touches_a_missing_page_waits_for_it),
+		pair_postcopy_test(a_missing_page_that_is_touched_is_waited_for),
 		pair_postcopy_test(the_source_may_come_back),
 		pair_postcopy_test(a_source_that_does_not_come_back_is_given_up),
 		pair_postcopy_test(a_guest_that_cannot_start_gives_the_disks_back),

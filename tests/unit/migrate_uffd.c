@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults on armed memory: who touches a page waits until it is mapped, and finds what is in the
- * file. */
+/* Faults on armed memory: a thread that touches a page waits until it is mapped, and then reads
+ * what is in the file. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,7 +18,7 @@
 #define BYTES	    (PAGES * PAGE_BYTES)
 #define PATIENCE_MS 10000
 
-/* Memory mapped twice, as a VMM has it: armed for the guest, open for whoever fills it. */
+/* Memory mapped twice, as a VMM has it: armed for the guest, open for the thread that fills it. */
 struct memory {
 	int file, uffd;
 	uint8_t *guest, *filler;

@@ -110,7 +110,7 @@ static bool hung_up(int fd)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
 }
 
-static void who_speaks_is_heard_first(void **state)
+static void a_peer_that_speaks_is_heard_first(void **state)
 {
 	struct scene *s = *state;
 	int silent = come(s), speaker = come(s);
@@ -124,7 +124,7 @@ static void who_speaks_is_heard_first(void **state)
 	close(speaker);
 }
 
-static void who_hangs_up_is_rejected(void **state)
+static void a_peer_that_closes_is_rejected(void **state)
 {
 	struct scene *s = *state;
 	struct newcomer newcomer;
@@ -140,7 +140,7 @@ static void who_hangs_up_is_rejected(void **state)
 }
 
 /* As many as there is room for have each sent a part; all of them are served in parallel. */
-static void who_trickles_delays_nobody(void **state)
+static void a_trickling_peer_delays_nobody(void **state)
 {
 	struct scene *s = *state;
 	int crowd[ACCEPT_QUEUE_MAX - 1], speaker;
@@ -169,7 +169,7 @@ static void who_trickles_delays_nobody(void **state)
 	close(speaker);
 }
 
-/* Silent or not: after its time it is closed, and whoever spoke is named. */
+/* Silent or not, a connection is closed after its time; a peer that spoke is named. */
 static void time_is_limited(void **state)
 {
 	struct scene *s = *state;
@@ -210,7 +210,7 @@ static void the_oldest_silent_one_makes_room(void **state)
 	assert_hears(s, 'c');
 	assert_false(hung_up(crowd[0])); /* it has sent something */
 	assert_true(hung_up(crowd[1]));
-	assert_true(hung_up(crowd[2])); /* for the speaker, who had not been seen to speak yet */
+	assert_true(hung_up(crowd[2])); /* for the speaker: it had not been heard yet */
 	assert_false(hung_up(crowd[3]));
 	say(crowd[ACCEPT_QUEUE_MAX], 'd');
 	assert_hears(s, 'd');
@@ -285,9 +285,9 @@ static void a_host_without_descriptors_goes_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		scene_test(who_speaks_is_heard_first),
-		scene_test(who_hangs_up_is_rejected),
-		scene_test(who_trickles_delays_nobody),
+		scene_test(a_peer_that_speaks_is_heard_first),
+		scene_test(a_peer_that_closes_is_rejected),
+		scene_test(a_trickling_peer_delays_nobody),
 		scene_test(time_is_limited),
 		scene_test(the_oldest_silent_one_makes_room),
 		scene_test(a_byte_keeps_no_place),
