@@ -15,17 +15,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/util/clock.h"
 #include "vmm/thread.h"
 
-#define OUT_BYTES (64U << 10)
-#define IN_CHUNK  64
+#define IN_CHUNK 64
 
 #define NEVER	  INT64_MAX
 #define NS_PER_US 1000LL
-#define NS_PER_MS 1000000LL
-#define NS_PER_S  1000000000LL
 
-_Static_assert(OUT_BYTES >= 2 * CONSOLE_IO_CHUNK && OUT_BYTES >= 2 * CONSOLE_IO_ROOM, "buffer");
+_Static_assert(CONSOLE_IO_OUT_BYTES >= 2 * CONSOLE_IO_CHUNK &&
+		       CONSOLE_IO_OUT_BYTES >= 2 * CONSOLE_IO_ROOM,
+	       "buffer");
 
 struct console_io {
 	struct console_io_ops ops;
@@ -56,10 +56,7 @@ struct console_io {
 
 static int64_t console_io_now(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+	return (int64_t)clock_ns();
 }
 
 /* With the lock held: the thread must look again at this time, now if it is 0. */
@@ -97,13 +94,14 @@ bool console_io_put(struct console_io *io, const uint8_t *bytes, size_t len)
 	pthread_mutex_lock(&io->lock);
 	if (io->out_fd < 0) {
 		io->stats.bytes += len;
-	} else if (OUT_BYTES - console_io_waiting(io) < len) {
+	} else if (CONSOLE_IO_OUT_BYTES - console_io_waiting(io) < len) {
 		put = false;
 	} else if (len) {
 		if (!console_io_waiting(io))
-			io->flush_at = console_io_now() + CONSOLE_IO_GATHER_MS * NS_PER_MS;
+			io->flush_at =
+				console_io_now() + (int64_t)(CONSOLE_IO_GATHER_MS * NS_PER_MS);
 		for (size_t i = 0; i < len; i++) {
-			io->out[io->out_head++ % OUT_BYTES] = bytes[i];
+			io->out[io->out_head++ % CONSOLE_IO_OUT_BYTES] = bytes[i];
 			if (bytes[i] == '\n')
 				io->line_end = io->out_head;
 		}
@@ -119,7 +117,7 @@ bool console_io_room(struct console_io *io)
 	bool room;
 
 	pthread_mutex_lock(&io->lock);
-	room = OUT_BYTES - console_io_waiting(io) >= CONSOLE_IO_ROOM;
+	room = CONSOLE_IO_OUT_BYTES - console_io_waiting(io) >= CONSOLE_IO_ROOM;
 	if (!room)
 		io->starved = true;
 	pthread_mutex_unlock(&io->lock);
@@ -226,7 +224,8 @@ static void console_io_call(struct console_io *io)
 
 	pthread_mutex_lock(&io->lock);
 	call = console_io_now() >= io->call_at ||
-	       (io->starved && OUT_BYTES - console_io_waiting(io) >= OUT_BYTES / 2);
+	       (io->starved &&
+		CONSOLE_IO_OUT_BYTES - console_io_waiting(io) >= CONSOLE_IO_OUT_BYTES / 2);
 	if (call && !io->paused && !io->stop) {
 		io->call_at = NEVER;
 		io->starved = false;
@@ -244,11 +243,11 @@ static void console_io_write(struct console_io *io)
 	ssize_t n;
 
 	pthread_mutex_lock(&io->lock);
-	at = io->out_tail % OUT_BYTES;
+	at = io->out_tail % CONSOLE_IO_OUT_BYTES;
 	len = console_io_waiting(io);
 	pthread_mutex_unlock(&io->lock);
-	if (len > OUT_BYTES - at)
-		len = OUT_BYTES - at;
+	if (len > CONSOLE_IO_OUT_BYTES - at)
+		len = CONSOLE_IO_OUT_BYTES - at;
 	if (len > CONSOLE_IO_CHUNK)
 		len = CONSOLE_IO_CHUNK;
 	if (!len)
@@ -300,8 +299,8 @@ static void console_io_timeout(int64_t wake_at, struct timespec *timeout)
 
 	if (left < 0)
 		left = 0;
-	timeout->tv_sec = (time_t)(left / NS_PER_S);
-	timeout->tv_nsec = (long)(left % NS_PER_S);
+	timeout->tv_sec = (time_t)((uint64_t)left / NS_PER_S);
+	timeout->tv_nsec = (long)((uint64_t)left % NS_PER_S);
 }
 
 /*
@@ -320,7 +319,7 @@ static bool console_io_step(struct console_io *io, int64_t *deadline)
 
 	pthread_mutex_lock(&io->lock);
 	if (io->stop && *deadline == NEVER)
-		*deadline = console_io_now() + NS_PER_S;
+		*deadline = console_io_now() + (int64_t)NS_PER_S;
 	console_io_plan(io, *deadline, fds);
 	wake_at = io->wake_at;
 	done = io->stop && (fds[2].fd < 0 || console_io_now() >= *deadline);
@@ -395,7 +394,7 @@ int console_io_create(struct console_io **out, const struct console_io_ops *ops,
 	io->want_input = true;
 	io->wake_fd = -1;
 	io->call_at = NEVER;
-	io->out = malloc(OUT_BYTES);
+	io->out = malloc(CONSOLE_IO_OUT_BYTES);
 	if (!io->out)
 		goto out_free;
 	io->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -15,6 +15,9 @@
 
 #define CONSOLE_IO_CHUNK     4096U
 #define CONSOLE_IO_GATHER_MS 5
+
+/* Room for output that has not left yet. */
+#define CONSOLE_IO_OUT_BYTES (64U << 10)
 /* The most that one console_io_put() takes, and that console_io_room() promises. */
 #define CONSOLE_IO_ROOM 64
 
