@@ -36,10 +36,6 @@ enum {
 	OPT_TABLE = 0x800, /* service/migrate_options.h; the last ids */
 };
 
-#define OPTIONS_MAX 24
-
-/* Those of the table, when the program starts, in front of these. */
-static struct cli_option options[OPTIONS_MAX];
 static const struct cli_option own_options[] = {
 	{ "detach", OPT_DETACH, NULL, NULL,
 	  "start the migration and return at once; --attach "
@@ -59,12 +55,14 @@ static const struct cli_option own_options[] = {
 	{ 0 },
 };
 
+/* Those of the table, when the program starts, and then the command's own. */
+static struct cli_option options[MIGRATE_OPTIONS_MAX + sizeof(own_options) / sizeof(*own_options)];
+
 void migrate_command_prepare(void)
 {
 	unsigned int n = 0;
 
-	_Static_assert(sizeof(own_options) / sizeof(*own_options) + 12 <= OPTIONS_MAX, "options");
-	for (; migrate_option(n) && n < 12; n++) {
+	for (; migrate_option(n); n++) {
 		const struct migrate_option *o = migrate_option(n);
 
 		options[n] = (struct cli_option){ o->name, OPT_TABLE + (int)n, o->value,
@@ -440,12 +438,10 @@ static int follow(struct migrate *m)
 /* The migration under way, or the last one. */
 static int attach(struct migrate *m, const json_t *query)
 {
-	const char *status = migrate_text(query, "status");
-
-	if (!strcmp(status, "active") || !strcmp(status, "incoming"))
-		return follow(m);
 	if (json_object_get(query, "result"))
 		return finish(m, json_object_get(query, "result"));
+	if (json_object_get(query, "progress"))
+		return follow(m);
 	cli_error("%s: there has been no migration", m->name);
 	return CLI_FAILURE;
 }
@@ -457,8 +453,7 @@ static int ask(struct migrate *m, json_t **ret, struct control_error *err)
 		[MODE_CANCEL] = "migrate-cancel", [MODE_ATTACH] = "query-migrate",
 		[MODE_CHANGE] = "migrate-set",
 	};
-	/* Ctrl-C cancels; what the process cannot block (SIGKILL) leaves the migration to the VM.
-	 */
+	/* Ctrl-C cancels. After a SIGKILL, which cannot be blocked, the VM continues alone. */
 	int failed = cli_take_signals(&m->signal_fd);
 
 	if (failed)

@@ -17,17 +17,16 @@ static const char *text_or(const json_t *object, const char *member, const char 
 }
 
 /* "good", "warn" or "bad": how the page marks the outcome. */
-static const char *class_of(const char *outcome)
+static const char *class_of(enum service_result result)
 {
-	return !strcmp(outcome, "migrated")  ? "good" :
-	       !strcmp(outcome, "cancelled") ? "warn" :
-					       "bad";
+	return result == RESULT_MIGRATED ? "good" : result == RESULT_CANCELLED ? "warn" : "bad";
 }
 
 /* What happened and what to do, in the VM's own words. */
 static json_t *outcome(const json_t *result)
 {
-	const char *what = migrate_text(result, "outcome"), *error = migrate_text(result, "error");
+	const char *name = migrate_text(result, "outcome"), *error = migrate_text(result, "error");
+	const enum service_result what = service_result_of(name);
 	const struct service_advice unreported = service_advice_unreported();
 	char downtime[128];
 	json_t *o;
@@ -35,13 +34,13 @@ static json_t *outcome(const json_t *result)
 	if (!result)
 		return json_pack("{s:s, s:s, s:s}", "class", "bad", "state", unreported.sentence,
 				 "text", unreported.action);
-	if (!strcmp(what, "cancelled"))
+	if (what == RESULT_CANCELLED)
 		error = "The migration was cancelled";
 	o = json_pack(
 		"{s:s, s:s, s:o}", "class", class_of(what), "state",
-		text_or(result, "detail", what), "text",
+		text_or(result, "detail", name), "text",
 		json_sprintf("%s%s%s", error, *error ? ". " : "", migrate_text(result, "advice")));
-	if (o && !strcmp(what, "migrated"))
+	if (o && what == RESULT_MIGRATED)
 		json_object_set_new(
 			o, "downtime",
 			json_string(migrate_downtime(result, downtime, sizeof(downtime))));

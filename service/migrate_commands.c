@@ -6,10 +6,9 @@
 #include <unistd.h>
 
 #include "lib/sev/policy.h"
+#include "lib/util/clock.h"
 #include "service/migrate_options.h"
 #include "service/service_private.h"
-
-#define NS_PER_MS 1e6
 
 json_t *migrate_progress_json(const struct sevmirror_progress *p)
 {
@@ -61,19 +60,14 @@ static json_t *postcopy_json(const struct sevmirror_postcopy *p)
 		(double)p->last_page / NS_PER_MS, "recoveries", (json_int_t)p->recoveries);
 }
 
-/* After an outcome that is not known: post-copy had begun, so the target can be asked. */
-static bool recoverable(const struct service *s)
-{
-	return s->result == RESULT_UNKNOWN && s->progress.phase == SEVMIRROR_PHASE_BROKEN;
-}
-
 json_t *migrate_result_json(const struct service *s)
 {
 	const struct sevmirror_summary *sum = &s->summary;
 	bool incoming = s->job && s->job->listen_fd >= 0;
+	bool recoverable = service_result_recoverable(s->result, s->progress.phase);
 	struct service_advice advice =
 		incoming ? service_advice_at_target(s->result, s->paused_by_user) :
-			   service_advice(s->result, s->paused_by_user, recoverable(s));
+			   service_advice(s->result, s->paused_by_user, recoverable);
 	json_t *result = json_pack(
 		"{s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:i, s:i, s:I}", "outcome",
 		service_result_name(s->result), "total-ms", (double)sum->total_time / NS_PER_MS,
@@ -184,14 +178,10 @@ static int run_cancel(void *opaque, struct control_call *call, struct control_er
 static int run_query(void *opaque, struct control_call *call, struct control_error *err)
 {
 	struct service *s = opaque;
-	const char *status = "none";
 
 	pthread_mutex_lock(&s->lock);
-	if (service_state_migrates(s->state))
-		status = s->state == SERVICE_AWAITED ? "incoming" : "active";
-	else if (s->job)
-		status = service_result_name(s->result);
-	call->ret = json_pack("{s:s}", "status", status);
+	call->ret =
+		json_pack("{s:s}", "status", service_migration_status(s->state, s->job, s->result));
 	if (call->ret && s->job)
 		json_object_set_new(call->ret, "progress", migrate_progress_json(&s->progress));
 	if (call->ret && s->job && !service_state_migrates(s->state))

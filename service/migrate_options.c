@@ -9,10 +9,10 @@
 #include <string.h>
 
 #include "lib/net/address.h"
+#include "lib/util/clock.h"
 #include "lib/util/number.h"
 
-#define NS_PER_MS 1000000ULL
-#define ARGS_MAX  32
+#define ARGS_MAX 32
 
 /* In the order of enum sevmirror_postcopy_mode. */
 static const char *const postcopy_words[] = { "never", "auto", "always", NULL };
@@ -113,6 +113,8 @@ static const struct migrate_option options[] = {
 	  .help = "ASK and ARK of the target's chip in AMD's format, instead of those that the "
 		  "target sends" },
 };
+
+_Static_assert(sizeof(options) / sizeof(*options) <= MIGRATE_OPTIONS_MAX, "room for all");
 
 const struct migrate_option *migrate_option(unsigned int n)
 {

@@ -41,7 +41,8 @@ struct migrate_option {
 	size_t offset; /* in struct sevmirror_source_options */
 };
 
-/* The n-th option; NULL at the end. */
+/* The n-th option, below MIGRATE_OPTIONS_MAX; NULL at the end. */
+#define MIGRATE_OPTIONS_MAX 24
 const struct migrate_option *migrate_option(unsigned int n);
 
 /*

@@ -241,6 +241,18 @@ enum service_result service_result_of(const char *name)
 	return (enum service_result)i;
 }
 
+const char *service_migration_status(enum service_state state, bool any, enum service_result result)
+{
+	if (service_state_migrates(state))
+		return state == SERVICE_AWAITED ? "incoming" : "active";
+	return any ? service_result_name(result) : "none";
+}
+
+bool service_result_recoverable(enum service_result result, enum sevmirror_phase last)
+{
+	return result == RESULT_UNKNOWN && last == SEVMIRROR_PHASE_BROKEN;
+}
+
 static struct service_advice advice_of(enum service_state state)
 {
 	return (struct service_advice){ views[state].sentence, views[state].action };

@@ -132,8 +132,21 @@ const char *service_result_name(enum service_result result);
 enum service_result service_result_of(const char *name);
 
 /*
+ * query-migrate's word: "incoming" or "active" while a migration is under way, else the last one's
+ * result, or "none" if there was none (any).
+ */
+const char *service_migration_status(enum service_state state, bool any,
+				     enum service_result result);
+
+/*
+ * `migrate --recover` may find the outcome out: it is unknown, and the last phase that was reported
+ * says that post-copy had begun.
+ */
+bool service_result_recoverable(enum service_result result, enum sevmirror_phase last);
+
+/*
  * The two sentences about it, on the source or on the target. paused: the guest is paused by its
- * user; recoverable: `migrate --recover` may find out.
+ * user; recoverable: service_result_recoverable().
  */
 struct service_advice {
 	const char *sentence, *action;

@@ -170,6 +170,22 @@ static void each_result_has_its_words(void **state)
 				service_advice(RESULT_MIGRATED, true, false).sentence);
 }
 
+static void a_migration_has_its_word(void **state)
+{
+	assert_string_equal(service_migration_status(SERVICE_HERE, false, 0), "none");
+	assert_string_equal(service_migration_status(SERVICE_AWAITED, true, 0), "incoming");
+	assert_string_equal(service_migration_status(SERVICE_LEAVING, true, 0), "active");
+	assert_string_equal(service_migration_status(SERVICE_CUT, true, RESULT_LOST), "active");
+	assert_string_equal(service_migration_status(SERVICE_HERE, true, RESULT_CANCELLED),
+			    "cancelled");
+	assert_string_equal(service_migration_status(SERVICE_NONE_CAME, true, RESULT_FAILED),
+			    "failed");
+	/* Only in post-copy does the target know more than the source. */
+	assert_true(service_result_recoverable(RESULT_UNKNOWN, SEVMIRROR_PHASE_BROKEN));
+	assert_false(service_result_recoverable(RESULT_UNKNOWN, SEVMIRROR_PHASE_FAILED));
+	assert_false(service_result_recoverable(RESULT_LOST, SEVMIRROR_PHASE_BROKEN));
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,6 +193,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(no_state_is_a_dead_end_by_accident),
 		cmocka_unit_test(a_client_is_told_by_the_state_alone),
 		cmocka_unit_test(each_result_has_its_words),
+		cmocka_unit_test(a_migration_has_its_word),
 	};
 
 	if (argc != 2)
