@@ -131,13 +131,13 @@ static void add_row(void *opaque, const char *name)
 static int status_of_all(bool json)
 {
 	struct table table = { .all = json ? json_array() : NULL, .json = json };
-	char problem[512];
+	struct why why = { "" };
 	int err = runtime_list(add_row, &table);
 
 	if (err) {
 		json_decref(table.all);
-		runtime_dir_problem(err, problem, sizeof(problem));
-		cli_error("%s", problem);
+		runtime_dir_problem(err, &why);
+		cli_error("%s", why.text);
 		return CLI_FAILURE;
 	}
 	if (json) {
@@ -155,13 +155,13 @@ static void print_name(void *opaque, const char *name)
 
 static int names(void)
 {
-	char problem[512];
+	struct why why = { "" };
 	int err = runtime_list(print_name, NULL);
 
 	if (!err)
 		return cli_finish(CLI_OK);
-	runtime_dir_problem(err, problem, sizeof(problem));
-	cli_error("%s", problem);
+	runtime_dir_problem(err, &why);
+	cli_error("%s", why.text);
 	return CLI_FAILURE;
 }
 

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "control/runtime.h"
+#include "lib/util/clock.h"
 
 #define LINE_MAX_BYTES	(8U << 20) /* more than a server sends */
 #define READ_BYTES	65536
@@ -29,14 +29,6 @@ struct control_client {
 	size_t in_size;
 	struct control_fds fds; /* received with what is in 'in' */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
-}
 
 static void close_fds(struct control_fds *fds)
 {
@@ -84,7 +76,7 @@ static int wait_for(int fd, short events, int64_t deadline)
 	struct pollfd p = { .fd = fd, .events = events };
 
 	for (;;) {
-		int64_t left = deadline < 0 ? -1 : deadline - now_ms();
+		int64_t left = deadline < 0 ? -1 : deadline - (int64_t)clock_ms();
 		int ret;
 
 		if (deadline >= 0 && left < 0)
@@ -188,7 +180,7 @@ static int connect_to(const char *path, int timeout_ms)
 
 static int open_failed(struct control_error *err, int ret, const char *name)
 {
-	char text[512];
+	struct why why = { "" };
 
 	switch (ret) {
 	case -EINVAL:
@@ -204,8 +196,8 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 	case -EACCES:
 	case -ENXIO:
 	case -ENOTDIR:
-		runtime_dir_problem(ret, text, sizeof(text));
-		return control_fail(err, ret, CONTROL_FAILED, "%s", text);
+		runtime_dir_problem(ret, &why);
+		return control_fail(err, ret, CONTROL_FAILED, "%s", why.text);
 	case -ETIMEDOUT:
 		return control_fail(err, ret, CONTROL_FAILED, "the VM '%s' does not answer", name);
 	case -EPROTO:
@@ -227,7 +219,7 @@ int control_client_open(struct control_client **out, const char *name, struct co
 int control_client_open_within(struct control_client **out, const char *name, int timeout_ms,
 			       struct control_error *err)
 {
-	const int64_t deadline = now_ms() + timeout_ms;
+	const int64_t deadline = (int64_t)clock_ms() + timeout_ms;
 	struct control_client *client;
 	char path[PATH_MAX];
 	const json_t *hello;
@@ -364,7 +356,7 @@ int control_client_call(struct control_client *client, const char *command, json
 			const struct control_fds *send, int timeout_ms, json_t **ret_value,
 			struct control_fds *received, struct control_error *err)
 {
-	int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	int64_t deadline = timeout_ms < 0 ? -1 : (int64_t)clock_ms() + timeout_ms;
 	json_int_t id = ++client->next_id;
 	json_t *reply = NULL, *value;
 	size_t len = 0;
@@ -398,7 +390,7 @@ int control_client_call(struct control_client *client, const char *command, json
 
 int control_client_event(struct control_client *client, int timeout_ms, json_t **event)
 {
-	int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	int64_t deadline = timeout_ms < 0 ? -1 : (int64_t)clock_ms() + timeout_ms;
 
 	if (json_array_size(client->events)) {
 		*event = json_incref(json_array_get(client->events, 0));

@@ -57,29 +57,26 @@ int runtime_dir(char path[PATH_MAX], bool create)
 	return 0;
 }
 
-void runtime_dir_problem(int err, char *text, size_t max)
+int runtime_dir_problem(int err, struct why *why)
 {
 	char path[PATH_MAX] = "";
 	struct stat st = { 0 };
 
-	if (err == -ENXIO || dir_path(path)) {
-		snprintf(text, max,
-			 "there is no runtime directory: set SEVMIRROR_RUNTIME_DIR or "
-			 "XDG_RUNTIME_DIR");
-	} else if (err == -EACCES && !lstat(path, &st) && st.st_uid != geteuid()) {
-		snprintf(
-			text, max,
-			"the runtime directory %.300s belongs to user %u, and this process runs as "
-			"user %u",
-			path, st.st_uid, geteuid());
-	} else if (err == -EACCES && (st.st_mode & 077)) {
-		snprintf(text, max,
-			 "the runtime directory %.300s has mode %04o, which lets other users in: "
-			 "`chmod 700` it, or set SEVMIRROR_RUNTIME_DIR",
-			 path, st.st_mode & 07777);
-	} else {
-		snprintf(text, max, "the runtime directory %.300s: %s", path, strerror(-err));
-	}
+	if (err == -ENXIO || dir_path(path))
+		return why_set(why, err,
+			       "there is no runtime directory: set SEVMIRROR_RUNTIME_DIR or "
+			       "XDG_RUNTIME_DIR");
+	if (err == -EACCES && !lstat(path, &st) && st.st_uid != geteuid())
+		return why_set(why, err,
+			       "the runtime directory %.300s belongs to user %u, and this process "
+			       "runs as user %u",
+			       path, st.st_uid, geteuid());
+	if (err == -EACCES && (st.st_mode & 077))
+		return why_set(why, err,
+			       "the runtime directory %.300s has mode %04o, which lets other users "
+			       "in: `chmod 700` it, or set SEVMIRROR_RUNTIME_DIR",
+			       path, st.st_mode & 07777);
+	return why_set(why, err, "the runtime directory %.300s: %s", path, strerror(-err));
 }
 
 static int file_path(char out[PATH_MAX], const char *dir, const char *name, const char *suffix)

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/util/why.h"
+
 #define RUNTIME_NAME_MAX 64
 
 /* 1 to RUNTIME_NAME_MAX letters, digits, '.', '_' and '-', the first a letter or digit. */
@@ -24,8 +26,11 @@ bool runtime_name_valid(const char *name);
  */
 int runtime_dir(char path[PATH_MAX], bool create);
 
-/* What is wrong with the runtime directory after runtime_dir() gave err: its path and the cause. */
-void runtime_dir_problem(int err, char *text, size_t max);
+/*
+ * What is wrong with the runtime directory after runtime_dir() gave err: its path and the cause.
+ * Returns err.
+ */
+int runtime_dir_problem(int err, struct why *why);
 
 /* A name that is ours. */
 struct runtime_claim {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "control/server.h"
+#include "lib/util/clock.h"
 
 #define FAREWELL_MS 500
 
@@ -266,7 +267,7 @@ static int listen_on(const char *path)
 
 static int claim_failed(struct control_error *err, int ret, const char *name)
 {
-	char text[512];
+	struct why why = { "" };
 
 	switch (ret) {
 	case -EINVAL:
@@ -281,8 +282,8 @@ static int claim_failed(struct control_error *err, int ret, const char *name)
 		return control_fail(err, ret, CONTROL_FAILED,
 				    "the runtime directory's path is too long for a socket in it");
 	default:
-		runtime_dir_problem(ret, text, sizeof(text));
-		return control_fail(err, ret, CONTROL_FAILED, "%s", text);
+		runtime_dir_problem(ret, &why);
+		return control_fail(err, ret, CONTROL_FAILED, "%s", why.text);
 	}
 }
 
@@ -336,23 +337,15 @@ int control_start(struct control *control)
 	return ret;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
-}
-
 /* The reply to 'stop' and the last events are worth a short wait. */
 static void say_farewell(struct control *control)
 {
-	int64_t end = now_ms() + FAREWELL_MS;
+	int64_t end = (int64_t)clock_ms() + FAREWELL_MS;
 
 	for (;;) {
 		struct pollfd fds[CLIENTS_MAX];
 		unsigned int count = 0;
-		int64_t left = end - now_ms();
+		int64_t left = end - (int64_t)clock_ms();
 
 		for (unsigned int i = 0; i < control->client_count; i++) {
 			struct conn *conn = control->clients[i];
