@@ -13,8 +13,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "lib/util/clock.h"
 
 #define ACCEPT_PAUSE_MS 100
 
@@ -35,14 +36,6 @@ struct http {
 	struct client *clients[HTTP_CLIENTS_MAX];
 	unsigned int nclients;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /*
  * The word up to the next blank of the line: its length, or -1 when it is empty or nothing follows.
@@ -157,7 +150,7 @@ static void accept_client(struct http *http)
 		return;
 	}
 	client->fd = fd;
-	client->deadline_ms = now_ms() + HTTP_DEADLINE_MS;
+	client->deadline_ms = clock_ms() + HTTP_DEADLINE_MS;
 	http->clients[http->nclients++] = client;
 }
 
@@ -208,7 +201,7 @@ static void drop_client(struct http *http, unsigned int i)
 /* From the last to the first, because one that goes is replaced by the last. */
 static void serve_clients(struct http *http, const struct pollfd *fds, unsigned int n)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 
 	for (unsigned int i = n; i-- > 0;) {
 		struct client *client = http->clients[i];
@@ -224,7 +217,7 @@ static void serve_clients(struct http *http, const struct pollfd *fds, unsigned 
 /* Until the next deadline; -1: there is none. */
 static int wait_ms(const struct http *http)
 {
-	uint64_t now = now_ms(), first = UINT64_MAX;
+	uint64_t now = clock_ms(), first = UINT64_MAX;
 
 	for (unsigned int i = 0; i < http->nclients; i++) {
 		if (http->clients[i]->deadline_ms < first)

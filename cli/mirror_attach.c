@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/confine.h"
@@ -17,6 +16,7 @@
 #include "cli/vm_client.h"
 #include "lib/mirror/link.h"
 #include "lib/mirror/workload.h"
+#include "lib/util/clock.h"
 
 /*
  * How long a workload may take to finish when it is told to; a migration's hand-over waits for it.
@@ -210,14 +210,6 @@ static int make(struct attach *a)
 	return err ? CLI_FAILURE : CLI_OK;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* The VMM said something. True: continue. */
 static bool obey(struct attach *a, enum outcome *outcome)
 {
@@ -255,7 +247,7 @@ static bool attend(struct attach *a, enum outcome *outcome)
 
 static enum outcome run(struct attach *a)
 {
-	uint64_t deadline = a->timeout_ms ? now_ms() + a->timeout_ms : UINT64_MAX;
+	uint64_t deadline = a->timeout_ms ? clock_ms() + a->timeout_ms : UINT64_MAX;
 	enum outcome outcome = OUTCOME_TIMEOUT;
 	bool on = true;
 
@@ -265,7 +257,7 @@ static enum outcome run(struct attach *a)
 			{ .fd = workload_fd(a->workload), .events = POLLIN },
 			{ .fd = a->signal_fd, .events = POLLIN },
 		};
-		uint64_t now = now_ms(), left = deadline - now;
+		uint64_t now = clock_ms(), left = deadline - now;
 
 		if (now >= deadline)
 			break;

@@ -48,13 +48,13 @@ int memscan_add(struct memscan_request *request, const char *command, const char
 }
 
 /* One run of the memory map. */
-struct run {
+struct map_run {
 	uint64_t gpa, end;
 	const char *kind;
 	bool shared;
 };
 
-static bool get_run(const json_t *map, size_t i, struct run *run)
+static bool get_run(const json_t *map, size_t i, struct map_run *run)
 {
 	json_t *entry = json_array_get(map, i);
 
@@ -71,7 +71,7 @@ static bool get_run(const json_t *map, size_t i, struct run *run)
 static int check_one(const struct memscan_range *range, const json_t *map, bool sev)
 {
 	uint64_t at = range->gpa, end = range->gpa + range->bytes;
-	struct run run;
+	struct map_run run;
 
 	for (size_t i = 0; at < end && get_run(map, i, &run); i++) {
 		if (at < run.gpa || at >= run.end)
@@ -100,7 +100,7 @@ static int check_one(const struct memscan_range *range, const json_t *map, bool 
 
 int memscan_check(struct memscan_request *request, const json_t *map, bool sev)
 {
-	struct run run;
+	struct map_run run;
 	int code = CLI_OK;
 
 	for (unsigned int i = 0; !code && i < request->nranges; i++)

@@ -9,11 +9,10 @@
 #include "launch/guest_layout.h"
 #include "lib/mirror/region.h"
 #include "lib/sev/platform.h"
+#include "lib/util/page.h"
 #include "lib/util/text.h"
 #include "service/service_private.h"
 #include "vmm/memory.h"
-
-#define PAGE_SHIFT 12
 
 static void add_range(json_t *list, uint64_t gpa, uint64_t bytes, const char *kind, bool shared)
 {

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "lib/util/clock.h"
 #include "service/service_private.h"
 
 static const char *const events[] = {
@@ -86,14 +86,6 @@ static int serve(struct service *s, struct why *why)
 	int err = s->control ? control_start(s->control) : 0;
 
 	return err ? why_set(why, err, "cannot serve the control socket: %s", strerror(-err)) : 0;
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 int service_serve(struct service *s, struct why *why)
@@ -227,12 +219,12 @@ struct machine *service_machine(const struct service *s)
 
 void service_started(struct service *s)
 {
-	s->started_ns = now_ns();
+	s->started_ns = clock_ns();
 }
 
 double service_uptime(const struct service *s)
 {
-	return s->started_ns ? (double)(now_ns() - s->started_ns) / 1e9 : 0;
+	return s->started_ns ? (double)(clock_ns() - s->started_ns) / NS_PER_S : 0;
 }
 
 void service_finish(struct service *s)

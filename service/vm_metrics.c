@@ -9,12 +9,11 @@
 #include <sevmirror/pagemap.h>
 
 #include "control/metrics.h"
+#include "lib/util/clock.h"
 #include "vmm/devices/virtio_blk.h"
 #include "vmm/devices/virtio_net.h"
 #include "service/service_private.h"
 #include "vmm/memory.h"
-
-#define NS_PER_S 1e9
 
 static const char *digits(unsigned int n, char text[12])
 {

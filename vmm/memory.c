@@ -11,9 +11,7 @@
 
 #include "launch/guest_layout.h"
 #include "lib/util/map.h"
-
-#define PAGE_SHIFT 12
-#define WORD_BITS  64
+#include "lib/util/page.h"
 
 struct guest_memory {
 	uint64_t bytes;

@@ -5,9 +5,8 @@
 
 #include <sevmirror/host.h>
 
+#include "lib/util/clock.h"
 #include "lib/util/page.h"
-
-#define NS_PER_S 1000000000ULL
 
 /* QEMU's auto-converge begins with 20 % and adds 10; people who know it expect no other numbers. */
 #define THROTTLE_FIRST 20

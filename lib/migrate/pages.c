@@ -6,10 +6,9 @@
 #include <stdlib.h>
 
 #include "helper/protocol.h"
+#include "lib/util/page.h"
 
-#define PAGE_SHIFT	12
 #define CHUNK_PAGES	(1ULL << HELPER_CHUNK_SHIFT)
-#define WORD_BITS	64
 #define WORDS_PER_CHUNK (CHUNK_PAGES / WORD_BITS)
 
 struct page_set {

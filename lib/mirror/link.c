@@ -8,12 +8,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "lib/util/clock.h"
 #include "lib/util/page.h"
-
-#define WORD_BITS 64
 
 struct mirror_link {
 	int socket;
@@ -105,14 +103,6 @@ bool mirror_link_ended(const struct mirror_link *l)
 	return l->ended || (poll(&p, 1, 0) == 1 && p.revents);
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /*
  * One that is silent and may write to the guest's memory delays a migration. Another one
  * is given up, and sees that when it comes to itself.
@@ -130,7 +120,7 @@ static int silent(struct mirror_link *l)
 static int ask(struct mirror_link *l, enum mirror_link_word word, int timeout_ms)
 {
 	const int answer = word == MIRROR_LINK_STOP ? MIRROR_LINK_STOPPED : MIRROR_LINK_FETCHED;
-	uint64_t deadline = now_ms() + (uint64_t)timeout_ms;
+	uint64_t deadline = clock_ms() + (uint64_t)timeout_ms;
 	int got = 0;
 
 	/* That it cannot be told, because it has ended, is what comes instead of an answer. */
@@ -138,7 +128,7 @@ static int ask(struct mirror_link *l, enum mirror_link_word word, int timeout_ms
 		(void)mirror_link_answer(l->socket, word);
 	while (!l->ended && got != answer) {
 		struct pollfd p = { .fd = l->socket, .events = POLLIN };
-		uint64_t now = now_ms();
+		uint64_t now = clock_ms();
 
 		if (now >= deadline)
 			return silent(l);

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "helper/layout.h"
 #include "lib/mirror/ring.h"
+#include "lib/util/clock.h"
 #include "lib/util/page.h"
 
 #define MIB2	     0x200000ULL
@@ -38,14 +38,6 @@ struct rings {
 	uint32_t host_polls;
 	uint32_t kernel;
 };
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
 
 static void ring_bell(struct ring *r)
 {
@@ -183,7 +175,7 @@ static int boot(struct rings *rings, const struct rings_config *config)
 		error = mirror_vcpu_start(rings->mirror, 0, exited, rings);
 	if (error)
 		return error;
-	poll(&wait, 1, (int)(timeout / 1000000));
+	poll(&wait, 1, (int)(timeout / NS_PER_MS));
 	mirror_vcpu_stop(rings->mirror, 0);
 	if (read(r->doorbell, &ignored, sizeof(ignored)) < 0)
 		return -ETIMEDOUT;
@@ -410,7 +402,7 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	       uint64_t timeout)
 {
 	struct ring *r = &rings->ring[ring];
-	uint64_t end = now() + timeout;
+	uint64_t end = clock_ns() + timeout;
 	uint32_t i;
 	int got;
 
@@ -424,15 +416,15 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	}
 	for (;;) {
 		struct pollfd wait = { .fd = r->doorbell, .events = POLLIN };
-		uint64_t at = now();
+		uint64_t at = clock_ns();
 
 		if (!rings_arm(rings, ring, (ring_pending(&r->host) + 1) / 2) && at < end)
-			poll(&wait, 1, (int)((end - at + 999999) / 1000000));
+			poll(&wait, 1, (int)((end - at + NS_PER_MS - 1) / NS_PER_MS));
 		rings_disarm(rings, ring);
 		got = rings_poll(rings, ring, completion);
 		if (got)
 			return got < 0 ? got : 0;
-		if (now() >= end)
+		if (clock_ns() >= end)
 			return -ETIMEDOUT;
 	}
 }

@@ -14,8 +14,6 @@
 
 #include "lib/util/page.h"
 
-#define WORD_BITS 64
-
 /*
  * A payload that has nothing to do for a while says for how long; this is short enough to be wrong
  * by.

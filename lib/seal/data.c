@@ -28,7 +28,7 @@ static uint64_t body_bytes(uint64_t npages)
 }
 
 /* What one run over pages is about. */
-struct run {
+struct data_run {
 	uint16_t op;
 	uint64_t label; /* data */
 	uint64_t npages;
@@ -37,7 +37,7 @@ struct run {
 };
 
 /* Ask the helper for the batch that is in the data area. -EBADMSG: it was refused. */
-static int ask(struct sevmirror_seal *seal, const struct run *run)
+static int ask(struct sevmirror_seal *seal, const struct data_run *run)
 {
 	bool table = run->op == HELPER_OP_EPOCHS_EXPORT || run->op == HELPER_OP_EPOCHS_IMPORT;
 	struct helper_request request = { .op = run->op,
@@ -57,7 +57,7 @@ static int ask(struct sevmirror_seal *seal, const struct run *run)
 		       seal_fail(seal, -EIO, "the helper refused: %s", rings_status_name(c.status));
 }
 
-static void put_records(struct sevmirror_seal *seal, const struct run *run,
+static void put_records(struct sevmirror_seal *seal, const struct data_run *run,
 			const struct seal_data_batch *from)
 {
 	struct helper_batch *batch = rings_page(seal->rings, seal_data_page(seal));
@@ -86,7 +86,7 @@ static uint8_t *data_area(const struct sevmirror_seal *seal)
 }
 
 /* The next batch of a run; false at its end. */
-static bool next(struct run *run)
+static bool next(struct data_run *run)
 {
 	run->first += run->count;
 	run->count = run->npages - run->first < HELPER_BATCH_MAX ?
@@ -96,7 +96,7 @@ static bool next(struct run *run)
 }
 
 /* Seal a run into out; plain (NULL: the helper's own table) is run->npages pages. */
-static int seal_run(struct sevmirror_seal *seal, struct run *run, const uint8_t *plain,
+static int seal_run(struct sevmirror_seal *seal, struct data_run *run, const uint8_t *plain,
 		    uint8_t *out)
 {
 	const struct helper_batch *batch = rings_page(seal->rings, seal_data_page(seal));
@@ -124,7 +124,8 @@ static int seal_run(struct sevmirror_seal *seal, struct run *run, const uint8_t 
 }
 
 /* The reverse; out (NULL: it goes into the helper's table) gets run->npages pages. */
-static int open_run(struct sevmirror_seal *seal, struct run *run, const uint8_t *in, uint8_t *out)
+static int open_run(struct sevmirror_seal *seal, struct data_run *run, const uint8_t *in,
+		    uint8_t *out)
 {
 	int err = 0;
 
@@ -151,7 +152,7 @@ static int seal_data(struct sevmirror_seal *seal, uint64_t label, const void *by
 {
 	uint64_t npages = (sizeof(uint64_t) + len + PAGE_BYTES - 1) / PAGE_BYTES, length = len;
 	struct seal_data head = { .label = label, .npages = npages };
-	struct run run = { .op = HELPER_OP_DATA_SEAL, .label = label, .npages = npages };
+	struct data_run run = { .op = HELPER_OP_DATA_SEAL, .label = label, .npages = npages };
 	size_t total = sizeof(head) + body_bytes(npages);
 	uint8_t *plain, *out;
 	int err;
@@ -197,9 +198,9 @@ static int check_data(struct sevmirror_seal *seal, const void *bytes, size_t len
 static int open_data(struct sevmirror_seal *seal, const struct seal_data *head, const uint8_t *in,
 		     uint8_t **plain, uint64_t *len)
 {
-	struct run run = { .op = HELPER_OP_DATA_OPEN,
-			   .label = head->label,
-			   .npages = head->npages };
+	struct data_run run = { .op = HELPER_OP_DATA_OPEN,
+				.label = head->label,
+				.npages = head->npages };
 	uint64_t room = head->npages * PAGE_BYTES;
 	int err;
 
@@ -322,7 +323,7 @@ int sevmirror_seal_map_load(struct sevmirror_seal *seal, struct sev_pagemap *map
 int sevmirror_seal_epochs(struct sevmirror_seal *seal, struct sevmirror_blob *blob)
 {
 	uint64_t npages = seal->plan.epoch_bytes / PAGE_BYTES;
-	struct run run = { .op = HELPER_OP_EPOCHS_EXPORT, .npages = npages };
+	struct data_run run = { .op = HELPER_OP_EPOCHS_EXPORT, .npages = npages };
 	struct seal_epochs head = { .npages = npages };
 	size_t total = sizeof(head) + body_bytes(npages);
 	uint8_t *out;
@@ -347,8 +348,8 @@ int sevmirror_seal_epochs(struct sevmirror_seal *seal, struct sevmirror_blob *bl
 int sevmirror_seal_epochs_load(struct sevmirror_seal *seal, const void *bytes, size_t len)
 {
 	const struct helper_request exact = { .op = HELPER_OP_EXACT };
-	struct run run = { .op = HELPER_OP_EPOCHS_IMPORT,
-			   .npages = seal->plan.epoch_bytes / PAGE_BYTES };
+	struct data_run run = { .op = HELPER_OP_EPOCHS_IMPORT,
+				.npages = seal->plan.epoch_bytes / PAGE_BYTES };
 	struct helper_completion c;
 	struct seal_epochs head;
 	int err = seal_take_blob(seal, bytes, len, SEAL_EPOCHS, &head, sizeof(head));

@@ -9,8 +9,8 @@
 
 #include <asm/kvm_para.h>
 
-#define PAGE_SHIFT  12
-#define WORD_BITS   64
+#include "lib/util/page.h"
+
 #define NPAGES_MAX  (1ULL << 40)
 #define STATE_MAGIC 0x50414d56455356ULL /* "VSEVMAP", in the saved state */
 
@@ -145,7 +145,7 @@ int64_t sev_pagemap_hypercall(struct sev_pagemap *map, const uint64_t args[3])
 	/* Bits 0 to 3: page size, a hint; bit 4: the kind. */
 	uint64_t known = 0xf | KVM_MAP_GPA_RANGE_ENCRYPTED;
 
-	if (gpa & ((1ULL << PAGE_SHIFT) - 1) || npages == 0 || attributes & ~known ||
+	if (gpa & (PAGE_BYTES - 1) || npages == 0 || attributes & ~known ||
 	    !in_map(map, gfn, npages))
 		return -EINVAL;
 	set_range_allowed(map, gfn, npages, private);

@@ -19,6 +19,12 @@ static inline uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/* The same in milliseconds, in which poll() counts. */
+static inline uint64_t clock_ms(void)
+{
+	return clock_ns() / NS_PER_MS;
+}
+
 /*
  * From now to deadline (clock_ns(); UINT64_MAX: never) as poll() takes it: milliseconds, 0 when it
  * has come, -1 for never.
@@ -35,7 +41,7 @@ static inline int clock_ms_until(uint64_t deadline)
 
 /*
  * Wait for a condition until deadline (clock_ns()). 0, or -ETIMEDOUT. The one way to do so in this
- * library: pthread_cond_timedwait() goes by the wall clock unless the condition was made for
+ * tree: pthread_cond_timedwait() goes by the wall clock unless the condition was made for
  * another, and a step of that clock would end the wait, or prolong it.
  */
 static inline int clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t deadline)

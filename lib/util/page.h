@@ -8,5 +8,10 @@
 #include <sevmirror/host.h>
 
 #define PAGE_BYTES SEVMIRROR_PAGE_BYTES
+#define PAGE_SHIFT 12
+
+#define WORD_BITS 64 /* pages in a word of a bitmap */
+
+_Static_assert(PAGE_BYTES == 1ULL << PAGE_SHIFT, "one size of a page");
 
 #endif

@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "lib/util/clock.h"
 
 enum { QUEUE_RX, QUEUE_TX, QUEUE_CTRL, QUEUES };
 
@@ -201,14 +202,6 @@ static uint32_t net_handle_ctrl(struct virtio_net *n, struct virtqueue *vq)
 	return virtq_chain_write(vq, &n->chain, 0, &ack, sizeof(ack)) ? sizeof(ack) : 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /*
  * A reverse ARP request (RFC 903) from the guest's address to everyone, as hypervisors send it
  * after a migration: switches learn the new port of the address although the guest has sent nothing
@@ -235,7 +228,7 @@ static void net_send_rarp(struct virtio_net *n)
  */
 static void net_announce(struct virtio_net *n)
 {
-	int64_t now = now_ms();
+	int64_t now = (int64_t)clock_ms();
 
 	if (n->announced == ANNOUNCEMENTS || now < n->announce_at)
 		return;
@@ -251,7 +244,7 @@ static void net_announce(struct virtio_net *n)
 static int net_wait_ms(struct virtio_model *model)
 {
 	struct virtio_net *n = to_net(model);
-	int64_t left = n->announce_at - now_ms();
+	int64_t left = n->announce_at - (int64_t)clock_ms();
 
 	if (n->announced == ANNOUNCEMENTS)
 		return -1;

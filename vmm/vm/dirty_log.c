@@ -7,11 +7,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "lib/util/page.h"
 #include "vmm/memory.h"
 #include "vmm/vm/vm_private.h"
-
-#define PAGE_SHIFT 12
-#define WORD_BITS  64
 
 /*
  * KVM's log clears and write-protects as it is read. Its manual mode

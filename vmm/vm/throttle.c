@@ -4,28 +4,20 @@
  * keeps them out for their part of it, and lets them continue.
  */
 #include <errno.h>
-#include <time.h>
 
+#include "lib/util/clock.h"
 #include "vmm/thread.h"
 #include "vmm/vm/vm_private.h"
 
-#define PERIOD_NS 50000000L
-#define SECOND_NS 1000000000L
+#define PERIOD_NS (50 * NS_PER_MS)
 
 /* With the lock held: wait so long, or until the throttle ends. */
 static void wait_part(struct vm *vm, unsigned int percent)
 {
-	long ns = PERIOD_NS / 100 * (long)percent;
-	struct timespec until;
+	uint64_t until = clock_ns() + PERIOD_NS / 100 * percent;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += ns;
-	if (until.tv_nsec >= SECOND_NS) {
-		until.tv_nsec -= SECOND_NS;
-		until.tv_sec++;
-	}
 	while (vm->throttle_percent && vm->want != WANT_STOP &&
-	       pthread_cond_timedwait(&vm->changed, &vm->lock, &until) != ETIMEDOUT)
+	       clock_cond_wait(&vm->changed, &vm->lock, until) != -ETIMEDOUT)
 		;
 }
 

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "lib/util/clock.h"
 #include "vmm/thread.h"
 #include "vmm/vm/cpuid.h"
 #include "vmm/vm/vm_private.h"
@@ -93,15 +93,11 @@ void vcpu_kick(struct vcpu *vcpu)
 void vcpu_sleep(struct vcpu *vcpu, uint64_t nanoseconds)
 {
 	struct vm *vm = vcpu->vm;
-	struct timespec until;
+	uint64_t until = clock_ns() + nanoseconds;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	nanoseconds += (uint64_t)until.tv_nsec;
-	until.tv_sec += (time_t)(nanoseconds / 1000000000);
-	until.tv_nsec = (long)(nanoseconds % 1000000000);
 	pthread_mutex_lock(&vm->lock);
 	while (vm->want == WANT_RUN &&
-	       pthread_cond_timedwait(&vm->changed, &vm->lock, &until) != ETIMEDOUT)
+	       clock_cond_wait(&vm->changed, &vm->lock, until) != -ETIMEDOUT)
 		;
 	pthread_mutex_unlock(&vm->lock);
 }

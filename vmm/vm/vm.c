@@ -17,6 +17,7 @@
 
 #include "lib/sev/sev_cpuid.h"
 #include "lib/sev/platform.h"
+#include "lib/util/page.h"
 #include "vmm/bus.h"
 #include "launch/image.h"
 #include "launch/guest_layout.h"
@@ -27,7 +28,6 @@
 #include "vmm/vm/vm_private.h"
 
 #define IOAPIC_PINS 24
-#define PAGE_SHIFT  12
 
 int vm_sev_available(struct why *why)
 {
@@ -294,14 +294,10 @@ static void kicked(int signal)
 static int init_host_side(struct vm *vm, struct why *why)
 {
 	struct sigaction action = { .sa_handler = kicked };
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->coalesced_lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&vm->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&vm->changed, NULL);
 	vm->kvm_fd = vm->vm_fd = vm->sev_fd = -1;
 	vm->want = WANT_PAUSE;
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -8,14 +8,14 @@
 #include <time.h>
 
 #include <sevmirror/pagemap.h>
+#include "lib/util/clock.h"
 #include "vmm/bus.h"
 #include "launch/image.h"
 #include "launch/guest_layout.h"
 #include "vmm/vm/state_private.h"
 
-#define STATE_MAGIC    0x54535653u /* "SVST" */
-#define STATE_VERSION  1
-#define NANOS_A_SECOND 1000000000ULL
+#define STATE_MAGIC   0x54535653u /* "SVST" */
+#define STATE_VERSION 1
 
 enum vm_part {
 	PART_MACHINE, /* what must be the same on both sides */
@@ -40,7 +40,7 @@ static uint64_t real_time(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NANOS_A_SECOND + (uint64_t)now.tv_nsec;
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 static void save_machine(struct vm *vm, struct state_writer *w)
