@@ -89,6 +89,12 @@ static int psk_read(const char *path, struct psk *psk, struct why *why)
 	return err;
 }
 
+/*
+ * OpenSSL compares a session's age with its timeout (by default five minutes) by the wall clock.
+ * The key has no age, and a clock that is set in the middle of a handshake must not end it.
+ */
+#define KEEP_S INT32_MAX
+
 static SSL_SESSION *psk_session(SSL *ssl)
 {
 	const struct psk *psk = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
@@ -97,7 +103,8 @@ static SSL_SESSION *psk_session(SSL *ssl)
 
 	if (!session || !cipher || !SSL_SESSION_set1_master_key(session, psk->key, psk->len) ||
 	    !SSL_SESSION_set_cipher(session, cipher) ||
-	    !SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION)) {
+	    !SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) ||
+	    !SSL_SESSION_set_timeout(session, KEEP_S)) {
 		SSL_SESSION_free(session);
 		return NULL;
 	}

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -279,6 +282,43 @@ static void test_psk(void **state)
 	struct channel_security s = { .psk_file = f->psk };
 
 	assert_works(s, s, true);
+}
+
+/* The wall clock, as OpenSSL asks for it; while it runs away, an hour later with each look. */
+static _Atomic long runs_away, hours;
+
+/* Before OpenSSL 3.2 */
+time_t time(time_t *out)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (atomic_load(&runs_away))
+		now.tv_sec += 3600 * atomic_fetch_add(&hours, 1);
+	if (out)
+		*out = now.tv_sec;
+	return now.tv_sec;
+}
+
+/* From 3.2 on */
+int gettimeofday(struct timeval *restrict out, void *restrict zone)
+{
+	(void)zone;
+	out->tv_sec = time(NULL);
+	out->tv_usec = 0;
+	return 0;
+}
+
+/* The key has no age. */
+static void test_psk_while_the_clock_is_set(void **state)
+{
+	const struct files *f = *state;
+	struct channel_security s = { .psk_file = f->psk };
+
+	atomic_store(&runs_away, 1);
+	assert_works(s, s, true);
+	atomic_store(&runs_away, 0);
+	assert_true(atomic_load(&hours) > 0);
 }
 
 static void test_insecure(void **state)
@@ -553,6 +593,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_certificates, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_psk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_psk_while_the_clock_is_set, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_insecure, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_peers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_certificates_out_of_their_term, setup,
