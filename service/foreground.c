@@ -108,7 +108,8 @@ static void say_arrival(struct foreground *guest)
 /* Why, where there is a reason, then the state's sentence and advice. */
 static void say_view(const struct foreground *guest, enum service_state state)
 {
-	struct service_view view = service_view(state, VM_RUNS, false);
+	bool recoverable = service_recoverable(guest->service);
+	struct service_view view = service_view(state, VM_RUNS, false, recoverable);
 	struct sevmirror_summary sum;
 
 	service_summary(guest->service, &sum);

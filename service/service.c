@@ -163,7 +163,8 @@ struct service_view service_look(const struct service *s)
 {
 	enum vm_end end = s->machine ? vm_end(machine_vm(s->machine)) : VM_RUNS;
 
-	return service_view(s->state, end, s->paused_by_user);
+	return service_view(s->state, end, s->paused_by_user,
+			    service_result_recoverable(s->result, s->progress.phase));
 }
 
 int service_permit(const struct service *s, enum service_permit command, struct control_error *err)
@@ -197,6 +198,16 @@ bool service_paused(struct service *s)
 	paused = s->paused_by_user;
 	pthread_mutex_unlock(&s->lock);
 	return paused;
+}
+
+bool service_recoverable(struct service *s)
+{
+	bool recoverable;
+
+	pthread_mutex_lock(&s->lock);
+	recoverable = service_result_recoverable(s->result, s->progress.phase);
+	pthread_mutex_unlock(&s->lock);
+	return recoverable;
 }
 
 unsigned int service_unauthenticated_peer(struct service *s, char *text, size_t max)

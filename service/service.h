@@ -93,6 +93,9 @@ enum service_state service_attend(struct service *service);
 /* `pause` holds the guest, also after a migration. */
 bool service_paused(struct service *service);
 
+/* `migrate --recover` may find out where the guest is. */
+bool service_recoverable(struct service *service);
+
 /* NULL while there is none. */
 struct machine *service_machine(const struct service *service);
 

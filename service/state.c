@@ -143,6 +143,9 @@ const char *service_permit_command(unsigned int nth)
 #define CHECK_TARGET \
 	"Check the target: if the guest runs there, `stop --force` here; if not, `resume` here."
 
+#define ASK_TARGET \
+	"`migrate --recover` asks the target and continues. If there is no answer: " CHECK_TARGET
+
 /* CLIENT_RUNNING is CLIENT_PAUSED for a guest that its user paused. */
 static const struct service_view views[SERVICE_STATES] = {
 	[SERVICE_EMPTY] = { CLIENT_STARTING, SERVICE_MAY_STOP, "The VM is being set up.", "" },
@@ -155,7 +158,7 @@ static const struct service_view views[SERVICE_STATES] = {
 			   "The guest is here, and no migration is under way.", "", true },
 	[SERVICE_LEAVING] = { CLIENT_RUNNING, MIGRATES | SERVICE_MAY_TUNE,
 			      "A migration is under way.", "`migrate --cancel` ends it." },
-	[SERVICE_UNDECIDED] = { CLIENT_PAUSED, RUNS | SERVICE_MAY_RESUME | SERVICE_MAY_RECOVER,
+	[SERVICE_UNDECIDED] = { CLIENT_PAUSED, RUNS | SERVICE_MAY_RESUME,
 				"Outcome unknown. The guest is paused here and may be running on "
 				"the target.",
 				CHECK_TARGET },
@@ -207,7 +210,8 @@ static struct service_view view_of_end(enum vm_end end)
 	return view;
 }
 
-struct service_view service_view(enum service_state state, enum vm_end end, bool paused)
+struct service_view service_view(enum service_state state, enum vm_end end, bool paused,
+				 bool recoverable)
 {
 	struct service_view view = views[state];
 
@@ -215,6 +219,10 @@ struct service_view service_view(enum service_state state, enum vm_end end, bool
 		return view_of_end(end);
 	if (paused && view.client == CLIENT_RUNNING)
 		view.client = CLIENT_PAUSED;
+	if (state == SERVICE_UNDECIDED && recoverable) {
+		view.permits |= SERVICE_MAY_RECOVER;
+		view.action = ASK_TARGET;
+	}
 	return view;
 }
 
@@ -268,11 +276,8 @@ struct service_advice service_advice(enum service_result result, bool paused, bo
 		return advice_of(SERVICE_GONE);
 	case RESULT_UNKNOWN:
 		if (recoverable)
-			return (struct service_advice){
-				views[SERVICE_UNDECIDED].sentence,
-				"`migrate --recover` asks the target and continues. If there is no "
-				"answer: " CHECK_TARGET
-			};
+			return (struct service_advice){ views[SERVICE_UNDECIDED].sentence,
+							ASK_TARGET };
 		return advice_of(SERVICE_UNDECIDED);
 	case RESULT_BROKEN:
 		return advice_of(SERVICE_BROKEN);

@@ -108,7 +108,9 @@ struct service_view {
 	bool ordinary; /* nothing happens to the guest: a status leaves the sentence out */
 };
 
-struct service_view service_view(enum service_state state, enum vm_end end, bool paused);
+/* paused: the guest is paused by its user; recoverable: service_result_recoverable(). */
+struct service_view service_view(enum service_state state, enum vm_end end, bool paused,
+				 bool recoverable);
 
 /*
  * A migration's result as the source tells it: the library's outcomes, and one more, when the guest
@@ -145,8 +147,7 @@ const char *service_migration_status(enum service_state state, bool any,
 bool service_result_recoverable(enum service_result result, enum sevmirror_phase last);
 
 /*
- * The two sentences about it, on the source or on the target. paused: the guest is paused by its
- * user; recoverable: service_result_recoverable().
+ * The two sentences about it, on the source or on the target. paused, recoverable: as for a view.
  */
 struct service_advice {
 	const char *sentence, *action;

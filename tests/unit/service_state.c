@@ -107,9 +107,8 @@ static void a_client_is_told_by_the_state_alone(void **state)
 		{ SERVICE_HERE, VM_RUNS, true, CLIENT_PAUSED, SERVICE_MAY_RESUME, 0 },
 		{ SERVICE_LEAVING, VM_RUNS, false, CLIENT_RUNNING,
 		  SERVICE_MAY_CANCEL | SERVICE_MAY_TUNE, SERVICE_MAY_MIGRATE | SERVICE_MAY_ATTACH },
-		{ SERVICE_UNDECIDED, VM_RUNS, false, CLIENT_PAUSED,
-		  SERVICE_MAY_RESUME | SERVICE_MAY_RECOVER,
-		  SERVICE_MAY_MIGRATE | SERVICE_MAY_ATTACH },
+		{ SERVICE_UNDECIDED, VM_RUNS, false, CLIENT_PAUSED, SERVICE_MAY_RESUME,
+		  SERVICE_MAY_MIGRATE | SERVICE_MAY_ATTACH | SERVICE_MAY_RECOVER },
 		{ SERVICE_BROKEN, VM_RUNS, false, CLIENT_PAUSED, SERVICE_MAY_RECOVER,
 		  SERVICE_MAY_RESUME | SERVICE_MAY_STOP | SERVICE_MAY_MIGRATE },
 		{ SERVICE_RECOVERING, VM_RUNS, false, CLIENT_PAUSED, SERVICE_MAY_CANCEL,
@@ -132,7 +131,7 @@ static void a_client_is_told_by_the_state_alone(void **state)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct service_view view =
-			service_view(cases[i].state, cases[i].end, cases[i].paused);
+			service_view(cases[i].state, cases[i].end, cases[i].paused, false);
 
 		if (view.client != cases[i].client)
 			fail_msg("%s: a client sees %s", service_state_name(cases[i].state),
@@ -143,6 +142,18 @@ static void a_client_is_told_by_the_state_alone(void **state)
 		assert_true(view.ordinary ==
 			    (cases[i].state == SERVICE_HERE && cases[i].end == VM_RUNS));
 	}
+}
+
+/* Who looks at the status is told what `migrate` told: with pages here, `stop` loses the guest. */
+static void an_unknown_outcome_has_one_advice(void **state)
+{
+	struct service_view whole = service_view(SERVICE_UNDECIDED, VM_RUNS, false, false);
+	struct service_view missing = service_view(SERVICE_UNDECIDED, VM_RUNS, false, true);
+
+	assert_string_equal(whole.action, service_advice(RESULT_UNKNOWN, false, false).action);
+	assert_string_equal(missing.action, service_advice(RESULT_UNKNOWN, false, true).action);
+	assert_int_equal(whole.permits & SERVICE_MAY_RECOVER, 0);
+	assert_int_equal(missing.permits & ~whole.permits, SERVICE_MAY_RECOVER);
 }
 
 static void each_result_has_its_words(void **state)
@@ -192,6 +203,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_diagram_is_the_table),
 		cmocka_unit_test(no_state_is_a_dead_end_by_accident),
 		cmocka_unit_test(a_client_is_told_by_the_state_alone),
+		cmocka_unit_test(an_unknown_outcome_has_one_advice),
 		cmocka_unit_test(each_result_has_its_words),
 		cmocka_unit_test(a_migration_has_its_word),
 	};
