@@ -21,7 +21,7 @@ static void visit(const char *key, const struct cli_command *command, visit_fn f
 	}
 }
 
-/* What can stand where an operand can: a command's commands, or its operands. */
+/* What can be in an operand's place: a command's commands, or its operands. */
 static void put_words(const char *key, const struct cli_command *command)
 {
 	printf("\t[\"%s\"]=\"", key);

@@ -56,8 +56,7 @@ int confine_check(const struct confine *confine, struct why *why)
 {
 	if (confine->off && confine->user)
 		return why_set(why, -EINVAL, "--no-sandbox and --user exclude each other");
-	/* A daemon believes SO_PEERCRED: only somebody who says so lets a guest's process be root.
-	 */
+	/* A daemon believes SO_PEERCRED: a guest's process is root only if the user says so. */
 	if (confine->unix_sockets && !confine->off && !confine->user && geteuid() == 0)
 		return why_set(
 			why, -EINVAL,

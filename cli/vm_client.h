@@ -36,7 +36,7 @@ int vm_ask(struct control_client *client, const char *name, const char *command,
  */
 int vm_call(const char *name, const char *command, json_t *args, json_t **ret);
 
-/* vm_call() in two steps, for those to whom some failures are none: 0 or a negative errno with err
+/* vm_call() in two steps, for callers that expect some failures: 0 or a negative errno with err
  * filled in; vm_failed() says err and gives its exit code. */
 int vm_try(const char *name, const char *command, json_t *args, json_t **ret,
 	   struct control_error *err);

@@ -67,7 +67,7 @@ static bool has_type(const json_t *value, enum control_type type)
 {
 	switch (type) {
 	case CONTROL_STRING:
-		/* A string with a NUL in it would end early for whoever takes it as C's. */
+		/* A string with a NUL in it would end early for code that takes it as C's. */
 		return json_is_string(value) &&
 		       strlen(json_string_value(value)) == json_string_length(value);
 	case CONTROL_UINT:

@@ -51,7 +51,7 @@ int runtime_dir(char path[PATH_MAX], bool create)
 		return -errno;
 	if (!S_ISDIR(st.st_mode))
 		return -ENOTDIR;
-	/* Who else may write here could put a socket of his own in a VM's place. */
+	/* Another user who may write here could put a socket of his own in a VM's place. */
 	if (st.st_uid != geteuid() || (st.st_mode & 077))
 		return -EACCES;
 	return 0;

@@ -119,8 +119,8 @@ static void serve_client(struct control *control, struct conn *conn)
 }
 
 /*
- * With the lock held: forget who is gone. Only the thread takes clients away, so its own pointers
- * stay good until it comes here.
+ * With the lock held: forget the clients that are gone. Only the thread takes clients away, so its
+ * own pointers stay good until it comes here.
  */
 static void reap_clients(struct control *control)
 {

@@ -13,7 +13,7 @@
 
 struct message {
 	uint64_t number; /* from 1, without a gap */
-	uint64_t canary[MESSAGE_WORDS - 1]; /* lies in shared pages on its way */
+	uint64_t canary[MESSAGE_WORDS - 1]; /* is in shared pages on its way */
 };
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * usage: demo-search FILE...   How often the guest's two canaries stand in the files, at any
+ * usage: demo-search FILE...   How often the guest's two canaries are in the files, at any
  *                              alignment: the one of its private pages and the
  * one of its shared pages. Exit status 0: neither; 1: the shared one only; 3: the private one.
  */

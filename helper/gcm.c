@@ -114,8 +114,8 @@ static uint64_t xcr0(void)
 }
 
 /*
- * What the CPU says and what XCR0 enables: the registers must be usable too. A host that lies here
- * gets a #UD in its own mirror, which ends the mirror.
+ * What the CPU says and what XCR0 enables: the registers must be usable too. A host that pretends
+ * here gets a #UD in its own mirror, which ends the mirror.
  */
 static uint32_t level(void)
 {

@@ -111,7 +111,7 @@ bool session_enter(struct helper *h, struct helper_vcpu *v, uint32_t *state);
 void session_leave(struct helper_vcpu *v);
 void page_aad(uint8_t aad[16], const struct helper_record *record);
 
-/* tables.c: the run-time page tables. 0, or false when the window lies in RAM or is too large. */
+/* tables.c: the run-time page tables. 0, or false when the window is in RAM or is too large. */
 bool tables_fill(const struct helper_layout *layout, uint8_t *region, uint64_t window_gpa,
 		 uint64_t window_bytes);
 

@@ -44,7 +44,7 @@ static inline uint32_t helper_ring_of(uint64_t gfn, uint32_t nrings)
 #define HELPER_PORT_DOORBELL 0xe4 /* value: the ring with completions that the host sleeps for */
 
 enum helper_event {
-	/* vCPU 0: go on at the serve entry, with the run-time page tables */
+	/* vCPU 0: continue at the serve entry, with the run-time page tables */
 	HELPER_EVENT_BOOTED = 1,
 	HELPER_EVENT_SLEEP = 2, /* nothing to do: run again once submitted differs from completed */
 	HELPER_EVENT_FATAL = 3, /* detail: enum helper_status; do not run again */

@@ -6,8 +6,8 @@
  *   (core carried by the PSP, checked at boot) TARGET --postcopy--> POSTCOPY --wipe--> EMPTY
  *                                              TARGET --exact-----> EXACT ----wipe--> EMPTY
  *
- * The secret lies in the key page of the core, and goes with it. Changes of state wait until no
- * vCPU uses the session.
+ * The secret is in the key page of the core, and moves with it. Changes of state wait until no vCPU
+ * uses the session.
  */
 #include "helper/helper_private.h"
 

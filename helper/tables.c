@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * The run-time page tables. The bootstrap tables in the core map the region alone, are measured and
- * never change; the helper writes these beside them and the host then enters the vCPUs with the new
- * CR3. So no entry in use is ever edited.
+ * never change; the helper writes these next to them and the host then enters the vCPUs with the
+ * new CR3. So no entry in use is ever edited.
  */
 #include "helper/helper_private.h"
 

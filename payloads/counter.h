@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The counter: ticks at a given rate and shows each tick to the host, so that its heartbeat and
- * max_gap_tsc tell how long the guest stood still. Between ticks it keeps known values in all
+ * max_gap_tsc tell how long the guest was stopped. Between ticks it keeps known values in all
  * general and SSE registers and checks them, because a migration has to carry those.
  */
 #ifndef PAYLOADS_COUNTER_H

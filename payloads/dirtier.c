@@ -86,7 +86,7 @@ static void verify_page(struct dirtier *d, struct part *part, uint64_t page)
 	unsigned int split = generation > 1 ? (unsigned int)d->words : PAGE_WORDS;
 
 	d->verified++;
-	/* A wrong page is reported once and written anew, so that one loss is one error. */
+	/* A wrong page is reported once and written again, so that one loss is one error. */
 	if (check_words(d, words, generation, 0, split) &&
 	    check_words(d, words, 1, split, PAGE_WORDS))
 		return;

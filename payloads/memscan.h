@@ -2,7 +2,7 @@
 /*
  * The memory scanner: a workload for mirrors that hashes ranges of the guest's private memory from
  * inside, so that the host learns the SHA-256 of a range and not a byte of it. What the host asks
- * for and what it is told lie in the shared area behind its first page.
+ * for and what it is told are in the shared area behind its first page.
  *
  * Ranges are whole pages: the hash of fewer bytes could be reversed by trying them all. Also of a
  * page it tells whoever can guess all the rest of it; an owner who does not want that does not

@@ -147,7 +147,7 @@ static void say_state(struct foreground *guest, enum service_state state)
 	guest->said = state;
 }
 
-/* While pages are missing whoever touches one waits for it. */
+/* While pages are missing, a thread that touches one waits for it. */
 static bool may_look(enum service_state state)
 {
 	switch (state) {

@@ -109,7 +109,7 @@ static int check_address(const char *address, struct control_error *err)
 	return 0;
 }
 
-/* With the lock. The firmware sends a guest of such a policy to whoever has made a key pair. */
+/* With the lock. The firmware sends a guest of such a policy to anybody with a key pair. */
 static int check_policy(const struct service *s, struct control_error *err)
 {
 	const char *weakness = sev_policy_weakness(s->policy);

@@ -3,11 +3,11 @@
 # How tests wait: for as long as something moves, not for a number of seconds, so that they hold on
 # a busy machine. What a test may take in all is up to scripts/run-tests.
 
-# How long everything that is watched may stand still, in seconds.
+# How long everything that is watched may stay unchanged, in seconds.
 : "${WAIT_STILL:=100}"
 
 # What a wait watches unless it is told otherwise: the files in $tmp that its command names, or else
-# all of them, by their sizes. So who waits for a word in a file does not wait for as long as a
+# all of them, by their sizes. So a wait for a word in a file does not last for as long as a
 # guest talks in another one.
 # shellcheck disable=SC2154 # the test's folder
 named_in_tmp() {

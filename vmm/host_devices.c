@@ -73,8 +73,8 @@ int host_devices_open(struct host_devices *devices, const char *const *taps, uns
 	if (devices->kvm_fd < 0)
 		return devices->kvm_fd;
 	/*
-	 * Whether it is an error that there are none is for whoever wants SEV, or post-copy, to
-	 * say.
+	 * Without them SEV, or post-copy, fails later, with the reason; a plain guest needs
+	 * neither.
 	 */
 	devices->sev_fd = sev_device_open(&error);
 	devices->uffd_fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * /init of the guest that is migrated, in the demo and in the tests. It counts aloud twice a second
- * and does, all at the same time, what stands behind "--" on the kernel's command line:
+ * and does, all at the same time, what follows "--" on the kernel's command line:
  *
  *   memory=MIB      so much memory that verifies itself (default: 32)
  *   threads=N       on so many CPUs (default: 1)

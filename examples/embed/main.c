@@ -103,7 +103,7 @@ static int run_source(struct vm *vm, const char *address)
 	sevmirror_migration_destroy(migration);
 	if (outcome != SEVMIRROR_MIGRATED || !vm->gone)
 		return fail(summary.error);
-	printf("the guest left at %llu: %llu pages in %u rounds, it stood still for %.1f ms\n",
+	printf("the guest left at %llu: %llu pages in %u rounds, it was stopped for %.1f ms\n",
 	       (unsigned long long)guest_count(vm), (unsigned long long)summary.pages,
 	       summary.rounds, (double)summary.downtime / 1e6);
 	return 0;

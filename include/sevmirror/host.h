@@ -79,7 +79,7 @@ enum sevmirror_phase {
 	SEVMIRROR_PHASE_PRECOPY, /* pages move while the guest runs at the source */
 	SEVMIRROR_PHASE_STOP, /* the guest is stopped at the source, the last pages move */
 	SEVMIRROR_PHASE_COMMIT, /* the hand-over */
-	SEVMIRROR_PHASE_POSTCOPY, /* pages move while the guest runs at the target */
+	SEVMIRROR_PHASE_POSTCOPY, /* pages move while the guest runs on the target */
 	SEVMIRROR_PHASE_BROKEN, /* post-copy without a connection: waits for recovery */
 	SEVMIRROR_PHASE_DONE,
 	SEVMIRROR_PHASE_FAILED,

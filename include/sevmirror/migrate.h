@@ -86,7 +86,7 @@ struct sevmirror_target_options {
 
 /* What a run ended with. */
 enum sevmirror_outcome {
-	SEVMIRROR_MIGRATED = 0, /* the guest runs at the target */
+	SEVMIRROR_MIGRATED = 0, /* the guest runs on the target */
 	SEVMIRROR_FAILED = 1, /* the guest runs on at the source (target: nothing is left of it) */
 	SEVMIRROR_CANCELLED = 2, /* the same, because somebody asked */
 	/* the connection broke in the hand-over: the guest is paused here and may run there */

@@ -17,7 +17,7 @@ struct meter {
 
 /*
  * The amount has grown so far at this time (ns, not 0). Returns the rate a second; 0 until two
- * readings lie apart.
+ * readings are far enough apart.
  */
 uint64_t meter_read(struct meter *meter, uint64_t time, uint64_t amount);
 

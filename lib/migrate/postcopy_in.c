@@ -174,7 +174,7 @@ static bool note_waiting(struct postcopy_in *p, uint64_t number)
 	return is_new;
 }
 
-/* The page has come: whoever waited for it did so this long. */
+/* The page has come: note how long the accesses to it waited. */
 static void note_served(struct postcopy_in *p, uint64_t number)
 {
 	pthread_mutex_lock(&p->lock);

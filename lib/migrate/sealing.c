@@ -193,7 +193,7 @@ static void commit(struct sevmirror_migration *m)
 	 */
 	if (sevmirror_seal_commit(m->seal) > 0)
 		snprintf(m->summary->warning, sizeof(m->summary->warning),
-			 "the guest runs at the target, but %.300s", sevmirror_seal_why(m->seal));
+			 "the guest runs on the target, but %.300s", sevmirror_seal_why(m->seal));
 }
 
 void sealing_end(struct sevmirror_migration *m, bool moved)

@@ -292,7 +292,7 @@ int source_postcopy_again(struct source *s)
 		err = take_missing(s);
 	if (!err)
 		err = streams_out_create(&s->streams, m, s->dirty);
-	/* Who answers so early gives up this connection, not the guest. */
+	/* A target that answers so early gives up this connection, not the guest. */
 	if (err)
 		return err == MESSAGE_PEER_ABORTED ? -ECONNABORTED : err;
 	streams_out_limit(s->streams, atomic_load(&m->bandwidth));

@@ -22,7 +22,7 @@ enum source_state {
 	SOURCE_RELEASED, /* the disks are, or are about to be */
 	SOURCE_COMMITTED, /* COMMIT is said: the guest must not run here */
 	SOURCE_COMMITTED_MISSING, /* the same with pages missing */
-	SOURCE_POSTCOPY, /* the guest runs at the target, pages follow */
+	SOURCE_POSTCOPY, /* the guest runs on the target, pages follow */
 	SOURCE_BROKEN, /* the same, and the connection is lost */
 	SOURCE_UNDECIDED, /* the connection was lost before RUNNING, pages may be missing there */
 	SOURCE_RECOVERING, /* from BROKEN: connecting again */

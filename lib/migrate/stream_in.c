@@ -291,8 +291,8 @@ int streams_in_failed_fd(const struct streams_in *all)
 }
 
 /*
- * Under all->lock: until something has changed. An error once the stream has stood still for as
- * long as it may.
+ * Under all->lock: until something has changed. An error once the stream has made no progress for
+ * as long as it may.
  */
 static int wait_change(struct stream_in *s)
 {

@@ -33,7 +33,7 @@ void streams_in_destroy(struct streams_in *streams);
 
 /*
  * Wait until stream i has put frames[i] frames in place, for each i. 0, or the first stream's error
- * with m->why set. A stream that stands still for the migration's timeout is an error.
+ * with m->why set. A stream that makes no progress for the migration's timeout is an error.
  */
 int streams_in_wait(struct streams_in *streams, const uint64_t frames[WIRE_MAX_STREAMS]);
 
@@ -48,8 +48,8 @@ void streams_in_go_on(struct streams_in *streams);
 int streams_in_shut(struct streams_in *streams);
 
 /*
- * The first stream's failure so far, in words, or 0. A failing stream also wakes whoever waits at
- * the control connection.
+ * The first stream's failure so far, in words, or 0. A failing stream also wakes a thread that
+ * waits at the control connection.
  */
 int streams_in_error(struct streams_in *streams, struct why *why);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * userfaultfd over the primary's mapping of guest RAM, for post-copy: a page that is not mapped
- * there stops whoever touches it (vCPU, KVM, device, VMM) until it is continued. The page itself is
- * filled through another mapping of the same memory file (minor faults,
+ * there stops each thread that touches it (vCPU, KVM, device, VMM) until it is continued. The page
+ * itself is filled through another mapping of the same memory file (minor faults,
  * Documentation/admin-guide/mm/userfaultfd.rst), so nothing is copied and a pinned page stays where
  * it is.
  */

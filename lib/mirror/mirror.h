@@ -67,7 +67,7 @@ uint64_t mirror_window_gpa(const struct mirror *mirror);
 void *mirror_window(const struct mirror *mirror);
 /*
  * The mirror's mapping of guest RAM (its own where RAM has a file): the address of [gpa, gpa +
- * bytes), or NULL if any of it is no RAM (the helper region is none). Unlike the primary's it is
+ * bytes), or NULL if any of it is not RAM (the helper region is not). Unlike the primary's it is
  * never registered with userfaultfd, so RECEIVE_UPDATE_DATA and the like are given addresses in it.
  */
 void *mirror_hva(const struct mirror *mirror, uint64_t gpa, uint64_t bytes);

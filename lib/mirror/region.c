@@ -165,7 +165,7 @@ static void build_layout(const struct region_plan *plan, struct helper_layout *l
 
 /*
  * A 64-bit TSS (APM volume 2, 12.2.5) that is there for its I/O permission bitmap only: ring 3 may
- * write the helper's ports. A port whose bits lie beyond the limit is refused by the CPU.
+ * write the helper's ports. The CPU refuses a port whose bits are beyond the limit.
  */
 static void build_tss(uint8_t *tss)
 {

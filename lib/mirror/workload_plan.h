@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
  * A workload: a payload (payloads/sdk/payload.h) that is part of a guest's launch image, to be run
- * in a mirror. It is in a region of its own at the end of guest RAM below 4 GiB, which the
- * guest's memory map reserves: page tables, parameters, TSS, the program, and what it works with.
- * The launch writes it (launch/launch_workload.c), whoever makes the mirror enters it (workload.c).
+ * in a mirror. It is in a region of its own at the end of guest RAM below 4 GiB, which the guest's
+ * memory map reserves: page tables, parameters, TSS, the program, and what it works with. The
+ * launch writes it (launch/launch_workload.c), the process that makes the mirror enters it
+ * (workload.c).
  */
 #ifndef LIB_MIRROR_WORKLOAD_PLAN_H
 #define LIB_MIRROR_WORKLOAD_PLAN_H

@@ -11,7 +11,7 @@
 #include "lib/util/clock.h"
 
 #define NO_ROOM_MS 100
-#define LEAST_MS   1000 /* a connection may stay for that long, whoever else comes */
+#define LEAST_MS   1000 /* a connection may stay for that long, whatever else comes */
 #define LISTENER   0 /* its id; connections count from 1 */
 #define EVENTS	   16
 
@@ -82,8 +82,8 @@ static bool has_proved(const struct accept_queue *queue, const struct accept_pen
 /*
  * Whom to close for one more, or for number keep (UINT_MAX: none): the oldest that has sent
  * nothing, else the oldest that has not authenticated. -1: each has had less than its least time,
- * so that a flood of connections does not cut a handshake that makes progress. Where somebody
- * speaks (keep) those who are silent have no least time.
+ * so that a flood of connections does not cut a handshake that makes progress. Where a peer speaks
+ * (keep), silent peers have no least time.
  */
 static int find_victim(const struct accept_queue *queue, unsigned int keep)
 {

@@ -110,7 +110,8 @@ int channel_wait_any(struct channel *channel, const int *fds, unsigned int n, in
 void channel_watch_hang_up(const struct channel *channel, struct pollfd *p);
 
 /*
- * Wakes whoever is in channel_send() or channel_recv(); they and all later calls return -ECANCELED.
+ * Wakes threads that are in channel_send() or channel_recv(); they and all later calls return
+ * -ECANCELED.
  */
 void channel_cancel(struct channel *channel);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
- * Lanes: batches on their way through the helper. A ring answers in order, whoever asked; so each
- * has a queue of the jobs that wait, and whoever waits for one takes the answers of those before
- * it.
+ * Lanes: batches on their way through the helper. A ring answers in order, for all lanes; so each
+ * has a queue of the jobs that wait, and a lane that waits for one takes the answers of those
+ * before it.
  */
 #include "lib/seal/engine.h"
 

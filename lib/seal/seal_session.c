@@ -16,8 +16,8 @@
 
 /*
  * Some microseconds each: batches wait for one another in both directions, and when CPUs are fewer
- * than lanes and vCPUs, whoever polls takes the time from whom it waits for. With four batches on
- * the way an exit to sleep comes once in hundreds of pages.
+ * than lanes and vCPUs, a thread that polls takes the time of the one that it waits for. With four
+ * batches on the way an exit to sleep comes once in hundreds of pages.
  */
 #define HELPER_POLLS 200
 #define HOST_POLLS   100

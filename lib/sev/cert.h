@@ -81,7 +81,7 @@ struct sev_vendor_cert {
 	const uint8_t *signature; /* into raw, key_bytes */
 };
 
-/* "PDH", "ARK", ...; "unknown" for what is none. */
+/* "PDH", "ARK", ...; "unknown" for any other number. */
 const char *sev_cert_usage_name(uint32_t usage);
 
 /* SHA-256 of a certificate's bytes, what people compare. 0 or a negative errno. */

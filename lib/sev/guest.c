@@ -272,7 +272,7 @@ int sev_guest_status(struct sev_guest *guest, struct sev_guest_status *status,
 	return err;
 }
 
-/* KVM tells the size only to who asks with none, and then the command fails. */
+/* KVM tells the size only when it is asked with a size of 0, and then the command fails. */
 static uint32_t report_bytes(struct sev_guest *guest)
 {
 	struct kvm_sev_attestation_report args = { 0 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
- * A trust anchor: the public key of a vendor's root (ARK). Who verifies a platform says which one
- * to trust; there is no default.
+ * A trust anchor: the public key of a vendor's root (ARK). The owner who verifies a platform says
+ * which one to trust; there is no default.
  */
 #ifndef LIB_SEV_ROOT_H
 #define LIB_SEV_ROOT_H

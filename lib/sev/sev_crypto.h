@@ -37,8 +37,8 @@ int sev_crypto_ctr(const uint8_t key[SEV_KEY_BYTES], const uint8_t iv[16], const
 		   void *out, size_t len);
 
 /*
- * Public keys from the little-endian numbers of certificates. NULL when they are none (a point that
- * is not on P-384, an even modulus, an exponent below 3) or OpenSSL fails. Free with
+ * Public keys from the little-endian numbers of certificates. NULL when they are invalid (a point
+ * that is not on P-384, an even modulus, an exponent below 3) or OpenSSL fails. Free with
  * EVP_PKEY_free().
  */
 EVP_PKEY *sev_crypto_ec_public(const uint8_t x[SEV_EC_BYTES], const uint8_t y[SEV_EC_BYTES]);

@@ -6,7 +6,7 @@
  *
  * Image: ELF64, ET_EXEC, x86-64, static, no interpreter, no relocations, linked at PAYLOAD_BASE.
  * The loader copies the PT_LOAD segments to p_paddr (equal to p_vaddr) and zeroes p_memsz -
- * p_filesz. All segments lie in [PAYLOAD_BASE, PAYLOAD_BASE + PAYLOAD_IMAGE_MAX).
+ * p_filesz. All segments are in [PAYLOAD_BASE, PAYLOAD_BASE + PAYLOAD_IMAGE_MAX).
  *
  * Entry, on each vCPU: 64-bit ring 3, RIP = e_entry, RDI = address of struct payload_params, RSI =
  * the vCPU's index, RFLAGS = 2, SSE usable (CR4.OSFXSR), the TSS's I/O bitmap allows every port.
@@ -19,7 +19,7 @@
  * guest's memory map reserves: the program, its parameters and its work area, written as the ELF
  * file's flags say; the shared area is the mirror's window. The guest's memory is at params.ram_va,
  * C=1 under SEV, to be read only, unless the payload's note (PAYLOAD_NOTE in runtime.h, which makes
- * it a workload for mirrors) asks for writing. A workload is entered anew each time that a mirror
+ * it a workload for mirrors) asks for writing. A workload is entered again each time that a mirror
  * is made, over the memory that the last run left: so it has no variables with initial values other
  * than zero, and the SDK's start-up code zeroes the others.
  *
@@ -134,10 +134,10 @@ enum payload_command {
  * registers).
  */
 enum payload_bell {
-	PAYLOAD_BELL_LOG = 1, /* there is new text in the log; go on at once */
-	PAYLOAD_BELL_STATE = 2, /* state changed; go on at once */
+	PAYLOAD_BELL_LOG = 1, /* there is new text in the log; continue at once */
+	PAYLOAD_BELL_STATE = 2, /* state changed; continue at once */
 	/*
-	 * nothing to do for RDI microseconds: go on after that or earlier, and a pause must not
+	 * nothing to do for RDI microseconds: continue after that or earlier, and a pause must not
 	 * wait for it
 	 */
 	PAYLOAD_BELL_SLEEP = 3,

@@ -54,7 +54,7 @@ void payload_count(unsigned int vcpu, unsigned int counter, uint64_t value);
 
 /*
  * An error: counted, the first one described in the shared area; the state becomes PAYLOAD_FAILED.
- * Returns: the payload may go on.
+ * Returns: the payload may continue.
  */
 void payload_fail(unsigned int vcpu, uint32_t error, const uint64_t info[4]);
 

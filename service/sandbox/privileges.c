@@ -58,7 +58,7 @@ static int become(const char *user, struct why *why)
 }
 
 /*
- * capabilities(7): takes CAP_SETPCAP, so it comes first; who does not have it cannot gain from the
+ * capabilities(7): takes CAP_SETPCAP, so it comes first; a process without it cannot gain from the
  * set, either (no new privileges).
  */
 static void drop_bounding_set(void)

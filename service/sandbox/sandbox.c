@@ -18,8 +18,8 @@ int sandbox_begin(int argc, char *const *argv, struct why *why)
 }
 
 /*
- * The guest's memory is pinned by the kernel, and counts. Who may not raise the limit has it set by
- * somebody who may.
+ * The guest's memory is pinned by the kernel, and counts. For a user who may not raise the limit,
+ * the administrator does.
  */
 static void raise_memlock(void)
 {

@@ -200,7 +200,7 @@ static const int calls_sanitizer[] = {
 	SCMP_SYS(clone3),
 };
 #else
-/* Nothing in a VMM does this; whoever tries has got in. */
+/* Nothing in a VMM does this; code that tries has broken in. */
 static const int calls_lethal[] = {
 	SCMP_SYS(execve),
 	SCMP_SYS(execveat),

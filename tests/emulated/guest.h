@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The functions in guest.S, and where everything lies in a test guest's memory. */
+/* The functions in guest.S, and where everything is in a test guest's memory. */
 #ifndef TESTS_EMULATED_GUEST_H
 #define TESTS_EMULATED_GUEST_H
 

@@ -460,7 +460,7 @@ int main(int argc, char **argv)
 	}
 	core_not_launched(&host);
 
-	/* The primary goes first: the mirror keeps the context, and goes on. */
+	/* The primary is destroyed first: the mirror keeps the context, and continues. */
 	sev_guest_destroy(source.sev);
 	source.sev = NULL;
 	close(source.vm);

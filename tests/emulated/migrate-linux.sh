@@ -102,7 +102,7 @@ no_gap() {
 check "the guest's log has no gap ($(grep -c '^tick' "$tmp/plain") ticks)" no_gap
 if grep -q 'LOAD ERROR' "$tmp/plain"; then not_ok "its load finds no error"
 else ok "its load finds no error"; fi
-# Uptime and time of day go on together, also over the stops.
+# Uptime and time of day advance together, also over the stops.
 if awk '$1 == "tick" && NF == 4 { d = $4 - $3; if (n++ == 0) first = d; last = d }
 	END { x = last - first; exit x > 3 || x < -3 }' "$tmp/plain"; then
 	ok "its clocks agree before and after"; else not_ok "its clocks agree before and after"; fi

@@ -38,7 +38,7 @@ hop() {
 }
 
 # no_disk WHAT TEXT OPTIONS...: what the other host is given for the disk is refused before a page
-# has moved, and the guest goes on
+# has moved, and the guest keeps running
 no_disk() {
 	local what=$1 text=$2 next=refused-$((++refusals)) tick
 	shift 2
@@ -66,7 +66,7 @@ no_disk "a disk of another length" "the disk /shared/short does not have the siz
 	--disk /shared/short
 no_disk "a folder" "the disk /shared: Is a directory" --disk /shared
 hop "one CPU, idle" --max-downtime 8000
-says "a second opener, where the disk lies" "in use by another VM" on $one sevmirror run \
+says "a second opener, on the host of the disk" "in use by another VM" on $one sevmirror run \
 	--name second --kernel /boot/vmlinuz --disk /shared/disk
 hop "and back" --max-downtime 8000
 type_to $last w

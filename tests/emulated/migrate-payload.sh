@@ -66,7 +66,7 @@ round_trip 64M
 if [ "$small" = "$commands" ]; then ok "$commands PSP commands whatever the memory's size"; else
 	not_ok "PSP commands depend on the memory's size: $small, $commands"; fi
 
-# A guest stands still while it moves: from inside, by a mirror that each host makes for itself, its
+# A guest is stopped while it moves: from inside, by a mirror that each host makes for itself, its
 # memory is the same.
 scan() { "$sev_host" exec "$1" --timeout 120 -- sevmirror mirror attach guest --range 0x400000+64K \
 	--range 0x800000+1M; }
@@ -89,7 +89,7 @@ if [ "$(on $two cat /status)" = 0 ]; then ok "and finds every page as it wrote i
 	not_ok "and finds every page as it wrote it [$(on $two cat /status /out)]"; fi
 
 # refused WHAT POLICY ERROR OPTIONS...: the firmware of $one does not send a guest of this policy to
-# $two, and the guest goes on
+# $two, and the guest keeps running
 refused() {
 	local what=$1 policy=$2 error=$3
 	shift 3

@@ -100,7 +100,7 @@ owned_platform() {
 }
 owned_platform
 
-# The firmware's storage: the same after the power was off, another chip with another seed, anew
+# The firmware's storage: the same after the power was off, another chip with another seed, new
 # after a factory reset.
 restarted() {
 	"$sev_host" stop "$host"
@@ -158,7 +158,7 @@ reset_with_guest() {
 reset_with_guest
 
 # Storage that somebody has spoilt: SECURE_DATA_INVALID once, Linux tries again, and the platform
-# starts anew.
+# starts afresh.
 spoilt() {
 	"$sev_host" stop "$host"
 	for f in "$XDG_STATE_HOME"/sevmirror/hosts/*.nv; do head -c 4096 /dev/urandom >"$f"; done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # sevmirror on secure processors that fail: at each command of a launch, a migration and a recovery.
-# A guest that ran goes on running, the message names the command and the firmware's status, and the
+# A guest that ran keeps running, the message names the command and the firmware's status, and the
 # firmware keeps nothing of what failed.
 # shellcheck source=tests/emulated/payload-guests.sh
 . "$(dirname "$0")/payload-guests.sh"
@@ -94,7 +94,7 @@ migration_fails $two RECEIVE_FINISH target RECEIVE_FINISH:all
 # The guest is left in SUPDATE; the next migration, below, finds it so.
 migration_fails $one SEND_UPDATE_DATA source SEND_UPDATE_DATA:20 SEND_CANCEL:all
 
-# SEND_FINISH is asked for when the guest runs at the target: its failure cannot undo that.
+# SEND_FINISH is asked for when the guest runs on the target: its failure cannot undo that.
 on $two rm -f /out /status
 check "SEND_FINISH fails: the target waits" await $two
 fail $one SEND_FINISH:all

@@ -58,7 +58,8 @@ mkdir "$owner"
 check "the host has sevmirror" "$sev_host" copy "$sevmirror" "$host:/bin/sevmirror"
 check "and gives its certificates" on "$host" sevmirror platform certs --out /certs
 check "to the owner" "$sev_host" copy "$host:/certs" "$owner/certs"
-check "who has the firmware, too" "$sev_host" copy "$host:/usr/share/OVMF/OVMF_CODE_4M.fd" "$owner/"
+check "the owner has the firmware, too" \
+	"$sev_host" copy "$host:/usr/share/OVMF/OVMF_CODE_4M.fd" "$owner/"
 check "owner: a session" "$sevmirror" owner session --root emulation --name "$owner/vm" \
 	"${weak[@]}" "$owner/certs"
 for file in vm_godh.b64 vm_session.b64; do "$sev_host" copy "$owner/$file" "$host:/$file"; done

@@ -240,7 +240,7 @@ idle() {
 }
 
 memory() {
-	# the pattern lies in memory once as such, and never in this script's own words
+	# the pattern is in memory once as such, and never in this script's own words
 	in_a 'printf "%s%s" sev-host-mark- 7f3a9c >/tmp/mark'
 	status "dump-memory" 0 "$sev_host" dump-memory a "$tmp/ram"
 	is "is as large as the host's RAM" $((768 << 20)) "$(stat -c %s "$tmp/ram")"

@@ -217,7 +217,7 @@ static void test_rules(struct tap *tap, struct vm *primary, struct vm *mirror)
 	tap_ok(tap, vm_mirror_of(mirror, primary->fd) == EINVAL, "a mirror once more: EINVAL");
 	tap_ok(tap, ioctl(host->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_COPY_ENC_CONTEXT_FROM) == 1,
 	       "the capability is announced");
-	tap_ok(tap, count(primary, GPA_PRIVATE) == WORDS, "the primary is none the worse");
+	tap_ok(tap, count(primary, GPA_PRIVATE) == WORDS, "the primary is as it was");
 }
 
 /* The context lives as long as a mirror: the primary's fds are closed, its ASID stays. */

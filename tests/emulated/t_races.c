@@ -211,7 +211,7 @@ static void move_and_vcpu(struct tap *tap, struct host *host)
 	races_no_guests(tap, host, "move_and_vcpu");
 }
 
-/* A running guest moves, with a mirror: both go on with the same key. */
+/* A running guest moves, with a mirror: both continue with the same key. */
 static void move_with_mirror(struct tap *tap, struct host *host)
 {
 	struct kvm_sev_guest_status status;

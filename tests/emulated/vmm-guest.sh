@@ -54,7 +54,7 @@ guest_says() {
 	check "$1 says: $2" grep -aqE "$2" "$tmp/$1.console"
 }
 
-# said NAME WHAT TEXT: it stands on the guest's console
+# said NAME WHAT TEXT: it is on the guest's console
 said() { check "$1: $2" grep -aqE "$3" "$tmp/$1.console"; }
 
 # nothing_left WHAT: no socket, no process, no guest of the firmware

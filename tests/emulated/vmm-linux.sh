@@ -129,7 +129,7 @@ dump_ram() { check "$1: dump-memory" "$sev_host" dump-memory "$host" "$tmp/ram" 
 	test "$(stat -c %s "$tmp/ram")" = $host_bytes; }
 ram_has() { LC_ALL=C grep -qaF -- "$1" "$tmp/ram"; }
 
-# The secret by its blocks, as it may lie anywhere and in part.
+# The secret by its blocks, as it may be anywhere and in part.
 ram_has_secret() { ram_has "${secret:0:16}" || ram_has "${secret:16:16}" ||
 	ram_has "${secret:32:16}"; }
 
@@ -149,7 +149,7 @@ host_attacks() {
 	fails "owned: and shows nothing" grep -qa "${secret:0:16}" "$tmp/debugger"
 }
 
-# A guest that its owner attests before it runs, gives a secret, and that is paused, goes on and is
+# A guest that its owner attests before it runs, gives a secret, and that is paused, resumed and
 # asked to power off.
 owned_guest() {
 	local before ticks

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /init of the Linux guests that sevmirror runs. What it is to do stands behind "--" on the
- * kernel's command line, in that order; it says on the console what came of it and then powers off.
+ * /init of the Linux guests that sevmirror runs. What it is to do follows "--" on the kernel's
+ * command line, in that order; it says on the console what came of it and then powers off.
  *
  *   disk         /dev/vda: read what the host has left, write an answer, read it back from the
  *                medium
@@ -113,7 +113,7 @@ static bool try_net(void)
 	return good;
 }
 
-/* The text that stands at gpa, up to the first zero: only its checksum is told. */
+/* The text at gpa, up to the first zero: only its checksum is told. */
 static bool tell_secret(const char *gpa)
 {
 	char *secret = calloc(1, GUEST_SECRET_BYTES + 1);

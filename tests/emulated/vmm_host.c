@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the drivers need beside the guests of vmm_guest.c, inside and outside the emulated host:
+ * What the drivers need besides the guests of vmm_guest.c, inside and outside the emulated host:
  *
  *   vmm-host disk FILE              make a disk for the guest
  *   vmm-host answered FILE          has the guest written its part? exit status 0

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile source of a migration: the saved state of all devices, with any bytes in it. What is
- * accepted must save again, to bytes that are accepted too, and the devices must then stand a guest
- * that uses them.
+ * accepted must save again, to bytes that are accepted too, and the devices must then survive a
+ * guest that uses them.
  */
 #include <fcntl.h>
 #include <linux/virtio_mmio.h>

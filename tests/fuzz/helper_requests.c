@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hostile host: any bytes anywhere in the window, requests that change while they are read (a
- * second thread meddles), records that nobody sealed. Whatever it does, the helper goes on, guest
+ * second thread meddles), records that nobody sealed. Whatever it does, the helper continues, guest
  * RAM and the core stay as they are, and no plaintext is in the window.
  */
 #include <pthread.h>

@@ -7,8 +7,8 @@
  * the guest starts at most once, and only after its state was loaded and COMMIT was said; it sees
  * no page that is missing; and no page is opened once the manifest was verified.
  *
- * Post-copy is armed with a real userfaultfd. Where there is none the target does not agree to it,
- * and the fuzzer says so.
+ * Post-copy is armed with a real userfaultfd. Without one the target does not agree to it, and the
+ * fuzzer says so.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -77,7 +77,7 @@ struct connection {
 };
 
 struct attack {
-	pthread_mutex_t lock; /* of all: it goes on from several threads */
+	pthread_mutex_t lock; /* of all: several threads work on it */
 	struct rig_bytes in;
 	struct sockaddr_un door;
 	socklen_t door_len;

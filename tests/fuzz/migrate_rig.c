@@ -70,7 +70,7 @@ size_t rig_take(struct rig_bytes *in, void *out, size_t max)
 
 /* ---- the guest ---- */
 
-/* As a vCPU does: in post-copy this waits until the page is there. True if it went on without. */
+/* As a vCPU does: in post-copy this waits until the page is there. True if it continued without. */
 static bool touch(uint16_t gfn)
 {
 	if (!gfn)

@@ -36,7 +36,7 @@ struct rig {
 	 */
 	uint16_t touches[RIG_TOUCHES];
 	bool refuses; /* starting the guest fails */
-	bool load_blind, guest_blind; /* an access went on although its page never came */
+	bool load_blind, guest_blind; /* an access continued although its page never came */
 	pthread_t vcpu;
 	bool vcpu_runs;
 	/* told of each progress() */

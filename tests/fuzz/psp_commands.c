@@ -4,7 +4,7 @@
  * it may write between them. The input is a program: an opcode byte, then its operands. So that it
  * gets past the address checks, an address is a 16-bit number of 16-byte units in a small RAM
  * unless its top bit says to take eight raw bytes; so that it gets past certificates, the
- * platform's own ones lie ready in that RAM (a platform may send a guest to itself).
+ * platform's own ones are ready in that RAM (a platform may send a guest to itself).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@
 #define MAX_ASID  4
 #define CMD_BUF	  RAM_BASE
 
-/* Where the platform's own certificates lie. */
+/* Where the platform's own certificates are. */
 #define PDH_AT	  (RAM_BASE + 0x1000)
 #define CHAIN_AT  (RAM_BASE + 0x2000)
 #define VENDOR_AT (RAM_BASE + 0x4000)
@@ -361,7 +361,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		identity = psp->identity;
 		host_at_start = host;
 	}
-	/* Making keys anew for each input would be slow: back to where power_up() left it. */
+	/* Making new keys for each input would be slow: back to where power_up() left it. */
 	psp_reset(psp);
 	host = host_at_start;
 	psp->identity = identity;

@@ -2,7 +2,7 @@
 /*
  * Which keys a migration has, derived by another process from what is known of it: the pre-shared
  * key, TLS's exporter secret (from its key log), the labels and contexts that keys are made for,
- * and the session's secret in the helper's key page. The derivation is written anew from RFC 8446
+ * and the session's secret in the helper's key page. The derivation is written again from RFC 8446
  * and docs/protocol.md, without OpenSSL's KDFs and without the library.
  */
 #ifndef TESTS_KVM_KEY_WATCH_H

@@ -2,7 +2,7 @@
 /*
  * When a migration has ended, however it did, neither process has a key of it anywhere in its
  * memory: not in the heap, not in guest memory, not on the stack of a thread that has ended. While
- * it goes on the same search finds them.
+ * it runs the same search finds them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +104,7 @@ static const struct sevmirror_source_options precopy = { .timeout = 60000 * TRIA
 
 /*
  * A round first, in which the keys are looked for; then so slowly that pages are missing when the
- * guest runs at the target.
+ * guest runs on the target.
  */
 static const struct sevmirror_source_options postcopy = { .timeout = 60000 * TRIAL_MS,
 							  .bandwidth = 4 * TRIAL_MIB,
@@ -233,7 +233,7 @@ static void test_postcopy(void **state)
 	assert_wiped(&t, SEVMIRROR_MIGRATED);
 }
 
-/* In between the source has what it needs to go on, and no key of the connection that broke. */
+/* In between the source has what it needs to continue, and no key of the connection that broke. */
 static void test_recovered(void **state)
 {
 	struct trial_plan plan = { 0 };

@@ -33,8 +33,8 @@ connect        untouched    connect
 frame          here         the first round of pre-copy
 >ROUND         here         the first round of pre-copy
 <ROUND         here         the first round of pre-copy
->ROUND:2       here         the guest stands still, the last round is sent
-<ROUND:2       here         the guest stands still, the last round is there
+>ROUND:2       here         the guest is stopped, the last round is sent
+<ROUND:2       here         the guest is stopped, the last round is there
 >STATE         here         state
 >MANIFEST      here         manifest
 <READY         here         ready

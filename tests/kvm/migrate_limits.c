@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a migration promises while it goes on: that it can be cancelled at any time, that it keeps
- * to its limits of bandwidth, downtime and memory, and that it says how far it is.
+ * What a migration promises while it runs: that it can be cancelled at any time, that it keeps to
+ * its limits of bandwidth, downtime and memory, and that it says how far it is.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -70,7 +70,7 @@ static void test_cancelled_at_any_time(void **state)
 				 sevmirror_phase_name(cases[i].phase),
 				 cancel.phase ? "did not come" : "cancelled", t.outcome,
 				 t.summary.error);
-		/* A target that has not heard of the migration goes on waiting. */
+		/* A target that has not heard of the migration keeps waiting. */
 		if (cases[i].phase == SEVMIRROR_PHASE_CONNECT)
 			kill(t.child, SIGTERM);
 		trial_end(&t);
@@ -161,7 +161,7 @@ static void test_says_how_far_it_is_and_keeps_to_its_limits(void **state)
 
 /* ---- memory ---- */
 
-/* What a process has in memory beside the guest's RAM, and its page tables. */
+/* What a process has in memory besides the guest's RAM, and its page tables. */
 struct use {
 	uint64_t rest, tables; /* bytes */
 };

@@ -25,7 +25,7 @@ told() { if grep -qF -- "$3" "$2"; then ok "$1: '$3'"; else not_ok "$1: '$3'"; f
 runs_on() { if state 1 running; then ok "$1: the guest runs on"
 else not_ok "$1: the guest runs on"; fi; }
 
-# crowd ADDRESS KIND: who connect there and say nothing, or a byte now and then, until dispersed
+# crowd ADDRESS KIND: peers connect there and say nothing, or a byte now and then, until dispersed
 crowd() {
 	rm -f "$tmp/crowd.in"
 	mkfifo "$tmp/crowd.in"
@@ -41,7 +41,7 @@ disperse() {
 	unset 'pid[crowd]'
 }
 
-# Before the source: sent away by name, and the wait goes on, also for those who say nothing.
+# Before the source: rejected with the reason; the target keeps waiting, also when peers are silent.
 dirty
 await 2 "${psk[@]}" --timeout 120
 for kind in random http ssh tls close; do stranger connect "$address" \
@@ -71,7 +71,7 @@ for way in "" "--postcopy always"; do
 		await 2 $security --timeout 120
 		there=$address
 		what="forty tricklers, ${security%% *} $way"
-		# Without security whoever speaks first is the source: they come behind it.
+		# Without security the first peer that speaks is the source: they come after it.
 		if [ "$security" = --insecure ]; then
 			gate '<CORE_DONE'
 			# shellcheck disable=SC2086
@@ -116,7 +116,7 @@ ended 1
 is "strangers among the data streams: the guest moves" 8 "$(cat "$tmp/status")"
 verified 2 "strangers among the data streams"
 
-# Without any security whoever comes first is taken for the source.
+# Without any security the first peer is taken for the source.
 dirty
 for kind in random http ssh; do
 	await 2 --insecure

@@ -27,7 +27,7 @@ for turn in 1 2 3 4 5 6; do
 done
 verified "$here" "six migrations"
 
-# A paused guest is paused at the other host too, and goes on when told.
+# A paused guest is paused on the other host, too, and continues when told.
 launch 1 1 12 1000 1048576
 at 1 pause guest >/dev/null
 await 2 --psk-file "$tmp/psk"

@@ -102,7 +102,7 @@ static void another_process_mirrors(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
-	/* It is this guest's memory that it worked in: the session lies in its key page. */
+	/* It is this guest's memory that it worked in: the session is in its key page. */
 	assert_memory_equal((uint8_t *)rig.region.hva + 4096, session, sizeof(session));
 	rig_fini(&rig);
 }

@@ -143,7 +143,7 @@ static uint64_t counter(const struct world *w)
 	return __atomic_load_n((uint64_t *)rig_at(&w->rig, COUNTER), __ATOMIC_RELAXED);
 }
 
-/* The primary goes on counting: the test waits for it, however long that takes. */
+/* The primary keeps counting: the test waits for it, however long that takes. */
 static void primary_lives(const struct world *w)
 {
 	uint64_t before = counter(w);

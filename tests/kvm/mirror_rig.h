@@ -56,7 +56,7 @@ unsigned int rig_seal(struct rig *rig, const uint64_t *gpa, unsigned int n,
 		      struct helper_batch *batch);
 void rig_carry(struct rig *source, struct rig *target, const struct helper_batch *batch,
 	       unsigned int n);
-/* Open the batch that lies in the target's window. */
+/* Open the batch that is in the target's window. */
 unsigned int rig_open(struct rig *rig, unsigned int ring, unsigned int n,
 		      struct helper_batch *batch);
 

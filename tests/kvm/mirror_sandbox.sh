@@ -59,7 +59,8 @@ caps() {
 		echo
 	done | sort -u
 }
-# What is open beside standard descriptors: KVM's, eventfds, the link to the VM, the guest's memory.
+# What is open besides standard descriptors: KVM's, eventfds, the link to the VM, the guest's
+# memory.
 not_needed() {
 	local allowed='^(/dev/null|/dev/kvm|anon_inode:kvm-vm|anon_inode:kvm-vcpu:[0-9]+'
 	allowed+='|anon_inode:\[eventfd\]|anon_inode:\[signalfd\]|/memfd:.*|socket:.*'

@@ -101,7 +101,7 @@ for bad in 0x3e00000+4096:mirror-payload 0x140000000+4096:helper 0x4000000+4096:
 done
 at 1 resume guest >/dev/null
 
-# One at a time, by a signal, by its time; killed; and the guest goes on.
+# One at a time, by a signal, by its time; killed; and the guest keeps running.
 mirror_runs 1 "${endless[@]}"
 mirror 1 --range $untouched
 is "a second mirror is refused" 1 "$status"
@@ -139,7 +139,7 @@ mirror 1 --range $everything
 is "and has every byte that it had" "$before" "$(awk '{ print $1 }' "$tmp/said")"
 at 1 resume guest >/dev/null
 
-# A mirror whose process stands still is in nobody's way, if it only reads.
+# A mirror whose process is stopped delays nothing, if it only reads.
 mirror_runs 1 "${endless[@]}"
 kill -STOP "${pid[mirror]}"
 await 2 --psk-file "$tmp/psk" --timeout 60
@@ -233,7 +233,7 @@ for turn in 1 2 3 4; do
 	here=$there
 done
 
-# Stopped where it could write, it stands in the way, and the guest stays as it was.
+# One that may write prevents the migration when it is stopped, and the guest stays as it was.
 mirror_runs $here
 kill -STOP "${pid[mirror]}"
 there=$((3 - here))

@@ -76,7 +76,7 @@ static const struct needle *match(const struct search *s, const uint8_t *p)
 	return NULL;
 }
 
-/* Pieces overlap, so that what lies across two of them is found, and once. */
+/* Pieces overlap, so that a needle across two of them is found, and once. */
 static void search_mapping(struct search *s, uint64_t begin, uint64_t end, const char *line)
 {
 	uint64_t step = BUFFER_BYTES - NEEDLE_BYTES + 1;

@@ -19,7 +19,7 @@
 #include "tests/kvm/wire_proxy.h"
 
 static const char *payload;
-/* Busy machines stand still for long: only what tests silence is impatient. */
+/* Busy machines stall for long: only the tests of silence have a short timeout. */
 static const struct trial_plan plain = { .timeout = 60000 * TRIAL_MS };
 
 static void print_numbers(const struct trial *t)
@@ -53,7 +53,7 @@ static void assert_goes_over(struct trial *t, const struct sevmirror_source_opti
 	assert_memory_equal(&v.summary.postcopy, &t->summary.postcopy, sizeof(v.summary.postcopy));
 }
 
-/* All of memory is missing when the guest goes on. */
+/* All of memory is missing when the guest continues. */
 static void test_always_at_once(void **state)
 {
 	struct tiny_config config = trial_dirtier(64, 4, 0);
@@ -189,7 +189,7 @@ static void test_target_refuses(void **state)
 /* ---- breaks ---- */
 
 /*
- * So slowly that pages are missing when the guest runs at the target, however busy this machine is.
+ * So slowly that pages are missing when the guest runs on the target, however busy this machine is.
  */
 static const struct sevmirror_source_options slowly = { .postcopy = SEVMIRROR_POSTCOPY_ALWAYS,
 							.bandwidth = 2 * TRIAL_MIB,
@@ -254,7 +254,7 @@ static void start_small(struct trial *t, const struct trial_plan *plan)
 	trial_wait_for_writes(t, 500);
 }
 
-/* Both sides see that the connection is gone; the guest waits, and goes on with the next one. */
+/* Both sides see that the connection is gone; the guest waits, and continues with the next one. */
 static void test_break_and_recovery(void **state)
 {
 	struct trial t;
@@ -451,7 +451,7 @@ static void test_shared_page_comes_twice(void **state)
 }
 
 /*
- * The same with a page that the source's helper has sealed anew: the target's refuses it, and that
+ * The same with a page that the source's helper has sealed again: the target's refuses it, and that
  * it has another version shows in the manifest.
  */
 static void test_private_page_comes_twice(void **state)

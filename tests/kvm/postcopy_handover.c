@@ -97,7 +97,7 @@ static void hold_background(struct trial *t, const struct sevmirror_progress *pr
 }
 
 /*
- * A page that is waited for does not stand in line: the start has it while everything else is held
+ * A page that is waited for does not wait its turn: the start has it while everything else is held
  * up. The limit keeps the background, for which alone it is, from having come to that page by
  * itself.
  */
@@ -189,8 +189,8 @@ static void test_start_fails_after_recovery(void **state)
 }
 
 /*
- * It fails while nobody is connected: the target says so and keeps nothing, the source goes on not
- * knowing.
+ * It fails while nobody is connected: the target says so and keeps nothing; the source still does
+ * not know the outcome.
  */
 static void test_start_fails_while_broken(void **state)
 {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Post-copy by the command line, between two sevmirror processes: the guest runs at the target while
+# Post-copy by the command line, between two sevmirror processes: the guest runs on the target while
 # its memory is not there yet, the connection breaks, and either side is asked things meanwhile. The
 # guest verifies its memory itself.
 #
@@ -102,7 +102,7 @@ if grep -q 'downtime .* ms (limit 20 ms, without post-copy an estimated [0-9.]* 
 ended 1
 verified 2 "auto"
 
-# The connection breaks. Either side answers, refuses what would hurt, and goes on when told.
+# The connection breaks. Either side answers, refuses what would hurt, and continues when told.
 launch 1 4 23 0 0 1 0 2 1
 await 2 --psk-file "$tmp/psk"
 leave

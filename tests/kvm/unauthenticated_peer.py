@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Who is no sevmirror, or another one, at either end of a migration's connection.
+"""A peer that is not sevmirror, or another sevmirror, at one end of a migration's connection.
 
 usage: unauthenticated_peer.py version                 the protocol's version, in wire.h
-       unauthenticated_peer.py connect ADDRESS KIND    says KIND to whoever listens there, prints
-                                                       what is answered
+       unauthenticated_peer.py connect ADDRESS KIND    says KIND to the listener, prints its
+                                                       answer
        unauthenticated_peer.py listen KIND             prints its address, takes one connection and
                                                        answers KIND
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Payload guests from launch to end: running, standing still, crashing, being stopped. */
+/* Payload guests from launch to end: running, paused, crashing, being stopped. */
 #include "tests/kvm/vmm_rig.h"
 
 #include <elf.h>

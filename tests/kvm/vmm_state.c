@@ -187,7 +187,7 @@ static void every_msr_survives(void **state)
 	vm_destroy(vm);
 }
 
-/* The dirtier stands still anywhere in its loops; each page must be there afterwards. */
+/* The dirtier is stopped anywhere in its loops; each page must be there afterwards. */
 static void a_busy_guest_survives(void **state)
 {
 	uint64_t args[PAYLOAD_ARGS] = {

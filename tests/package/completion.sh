@@ -26,7 +26,7 @@ mkdir -p "$tmp/run" "$tmp/files/folder" "$tmp/files/with blank"
 touch "$tmp/files/kernel" "$tmp/files/kernel.old"
 export SEVMIRROR_RUNTIME_DIR=$tmp/run
 chmod 700 "$tmp/run"
-# Sockets, and who holds the locks of those that live; the socket 'dead' is what a crash left.
+# Sockets, and the locks of those that live; the socket 'dead' is what a crash left.
 python3 -c '
 import fcntl, os, socket, struct, sys, time
 held = []

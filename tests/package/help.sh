@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Each option of each command is taken by the command, and stands in its --help, in its manual page
+# Each option of each command is taken by the command, and is in its --help, in its manual page
 # and in bash's completion; the manual pages are clean roff.
 #
 # usage: help.sh SEVMIRROR DATA-DIR

@@ -36,7 +36,7 @@ is "the command runs" "sevmirror $(meson introspect --projectinfo "$build" |
 	python3 -c 'import json, sys; print(json.load(sys.stdin)["version"])')" \
 	"$("$root/bin/sevmirror" --version)"
 
-# The unit, as it would lie on a host.
+# The unit, as it would be on a host.
 if command -v systemd-analyze >/dev/null; then
 	sed "s|$prefix/bin/|$root/bin/|" "$root/lib/systemd/system/sevmirror-receive@.service" \
 		>"$tmp/sevmirror-receive@web.service"

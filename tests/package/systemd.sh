@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The unit under systemd: in a container over this machine's own files, with a systemd of its own,
-# in which sevmirror lies as `make install` puts it. A guest comes from outside, with its memory and
+# in which sevmirror is installed by `make install`. A guest comes from outside, with its memory and
 # before it; is stopped; and leaves.
 #
 # usage: systemd.sh BUILD-DIR PAYLOAD-DIRTIER

@@ -292,8 +292,8 @@ static void without_memory_the_connection_ends(void **state)
 }
 
 /*
- * Those who say nothing fill every place; they are dropped when their time is over, and who waits
- * is served then.
+ * Silent clients fill every place; they are dropped when their time is over, and the client that
+ * waits is served then.
  */
 static void the_silent_lose_their_place(void **state)
 {

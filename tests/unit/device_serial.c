@@ -581,7 +581,7 @@ static void state_moves_to_another_port(void **state)
 	out8(&b, 3, 0x9b);
 	assert_int_equal(in8(&b, 0), 0x55);
 	assert_int_equal(in8(&b, 1), 0x66);
-	/* a source that goes on after an aborted migration has lost nothing either */
+	/* a source that continues after an aborted migration has lost nothing either */
 	a.dev->ops->resume(a.dev);
 	for (unsigned int i = 0; i < 5; i++)
 		assert_int_equal(in8(&a, 0), 0x30 + i);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A workload in the launch image, looked at as its mirror does, through its page tables; and
- * programs that are none for a mirror. The ELF files are those of payloads/: COUNTER (no workload),
+ * programs that are not workloads. The ELF files are those of payloads/: COUNTER (no workload),
  * MEMSCAN, SCRIBBLE (asks for writing).
  */
 #include "tests/unit/cmocka_all.h"

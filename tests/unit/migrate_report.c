@@ -132,7 +132,7 @@ static void the_line_says_what_people_ask_and_fits(void **state)
 	migrate_progress_line(&s, narrow, sizeof(narrow));
 	assert_int_equal(strlen(narrow), sizeof(narrow) - 1);
 	assert_memory_equal(narrow, line, sizeof(narrow) - 1);
-	/* nothing was sent yet, so nothing can be estimated; and an estimate of 'never' is none */
+	/* nothing was sent yet, so nothing can be estimated; and 'never' is not an estimate */
 	s = (struct migrate_sample){
 		.phase = SEVMIRROR_PHASE_PRECOPY, .round = 1, .pages_left = 5, .downtime_ms = 4e12
 	};

@@ -73,7 +73,7 @@ static void a_firmware_that_does_not_finish_is_a_warning(void **state)
 	answer = -EIO;
 	summary = finish(true);
 	assert_non_null(strstr(summary.warning,
-			       "the guest runs at the target, but the source's secure processor "
+			       "the guest runs on the target, but the source's secure processor "
 			       "did not finish sending"));
 	assert_non_null(strstr(summary.warning, "INVALID_GUEST_STATE"));
 	assert_int_equal(summary.psp_commands, 1);

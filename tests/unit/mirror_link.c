@@ -186,7 +186,7 @@ static void one_that_is_silent_is_given_up_if_it_only_reads(void **state)
 	close_link(&e);
 }
 
-/* The VMM maps the bitmap: nobody may cut it off. And words that are none end the link. */
+/* The VMM maps the bitmap: nobody may cut it off. And an unknown word ends the link. */
 static void the_other_process_is_not_trusted(void **state)
 {
 	struct ends e;

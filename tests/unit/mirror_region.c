@@ -126,7 +126,7 @@ static void same_arguments_same_bytes(void **state)
 }
 
 /*
- * Walk from cr3; the tables lie in the region, whose bytes are at region. The leaf entry, or 0.
+ * Walk from cr3; the tables are in the region, whose bytes are at region. The leaf entry, or 0.
  * Checks C and U on the way.
  */
 static uint64_t walk(const struct region_plan *plan, const uint8_t *region, uint64_t cr3,

@@ -219,7 +219,7 @@ static void the_oldest_silent_one_makes_room(void **state)
 	close(speaker);
 }
 
-/* At a bare port a byte proves nothing: those who send one do not keep the queue. */
+/* At a bare port a byte proves nothing: peers that send one do not keep their place. */
 static void a_byte_keeps_no_place(void **state)
 {
 	struct scene *s = *state;

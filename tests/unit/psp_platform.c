@@ -68,7 +68,7 @@ static void test_nv_persists(void **state)
 	machine_init(&m);
 	pdh_export(&m, &pdh, &first);
 	assert_true(m.nv_len > 3 * 2084);
-	/* nothing of it lies there in clear */
+	/* nothing of it is there in clear */
 	for (int i = 0; i + 48 <= m.nv_len; i++) {
 		assert_memory_not_equal(m.nv + i, m.psp->identity.pek.d, 48);
 		assert_memory_not_equal(m.nv + i, m.psp->identity.pdh.d, 48);

@@ -41,7 +41,7 @@
 
 #define NOBODY 65534
 
-static char *dir; /* of files, made anew for each test */
+static char *dir; /* of files, a new one for each test */
 static struct sandbox_config config;
 
 static int make_dir(void **state)
@@ -251,7 +251,7 @@ static int refused_calls(void)
 
 	err = err ? err : REFUSED(syscall(SYS_kill, getppid(), 0), ENOSYS);
 	err = err ? err : REFUSED(syscall(SYS_chmod, "/", 0755), ENOSYS);
-	/* typing into the terminal of whoever started the VM */
+	/* typing into the terminal from which the VM was started */
 	err = err ? err : REFUSED(ioctl(STDIN_FILENO, TIOCSTI, "x"), ENOSYS);
 	return err ? err : REFUSED(syscall(SYS_clone3, NULL, 0), ENOSYS);
 }
@@ -298,7 +298,7 @@ static void test_allowed(void **state)
 	assert_fine(what_the_process_needs);
 }
 
-/* Who is root to SO_PEERCRED must not knock at this host's daemons. */
+/* A process that is root to SO_PEERCRED must not connect to this host's daemons. */
 static int no_unix_sockets(void)
 {
 	int pair[2], err = REFUSED(socket(AF_UNIX, SOCK_STREAM, 0), ENOSYS);
@@ -342,7 +342,7 @@ static int in_thread(void)
 
 	if (pthread_create(&thread, NULL, in_role, &result) || pthread_join(thread, NULL))
 		return 1;
-	/* and the others may go on */
+	/* and the others may continue */
 	return result ? result : what_the_process_needs();
 }
 

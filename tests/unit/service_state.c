@@ -171,7 +171,7 @@ static void each_result_has_its_words(void **state)
 	assert_int_equal(service_result_of("no such"), SERVICE_RESULTS);
 	assert_string_not_equal(service_advice_at_target(RESULT_MIGRATED, false).sentence,
 				service_advice(RESULT_MIGRATED, false, false).sentence);
-	/* Whoever is in doubt is told what to do. */
+	/* An operator in doubt is told what to do. */
 	assert_true(*service_advice(RESULT_UNKNOWN, false, false).action);
 	assert_true(*service_advice(RESULT_BROKEN, false, false).action);
 	assert_true(*service_advice(RESULT_LOST, false, false).action);

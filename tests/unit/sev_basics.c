@@ -328,7 +328,7 @@ static void files_that_cannot_be(void **state)
 	assert_int_equal(util_read_file(path, 100, &back, &len), -ENOENT);
 	snprintf(path, sizeof(path), "%s/none/key", f->path);
 	assert_int_equal(util_write_file(path, "x", 1, 0600), -ENOENT);
-	/* a folder is in the way: nothing may be left beside it (remove_folder() looks) */
+	/* a folder is in the way: nothing may be left next to it (remove_folder() looks) */
 	snprintf(path, sizeof(path), "%s/busy", f->path);
 	assert_int_equal(mkdir(path, 0700), 0);
 	assert_int_equal(util_write_file(path, "x", 1, 0600), -EISDIR);

@@ -341,7 +341,7 @@ static void an_ask_of_another_vendor_is_refused(void **state)
 	struct sev_root root;
 
 	made_root(made, &root);
-	/* evil's ASK signs evil's CEK: all that lies below is sound, and even the key ids match */
+	/* evil's ASK signs evil's CEK: everything below it is sound, and even the key ids match */
 	memcpy(made->vendor, evil->vendor, made->vendor_cert_bytes);
 	memcpy(made->certs, evil->certs, sizeof(made->certs));
 	expect_refusal(made, &root, "the ASK certificate is not signed by the ARK's key");

@@ -281,7 +281,7 @@ static void a_migrated_guest_is_announced_and_announces_itself(void **state)
 	assert_int_equal(control(&n->d, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK),
 			 VIRTIO_NET_OK);
 	assert_int_equal(link_status(&n->d), VIRTIO_NET_S_LINK_UP);
-	/* and the conversation goes on */
+	/* and the conversation continues */
 	transmit(&n->d, frame, 60);
 	assert_int_equal(recv(n->wire, frame, sizeof(frame), 0), 60);
 	offer(&n->d, RX_GPA, 1526);

@@ -367,8 +367,8 @@ static void damaged_state_is_refused_or_harmless(void **state)
 	assert_int_equal(to->ops->load(to, buf, (size_t)len), 0);
 	to->ops->destroy(to);
 	/*
-	 * One with a damaged index may have found time to answer a request anew: that was the other
-	 * device's answer.
+	 * One with a damaged index may have found time to answer a request again: that was the
+	 * other device's answer.
 	 */
 	d->queues[0].used->idx = d->queues[0].seen;
 	d->dev->ops->resume(d->dev);

@@ -209,8 +209,8 @@ static void virtio_resume(struct device *dev)
 		v->irq.set(v->irq.opaque, v->irq.gsi, v->interrupt_status != 0);
 		pthread_mutex_unlock(&v->irq_lock);
 		/*
-		 * The kick in it stands for notifications that came while nobody worked, on this
-		 * host or another one.
+		 * The kick in it replaces notifications that came while nobody worked, on this host
+		 * or another one.
 		 */
 		virtio_unpark(v);
 	}

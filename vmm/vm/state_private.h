@@ -35,8 +35,8 @@ int vcpu_state_save(struct vcpu *vcpu, struct state_writer *w, struct why *why);
 int vcpu_state_load(struct vcpu *vcpu, const struct state_part *state, struct why *why);
 
 /*
- * The vCPU's TSC so that it stands to the clock of this host as it stood to source's on the other
- * one. After vcpu_state_load() of all.
+ * The vCPU's TSC: its offset to the clock of this host is the one that it had to source's on the
+ * other host. After vcpu_state_load() of all.
  */
 int vcpu_tsc_load(struct vcpu *vcpu, const struct state_part *state,
 		  const struct kvm_clock_data *source, const struct kvm_clock_data *clock,

@@ -100,8 +100,8 @@ void vm_resume(struct vm *vm);
 void vm_request_pause(struct vm *vm);
 
 /*
- * End the guest where it stands. Any thread, any time, any number of times; what ended first is
- * what counts.
+ * End the guest at once. Any thread, any time, any number of times; what ended first is what
+ * counts.
  */
 void vm_stop(struct vm *vm);
 
@@ -149,8 +149,8 @@ struct sev_guest *vm_sev(const struct vm *vm); /* NULL without SEV */
 struct sev_pagemap *vm_pagemap(const struct vm *vm);
 
 /*
- * The area a payload shares with the host; NULL when the guest is none, or not launched. The guest
- * writes it at any time.
+ * The area a payload shares with the host; NULL when the guest is not a payload, or not launched.
+ * The guest writes it at any time.
  */
 struct payload_shared *vm_payload_shared(const struct vm *vm);
 

@@ -57,13 +57,13 @@ struct vm {
 
 	/* throttle.c: under lock */
 	unsigned int throttle_percent;
-	bool throttled; /* vCPUs stand still for their part of the period */
+	bool throttled; /* vCPUs are stopped for their part of the period */
 	pthread_t throttle_thread;
 	bool throttle_made; /* the caller's of vm_throttle() */
 
 	/* coalesced.c: the ring's page behind each vCPU's kvm_run, 0: KVM collects nothing */
 	unsigned int coalesced_page;
-	pthread_mutex_t coalesced_lock; /* who takes from the ring */
+	pthread_mutex_t coalesced_lock; /* of the thread that takes from the ring */
 
 	int end_fd;
 	_Atomic(enum vm_end) end;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From the launch to running, standing still, and running again.
+ * From the launch to running, being paused, and running again.
  */
 #include <errno.h>
 #include <string.h>
