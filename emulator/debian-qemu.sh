@@ -95,8 +95,8 @@ clean_up() {
 	[ -z "${tmp:-}" ] || rm -rf "$tmp"
 }
 
-# An apt of our own: Debian 13's sources beside whatever the machine has, and nothing of the
-# machine's is touched.
+# An apt of our own: Debian 13's sources; those that the machine has, and all else of the machine's,
+# are not touched.
 private_apt() {
 	local dir=$tmp/apt mirror security
 

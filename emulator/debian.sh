@@ -15,7 +15,7 @@ debian_source() {
 debian_archive() { debian_source; }
 
 # debian_security_archive: where their security updates are. A machine that has no source of them
-# finds them beside the releases, as mirrors have it.
+# finds them next to the releases, as mirrors have it.
 debian_security_archive() {
 	local main security
 	security=$(debian_source -security)

@@ -31,7 +31,7 @@
 
 /*
  * Room for a secret that the owner injects, zeros in the image: the last page of the ACPI range,
- * because Linux maps that privately for whoever asks (dd if=/dev/mem bs=4096 skip=239 count=1).
+ * because Linux maps that privately for any reader (dd if=/dev/mem bs=4096 skip=239 count=1).
  */
 #define LAYOUT_SECRET_GPA   0xef000ULL
 #define LAYOUT_SECRET_BYTES 0x1000ULL

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The Migration Helper's own memory, which lies outside of the guest's and which KVM launches by
+ * The Migration Helper's own memory, which is outside of the guest's and which KVM launches by
  * its address, and the guest's memory that the helper may touch: RAM, and the flash that was
  * encrypted. Both hosts of a migration come to the same layout, from the same command line.
  */

@@ -14,7 +14,7 @@
 
 #define LANE 0
 
-/* The page's address if it lies in memory that the helper may touch. */
+/* The page's address if it is in memory that the helper may touch. */
 static bool page_gpa(const SevmirrorHelper *helper, const RAMBlock *block, ram_addr_t offset,
 		     uint64_t *gpa)
 {

@@ -32,7 +32,7 @@ bool shared_map_live(const SevmirrorHelper *helper)
 
 /*
  * The sweep, and its end: the kernel reports its shared data when it has reported all RAM. (A
- * kernel that is started by another one, kexec, sweeps anew: see sevmirror_wrmsr().)
+ * kernel that is started by another one, kexec, sweeps again: see sevmirror_wrmsr().)
  */
 static void follow_sweep(SevmirrorHelper *helper, bool encrypted)
 {

@@ -222,7 +222,7 @@ static void loop(struct hostd *h)
 		fds[0] = (struct pollfd){ h->listen_fd, POLLIN, 0 };
 		fds[1] = (struct pollfd){ h->signal_fd, POLLIN, 0 };
 		fds[2] = (struct pollfd){ h->owner_fd, POLLIN, 0 };
-		/* only errors: the one who waits for the start is gone */
+		/* only errors: the process that waits for the start is gone */
 		fds[3] = (struct pollfd){ h->ready_fd, 0, 0 };
 		n = mux_poll(&h->mux, fds + 4);
 		if (poll(fds, 4 + n, poll_timeout(h)) < 0 && errno != EINTR)
@@ -318,7 +318,7 @@ static int serve(const struct options *opt, int ready_fd)
 	mux_end(&h.mux, why);
 	ret = 0;
 out:
-	/* in this order: whoever hears of the end may start a host of the same name at once */
+	/* in this order: a client that hears of the end may reuse the host's name at once */
 	remove_dir(opt->dir);
 	if (opt->lock_fd >= 0)
 		close(opt->lock_fd);

@@ -3,7 +3,7 @@
 # The emulated host's image: Debian's kernel as it is, and an initramfs that is the host's whole
 # system. Sourced by sev-host.
 #
-# Everything lies in $cache (outside the tree), named by a hash of what it is made of:
+# Everything is in $cache (outside the tree), named by a hash of what it is made of:
 #   tools-HASH/    the C programs      image-HASH/    vmlinuz and initrd
 #   debs/          Debian packages     kernel-6.12    name of the kernel package in use
 : "${top:?}" "${cache:?}"

@@ -68,7 +68,7 @@ address() {
 # links_of HOST: the links it is on
 links_of() { info "$1" links | tr ' ' '\n'; }
 
-# tell_peers HOST: every host that shares a link with HOST, and HOST itself, learns the names anew
+# tell_peers HOST: every host that shares a link with HOST, and HOST itself, learns the names again
 tell_peers() {
 	local link f
 	for link in $(links_of "$1"); do

@@ -4,7 +4,7 @@
  * sev-host-monitor QMP-SOCKET dump FILE RAM-BYTES
  *
  * Talks to the QEMU of an emulated host from outside: one command of its human monitor, or all RAM
- * as it lies on the memory bus.
+ * as it is on the memory bus.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -131,7 +131,7 @@ static bool append(const char *file, const char *part)
 }
 
 /*
- * The host stands still meanwhile, so that the picture is of one moment. QEMU reads RAM as a device
+ * The host is stopped meanwhile, so that the picture is of one moment. QEMU reads RAM as a device
  * would: private pages as ciphertext.
  */
 static bool dump(int fd, const char *file, uint64_t bytes)

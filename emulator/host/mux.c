@@ -258,7 +258,7 @@ static void console_output(struct mux *m, const uint8_t *data, size_t len)
 	for (unsigned int i = 0; i < m->nclients; i++) {
 		struct client *c = &m->clients[i];
 
-		/* who does not keep up misses something, as on a real line */
+		/* a client that does not keep up misses something, as on a real line */
 		if (c->console && !c->closing && buf_len(&c->out) < CONSOLE_HIGH)
 			frame_put(&c->out, 0, FRAME_STDOUT, data, len);
 	}
@@ -297,7 +297,7 @@ unsigned int mux_poll(const struct mux *m, struct pollfd *fds)
 		const struct client *c = &m->clients[i];
 		short events = buf_len(&c->out) ? POLLOUT : 0;
 
-		/* what it sent before it may go on is bounded by one frame */
+		/* what it may send before it is held back is bounded by one frame */
 		if (!held_back(m, c) && buf_len(&c->in) <= FRAME_PAYLOAD_MAX + FRAME_HEADER_BYTES)
 			events |= POLLIN;
 		fds[n++] = (struct pollfd){ c->fd, events, 0 };

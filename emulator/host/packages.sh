@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # Debian packages for the emulated host: fetched with all that they depend on, unpacked (no
-# maintainer script runs) into a file system image that lies under the host's root. Sourced by
+# maintainer script runs) into a file system image below the host's root. Sourced by
 # sev-host.
 : "${top:?}" "${cache:?}"
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Who a system host is, and SSH to it. Sourced by sev-host.
+# The identity of a system host, and SSH to it. Sourced by sev-host.
 : "${run:?}" "${cache:?}"
 
 # machine_uuid NAME: the machine's, which libvirt tells hosts apart by: another name or chip is
@@ -11,7 +11,7 @@ machine_uuid() {
 	echo "${hash:0:8}-${hash:8:4}-4${hash:13:3}-8${hash:17:3}-${hash:20:12}"
 }
 
-# system_parameters NAME: what tells the system who it is
+# system_parameters NAME: the kernel parameters by which the system knows its identity
 system_parameters() {
 	local uuid
 	uuid=$(machine_uuid "$1")

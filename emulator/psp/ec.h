@@ -41,7 +41,7 @@ bool psp_ec_verify(const struct ec_pubkey *pub, uint32_t algo, const void *data,
 
 /*
  * Z: the x coordinate of d times the peer's point, big-endian as SP 800-56A has it. False when the
- * peer's point is none.
+ * peer's point is invalid.
  */
 bool psp_ec_shared_secret(const struct ec_key *key, const struct ec_pubkey *peer,
 			  uint8_t z[EC_BYTES]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The platform's identity in non-volatile storage: one blob, encrypted and authenticated with keys
- * of the chip, because INIT_EX lets it lie in the host's memory and files. There is no protection
+ * of the chip, because with INIT_EX it is in the host's memory and files. There is no protection
  * against an old blob put back, as there is none on hardware.
  */
 #include "state.h"

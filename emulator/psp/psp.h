@@ -46,8 +46,8 @@ struct psp_machine {
 	 * Encrypt in place the plaintext at spa (16-byte aligned, len a multiple of 16) under the
 	 * key installed for asid. Optional (NULL: the firmware does it with read(),
 	 * memenc_encrypt() and write()); the emulator uses it to switch a whole page's form for
-	 * nothing. Only called for an ASID that has a key, and for a range that lies in one page. 0
-	 * or -EFAULT.
+	 * nothing. Only called for an ASID that has a key, and for a range in one page. 0 or
+	 * -EFAULT.
 	 */
 	int (*encrypt_in_place)(void *opaque, uint32_t asid, uint64_t spa, size_t len);
 

@@ -37,7 +37,7 @@ struct guest {
 	uint8_t measurement[32];
 };
 
-/* Who this platform is, for as long as it has this owner: what lies in non-volatile storage. */
+/* The identity of this platform, as long as it has this owner: in non-volatile storage. */
 struct identity {
 	bool external; /* owned through PEK_CERT_IMPORT; then oca.d is unknown and zero */
 	struct ec_key oca; /* owner's certificate authority */
@@ -46,7 +46,7 @@ struct identity {
 	struct sev_cert oca_cert, pek_cert, pdh_cert;
 };
 
-/* Who this chip is: from the seed alone. */
+/* The identity of this chip: from the seed alone. */
 struct chip {
 	uint8_t id[CHIP_ID_BYTES];
 	struct ec_key cek; /* chip endorsement key */
@@ -106,8 +106,8 @@ struct call {
 typedef enum psp_status command_fn(struct call *call);
 
 /*
- * memory.c: system physical memory, addresses as they come in command buffers (0 is none). PSP_OK
- * or PSP_INVALID_ADDRESS.
+ * memory.c: system physical memory, addresses as they come in command buffers (0: no address).
+ * PSP_OK or PSP_INVALID_ADDRESS.
  */
 uint64_t psp_spa(const struct psp *psp, uint64_t addr);
 enum psp_status psp_read(struct psp *psp, uint64_t addr, void *buf, size_t len);
@@ -125,7 +125,7 @@ enum psp_status psp_guest_write(struct psp *psp, const struct guest *guest, uint
  */
 enum psp_status psp_guest_encrypt_page(struct psp *psp, const struct guest *guest, uint64_t addr,
 				       void *buf, size_t len);
-/* The bytes from addr on that lie in its page, at most len. */
+/* The bytes from addr on that are in its page, at most len. */
 size_t psp_page_chunk(uint64_t addr, size_t len);
 /*
  * Whether all of a range that is worked on in several steps is RAM, so that the command fails

@@ -20,10 +20,10 @@
 #include <sevmirror/host.h>
 
 struct sevmirror_helper_region {
-	uint64_t gpa; /* in the mirror; for people, nobody has to know it */
+	uint64_t gpa; /* in the mirror; to show, no call needs it */
 	uint64_t bytes; /* at most 2 MiB + 0.2 % of RAM; a multiple of 2 MiB */
-	uint64_t
-		core_bytes; /* of its beginning, to be launched (LAUNCH_UPDATE_DATA) and measured */
+	/* of its beginning, to be launched (LAUNCH_UPDATE_DATA) and measured */
+	uint64_t core_bytes;
 };
 
 /*

@@ -4,15 +4,15 @@
  * it (blocks until the outcome is known), cancel it from any thread, destroy it. The VM is reached
  * through struct sevmirror_host_ops.
  *
- * Whatever fails before the hand-over, the source's guest runs on and the target keeps nothing;
- * after it only the target may run it.
+ * If the migration fails before the hand-over, the guest keeps running on the source and the target
+ * keeps nothing. After the hand-over only the target may run the guest.
  *
- * With post-copy the guest may go over while pages are missing; they follow as they are touched,
- * and the rest in the background. If the connection breaks then, neither side loses anything: the
- * source keeps the guest's memory and its run ends with SEVMIRROR_BROKEN, the target keeps running
- * waiting for a source that proves to be the same one (phase BROKEN), vCPUs that touch a missing
- * page with it. sevmirror_migration_recover() on the source continues from there, as often as it
- * takes.
+ * With post-copy the guest starts on the target while pages are missing. Pages that it touches come
+ * first, the others in the background. If the connection breaks meanwhile, no page is lost. The
+ * source keeps the guest's memory; its run ends with SEVMIRROR_BROKEN. The target waits for the
+ * source to connect again and prove that it is the same one (phase BROKEN). Meanwhile the guest
+ * keeps running with the pages that it has, and vCPUs that touch a missing page wait. The source
+ * continues with sevmirror_migration_recover(), as often as it takes.
  */
 #ifndef SEVMIRROR_MIGRATE_H
 #define SEVMIRROR_MIGRATE_H
@@ -87,8 +87,8 @@ struct sevmirror_target_options {
 /* What a run ended with. */
 enum sevmirror_outcome {
 	SEVMIRROR_MIGRATED = 0, /* the guest runs on the target */
-	SEVMIRROR_FAILED = 1, /* the guest runs on at the source (target: nothing is left of it) */
-	SEVMIRROR_CANCELLED = 2, /* the same, because somebody asked */
+	SEVMIRROR_FAILED = 1, /* the guest keeps running on the source; the target keeps nothing */
+	SEVMIRROR_CANCELLED = 2, /* the same, by sevmirror_migration_cancel() */
 	/* the connection broke in the hand-over: the guest is paused here and may run there */
 	SEVMIRROR_UNKNOWN = 3,
 	/*
@@ -97,8 +97,8 @@ enum sevmirror_outcome {
 	 */
 	SEVMIRROR_BROKEN = 4,
 	/*
-	 * post-copy: the guest was started at the target and its memory will never be whole there;
-	 * the target has asked it to pause
+	 * post-copy: the guest was started on the target, and pages of its memory will never arrive
+	 * there; the target has asked it to pause
 	 */
 	SEVMIRROR_LOST = 5,
 };
@@ -134,10 +134,10 @@ enum sevmirror_outcome sevmirror_migration_run(struct sevmirror_migration *migra
 
 /*
  * Source, after BROKEN, or UNKNOWN of a run that had begun post-copy: connect again, to address
- * (NULL: where it was before), prove to be the same source, and continue with what the target still
- * lacks. Blocks and fills *summary as the run does; the outcomes are the run's, from the hand-over
- * on. A target that does not know this migration any more, or cannot be reached: the outcome is
- * what it was before.
+ * (NULL: where it was before), prove to be the same source, and continue with the pages that
+ * are missing on the target. Blocks and fills *summary as the run does; the outcomes are the run's,
+ * from the hand-over on. A target that does not know this migration any more, or cannot be reached:
+ * the outcome is what it was before.
  */
 enum sevmirror_outcome sevmirror_migration_recover(struct sevmirror_migration *migration,
 						   const char *address,
@@ -165,9 +165,9 @@ int sevmirror_migration_tune(struct sevmirror_migration *migration, const uint64
 
 /*
  * After the run has returned. NULL is allowed. After LOST at the target: only once vCPUs have been
- * told to stop for good (they need not have stopped). What waits for a page that never came
- * continues from here, with whatever is in that page: that may be a resume(), which returns before
- * this does, and must not let a vCPU run any more.
+ * told to stop for good (they need not have stopped). A thread that waits for a page that
+ * never came continues from here, with whatever is in that page. It may be in resume(), which then
+ * returns before this does, and must not let a vCPU run any more.
  */
 void sevmirror_migration_destroy(struct sevmirror_migration *migration);
 

@@ -73,10 +73,9 @@ struct sevmirror_seal_config {
 	 * is found by the manifest.)
 	 */
 	bool any_ring;
-	bool zero_marks; /* source: a page that is all zero has no body: tells hosts which ones are
-			  */
-	/* First of all on each thread of a mirror's vCPU, to name, pin or confine it. May be NULL.
-	 */
+	/* Source: a page of zeros has no body. That tells the hosts which pages are zeros. */
+	bool zero_marks;
+	/* Called first on each thread of a mirror's vCPU, to name, pin or confine it; or NULL. */
 	void (*thread_begins)(void *opaque);
 	void *opaque;
 	/*
@@ -103,8 +102,8 @@ const char *sevmirror_seal_why(const struct sevmirror_seal *seal);
 void sevmirror_seal_cancel(struct sevmirror_seal *seal);
 
 /*
- * Bytes that travel; the caller frees them (free()). What comes in is a stranger's: version,
- * lengths and every number in it are checked.
+ * Bytes that travel; the caller frees them (free()). A blob that comes in is not trusted:
+ * version, lengths and every number in it are checked.
  */
 struct sevmirror_blob {
 	void *bytes;
@@ -122,9 +121,9 @@ int sevmirror_seal_offer(struct sevmirror_seal *seal, struct sevmirror_blob *off
 
 /*
  * Source: start the helper, have it make a fresh session, and have the secure processor send its
- * core to whom the offer describes (SEND_START checks the certificates and enforces the policy).
- * -EPROTO: not an offer, or of another version or helper; -ENOTSUP: a host that the guest cannot
- * run on; -EIO: the firmware refuses. After a failure the guest is as it was.
+ * core to the host that the offer describes (SEND_START checks the certificates and enforces the
+ * policy). -EPROTO: not an offer, or of another version or helper; -ENOTSUP: a host that the guest
+ * cannot run on; -EIO: the firmware refuses. After a failure the guest is as it was.
  */
 int sevmirror_seal_core(struct sevmirror_seal *seal, const void *offer, size_t len,
 			struct sevmirror_blob *core);
@@ -165,12 +164,10 @@ struct sevmirror_batch {
 #define SEVMIRROR_BATCH_BYTES(count) (32 + 32 * (size_t)(count))
 
 /*
- * Lanes have numbers from 0, each is used by one thread at a time. Slots have numbers from 0 to
- * depth
- * - 1. Bodies are in memory that the mirror sees, so they can be sent from there and received into
+ * Lanes have numbers from 0, each is used by one thread at a time. Slots have numbers from 0, below
+ * depth. Bodies are in memory that the mirror sees, so they are sent from there and received into
  * there without a copy: body i of a slot is at body 0 + i pages. They belong to the caller until
- * the next submit in this slot. urgent: before what others wait for (a page that somebody waits
- * for).
+ * the next submit in this slot. urgent: a page that a vCPU waits for, before all others.
  */
 void *sevmirror_lane_bodies(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot);
 
@@ -247,8 +244,8 @@ int sevmirror_seal_epochs_load(struct sevmirror_seal *seal, const void *epochs, 
 int sevmirror_seal_commit(struct sevmirror_seal *seal);
 /*
  * In any state, idempotent, waits for no firmware but SEND_CANCEL. Keys are wiped, the mirror ends;
- * the source's guest is as it was and may be migrated again. (A source whose guest somebody may
- * still take back after the move ends this way, too.)
+ * the source's guest is as it was and may be migrated again. (A source that may still get its
+ * guest back after the move ends this way, too.)
  */
 void sevmirror_seal_abort(struct sevmirror_seal *seal);
 

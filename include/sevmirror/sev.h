@@ -144,8 +144,7 @@ int sev_guest_status(struct sev_guest *guest, struct sev_guest_status *status,
 
 /*
  * GET_ATTESTATION_REPORT: signed by the PEK. *bytes is the size of report on entry, of what was
- * written on return;
- * -ENOSPC when it is too small, with *bytes what is needed.
+ * written on return. When it is too small: -ENOSPC, and *bytes is the size that is needed.
  */
 int sev_guest_attestation_report(struct sev_guest *guest, const uint8_t nonce[SEV_NONCE_BYTES],
 				 void *report, uint32_t *bytes, struct sev_error *error);

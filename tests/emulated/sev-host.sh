@@ -262,7 +262,7 @@ links() {
 	status "ping by name" 0 exec_in a -- ping -c 1 -W 20 b
 	status "and back" 0 exec_in b -- ping -c 1 -W 20 a
 	status "capture" 0 "$sev_host" link wire --capture "$tmp/wire.pcap"
-	# busybox's nc hangs up at the end of its own input, so that must not come
+	# busybox's nc closes the connection at the end of its own input, so that must not come
 	exec_in b -- sh -c 'mkfifo /tmp/never && nc -l -p 4000 >/tmp/got <>/tmp/never' </dev/null &
 	within 120 eval 'exec_in b -- sh -c "netstat -ltn | grep -q :4000" </dev/null'
 	exec_in a -- sh -c 'cat - /tmp/mark | nc b 4000' <"$tmp/random"
@@ -283,7 +283,7 @@ links() {
 	status "the other stays" 0 exec_in a -- true
 }
 
-# What happens to those who wait when the host goes.
+# What happens to waiting clients when the host goes.
 ends() {
 	"$sev_host" exec a -- sleep 3000 </dev/null 2>"$tmp/err" &
 	within 120 runs_in_a 'slee[p] 3000'

@@ -234,7 +234,7 @@ interrupt_target() {
 	must "the guest runs on" state 1 running
 }
 
-# still POINT: nothing goes through any more, and nobody hangs up
+# still POINT: nothing goes through any more, and no connection is closed
 still() {
 	local timeout=15
 	begin "$1" || return

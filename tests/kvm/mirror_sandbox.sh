@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What the process of a mirror still has, while a workload runs in it: privileges, system calls by
-# thread, file descriptors; and that the workload does its work all the same, as another user, too.
+# thread, file descriptors; and that the workload still does its work, as another user, too.
 #
 # usage: mirror_sandbox.sh SEVMIRROR PAYLOADS-DIR
 # shellcheck source=tests/kvm/vmm_hosts.sh

@@ -213,7 +213,7 @@ def steps(source, target):
         check("promtool finds nothing # SKIP promtool (Debian's package prometheus) is not "
               "installed", True)
 
-    # A VM that does not answer is down, and holds nobody up.
+    # A VM that does not answer is down, and delays nothing.
     source.process.send_signal(signal.SIGSTOP)
     check("a VM that does not answer is down", source.numbers() == {"sevmirror_vm_up": 0})
     source.process.send_signal(signal.SIGCONT)

@@ -296,7 +296,7 @@ await_ready:
 		fi;
 		SOURCE_STEPS(SOURCE_RELEASE, SOURCE_RELEASED)
 		disks = NOBODY;
-		/* A target that hangs up meanwhile has not heard COMMIT: nothing is in doubt. */
+		/* A target that leaves meanwhile has not heard COMMIT: nothing is in doubt. */
 		if
 		:: empty(to_source[conn]) && up[conn]
 		:: to_source[conn]?m -> goto failed

@@ -2,7 +2,7 @@
 /*
  * The window belongs to the host too, and the guest runs while its pages are sealed. So the GCM
  * kernels are given memory that another thread changes while they work: what they accept, and the
- * tags they make, must be right all the same.
+ * tags they make, must still be right.
  */
 #include <pthread.h>
 #include <string.h>
