@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tables that cli/completion.bash works with. Keys are commands without the first word ("owner
+ * The tables that data/completion.bash works with. Keys are commands without the first word ("owner
  * session"; the root is ":", since bash has no empty keys).
  */
 #include "cli/help_page.h"

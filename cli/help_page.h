@@ -18,7 +18,7 @@ void page_print(const char *name, const struct cli_command *command);
 void man_print(const char *name, const char *parent, const struct cli_command *command);
 
 /*
- * Three associative arrays on standard output, for cli/completion.bash: of all commands from the
+ * Three associative arrays on standard output, for data/completion.bash: of all commands from the
  * root down.
  */
 void completion_print(const struct cli_command *root);

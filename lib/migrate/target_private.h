@@ -43,13 +43,13 @@ static inline int target_tick(const struct sevmirror_migration *m)
 
 void target_report(struct target *t);
 
-/* End the data streams; everything that they brought is in its place. */
 /*
  * Tell the source that this host does not run the guest. The disks are released first, as the
  * source opens them when it hears of it.
  */
 void target_abort(struct target *t);
 
+/* End the data streams; everything that they brought is in its place. */
 void target_disconnect(struct target *t);
 
 /*
