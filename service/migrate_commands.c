@@ -63,7 +63,7 @@ static json_t *postcopy_json(const struct sevmirror_postcopy *p)
 json_t *migrate_result_json(const struct service *s)
 {
 	const struct sevmirror_summary *sum = &s->summary;
-	bool incoming = s->job && s->job->listen_fd >= 0;
+	bool incoming = s->job && s->job->incoming;
 	bool recoverable = service_result_recoverable(s->result, s->progress.phase);
 	struct service_advice advice =
 		incoming ? service_advice_at_target(s->result, s->paused_by_user) :

@@ -16,6 +16,18 @@
 
 #define VENDOR_CHAIN_MAX 8192
 
+/* Nobody accepts a connection here any more: the address is free, and a peer is refused at once. */
+static void stop_listening(struct migrate_job *job)
+{
+	if (job->listen_fd >= 0)
+		close(job->listen_fd);
+	job->listen_fd = -1;
+	if (job->socket_path)
+		unlink(job->socket_path); /* as another user it may not be permitted */
+	free(job->socket_path);
+	job->socket_path = NULL;
+}
+
 static void job_destroy(struct migrate_job *job)
 {
 	if (!job)
@@ -23,11 +35,7 @@ static void job_destroy(struct migrate_job *job)
 	if (job->thread_made)
 		pthread_join(job->thread, NULL);
 	sevmirror_migration_destroy(job->migration);
-	if (job->listen_fd >= 0)
-		close(job->listen_fd);
-	if (job->socket_path)
-		unlink(job->socket_path); /* as another user it may not be permitted */
-	free(job->socket_path);
+	stop_listening(job);
 	free(job->vendor_chain);
 	json_decref(job->args);
 	free(job);
@@ -75,6 +83,7 @@ static void *job_main(void *arg)
 	bool filled;
 
 	pthread_mutex_lock(&s->lock);
+	stop_listening(s->job);
 	s->summary = summary;
 	s->outcome = outcome;
 	s->result = service_result(outcome, s->machine ? vm_end(machine_vm(s->machine)) : VM_RUNS);
@@ -336,6 +345,7 @@ int migrate_listen(struct service *s, struct why *why)
 
 	if (!job)
 		return why_set(why, -ENOMEM, "out of memory for the migration");
+	job->incoming = true;
 	job->listen_fd = -1;
 	err = start_listening(s, job, why);
 	if (err)

@@ -17,8 +17,9 @@ struct migrate_job {
 	json_t *args; /* of the command; the options' strings point into it */
 	void *vendor_chain; /* the target's; outgoing: as the operator gave it */
 	size_t vendor_chain_bytes;
-	int listen_fd;
-	char *socket_path; /* of a unix: address, removed at the end; NULL: none */
+	bool incoming; /* this host is the target */
+	int listen_fd; /* until the job's end, then -1; outgoing: -1 */
+	char *socket_path; /* of a unix: address, removed with it; NULL: none */
 	bool recover; /* the thread is to continue where the last one broke off ... */
 	/* ... and there; "": where it was. The migration points to it. */
 	char recover_address[256];

@@ -25,6 +25,21 @@ for turn in 1 2 3 4 5 6; do
 	nothing_left "turn $turn" "$here"
 	here=$there
 done
+
+# A target listens until the migration has ended, and no longer. The source hears of the end first.
+refused() { ! (exec 3<>"/dev/tcp/${address%:*}/${address##*:}") 2>"$tmp/said"; }
+check "a guest has come: its port is closed" until_true refused
+check "by nobody but the host itself" grep -q refused "$tmp/said"
+at "$here" status guest --json >"$tmp/said"
+check "status has the outcome" grep -q 'The guest runs here' "$tmp/said"
+other=$((3 - here))
+SEVMIRROR_RUNTIME_DIR=$tmp/$other "$sevmirror" receive --sev off --name next --listen "$address" \
+	--psk-file "$tmp/psk" </dev/null >"$tmp/$other.out" 2>"$tmp/$other.err" &
+pid[$other]=$!
+check "and another target can wait there" \
+	until_true grep -q "waiting at $address" "$tmp/$other.err"
+kill -INT "${pid[$other]}"
+ended "$other"
 verified "$here" "six migrations"
 
 # A paused guest is paused on the other host, too, and continues when told.
