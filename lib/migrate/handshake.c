@@ -13,6 +13,7 @@
 #include <openssl/rand.h>
 
 #include "helper/protocol.h"
+#include "lib/migrate/keep_alive.h"
 #include "lib/migrate/message.h"
 #include "lib/migrate/recover.h"
 #include "lib/migrate/sealing.h"
@@ -181,13 +182,18 @@ static int recv_section(struct sevmirror_migration *m, enum wire_type type,
 				    size_t max))
 {
 	char why[HOST_WORDS_BYTES] = "";
+	struct keep_alive keep_alive;
 	void *buf;
 	size_t len;
 	int err = session_recv_alloc(m, type, &buf, &len);
 
 	if (err)
 		return err;
-	err = load(m->opaque, buf, len, why, sizeof(why));
+	err = keep_alive_begin(&keep_alive, m);
+	if (!err) {
+		err = load(m->opaque, buf, len, why, sizeof(why));
+		keep_alive_end(&keep_alive);
+	}
 	free(buf);
 	return err ? session_host_failed(m, SEVMIRROR_REASON_INCOMPATIBLE, err,
 					 "the target cannot run this VM", why) :

@@ -88,15 +88,22 @@ static int recv_header(struct channel *channel, const char *awaited, struct wire
 	return err;
 }
 
+/* The type of a header that has come must be this one. */
+static int expect_type(const struct channel *channel, const struct wire_header *header,
+		       enum wire_type type, struct why *why)
+{
+	if (header->type == type)
+		return 0;
+	return why_set(why, -EPROTO, "%s sent %s instead of %s", channel_peer(channel),
+		       wire_type_text(header->type), wire_type_text((uint16_t)type));
+}
+
 static int expect(struct channel *channel, enum wire_type type, struct wire_header *header,
 		  int timeout_ms, struct why *why)
 {
 	int err = recv_header(channel, wire_type_text((uint16_t)type), header, timeout_ms, why);
 
-	if (err || header->type == type)
-		return err;
-	return why_set(why, -EPROTO, "%s sent %s instead of %s", channel_peer(channel),
-		       wire_type_text(header->type), wire_type_text((uint16_t)type));
+	return err ? err : expect_type(channel, header, type, why);
 }
 
 int message_recv(struct channel *channel, enum wire_type type, void *body, size_t min, size_t max,
@@ -163,6 +170,24 @@ int message_recv_alloc(struct channel *channel, enum wire_type type, void **body
 	int err = expect(channel, type, &header, timeout_ms, why);
 
 	*body = NULL;
+	if (!err)
+		err = recv_growing(channel, &header, body, timeout_ms, why);
+	if (!err)
+		*len = header.bytes;
+	return err;
+}
+
+int message_recv_or_working(struct channel *channel, enum wire_type type, bool *working,
+			    void **body, size_t *len, int timeout_ms, struct why *why)
+{
+	struct wire_header header;
+	int err = recv_header(channel, wire_type_text((uint16_t)type), &header, timeout_ms, why);
+
+	*body = NULL;
+	*working = !err && header.type == WIRE_WORKING;
+	if (err || *working)
+		return err;
+	err = expect_type(channel, &header, type, why);
 	if (!err)
 		err = recv_growing(channel, &header, body, timeout_ms, why);
 	if (!err)

@@ -48,6 +48,13 @@ int message_recv(struct channel *channel, enum wire_type type, void *body, size_
 int message_recv_alloc(struct channel *channel, enum wire_type type, void **body, size_t *len,
 		       int timeout_ms, struct why *why);
 
+/*
+ * As message_recv_alloc(), or WORKING, which the peer may send before: then *working is true and
+ * *body NULL.
+ */
+int message_recv_or_working(struct channel *channel, enum wire_type type, bool *working,
+			    void **body, size_t *len, int timeout_ms, struct why *why);
+
 /* Any type: *type says which. For loops that serve requests. */
 int message_recv_any(struct channel *channel, uint16_t *type, void **body, size_t *len,
 		     int timeout_ms, struct why *why);

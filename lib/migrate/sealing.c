@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/migrate/keep_alive.h"
 #include "lib/migrate/record.h"
 #include "lib/mirror/mirror.h"
 #include "lib/seal/engine.h"
@@ -85,7 +86,7 @@ int sealing_send_offer(struct sevmirror_migration *m)
 
 int sealing_receive_offer(struct sevmirror_migration *m, struct sevmirror_blob *offer)
 {
-	return session_recv_alloc(m, WIRE_ACCEPT, &offer->bytes, &offer->len);
+	return session_recv_after_work(m, WIRE_ACCEPT, &offer->bytes, &offer->len);
 }
 
 /* Without SEV the session's secret is in it. */
@@ -123,6 +124,7 @@ int sealing_receive_core(struct sevmirror_migration *m)
 {
 	struct sevmirror_blob core = { .bytes = malloc(SEVMIRROR_CORE_MAX),
 				       .len = SEVMIRROR_CORE_MAX };
+	struct keep_alive keep_alive;
 	size_t len;
 	int err;
 
@@ -132,8 +134,11 @@ int sealing_receive_core(struct sevmirror_migration *m)
 	/* Into a buffer of full size: one that grows would leave copies of the secret behind. */
 	err = message_recv(m->control, WIRE_CORE, core.bytes, 0, core.len, &len, m->timeout_ms,
 			   &m->why);
+	if (!err)
+		err = keep_alive_begin(&keep_alive, m);
 	if (!err) {
 		err = session_failed(m, sevmirror_seal_accept(m->seal, core.bytes, len));
+		keep_alive_end(&keep_alive);
 		sealing_count_commands(m);
 	}
 	wipe(&core);

@@ -47,6 +47,7 @@ struct sevmirror_migration {
 	 */
 	uint8_t stream_session[16];
 	uint8_t recovery_key[32];
+	unsigned int workings; /* source: WORKING messages of the target */
 	/* the sealing session, which has the helper; NULL before and after it */
 	struct sevmirror_seal *seal;
 	/*
@@ -108,6 +109,9 @@ int session_send_failed(struct sevmirror_migration *m, enum wire_type type, int 
 int session_recv(struct sevmirror_migration *m, enum wire_type type, void *body, size_t len);
 int session_recv_alloc(struct sevmirror_migration *m, enum wire_type type, void **body,
 		       size_t *len);
+/* The same after WORKING, as often as the target may say that (WIRE_MAX_WORKING). */
+int session_recv_after_work(struct sevmirror_migration *m, enum wire_type type, void **body,
+			    size_t *len);
 int session_recv_any(struct sevmirror_migration *m, uint16_t *type, void **body, size_t *len);
 
 /* No message is due, but one can be read: it is the peer's end, or a breach of the protocol. */

@@ -79,6 +79,25 @@ int session_recv_alloc(struct sevmirror_migration *m, enum wire_type type, void 
 	return end_message(m, message_recv_alloc(m->control, type, body, len, timeout_ms, &m->why));
 }
 
+int session_recv_after_work(struct sevmirror_migration *m, enum wire_type type, void **body,
+			    size_t *len)
+{
+	bool working;
+	int err;
+
+	do {
+		int timeout_ms = begin_message(m, m->timeout_ms);
+
+		err = end_message(m, message_recv_or_working(m->control, type, &working, body, len,
+							     timeout_ms, &m->why));
+	} while (!err && working && ++m->workings <= WIRE_MAX_WORKING);
+	if (err || !working)
+		return err;
+	return session_fail_because(m, SEVMIRROR_REASON_TIMEOUT, -ETIMEDOUT,
+				    "the target has said %u times that it works, and never sent %s",
+				    WIRE_MAX_WORKING, wire_type_text((uint16_t)type));
+}
+
 static int recv_any(struct sevmirror_migration *m, uint16_t *type, void **body, size_t *len,
 		    int timeout_ms, struct why *why)
 {

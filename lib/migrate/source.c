@@ -92,6 +92,17 @@ int source_connect(struct sevmirror_migration *m)
 	return err;
 }
 
+/* Until the target's helper runs. */
+static int await_helper(struct sevmirror_migration *m)
+{
+	size_t len;
+	void *body;
+	int err = session_recv_after_work(m, WIRE_CORE_DONE, &body, &len);
+
+	free(body);
+	return err;
+}
+
 /* Both helpers hold the session: from here on pages can go. */
 static int establish(struct source *s)
 {
@@ -112,7 +123,7 @@ static int establish(struct source *s)
 	session_step(m, SOURCE_SEND_CORE);
 	err = sealing_send_core(m, &s->offer);
 	if (!err)
-		err = session_recv(m, WIRE_CORE_DONE, NULL, 0);
+		err = await_helper(m);
 	if (!err)
 		err = streams_out_create(&s->streams, m, s->dirty);
 	if (!err)

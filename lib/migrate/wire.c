@@ -39,6 +39,7 @@ static const struct {
 			   sizeof(struct wire_recover) },
 	[WIRE_ABORT] = { "ABORT", "why it gave up (ABORT)", WIRE_MAX_REASON },
 	[WIRE_POSTCOPY] = { "POSTCOPY", "the begin of post-copy (POSTCOPY)", 0 },
+	[WIRE_WORKING] = { "WORKING", "that it works (WORKING)", 0 },
 };
 
 uint32_t wire_limit(uint16_t type, bool *known)

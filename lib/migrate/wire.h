@@ -21,10 +21,12 @@
 
 #define WIRE_MAGIC	   0x524d5653u /* "SVMR" */
 #define WIRE_VERSION_MAJOR 4 /* differs: refused */
-#define WIRE_VERSION_MINOR 0 /* differs: the smaller one is spoken */
+#define WIRE_VERSION_MINOR 1 /* differs: the smaller one is spoken */
+#define WIRE_MINOR_WORKING 1 /* the first one with WORKING */
 #define WIRE_MAX_STREAMS   16
 #define WIRE_MAX_REQUESTS  1024
 #define WIRE_MAX_REASON	   512
+#define WIRE_MAX_WORKING   14400 /* in a migration: four hours of one a second */
 #define WIRE_MAX_HELLO	   4096 /* of another version; the beginning, major, is in all of them */
 #define WIRE_MAX_SECTION   (16u << 20) /* configuration, compatibility, state */
 
@@ -62,6 +64,9 @@ enum wire_type {
 	WIRE_ABORT, /* both: a reason in words (UTF-8, no NUL), the migration is off */
 	/* S->T: the guest will stop with pages missing; T->S: the primary's mapping is armed */
 	WIRE_POSTCOPY,
+	/* T->S: between CONFIG and ACCEPT, CORE and CORE_DONE: it works, and the wait begins again
+	 */
+	WIRE_WORKING,
 	WIRE_TYPES
 };
 

@@ -118,8 +118,8 @@ byte source_at, target_at[TARGETS], step_event, step_to, step_me;
 #define TARGET_STEPS(event, to)
 #endif
 
-mtype:message = { HELLO, CORE, CORE_DONE, ROUND, STATE, MANIFEST, READY, COMMIT, RUNNING, ABORT,
-		  POSTCOPY, MISSING, LAST_PAGE, RECOVER, FORGED_RECOVER,
+mtype:message = { HELLO, WORKING, CORE, CORE_DONE, ROUND, STATE, MANIFEST, READY, COMMIT,
+		  RUNNING, ABORT, POSTCOPY, MISSING, LAST_PAGE, RECOVER, FORGED_RECOVER,
 		  /* not messages: what a wait for one can end with instead */
 		  TIMED_OUT, HUNG_UP, CANCELLED };
 mtype:word = { SILENT, PAUSED, UNKNOWN, BROKEN, LOST };
@@ -163,6 +163,24 @@ inline receive(ch, c, m, cancel)
 	:: timeout -> m = TIMED_OUT
 #endif
 	:: cancel -> m = CANCELLED
+	fi
+}
+
+/* A target that works for long says so, here at most once. */
+inline say_working(ch, c)
+{
+	if
+	:: true
+	:: send(ch, c, WORKING)
+	fi
+}
+
+inline receive_after_work(ch, c, m, cancel)
+{
+	receive(ch, c, m, cancel);
+	if
+	:: m == WORKING -> receive(ch, c, m, cancel)
+	:: else
 	fi
 }
 
@@ -234,7 +252,7 @@ begin_attempt:
 		}
 		fi;
 		send(to_target[conn], conn, HELLO);
-		receive(to_source[conn], conn, m, source_cancel);
+		receive_after_work(to_source[conn], conn, m, source_cancel);
 		if
 		:: m == HELLO
 		:: else -> goto failed
@@ -246,7 +264,7 @@ begin_attempt:
 		fi;
 		SOURCE_STEPS(SOURCE_SEND_CORE, SOURCE_SENDING_CORE)
 		send(to_target[conn], conn, CORE);
-		receive(to_source[conn], conn, m, source_cancel);
+		receive_after_work(to_source[conn], conn, m, source_cancel);
 		if
 		:: m == CORE_DONE
 		:: else -> goto failed
@@ -486,6 +504,7 @@ end_listen:
 		:: m == HELLO
 		:: else -> goto failed
 		fi;
+		say_working(to_source[conn], conn);
 		if
 		:: true
 		:: goto failed /* the VM cannot be built here */
@@ -497,6 +516,7 @@ end_listen:
 		:: m == CORE
 		:: else -> goto failed
 		fi;
+		say_working(to_source[conn], conn);
 		send(to_source[conn], conn, CORE_DONE);
 		TARGET_STEPS(TARGET_HELPER_RUNS, TARGET_RECEIVING)
 receive_guest:

@@ -152,6 +152,36 @@ static void a_vm_that_the_target_cannot_run_is_refused_in_its_words(void **state
 	half_close(&h);
 }
 
+/* The source's end of the connection, for a target that builds its VM. */
+static struct half *building;
+
+/* As long as it takes until the source has heard twice that the target works. */
+static int build_slowly(void *opaque, const void *buf, size_t len, char *why, size_t max)
+{
+	struct wire_hello theirs;
+
+	half_hear(building, WIRE_HELLO, &theirs, sizeof(theirs));
+	half_hear(building, WIRE_WORKING, NULL, 0);
+	half_hear(building, WIRE_WORKING, NULL, 0);
+	return 0;
+}
+
+static void a_target_that_builds_for_long_tells_the_source(void **state)
+{
+	struct wire_hello hello = honest();
+	struct half h;
+
+	meet_nobody(&h, false);
+	building = &h;
+	h.m.target.max_streams = WIRE_MAX_STREAMS;
+	h.ops.config_load = build_slowly;
+	half_say(&h, WIRE_HELLO, &hello, sizeof(hello));
+	half_say(&h, WIRE_COMPAT, "r", 1);
+	half_say(&h, WIRE_CONFIG, "r", 1);
+	assert_int_equal(handshake_target(&h.m), 0);
+	half_close(&h);
+}
+
 static void fewer_streams_are_agreed_on(void **state)
 {
 	struct wire_hello hello = honest();
@@ -275,6 +305,7 @@ int main(void)
 		cmocka_unit_test(a_hello_of_another_length_is_refused),
 		cmocka_unit_test(a_vm_of_another_size_is_refused),
 		cmocka_unit_test(a_vm_that_the_target_cannot_run_is_refused_in_its_words),
+		cmocka_unit_test(a_target_that_builds_for_long_tells_the_source),
 		cmocka_unit_test(fewer_streams_are_agreed_on),
 		cmocka_unit_test(the_source_takes_what_the_target_offers),
 		cmocka_unit_test(the_source_names_what_differs),

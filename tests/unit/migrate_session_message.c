@@ -87,6 +87,62 @@ static void a_message_that_is_not_due_is_named(void **state)
 	half_close(&h);
 }
 
+static void before_the_answer_the_target_says_that_it_works(void **state)
+{
+	struct half h;
+	void *body;
+	size_t len;
+
+	half_open(&h, true, 0);
+	for (int i = 0; i < 3; i++)
+		half_say(&h, WIRE_WORKING, NULL, 0);
+	half_say(&h, WIRE_ACCEPT, "xyz", 3);
+	assert_int_equal(session_recv_after_work(&h.m, WIRE_ACCEPT, &body, &len), 0);
+	assert_int_equal(len, 3);
+	assert_memory_equal(body, "xyz", 3);
+	free(body);
+	assert_int_equal(h.m.workings, 3);
+	half_say(&h, WIRE_WORKING, NULL, 0);
+	half_say(&h, WIRE_READY, NULL, 0);
+	assert_int_equal(session_recv_after_work(&h.m, WIRE_CORE_DONE, &body, &len), -EPROTO);
+	assert_null(body);
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_PROTOCOL, "(READY) instead of ");
+	session_notice(&h.m);
+	half_say(&h, WIRE_WORKING, NULL, 0);
+	message_abort(h.peer, "no memory");
+	assert_int_equal(session_recv_after_work(&h.m, WIRE_CORE_DONE, &body, &len),
+			 MESSAGE_PEER_ABORTED);
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_PEER, "the target gave up: no memory");
+	half_close(&h);
+}
+
+/* A target that says nothing else does not keep its source for ever. */
+static void it_says_so_a_bounded_number_of_times(void **state)
+{
+	struct half h;
+	void *body;
+	size_t len;
+
+	half_open(&h, true, 0);
+	h.m.workings = WIRE_MAX_WORKING - 2;
+	for (int i = 0; i < 3; i++)
+		half_say(&h, WIRE_WORKING, NULL, 0);
+	assert_int_equal(session_recv_after_work(&h.m, WIRE_ACCEPT, &body, &len), -ETIMEDOUT);
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_TIMEOUT, "14400 times that it works");
+	half_close(&h);
+}
+
+static void elsewhere_working_is_no_message(void **state)
+{
+	struct half h;
+
+	half_open(&h, true, 0);
+	half_say(&h, WIRE_WORKING, NULL, 0);
+	assert_int_equal(session_recv(&h.m, WIRE_READY, NULL, 0), -EPROTO);
+	half_assert_why(&h.m.why, SEVMIRROR_REASON_PROTOCOL, "(WORKING) instead of ");
+	half_close(&h);
+}
+
 /* Behind what else it had to say, on a connection that a stream's end has interrupted. */
 static void the_peer_s_words_are_the_reason(void **state)
 {
@@ -171,6 +227,9 @@ int main(void)
 		cmocka_unit_test(what_is_sent_is_received),
 		cmocka_unit_test(a_body_of_another_length_is_refused),
 		cmocka_unit_test(a_message_that_is_not_due_is_named),
+		cmocka_unit_test(before_the_answer_the_target_says_that_it_works),
+		cmocka_unit_test(it_says_so_a_bounded_number_of_times),
+		cmocka_unit_test(elsewhere_working_is_no_message),
 		cmocka_unit_test(the_peer_s_words_are_the_reason),
 		cmocka_unit_test(an_interrupt_waits_for_the_end_of_a_message),
 		cmocka_unit_test(a_peer_that_says_nothing_leaves_the_reason_as_it_was),
