@@ -96,7 +96,7 @@ int sevmirror_seal_create(struct sevmirror_seal **seal, const struct sevmirror_s
 void sevmirror_seal_destroy(struct sevmirror_seal *seal);
 
 /* What the first failure was, in words; "" when there was none. Never NULL. */
-const char *sevmirror_seal_why(const struct sevmirror_seal *seal);
+const char *sevmirror_seal_why(struct sevmirror_seal *seal);
 
 /* Any thread: seal_core() and seal_accept() return -ECANCELED at the next firmware command. */
 void sevmirror_seal_cancel(struct sevmirror_seal *seal);

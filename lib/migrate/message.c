@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define ABORT_TIMEOUT_MS 2000
+#define FIRST_PART_BYTES (1u << 20) /* of a long body */
 
 int message_send(struct channel *channel, enum wire_type type, const struct message_part *parts,
 		 unsigned int nparts, int timeout_ms)
@@ -125,9 +126,29 @@ int message_recv(struct channel *channel, enum wire_type type, void *body, size_
 	return err ? explain(channel, err, wire_type_text(header.type), why) : 0;
 }
 
+/* Secrets may be in it. NULL is allowed. */
+static void wipe(void *buf, size_t len)
+{
+	if (buf)
+		explicit_bzero(buf, len);
+	free(buf);
+}
+
+/* A larger buffer with what is in the old one, which is wiped, also when there is no memory. */
+static void *grow(void *old, size_t have, size_t room)
+{
+	void *buf = malloc(room);
+
+	if (buf && have)
+		memcpy(buf, old, have);
+	wipe(old, have);
+	return buf;
+}
+
 /*
  * The body arrives in parts and memory grows with what has really come, so that a header that
- * announces a quarter of a gigabyte costs the sender that much, too.
+ * announces a quarter of a gigabyte costs the sender half of that, too. A guest's state leaves no
+ * copy behind.
  */
 static int recv_growing(struct channel *channel, const struct wire_header *header, void **body,
 			int timeout_ms, struct why *why)
@@ -137,26 +158,19 @@ static int recv_growing(struct channel *channel, const struct wire_header *heade
 	int err = 0;
 
 	while (!err && (have < header->bytes || !buf)) {
-		size_t want = header->bytes - have;
-		char *grown;
-
-		if (want > 1 << 20)
-			want = 1 << 20;
-		room = have + want;
-		grown = realloc(buf, room ? room : 1);
-		if (!grown) {
-			err = why_set(why, -ENOMEM, "out of memory for a %s message",
-				      wire_type_name(header->type));
-			break;
-		}
-		buf = grown;
-		err = channel_recv(channel, buf + have, want, timeout_ms);
+		room = room ? 2 * room : FIRST_PART_BYTES;
+		room = room < header->bytes ? room : header->bytes;
+		buf = grow(buf, have, room ? room : 1);
+		if (!buf)
+			return why_set(why, -ENOMEM, "out of memory for a %s message",
+				       wire_type_name(header->type));
+		err = channel_recv(channel, buf + have, room - have, timeout_ms);
 		if (err)
 			explain(channel, err, wire_type_text(header->type), why);
-		have += want;
+		have = room;
 	}
 	if (err) {
-		free(buf);
+		wipe(buf, have);
 		buf = NULL;
 	}
 	*body = buf;

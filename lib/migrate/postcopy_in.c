@@ -13,6 +13,7 @@
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
 #include "lib/migrate/latency.h"
+#include "lib/migrate/sealing.h"
 #include "lib/migrate/uffd.h"
 #include "lib/seal/engine.h"
 #include "lib/util/page.h"
@@ -341,9 +342,9 @@ int postcopy_in_begin(struct postcopy_in *p, const uint64_t *private_pages,
 	p->numbers.pages = page_set_count(p->missing);
 	if (p->numbers.pages == 0)
 		signal_fd(p->done_fd);
-	err = seal_postcopy(m->seal, private_pages, m->numbering.npages);
+	err = sealing_postcopy(m, private_pages);
 	if (err)
-		return session_fail_why(m, &m->seal->why);
+		return err;
 	p->connected = true;
 	err = -pthread_create(&p->thread, NULL, serve, p);
 	if (err)

@@ -14,8 +14,10 @@
 /* The session's own words are the reason. */
 static int session_failed(struct sevmirror_migration *m, int err)
 {
-	if (err && m->seal->why.text[0])
-		(void)session_fail_why(m, &m->seal->why);
+	struct why why;
+
+	if (err && seal_take_why(m->seal, &why))
+		(void)session_fail_why(m, &why);
 	return err ? session_fail(m, err, "the sealing session failed: %s", strerror(-err)) : 0;
 }
 
@@ -184,6 +186,16 @@ void sealing_count_commands(struct sevmirror_migration *m)
 		m->summary->psp_commands = (unsigned int)seal_commands(m->seal);
 }
 
+void sealing_forget(struct sevmirror_migration *m)
+{
+	(void)seal_take_why(m->seal, NULL);
+}
+
+int sealing_postcopy(struct sevmirror_migration *m, const uint64_t *bitmap)
+{
+	return session_failed(m, seal_postcopy(m->seal, bitmap, m->numbering.npages));
+}
+
 void sealing_take_back(struct sevmirror_migration *m)
 {
 	if (m->seal)
@@ -192,6 +204,7 @@ void sealing_take_back(struct sevmirror_migration *m)
 
 static void commit(struct sevmirror_migration *m)
 {
+	sealing_forget(m);
 	/*
 	 * The guest has left, so this is no failure; destroying the VM ends the firmware's context
 	 * as well.

@@ -32,6 +32,15 @@ int manifest_send(struct sevmirror_migration *m);
 int manifest_receive(struct sevmirror_migration *m);
 int manifest_check(struct sevmirror_migration *m, const void *manifest, size_t len);
 
+/*
+ * Target: from now on the helper opens only the private pages that are set in bitmap, each once. No
+ * stream may be at work.
+ */
+int sealing_postcopy(struct sevmirror_migration *m, const uint64_t *bitmap);
+
+/* The connection is a new one: what failed before is no reason for what fails from now on. */
+void sealing_forget(struct sevmirror_migration *m);
+
 /* Returns of the helper's vCPUs to user space. 0 when it was never started. */
 uint64_t sealing_helper_exits(const struct sevmirror_migration *m);
 

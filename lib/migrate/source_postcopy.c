@@ -284,6 +284,7 @@ int source_postcopy_again(struct source *s)
 	struct sevmirror_migration *m = s->m;
 	int err;
 
+	sealing_forget(m);
 	source_report(s);
 	err = source_connect(m);
 	if (!err)

@@ -132,7 +132,14 @@ static int recv_batch(struct stream_in *s, const struct wire_frame *header, size
 
 	if (len != SEVMIRROR_BATCH_BYTES(header->records) || batch->count != header->records)
 		return stream_in_fail(s, -EPROTO, "the source sent a directory of a wrong size");
+	if (batch->reserved)
+		return stream_in_fail(s, -EPROTO,
+				      "the source sent a directory with reserved bits set");
 	for (unsigned int i = 0; i < batch->count; i++) {
+		if (batch->record[i].kind != SEVMIRROR_PAGE &&
+		    batch->record[i].kind != SEVMIRROR_PAGE_ZERO)
+			return stream_in_fail(s, -EPROTO,
+					      "the source sent a record of an unknown kind");
 		mine->number[i] = expected_page(s, batch->record[i].gpa);
 		if (mine->number[i] == UINT64_MAX)
 			return stream_in_fail(

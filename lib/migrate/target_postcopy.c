@@ -239,6 +239,7 @@ static int await_source(struct target *t, struct channel *newcomer, struct wire_
 	for (;;) {
 		if (newcomer) {
 			session_notice(m);
+			sealing_forget(m);
 			if (adopt(t, newcomer, proof) == 0) {
 				session_step(m, TARGET_RECOVER);
 				return 0;

@@ -5,6 +5,12 @@
 
 #include "lib/seal/seal_private.h"
 
+/*
+ * The first failure since the last call: true, with it in why (which may be NULL). It is forgotten,
+ * as a session continues after a failure when a migration recovers. Any thread.
+ */
+bool seal_take_why(struct sevmirror_seal *seal, struct why *why);
+
 /* Take the answers of all batches; their owners finish them later, without waiting. */
 int seal_drain(struct sevmirror_seal *seal);
 

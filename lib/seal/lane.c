@@ -112,8 +112,18 @@ static int await(struct sevmirror_seal *seal, struct seal_job *job)
 	ring_lock_acquire(&ring->lock, job->urgent);
 	while (!err && !job->answered)
 		err = reap(seal, job->ring);
+	job->late = err != 0;
 	ring_lock_release(&ring->lock);
 	return helper_failed(seal, err, "the helper did not finish a request");
+}
+
+/*
+ * The slot for a batch of its owner. One whose last batch was not answered in time is in the ring's
+ * queue, and the helper's, until the answer has come.
+ */
+static int take_slot(struct sevmirror_seal *seal, struct seal_job *job)
+{
+	return job->late ? await(seal, job) : 0;
 }
 
 int sevmirror_lane_seal_submit(struct sevmirror_seal *seal, unsigned int lane, unsigned int slot,
@@ -128,6 +138,9 @@ int sevmirror_lane_seal_submit(struct sevmirror_seal *seal, unsigned int lane, u
 	*taken = 0;
 	if (!job || job->count || n < 1 || !seal->config.source)
 		return -EINVAL;
+	err = take_slot(seal, job);
+	if (err)
+		return err;
 	batch = rings_page(seal->rings, job->page);
 	job->ring = (uint8_t)ring_for(seal, lane, gpas[0]);
 	job->op = HELPER_OP_SEAL;
@@ -228,6 +241,9 @@ int sevmirror_lane_open_submit(struct sevmirror_seal *seal, unsigned int lane, u
 		return -EINVAL;
 	if (batch->count < 1 || batch->count > HELPER_BATCH_MAX || batch->reserved)
 		return -EPROTO;
+	err = take_slot(seal, job);
+	if (err)
+		return err;
 	job->op = HELPER_OP_OPEN;
 	job->urgent = urgent;
 	err = put_batch(seal, lane, job, batch);

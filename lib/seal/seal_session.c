@@ -144,9 +144,28 @@ uint64_t seal_commands(const struct sevmirror_seal *seal)
 	return seal->platform_commands + (seal->sev ? sev_guest_commands(seal->sev) : 0);
 }
 
-const char *sevmirror_seal_why(const struct sevmirror_seal *seal)
+const char *sevmirror_seal_why(struct sevmirror_seal *seal)
 {
-	return seal->why.text;
+	bool failed;
+
+	/* A text that is there does not change any more; an empty one may, by a lane's failure. */
+	pthread_mutex_lock(&seal->why_lock);
+	failed = seal->why.text[0] != '\0';
+	pthread_mutex_unlock(&seal->why_lock);
+	return failed ? seal->why.text : "";
+}
+
+bool seal_take_why(struct sevmirror_seal *seal, struct why *why)
+{
+	bool failed;
+
+	pthread_mutex_lock(&seal->why_lock);
+	failed = seal->why.text[0] != '\0';
+	if (failed && why)
+		*why = seal->why;
+	why_clear(&seal->why);
+	pthread_mutex_unlock(&seal->why_lock);
+	return failed;
 }
 
 void sevmirror_seal_cancel(struct sevmirror_seal *seal)

@@ -318,6 +318,10 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	uint8_t answer = rig_next_answer(ring);
 
 	rig_need(r->head != r->tail, "a wait for nothing");
+	if (answer == RIG_LATE) {
+		leave_ring(r);
+		return -ETIMEDOUT;
+	}
 	r->dead |= answer == 1;
 	if (r->dead) {
 		leave_ring(r);

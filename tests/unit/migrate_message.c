@@ -2,6 +2,7 @@
 /* Control messages: what goes out comes in, and every way of breaking the rules is refused by name.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -159,6 +160,77 @@ static void test_no_abort_within_a_message(void **state)
 	assert_int_equal(channel_send_rest(p->target, "x", 1, PATIENCE), 0);
 }
 
+#define LONG_BYTES (5u << 20)
+#define NEEDLE	   0xa7
+
+static unsigned int freed; /* buffers of a long body that had it in them */
+
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+void __wrap_free(void *p)
+{
+	if (p && malloc_usable_size(p) >= 1 << 20 && *(const uint8_t *)p == NEEDLE)
+		freed++;
+	__real_free(p);
+}
+
+static void *send_long(void *arg)
+{
+	struct channel_pair *p = arg;
+	uint8_t *body = malloc(LONG_BYTES);
+
+	memset(body, NEEDLE, LONG_BYTES);
+	if (message_send_one(p->source, WIRE_STATE, body, LONG_BYTES, PATIENCE))
+		channel_end_sending(p->source);
+	explicit_bzero(body, LONG_BYTES);
+	free(body);
+	return NULL;
+}
+
+/* A guest's state, which comes in parts: none of them stays in the heap. */
+static void test_a_long_body_leaves_no_copy(void **state)
+{
+	struct channel_pair *p = *state;
+	pthread_t thread;
+	uint8_t *body;
+	size_t len;
+
+	freed = 0;
+	assert_int_equal(pthread_create(&thread, NULL, send_long, p), 0);
+	assert_int_equal(
+		message_recv_alloc(p->target, WIRE_STATE, (void **)&body, &len, PATIENCE, NULL), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(len, LONG_BYTES);
+	for (size_t i = 0; i < LONG_BYTES; i++)
+		assert_int_equal(body[i], NEEDLE);
+	assert_int_equal(freed, 0);
+	free(body);
+	assert_int_equal(freed, 1); /* this is how such a buffer is found */
+}
+
+/* Also when the rest of it never comes. */
+static void test_half_a_body_leaves_no_copy(void **state)
+{
+	const struct wire_header header = { .magic = WIRE_MAGIC,
+					    .type = WIRE_STATE,
+					    .bytes = LONG_BYTES };
+	struct channel_pair *p = *state;
+	static uint8_t part[64 << 10];
+	void *body;
+	size_t len;
+
+	memset(part, NEEDLE, sizeof(part));
+	freed = 0;
+	assert_int_equal(channel_send(p->source, &header, sizeof(header), PATIENCE), 0);
+	assert_int_equal(channel_send(p->source, part, sizeof(part), PATIENCE), 0);
+	channel_end_sending(p->source);
+	assert_int_equal(message_recv_alloc(p->target, WIRE_STATE, &body, &len, PATIENCE, NULL),
+			 -ECONNRESET);
+	assert_null(body);
+	assert_int_equal(freed, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -171,6 +243,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_abort_has_words, channel_pair_setup,
 						channel_pair_teardown),
 		cmocka_unit_test_setup_teardown(test_no_abort_within_a_message, channel_pair_setup,
+						channel_pair_teardown),
+		cmocka_unit_test_setup_teardown(test_a_long_body_leaves_no_copy, channel_pair_setup,
+						channel_pair_teardown),
+		cmocka_unit_test_setup_teardown(test_half_a_body_leaves_no_copy, channel_pair_setup,
 						channel_pair_teardown),
 	};
 

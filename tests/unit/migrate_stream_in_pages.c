@@ -78,6 +78,24 @@ static void private_frames_that_do_not_fit_are_refused(void **state)
 	refused(header, len, "a directory of a wrong size");
 }
 
+/* The source is the one to blame, and not the helper, which is not asked. */
+static void records_of_another_kind_are_refused(void **state)
+{
+	struct wire_frame header;
+	size_t len;
+
+	for (uint16_t kind = 0; kind < 8; kind++) {
+		if (kind == HELPER_PAGE || kind == HELPER_ZERO)
+			continue;
+		len = rig_private_directory(&header, directory, GFN, 2, HELPER_ZERO);
+		((struct sevmirror_batch *)directory)->record[1].kind = kind;
+		refused(header, len, "a record of an unknown kind");
+	}
+	len = rig_private_directory(&header, directory, GFN, 2, HELPER_PAGE);
+	((struct sevmirror_batch *)directory)->reserved = 1;
+	refused(header, len, "a directory with reserved bits set");
+}
+
 static void shared_frames_that_do_not_fit_are_refused(void **state)
 {
 	struct wire_frame header;
@@ -189,6 +207,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(private_frames_that_do_not_fit_are_refused),
+		cmocka_unit_test(records_of_another_kind_are_refused),
 		cmocka_unit_test(shared_frames_that_do_not_fit_are_refused),
 		cmocka_unit_test(the_page_that_the_helper_refuses_is_named),
 		cmocka_unit_test(stale_pages_are_counted),
