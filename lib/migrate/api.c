@@ -147,6 +147,8 @@ static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirro
 	memset(summary, 0, sizeof(*summary));
 	m->summary = summary;
 	why_clear(&m->why);
+	/* If that fails, so does the connection, and it says why. */
+	(void)channel_security_prepare(&m->security, !m->is_source, NULL);
 	outcome = side(m);
 	if (outcome != SEVMIRROR_MIGRATED) {
 		summary->reason = reason_of(m, outcome);
@@ -154,6 +156,7 @@ static enum sevmirror_outcome run(struct sevmirror_migration *m, struct sevmirro
 			 (int)sizeof(summary->error) - 1, m->why.text);
 	}
 	session_drop_control(m);
+	channel_security_release(&m->security);
 	util_stack_wipe();
 	m->summary = NULL;
 	m->ended = outcome;

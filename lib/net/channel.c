@@ -27,7 +27,7 @@ struct channel {
 	int cancel_fd; /* readable once channel_cancel() was called */
 	atomic_bool cancelled;
 	SSL *ssl; /* NULL on a bare socket */
-	SSL_CTX *ctx;
+	SSL_CTX *ctx; /* of this channel alone, or NULL */
 	BIO_METHOD *method;
 	bool server;
 	bool shaken; /* the TLS handshake is done, but not the welcome that follows it */
@@ -327,11 +327,13 @@ int channel_advance(struct channel *channel, short *events, struct why *why)
 static int prepare_tls(struct channel *channel, const struct channel_security *security,
 		       struct why *why)
 {
-	int err = tls_context_create(&channel->ctx, channel->server, security, why);
+	int err = security->prepared ?
+			  0 :
+			  tls_context_create(&channel->ctx, channel->server, security, why);
 
 	if (err)
 		return err;
-	channel->ssl = SSL_new(channel->ctx);
+	channel->ssl = SSL_new(security->prepared ? security->prepared : channel->ctx);
 	if (!channel->ssl || tls_use_socket(channel->ssl, channel->fd, &channel->method))
 		return why_set(why, -ENOMEM, "out of memory for TLS");
 	if (security->peer_name && !security->psk_file &&

@@ -27,6 +27,8 @@ struct channel_security {
 	const char *peer_name;
 	const char *psk_file;
 	bool insecure;
+	/* what channel_security_prepare() has read; NULL: each channel reads the files */
+	struct ssl_ctx_st *prepared;
 };
 
 /*
@@ -34,6 +36,16 @@ struct channel_security {
  * with the reason in why.
  */
 int channel_security_check(const struct channel_security *security, struct why *why);
+
+/*
+ * Read the files once, for all channels of one side that are made from here on: a peer that only
+ * connects costs no more than its handshake. 0, or a negative errno with the reason in why; then
+ * each channel still reads them.
+ */
+int channel_security_prepare(struct channel_security *security, bool server, struct why *why);
+
+/* Wipe what was read. Channels that were made of it stay, if their handshake is done. */
+void channel_security_release(struct channel_security *security);
 
 struct channel;
 

@@ -101,7 +101,8 @@ static SSL_SESSION *psk_session(SSL *ssl)
 	const SSL_CIPHER *cipher = SSL_CIPHER_find(ssl, ciphersuite_id);
 	SSL_SESSION *session = SSL_SESSION_new();
 
-	if (!session || !cipher || !SSL_SESSION_set1_master_key(session, psk->key, psk->len) ||
+	if (!psk || !session || !cipher ||
+	    !SSL_SESSION_set1_master_key(session, psk->key, psk->len) ||
 	    !SSL_SESSION_set_cipher(session, cipher) ||
 	    !SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) ||
 	    !SSL_SESSION_set_timeout(session, KEEP_S)) {
@@ -207,6 +208,7 @@ void tls_context_destroy(SSL_CTX *ctx)
 	if (!ctx)
 		return;
 	OPENSSL_clear_free(SSL_CTX_get_app_data(ctx), sizeof(struct psk));
+	SSL_CTX_set_app_data(ctx, NULL);
 	SSL_CTX_free(ctx);
 }
 
@@ -319,4 +321,19 @@ int channel_security_check(const struct channel_security *security, struct why *
 	err = tls_context_create(&ctx, true, security, why);
 	tls_context_destroy(ctx);
 	return err;
+}
+
+int channel_security_prepare(struct channel_security *security, bool server, struct why *why)
+{
+	SSL_CTX *ctx = NULL;
+	int err = security->insecure ? 0 : tls_context_create(&ctx, server, security, why);
+
+	security->prepared = ctx;
+	return err;
+}
+
+void channel_security_release(struct channel_security *security)
+{
+	tls_context_destroy(security->prepared);
+	security->prepared = NULL;
 }

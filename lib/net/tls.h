@@ -19,7 +19,10 @@ struct channel_security;
 int tls_context_create(SSL_CTX **ctx, bool server, const struct channel_security *security,
 		       struct why *why);
 
-/* Frees it and wipes its pre-shared key; no SSL made of it may live any more. NULL is allowed. */
+/*
+ * Frees it and wipes its pre-shared key; an SSL that was made of it shakes no hands any more. NULL
+ * is allowed.
+ */
 void tls_context_destroy(SSL_CTX *ctx);
 
 /*

@@ -321,6 +321,36 @@ static void test_psk_while_the_clock_is_set(void **state)
 	assert_true(atomic_load(&hours) > 0);
 }
 
+/* One side's files are read once, for any number of connections, and gone when it is released. */
+static void assert_reads_once(struct channel_security *security, const char *path)
+{
+	struct channel_security server = *security, client = *security;
+
+	assert_int_equal(channel_security_prepare(&server, true, NULL), 0);
+	assert_int_equal(channel_security_prepare(&client, false, NULL), 0);
+	unlink(path);
+	assert_works(server, client, true);
+	assert_works(server, client, true);
+	channel_security_release(&server);
+	channel_security_release(&client);
+	assert_null(server.prepared);
+	assert_refused(server, client);
+	assert_int_equal(channel_security_prepare(&server, true, NULL) < 0, true);
+	assert_null(server.prepared);
+}
+
+static void test_files_are_read_once(void **state)
+{
+	const struct files *f = *state;
+	struct channel_security key = { .psk_file = f->psk }, bare = { .insecure = true };
+	struct channel_security pki = by_certificate(f);
+
+	assert_reads_once(&key, f->psk);
+	assert_reads_once(&pki, f->key);
+	assert_int_equal(channel_security_prepare(&bare, true, NULL), 0);
+	assert_null(bare.prepared);
+}
+
 static void test_insecure(void **state)
 {
 	struct channel_security s = { .insecure = true };
@@ -594,6 +624,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_certificates, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_psk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_psk_while_the_clock_is_set, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_files_are_read_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_insecure, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_peers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_certificates_out_of_their_term, setup,
