@@ -179,6 +179,23 @@ static void config_must_have_the_memory_that_hello_announced(void **state)
 	assert_int_equal(host.built, 64 * MIB);
 }
 
+/* COMPAT was compared with --sev and with this host: CONFIG has to be of the same guest. */
+static void config_must_be_of_the_guest_that_compat_described(void **state)
+{
+	struct service *service = *state;
+	char text[512];
+
+	host.announced = 64 * MIB;
+	service->cpu = calloc(1, sizeof(*service->cpu));
+	assert_non_null(service->cpu);
+	service->cpu->sev = true;
+	assert_int_equal(load_config(service, 64 * MIB, 0, text, sizeof(text)), -EINVAL);
+	assert_non_null(strstr(text, "contradicts itself"));
+	assert_int_equal(host.built, 0);
+	service->cpu->sev = false;
+	assert_int_equal(load_config(service, 64 * MIB, 0, text, sizeof(text)), -ENODEV);
+}
+
 static void memory_max_is_a_limit(void **state)
 {
 	char text[512];
@@ -200,6 +217,7 @@ int main(void)
 		CASE(the_refusal_names_the_policy_and_the_way_out),
 		CASE(a_plain_guest_has_no_policy),
 		CASE(config_must_have_the_memory_that_hello_announced),
+		CASE(config_must_be_of_the_guest_that_compat_described),
 		CASE(memory_max_is_a_limit),
 	};
 
