@@ -29,9 +29,9 @@ done
 # A target listens until the migration has ended, and no longer. The source hears of the end first.
 refused() { ! (exec 3<>"/dev/tcp/${address%:*}/${address##*:}") 2>"$tmp/said"; }
 check "a guest has come: its port is closed" until_true refused
-check "by nobody but the host itself" grep -q refused "$tmp/said"
-at "$here" status guest --json >"$tmp/said"
-check "status has the outcome" grep -q 'The guest runs here' "$tmp/said"
+check "the host refuses the connection" grep -q refused "$tmp/said"
+at "$here" migrate guest --attach >"$tmp/said" 2>&1
+check "and the target still knows how it ended" grep -q 'The guest runs here' "$tmp/said"
 other=$((3 - here))
 SEVMIRROR_RUNTIME_DIR=$tmp/$other "$sevmirror" receive --sev off --name next --listen "$address" \
 	--psk-file "$tmp/psk" </dev/null >"$tmp/$other.out" 2>"$tmp/$other.err" &
