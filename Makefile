@@ -1,7 +1,7 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
 .PHONY: all deps demo demo-libvirt check install deb deb-qemu qemu sbom model check-quick \
 	check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz lint \
-	fuzz bench clean help
+	fuzz bench bench-profile clean help
 
 all: build/build.ninja
 	ninja -C build
@@ -28,6 +28,7 @@ help:
 	@echo '                     8 GiB)'
 	@echo 'make fuzz            the fuzzers for FUZZ_SECONDS each (default 600)'
 	@echo 'make bench           measurements, ratios against peers in the same run'
+	@echo 'make bench-profile   where the CPU time of a migration goes'
 	@echo 'make deps            install what the build and the tests need (Debian 12 or 13,'
 	@echo '                     root)'
 
@@ -78,6 +79,9 @@ model:
 
 bench: all
 	@scripts/bench
+
+bench-profile: all
+	@scripts/bench --profile
 
 clean:
 	rm -rf build build-*

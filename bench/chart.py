@@ -30,7 +30,7 @@ def draw(content, path):
         f'<text x="12" y="24" font-size="16" font-weight="bold">{escape(section["title"])}</text>',
         f'<text x="12" y="42" fill="#555">{escape(content["machine"]["cpu"])}, '
         f'{content["machine"]["cpus"]} CPUs shared by source and target, '
-        f'QEMU {escape(str(content["qemu"]).split(" ")[0])}, {content["when"]}</text>',
+        f'{content["when"]}</text>',
     ]
     lines += [_bar(TOP + STEP * i, row, longest) for i, row in enumerate(rows)]
     legend = ("blue: every page sealed with AES-256-GCM; grey: QEMU, encrypted only where TLS is "

@@ -19,6 +19,37 @@ def available():
     return int(_first("/proc/meminfo", "MemAvailable").split()[0]) * 1024
 
 
+# A run is disturbed when more than these shares of the CPUs' time went to others.
+STEAL_LIMIT, OTHERS_LIMIT = 0.02, 0.05
+
+
+def _times():
+    """Seconds of all CPUs since the machine's start: in all, busy, stolen by the hypervisor; and
+    what this process and the children that it has waited for used."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        fields = [int(word) / os.sysconf("SC_CLK_TCK") for word in stat.readline().split()[1:9]]
+    user, nice, system, idle, iowait, irq, softirq, steal = fields
+    busy = user + nice + system + irq + softirq
+    return busy + idle + iowait + steal, busy, steal, sum(os.times()[:4])
+
+
+class Watch:
+    """Who else used the CPUs while `with` lasts, as shares of their time: steal (by the
+    hypervisor), others (by processes that are not the measurement's). What is measured must have
+    been waited for by the end."""
+
+    def __enter__(self):
+        self._begin = _times()
+        return self
+
+    def __exit__(self, *_):
+        total, busy, steal, own = (end - begin
+                                   for end, begin in zip(_times(), self._begin))
+        total = total or 1
+        self.steal, self.others = steal / total, max(0.0, busy - own) / total
+        self.disturbed = self.steal > STEAL_LIMIT or self.others > OTHERS_LIMIT
+
+
 def describe():
     """For the head of the report and for the JSON."""
     with open("/proc/cmdline", encoding="ascii") as line:

@@ -11,6 +11,7 @@ import sys
 import time
 
 import machine
+import qemu_peer
 import qemu_vm
 from payload_vm import BUILD, MIB, PAGE, RANDOM, Guest
 from processes import Failure, speed
@@ -63,67 +64,6 @@ def move(memory, streams, *options, watch_memory=False, **guest):
     return result
 
 
-def _candidates(memory):
-    """Name and what to call for one run of it."""
-    found = [(f"sevmirror, sealed, {n} stream{'s' * (n > 1)}", lambda n=n: move(memory, n))
-             for n in (1, 2, 4)]
-    if qemu_vm.version():
-        for mode in qemu_vm.MODES:
-            found.append((f"QEMU, {mode}",
-                          lambda mode=mode: qemu_vm.migrate(memory, mode, MAX_DOWNTIME_MS)))
-    return found
-
-
-def _quoted(results, key):
-    return statistics.median(result[key] for result in results)
-
-
-def migration(report, memory, runs):
-    candidates = _candidates(memory)
-    results = {name: [] for name, _ in candidates}
-    for run in range(runs):
-        for name, once in candidates:
-            progress(f"migration {run + 1}/{runs}: {name}")
-            machine.warm(2 * memory)
-            results[name].append(once())
-    report.section(
-        f"Migration of {memory / GIB:g} GiB of noise over loopback",
-        f"median of {runs} runs, all kinds in turn; rate is guest memory by total time as each "
-        f"side reports it; limit of downtime "
-        f"{MAX_DOWNTIME_MS} ms, bandwidth unlimited")
-    for name, _ in candidates:
-        seconds, cpu = _quoted(results[name], "seconds"), _quoted(results[name], "cpu-seconds")
-        spread = [memory / GIB / result["seconds"] for result in results[name]]
-        report.row(name, memory / GIB / seconds, "GiB/s",
-                   f"{min(spread):.2f} to {max(spread):.2f}; CPU {cpu * GIB / memory:.2f} s/GiB; "
-                   f"downtime {_quoted(results[name], 'downtime-ms'):.0f} ms")
-    if not qemu_vm.version():
-        report.note("skipped: QEMU: package qemu-system-x86 is not installed")
-        return
-    report.note(f"QEMU {qemu_vm.version()}: its guest sleeps (TCG, then HLT), so it dirties "
-                f"nothing; RAM is anonymous memory in 2 MiB pages, its "
-                "default")
-    report.note("sevmirror's guest runs and dirties 100 pages a second: that favours QEMU. "
-                "sevmirror: TLS 1.3 for control, AES-256-GCM by the helper "
-                "for pages; QEMU's plain and multifd encrypt nothing")
-    report.note("--sev=off: no SEV hardware here. The helper does the same work under SEV; the "
-                "PSP's part comes on top (see PSP commands)")
-    _ratios(report, {name: _quoted(runs_of, "seconds") for name, runs_of in results.items()},
-            {name: _quoted(runs_of, "cpu-seconds") for name, runs_of in results.items()})
-
-
-def _ratios(report, seconds, cpu):
-    ours = min((name for name in seconds if name.startswith("sevmirror")), key=seconds.get)
-    short = ours.removeprefix("sevmirror, ")
-    aims = {"multifd": "aim: above 1", "TLS": "aim: 10"}
-    for mode in qemu_vm.MODES:
-        report.ratio(f"sevmirror ({short}) against QEMU {mode}, rate",
-                     seconds[f"QEMU, {mode}"] / seconds[ours], aims.get(mode, ""))
-    for mode in qemu_vm.MODES:
-        report.ratio(f"QEMU {mode} against sevmirror ({short}), CPU time",
-                     cpu[f"QEMU, {mode}"] / cpu[ours])
-
-
 def dirtying(report, memory, rates):
     working_set = memory // 4
     report.section("Downtime of a guest that writes",
@@ -134,7 +74,8 @@ def dirtying(report, memory, rates):
         progress(f"downtime at {rate} pages a second")
         what = f"{rate * PAGES_A_SECOND:.0f} MiB/s"
         try:
-            result = move(memory, 2, rate=rate, working_set=working_set)
+            result = report.watched(
+                lambda rate=rate: move(memory, 2, rate=rate, working_set=working_set))
         except Failure as failure:
             if "does not converge" not in str(failure):
                 raise
@@ -167,13 +108,14 @@ def _hopeless(report, memory):
 
 def postcopy(report, memory, runs):
     """Runs in turn; the one with the middle time until the last page is quoted."""
-    ours, theirs = [], []
+    ours, theirs, peer = [], [], qemu_peer.newest()
     for run in range(runs):
         progress(f"post-copy {run + 1}/{runs}")
-        ours.append(move(memory, 2, "--postcopy", "always", rate=0, working_set=memory // 2,
-                         pattern=RANDOM))
-        if qemu_vm.version():
-            theirs.append(qemu_vm.postcopy(memory, MAX_DOWNTIME_MS))
+        ours.append(report.watched(lambda: move(memory, 2, "--postcopy", "always", rate=0,
+                                                working_set=memory // 2, pattern=RANDOM)))
+        if peer:
+            theirs.append(report.watched(
+                lambda: qemu_vm.postcopy(peer, memory, MAX_DOWNTIME_MS)))
     report.section("Post-copy of a guest that writes everywhere as fast as it can",
                    f"{memory / GIB:g} GiB, from the first moment on; the run of {runs} with the "
                    f"median time. sevmirror's pages are sealed, its guest "
@@ -191,8 +133,8 @@ def postcopy(report, memory, runs):
                    f"of {result['faults']} faults" if name == "p50" else "")
     if theirs:
         result = sorted(theirs, key=lambda one: one["seconds"])[len(theirs) // 2]
-        report.row("QEMU, plain: until the last page", result["seconds"], "s")
-        report.row("QEMU, plain: wait for a page, mean", result["mean-ms"], "ms",
+        report.row(f"{peer.name}, plain: until the last page", result["seconds"], "s")
+        report.row(f"{peer.name}, plain: wait for a page, mean", result["mean-ms"], "ms",
                    f"of {result['faults']} faults; QEMU has no percentiles")
 
 
@@ -213,8 +155,10 @@ def fairness(report, memory, rates, runs):
     leave."""
     kinds = [("sevmirror, sealed", lambda rate: _speeds(memory, rate, "low")),
              ("sevmirror, sealed, --priority normal", lambda rate: _speeds(memory, rate, "normal"))]
-    if qemu_vm.version():
-        kinds.append(("QEMU, plain", lambda rate: qemu_vm.speeds(memory, rate, FAIR_SECONDS)))
+    peer = qemu_peer.newest()
+    if peer:
+        kinds.append((f"{peer.name}, plain",
+                      lambda rate: qemu_vm.speeds(peer, memory, rate, FAIR_SECONDS)))
     report.section("Speed that a guest keeps while it is migrated",
                    f"{memory / GIB:g} GiB, one CPU that writes to random places, 2 streams; pages "
                    f"(QEMU: words) written in {FAIR_SECONDS} s of the "
@@ -250,7 +194,8 @@ def scaling(report, sizes):
                         f"({machine.available() / GIB:.1f} GiB)")
             continue
         progress(f"{memory / GIB:g} GiB")
-        result, gib = move(memory, 2), memory / GIB
+        result = report.watched(lambda memory=memory: move(memory, 2))
+        gib = memory / GIB
         report.row(f"{gib:g} GiB", result["seconds"] / gib, "s/GiB",
                    f"CPU {result['cpu-seconds'] / gib:.2f} s/GiB; downtime "
                    f"{result['downtime-ms']:.0f} ms")

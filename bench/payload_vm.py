@@ -156,7 +156,7 @@ class Guest:
 
     def begin(self, streams, *options):
         """Begin to migrate; the running `sevmirror migrate`. abandon() makes it give up."""
-        command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key),
+        command = ["migrate", "guest", "--to", self.receive(), "--psk-file", str(self.key),
                    "--streams", str(streams), *options]
         return self.hosts[0].begin(*command)
 
@@ -166,7 +166,7 @@ class Guest:
         mover.wait()
         self.hosts[1].process.reap()
 
-    def _receive(self):
+    def receive(self):
         """The target waits; its address."""
         target = self.hosts[1]
         target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0",
@@ -178,7 +178,7 @@ class Guest:
         """Move it; what `sevmirror migrate --json` says and CPU seconds of both sides, with
         watch_memory also what each needs besides RAM."""
         source, target = self.hosts
-        command = ["migrate", "guest", "--to", self._receive(), "--psk-file", str(self.key),
+        command = ["migrate", "guest", "--to", self.receive(), "--psk-file", str(self.key),
                    "--streams", str(streams), "--json", *options]
         before = cpu_seconds(source.process.pid)
         if watch_memory:

@@ -17,12 +17,12 @@ import time
 from payload_vm import BUILD, MIB
 from processes import Failure, Process, cpu_seconds, speed, wait_until
 
-PROGRAM = "qemu-system-x86_64"
 SLEEPER, TOUCHER = BUILD / "bench/qemu-guest", BUILD / "bench/qemu-guest-touch"
 UNLIMITED = 1 << 50  # bytes a second
 
 # name of the mode: multifd channels (0: without), TLS
-MODES = {"plain": (0, False), "multifd": (2, False), "TLS": (0, True), "multifd+TLS": (2, True)}
+MODES = {"plain": (0, False), "multifd 2": (2, False), "multifd 4": (4, False),
+         "multifd 8": (8, False), "TLS": (0, True), "multifd 2+TLS": (2, True)}
 
 
 class Monitor:
@@ -57,16 +57,16 @@ class Monitor:
 class Machine:
     """One QEMU process."""
 
-    def __init__(self, directory, guest, memory, endpoint, *arguments):
+    def __init__(self, peer, directory, guest, memory, endpoint, *arguments):
         directory.mkdir()
         self.console = directory / "console"
         path = directory / "qmp"
         self.process = Process(
-            [PROGRAM, "-machine", "pc", "-accel", "tcg", "-m", f"{memory // MIB}M", "-nodefaults",
-             "-display", "none", "-kernel", guest,
+            [*peer.command, "-machine", "pc", "-accel", "tcg", "-m", f"{memory // MIB}M",
+             "-nodefaults", "-display", "none", "-kernel", guest,
              "-debugcon", f"file:{self.console}", "-qmp", f"unix:{path},server=on,wait=off",
              "-object", f"tls-creds-psk,id=tls0,dir={directory.parent},endpoint={endpoint}",
-             *arguments],
+             *arguments], env=peer.environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             wait_until("QEMU's start", lambda: self._connect(path), self.process)
@@ -101,26 +101,17 @@ class Machine:
         self.process.stderr.close()
 
 
-def version():
-    """As in '7.2.22 (Debian ...)', or None where QEMU is not installed."""
-    try:
-        said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True,
-                              check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return said.splitlines()[0].partition("version ")[2]
-
-
 @contextlib.contextmanager
-def pair(guest, memory):
+def pair(peer, guest, memory):
     """Source, with that much memory full of noise, and target."""
     with tempfile.TemporaryDirectory(prefix="sevmirror-bench-") as name:
         root = pathlib.Path(name)
         (root / "keys.psk").write_text(f"qemu:{secrets.token_hex(32)}\n", encoding="ascii")
         machines = []
         try:
-            machines.append(Machine(root / "source", guest, memory, "client"))
-            machines.append(Machine(root / "target", guest, memory, "server", "-incoming", "defer"))
+            machines.append(Machine(peer, root / "source", guest, memory, "client"))
+            machines.append(Machine(peer, root / "target", guest, memory, "server", "-incoming",
+                                    "defer"))
             source = machines[0]
             wait_until("filling the memory of QEMU's guest", lambda: source.console.exists()
                        and source.console.read_bytes() == b"F", source.process)
@@ -151,11 +142,11 @@ def _wait_for(source, status):
     return state
 
 
-def migrate(memory, mode, downtime_ms):
+def migrate(peer, memory, mode, downtime_ms):
     """Move a guest of that much memory; seconds, downtime in ms, CPU seconds of both sides, rounds.
     """
     channels, tls = MODES[mode]
-    with pair(SLEEPER, memory) as machines:
+    with pair(peer, SLEEPER, memory) as machines:
         source, target = machines
         for machine in machines:
             machine.set_up(channels, tls, downtime_ms)
@@ -177,10 +168,10 @@ def _words(machine):
     return int(text.split()[-1], 16)
 
 
-def speeds(memory, bandwidth, seconds):
+def speeds(peer, memory, bandwidth, seconds):
     """Words a second that a guest writes before it is migrated at so many bytes a second, and
     meanwhile."""
-    with pair(TOUCHER, memory) as machines:
+    with pair(peer, TOUCHER, memory) as machines:
         source, target = machines
         for machine in machines:
             machine.set_up(0, False, 1)
@@ -192,10 +183,10 @@ def speeds(memory, bandwidth, seconds):
     return before, meanwhile
 
 
-def postcopy(memory, downtime_ms):
+def postcopy(peer, memory, downtime_ms):
     """A guest that writes everywhere, post-copy at once: seconds until the last page, faults, their
     mean wait in ms, downtime in ms."""
-    with pair(TOUCHER, memory) as machines:
+    with pair(peer, TOUCHER, memory) as machines:
         source, target = machines
         for machine in machines:
             machine.set_up(0, False, downtime_ms, "postcopy-ram", "postcopy-blocktime")

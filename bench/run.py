@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-usage: run.py [--quick] [--no-emulated] [--only SECTION] [--svg FILE]
+usage: run.py [--quick] [--no-emulated] [--only SECTION | --profile] [--svg FILE]
 
 All measurements: one table on standard output, ratios first, and build/bench.json; --svg draws the
 chart of docs/bench.md. --quick: smaller guests, each measured once, and no emulated hosts.
@@ -11,10 +11,11 @@ import datetime
 import os
 import sys
 
+import against_qemu
 import chart
+import cpu_profile
 import machine
 import measure
-import qemu_vm
 from payload_vm import BUILD, MIB
 from processes import Failure
 from report import Report
@@ -33,6 +34,8 @@ def options():
                         help="without what needs emulated hosts: PSP commands")
     parser.add_argument("--only", metavar="SECTION", choices=SECTIONS,
                         help="one of: " + ", ".join(SECTIONS))
+    parser.add_argument("--profile", dest="only", action="store_const", const="profile",
+                        help="the same as --only profile: where the CPU time goes")
     parser.add_argument("--svg", metavar="FILE", help="draw the chart of docs/bench.md")
     return parser.parse_args()
 
@@ -44,7 +47,7 @@ def sections(quick):
     runs = 1 if quick else 3
     return {
         "sealing": measure.sealing,
-        "migration": lambda report: measure.migration(report, main, runs),
+        "migration": lambda report: against_qemu.migration(report, main, runs),
         "dirtying": lambda report: measure.dirtying(
             report, main // 2,
             [1000, 20000] if quick else [1000, 10000, 30000, 60000, 120000]),
@@ -55,6 +58,7 @@ def sections(quick):
         "scaling": lambda report: measure.scaling(
             report, [256 * MIB, gib] if quick
             else [256 * MIB, gib, 2 * gib, 4 * gib, 8 * gib]),
+        "profile": lambda report: cpu_profile.profile(report, main),
         "psp": measure.psp_commands,
     }
 
@@ -82,8 +86,7 @@ def main():
         return 4
     about = machine.describe()
     about["text"] = machine.sentence(about)
-    report = Report({"when": datetime.date.today().isoformat(), "machine": about, "method": METHOD,
-                     "qemu": qemu_vm.version()})
+    report = Report({"when": datetime.date.today().isoformat(), "machine": about, "method": METHOD})
     try:
         run(report, arguments)
     except Failure as failure:

@@ -276,6 +276,18 @@ static void print_postcopy(const json_t *p)
 	       migrate_number(p, "prefetch-used"));
 }
 
+/* "stop 0.4, state 1.2, ..." */
+static void print_parts(const json_t *parts)
+{
+	const struct migrate_part *part;
+
+	printf("%17s", "");
+	for (part = migrate_downtime_parts; part->member; part++)
+		printf("%s%s %.1f", part == migrate_downtime_parts ? "" : ", ", part->name,
+		       migrate_number(parts, part->member));
+	printf(" ms\n");
+}
+
 static void print_summary(const struct migrate *m, const json_t *r)
 {
 	char downtime[128];
@@ -283,6 +295,8 @@ static void print_summary(const struct migrate *m, const json_t *r)
 	printf("%s: %s\n", m->name, migrate_text(r, "detail"));
 	printf("  total time     %.2f s\n", migrate_number(r, "total-ms") / 1000);
 	printf("  downtime       %s\n", migrate_downtime(r, downtime, sizeof(downtime)));
+	if (json_object_get(r, "downtime-parts"))
+		print_parts(json_object_get(r, "downtime-parts"));
 	printf("  sent           %.1f MiB, %.0f pages (%.0f again), %.0f rounds\n",
 	       migrate_number(r, "bytes") / MIB, migrate_number(r, "pages"),
 	       migrate_number(r, "pages-resent"), migrate_number(r, "rounds"));

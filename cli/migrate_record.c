@@ -20,6 +20,12 @@ const char *migrate_text(const json_t *object, const char *member)
 	return value ? value : "";
 }
 
+const struct migrate_part migrate_downtime_parts[] = {
+	{ "stop-ms", "stop" },	       { "state-ms", "state" }, { "pages-ms", "last pages" },
+	{ "manifest-ms", "manifest" }, { "load-ms", "load" },	{ "disks-ms", "disks" },
+	{ "start-ms", "start" },       { NULL, NULL },
+};
+
 char *migrate_downtime(const json_t *r, char *text, size_t max)
 {
 	double was = migrate_number(r, "downtime-ms");

@@ -85,6 +85,16 @@ double migrate_record_seconds(const struct migrate_record *record);
 /* The downtime of a result, as it was and as it was expected, in words. Returns text. */
 char *migrate_downtime(const json_t *result, char *text, size_t max);
 
+/*
+ * The parts of the downtime in a result, in order: the member, and what happens in it for people. A
+ * NULL member ends the list.
+ */
+struct migrate_part {
+	const char *member, *name;
+};
+
+extern const struct migrate_part migrate_downtime_parts[];
+
 /* Members of an object; 0 and "" if they are not there. */
 double migrate_number(const json_t *object, const char *member);
 const char *migrate_text(const json_t *object, const char *member);

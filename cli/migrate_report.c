@@ -47,6 +47,18 @@ static json_t *outcome(const json_t *result)
 	return o;
 }
 
+/* [name, milliseconds] of each part of the downtime; empty if it is not known. */
+static json_t *downtime_parts(const json_t *result)
+{
+	const json_t *parts = json_object_get(result, "downtime-parts");
+	json_t *list = json_array();
+
+	for (const struct migrate_part *p = migrate_downtime_parts; parts && p->member; p++)
+		json_array_append_new(
+			list, json_pack("[s, f]", p->name, migrate_number(parts, p->member)));
+	return list;
+}
+
 static json_t *phases(const struct migrate_record *record)
 {
 	json_t *list = json_array();
@@ -112,9 +124,9 @@ static const char *security(const json_t *args)
  */
 static json_t *request(const json_t *args)
 {
-	static const char *const shown[] = { "address",		"postcopy",  "streams",
-					     "max-downtime-ms", "bandwidth", "max-rounds",
-					     "throttle" };
+	static const char *const shown[] = { "address",		"postcopy",    "streams",
+					     "max-downtime-ms", "bandwidth",   "max-rounds",
+					     "max-time-ms",	"on-max-time", "throttle" };
 	json_t *o;
 
 	if (!json_object_get(args, "address") || !security(args))
@@ -134,12 +146,13 @@ static json_t *whole(const struct migrate_report *r)
 	json_t *list = samples(r->record, &throttle);
 
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S UTC", gmtime_r(&r->started, &utc));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:O?, s:o, s:o, s:o, s:i, s:o}", "version",
-			 SEVMIRROR_VERSION, "name", r->name, "host", r->host, "to",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:O?, s:o, s:o, s:o, s:o, s:i, s:o}",
+			 "version", SEVMIRROR_VERSION, "name", r->name, "host", r->host, "to",
 			 migrate_text(r->args, "address"), "started", when, "outcome",
-			 outcome(r->result), "result", r->result, "phases", phases(r->record),
-			 "rounds", rounds(r->record), "samples", list, "throttle", throttle,
-			 "request", request(r->args));
+			 outcome(r->result), "result", r->result, "downtime-parts",
+			 downtime_parts(r->result), "phases", phases(r->record), "rounds",
+			 rounds(r->record), "samples", list, "throttle", throttle, "request",
+			 request(r->args));
 }
 
 /*

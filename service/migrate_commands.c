@@ -60,6 +60,16 @@ static json_t *postcopy_json(const struct sevmirror_postcopy *p)
 		(double)p->last_page / NS_PER_MS, "recoveries", (json_int_t)p->recoveries);
 }
 
+static json_t *downtime_json(const struct sevmirror_downtime *d)
+{
+	return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "stop-ms",
+			 (double)d->stop / NS_PER_MS, "state-ms", (double)d->state / NS_PER_MS,
+			 "pages-ms", (double)d->pages / NS_PER_MS, "manifest-ms",
+			 (double)d->manifest / NS_PER_MS, "load-ms", (double)d->load / NS_PER_MS,
+			 "disks-ms", (double)d->disks / NS_PER_MS, "start-ms",
+			 (double)d->start / NS_PER_MS);
+}
+
 json_t *migrate_result_json(const struct service *s)
 {
 	const struct sevmirror_summary *sum = &s->summary;
@@ -85,6 +95,8 @@ json_t *migrate_result_json(const struct service *s)
 		json_object_set_new(result, "reason",
 				    json_string(sevmirror_reason_name(sum->reason)));
 	}
+	if (result && !incoming && sum->downtime)
+		json_object_set_new(result, "downtime-parts", downtime_json(&sum->parts));
 	if (result && sum->postcopy.pages)
 		json_object_set_new(result, "postcopy", postcopy_json(&sum->postcopy));
 	if (result && sum->error[0])

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "lib/mirror/region.h"
 #include "lib/util/number.h"
@@ -277,6 +276,7 @@ static int op_pause(void *opaque)
 	struct vm *vm = machine_vm(s->machine);
 	int err;
 
+	migrate_priority_yield(&s->priority, false);
 	pthread_mutex_lock(&s->lock);
 	s->paused_by_migration = true;
 	err = vm_pause(vm);
@@ -304,6 +304,7 @@ static int op_resume(void *opaque)
 	bool arrives;
 	int err = 0;
 
+	migrate_priority_yield(&s->priority, s->low_priority);
 	pthread_mutex_lock(&s->lock);
 	arrives = s->state == SERVICE_AWAITED;
 	if (arrives)
@@ -385,6 +386,13 @@ static int op_disks_release(void *opaque)
 	return machine_disks_release(s->machine);
 }
 
+static void op_disks_flush(void *opaque)
+{
+	struct service *s = opaque;
+
+	machine_disks_flush(s->machine);
+}
+
 static int op_disks_acquire(void *opaque, char *text, size_t max)
 {
 	struct service *s = opaque;
@@ -429,26 +437,16 @@ static void op_progress(void *opaque, const struct sevmirror_progress *progress)
 		control_event(s->control, "migration", migrate_progress_json(progress));
 }
 
-/*
- * A ninth of a vCPU's share (kernel/sched/core.c, sched_prio_to_weight) where both want the same
- * CPU, and all of a CPU that nobody else wants.
- */
-#define MIGRATE_NICE 10
-
-/*
- * Of the source only: its guest runs while pages are sealed and sent, and may want the same CPUs.
- * At the target the threads fetch what a guest waits for.
- */
-static void yield_to_guest(const struct service *s)
-{
-	/* Linux: of this thread alone. Nobody may be kept from being nice. */
-	if (s->low_priority)
-		(void)setpriority(PRIO_PROCESS, 0, MIGRATE_NICE);
-}
-
 static void op_thread_begins(void *opaque, enum sevmirror_thread kind)
 {
-	yield_to_guest(opaque);
+	struct service *s = opaque;
+
+	/*
+	 * Of the source only: its guest runs while pages are sealed and sent, and may want the same
+	 * CPUs. At the target, and at the source of a post-copy, somebody waits for the thread.
+	 */
+	if (kind != SEVMIRROR_THREAD_URGENT)
+		migrate_priority_thread(&s->priority);
 	if (kind == SEVMIRROR_THREAD_HELPER)
 		sandbox_thread(SANDBOX_VCPU, "helper");
 	else
@@ -472,6 +470,7 @@ const struct sevmirror_host_ops migrate_host_ops = {
 	.state_load = op_state_load,
 	.disks_release = op_disks_release,
 	.disks_acquire = op_disks_acquire,
+	.disks_flush = op_disks_flush,
 	.handed_over = op_handed_over,
 	.progress = op_progress,
 	.unauthenticated_peer = op_unauthenticated_peer,

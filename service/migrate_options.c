@@ -17,6 +17,9 @@
 /* In the order of enum sevmirror_postcopy_mode. */
 static const char *const postcopy_words[] = { "never", "auto", "always", NULL };
 
+/* In the order of enum sevmirror_overtime. */
+static const char *const overtime_words[] = { "cancel", "postcopy", "force", NULL };
+
 #define FIELD(member) offsetof(struct sevmirror_source_options, member)
 
 /* What the service does itself, not the engine. */
@@ -78,6 +81,25 @@ static const struct migrate_option options[] = {
 	  .min = 1,
 	  .max = 10000,
 	  .offset = FIELD(max_rounds) },
+	{ .name = "max-time",
+	  .argument = "max-time-ms",
+	  .kind = MIGRATE_TIME,
+	  .value = "SECONDS",
+	  .help = "a migration whose guest has not stopped after this long ends as --on-max-time "
+		  "says (default: no limit)",
+	  .min = 1,
+	  .max = 604800000,
+	  .seconds = true,
+	  .offset = FIELD(max_time) },
+	{ .name = "on-max-time",
+	  .argument = "on-max-time",
+	  .kind = MIGRATE_WORD,
+	  .value = "ACTION",
+	  .complete = "cancel force postcopy",
+	  .help = "cancel, postcopy or force: give up, begin post-copy (needs --postcopy), or stop "
+		  "the guest for as long as the rest takes (default: cancel)",
+	  .words = overtime_words,
+	  .offset = FIELD(overtime) },
 	{ .name = "postcopy",
 	  .argument = "postcopy",
 	  .kind = MIGRATE_WORD,

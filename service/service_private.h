@@ -9,6 +9,7 @@
 
 #include "control/control.h"
 #include "service/migrate_config.h"
+#include "service/migrate_priority.h"
 #include "service/service.h"
 
 /* Where a migration's options may come from besides the caller; all of it is the service's. */
@@ -58,6 +59,7 @@ struct service {
 
 	struct migrate_job *job; /* the last one; NULL: never any */
 	bool low_priority; /* of what the migration from here does, as the last one wanted it */
+	struct migrate_priority priority; /* its threads */
 	struct sevmirror_progress progress;
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;

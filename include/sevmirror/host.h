@@ -184,6 +184,23 @@ enum sevmirror_reason {
  */
 const char *sevmirror_reason_name(enum sevmirror_reason reason);
 
+/*
+ * What the guest was stopped for, on the source's clock, in nanoseconds: one after the other, and
+ * together the downtime.
+ */
+struct sevmirror_downtime {
+	/* vCPUs and device models come to rest, what the disks have under way included */
+	uint64_t stop;
+	uint64_t state; /* the guest's state is saved, and the log of written pages read */
+	/* the last pages are sealed and sent; post-copy: the list of those that are missing is */
+	uint64_t pages;
+	uint64_t manifest; /* state and manifest are made and sent; post-copy: the state alone */
+	/* the target puts the last pages in place, checks them by the manifest, loads the state */
+	uint64_t load;
+	uint64_t disks; /* they are flushed and released */
+	uint64_t start; /* the target opens the disks, starts the guest and says so */
+};
+
 /* The outcome, complete once the call that migrates has returned. */
 struct sevmirror_summary {
 	uint64_t total_time;
@@ -192,6 +209,7 @@ struct sevmirror_summary {
 	 * never stopped
 	 */
 	uint64_t downtime;
+	struct sevmirror_downtime parts; /* source: of downtime; all zero without one */
 	uint64_t expected_downtime; /* as estimated when the decision to stop was made */
 	uint64_t max_downtime; /* what was allowed */
 	uint64_t bytes;
@@ -211,6 +229,8 @@ struct sevmirror_summary {
 enum sevmirror_thread {
 	/* one data connection, a ring of the helper, page faults of post-copy */
 	SEVMIRROR_THREAD_STREAM,
+	/* likewise, for pages that somebody waits for: it should not have to wait for a CPU */
+	SEVMIRROR_THREAD_URGENT,
 	SEVMIRROR_THREAD_HELPER, /* a vCPU of the helper: KVM_RUN */
 };
 
@@ -297,6 +317,14 @@ struct sevmirror_host_ops {
 	 * name, pin or confine it; it must not fail. May be NULL.
 	 */
 	void (*thread_begins)(void *opaque, enum sevmirror_thread kind);
+
+	/*
+	 * Source, after each round of pre-copy, while the guest runs: write back what the disks'
+	 * files have in the host's cache, so that the flush at the stop has little left. How long
+	 * it takes is part of the estimated downtime. A failure is disks_release()'s to tell. May
+	 * be NULL.
+	 */
+	void (*disks_flush)(void *opaque);
 };
 
 #endif

@@ -45,6 +45,13 @@ enum sevmirror_postcopy_mode {
 	SEVMIRROR_POSTCOPY_ALWAYS = 2,
 };
 
+/* What to do with a migration that has not come to the guest's stop in max_time. */
+enum sevmirror_overtime {
+	SEVMIRROR_OVERTIME_CANCEL = 0, /* default: it fails, and the guest stays */
+	SEVMIRROR_OVERTIME_POSTCOPY = 1, /* begin post-copy; postcopy must not be NEVER */
+	SEVMIRROR_OVERTIME_FORCE = 2, /* stop the guest, however long that takes */
+};
+
 /* Zero means the default. Times are nanoseconds, rates bytes a second. */
 struct sevmirror_source_options {
 	const char *address; /* "HOST:PORT", "[IPv6]:PORT", "unix:PATH" */
@@ -61,6 +68,8 @@ struct sevmirror_source_options {
 	 */
 	unsigned int postcopy_after;
 	uint64_t timeout; /* how long the connection may be silent: default 10 s */
+	uint64_t max_time; /* from the beginning to the guest's stop; 0: no limit */
+	enum sevmirror_overtime overtime; /* what to do then */
 	/*
 	 * ASK and ARK of the target's chip, as the operator got them from the vendor; NULL with
 	 * --sev=off

@@ -97,6 +97,10 @@ int sevmirror_source_create(struct sevmirror_migration **out, const struct sevmi
 	o.max_downtime = o.max_downtime ? o.max_downtime : DEFAULT_MAX_DOWNTIME;
 	o.max_rounds = o.max_rounds ? o.max_rounds : DEFAULT_MAX_ROUNDS;
 	o.timeout = o.timeout ? o.timeout : DEFAULT_TIMEOUT;
+	if (o.overtime == SEVMIRROR_OVERTIME_POSTCOPY && o.postcopy == SEVMIRROR_POSTCOPY_NEVER) {
+		snprintf(why, max, "post-copy after the time limit needs post-copy to be allowed");
+		return -EINVAL;
+	}
 	err = check_bandwidth(&o, why, max);
 	if (!err)
 		err = create(out, ops, opaque, &o.security, o.timeout, why, max);

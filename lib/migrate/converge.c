@@ -37,7 +37,7 @@ static void measure(struct converge *c, const struct converge_round *round)
 	 */
 	c->rate = c->rate ? (3 * c->rate + rate) / 4 : rate;
 	c->dirty_rate = per_second(left, round->time);
-	c->expected_downtime = c->limits.fixed_downtime;
+	c->expected_downtime = c->limits.fixed_downtime + round->flush;
 	if (left)
 		c->expected_downtime += c->rate ? per_second(left, c->rate) : UINT64_MAX / 4;
 }
@@ -56,6 +56,8 @@ enum converge_verdict converge_judge(struct converge *c, const struct converge_r
 	measure(c, round);
 	if (c->expected_downtime <= c->limits.max_downtime)
 		return CONVERGE_STOP;
+	if (round->overtime)
+		return c->limits.overtime;
 	if (c->limits.postcopy && c->limits.postcopy_after && c->rounds >= c->limits.postcopy_after)
 		return CONVERGE_POSTCOPY;
 

@@ -10,6 +10,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum converge_verdict {
+	CONVERGE_ANOTHER_ROUND,
+	CONVERGE_STOP, /* stop the guest and send the rest */
+	CONVERGE_POSTCOPY, /* it will not converge: hand over with pages missing */
+	CONVERGE_GIVE_UP, /* it will not converge, and there is no other way */
+};
+
 struct converge_limits {
 	uint64_t max_downtime; /* ns */
 	/* ns: what a stop costs without any page: state, manifest, commit */
@@ -24,6 +31,8 @@ struct converge_limits {
 	 */
 	unsigned int patience;
 	unsigned int max_rounds;
+	/* what to do with a round that says overtime and does not allow a stop */
+	enum converge_verdict overtime;
 };
 
 /*
@@ -34,13 +43,8 @@ struct converge_round {
 	uint64_t bytes; /* sent */
 	uint64_t time; /* ns */
 	uint64_t pages_left; /* dirty now */
-};
-
-enum converge_verdict {
-	CONVERGE_ANOTHER_ROUND,
-	CONVERGE_STOP, /* stop the guest and send the rest */
-	CONVERGE_POSTCOPY, /* it will not converge: hand over with pages missing */
-	CONVERGE_GIVE_UP, /* it will not converge, and there is no other way */
+	uint64_t flush; /* ns: what flushing the guest's disks took */
+	bool overtime; /* the time for the migration is over */
 };
 
 struct converge {

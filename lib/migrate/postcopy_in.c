@@ -243,7 +243,7 @@ static void *serve(void *arg)
 				 { .fd = p->stop_fd, .events = POLLIN } };
 	bool busy = true;
 
-	session_thread_begins(p->m, SEVMIRROR_THREAD_STREAM);
+	session_thread_begins(p->m, SEVMIRROR_THREAD_URGENT);
 	for (;;) {
 		uint64_t numbers[READ_MAX];
 		void *addrs[READ_MAX];

@@ -88,6 +88,7 @@ static unsigned int take_requests(struct streams_out *all, uint64_t *numbers)
 
 	pthread_mutex_lock(&all->lock);
 	p->busy = false;
+	atomic_store(&p->pressing, p->nqueue > 0);
 	stream_out_rests(all);
 	while (!p->nqueue && !p->quit)
 		pthread_cond_wait(&p->changed, &all->lock);
@@ -95,6 +96,7 @@ static unsigned int take_requests(struct streams_out *all, uint64_t *numbers)
 	memcpy(numbers, p->queue, n * sizeof(numbers[0]));
 	p->nqueue = 0;
 	p->busy = n > 0;
+	atomic_store(&p->pressing, p->busy);
 	pthread_mutex_unlock(&all->lock);
 	return n;
 }
@@ -117,7 +119,7 @@ void *priority_out_serve(void *arg)
 	unsigned int n;
 	int err = 0;
 
-	session_thread_begins(all->m, SEVMIRROR_THREAD_STREAM);
+	session_thread_begins(all->m, SEVMIRROR_THREAD_URGENT);
 	while (!err && (n = take_requests(all, numbers)) > 0) {
 		err = send_requested(s, numbers, n);
 		for (unsigned int i = 0; i < n && !err && !more_requests(all); i++)

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sevmirror/pagemap.h>
-
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
 #include "lib/migrate/message.h"
@@ -27,11 +25,7 @@
 #define FIXED_DOWNTIME_NS (30 * NS_PER_MS)
 #define PATIENCE_ROUNDS	  3
 
-/* In a STATE message: what the map of shared pages leaves for vCPUs, devices and chips. */
-#define STATE_ROOM_BYTES (2u << 20)
-#define STATE_MAP_BYTES	 (WIRE_MAX_SECTION - STATE_ROOM_BYTES)
-
-static void count_sent(struct source *s)
+void source_count_sent(struct source *s)
 {
 	struct streams_out_count now;
 
@@ -45,7 +39,7 @@ static void count_sent(struct source *s)
 /* What the rounds after the first one sent had been sent before. */
 static uint64_t pages_resent(const struct source *s)
 {
-	return s->round > 1 ? s->sent.pages - s->first_pages : 0;
+	return s->sent.pages > s->first_pages && s->round > 1 ? s->sent.pages - s->first_pages : 0;
 }
 
 void source_report(struct source *s)
@@ -57,7 +51,7 @@ void source_report(struct source *s)
 
 	if (!m->ops->progress)
 		return;
-	count_sent(s);
+	source_count_sent(s);
 	p = (struct sevmirror_progress){
 		.phase = phase,
 		.round = s->round,
@@ -131,140 +125,12 @@ static int establish(struct source *s)
 	return err;
 }
 
-/*
- * The map of shared pages is a part of the guest's state, and the guest alone decides how many runs
- * it has. One that has become too large is refused while the guest runs, not after all pages went.
- */
-static int check_map(struct sevmirror_migration *m)
+void source_part(struct source *s, uint64_t *part)
 {
-	size_t bytes = m->vm.pagemap ? sev_pagemap_save(m->vm.pagemap, NULL, 0) : 0;
+	uint64_t now = clock_ns();
 
-	if (bytes <= STATE_MAP_BYTES)
-		return 0;
-	return session_fail_because(
-		m, SEVMIRROR_REASON_GUEST, -E2BIG,
-		"the guest's map of shared pages has %zu bytes, and a migration can send at most "
-		"%u: its shared and private pages alternate, and only the guest can change that",
-		bytes, STATE_MAP_BYTES);
-}
-
-/* Have the target say that everything of the round is in place. */
-static int close_round(struct source *s)
-{
-	struct sevmirror_migration *m = s->m;
-	struct wire_round round = { .round = s->round, .streams = m->hello.streams }, answer;
-	int err;
-
-	memcpy(round.frames, s->frames, sizeof(round.frames));
-	err = session_send(m, WIRE_ROUND, &round, sizeof(round));
-	if (err)
-		return session_why_peer_left(m, err);
-	err = session_recv(m, WIRE_ROUND, &answer, sizeof(answer));
-	if (!err && answer.round != round.round)
-		err = session_fail(m, -EPROTO, "the target answered for round %u, not %u",
-				   answer.round, round.round);
-	return err;
-}
-
-static int fetch_dirty(struct source *s)
-{
-	struct sevmirror_migration *m = s->m;
-	int err;
-
-	memset(s->bitmap, 0, m->numbering.npages / 8);
-	err = m->ops->dirty_fetch(m->opaque, s->bitmap, m->numbering.npages);
-	if (err)
-		return session_fail(
-			m, err, "the source cannot read the log of pages that the guest wrote: %s",
-			strerror(-err));
-	page_set_add_bitmap(s->dirty, s->bitmap);
-	return 0;
-}
-
-/* Send what is dirty, until the target has it in place, and say how that goes meanwhile. */
-static int send_round(struct source *s)
-{
-	int err;
-
-	s->round++;
-	streams_out_begin(s->streams, false);
-	source_report(s);
-	while ((err = streams_out_wait(s->streams, SOURCE_REPORT_MS, s->frames)) == -EINPROGRESS) {
-		/* A stream that waits for the network would do so for the whole timeout. */
-		if (session_cancelled(s->m))
-			streams_out_cancel(s->streams);
-		streams_out_limit(s->streams, atomic_load(&s->m->bandwidth));
-		source_report(s);
-	}
-	err = session_why_peer_left(s->m, err);
-	count_sent(s);
-	if (s->round == 1)
-		s->first_pages = s->sent.pages;
-	return err ? err : close_round(s);
-}
-
-/* One round of pre-copy; *verdict says how to continue. */
-static int run_round(struct source *s, enum converge_verdict *verdict)
-{
-	struct sevmirror_migration *m = s->m;
-	uint64_t begin = clock_ns(), before = s->sent.bytes;
-	struct converge_round round;
-	int err = send_round(s);
-
-	if (!err)
-		err = fetch_dirty(s);
-	if (!err)
-		err = check_map(m);
-	if (err)
-		return err;
-	round = (struct converge_round){ .bytes = s->sent.bytes - before,
-					 .time = clock_ns() - begin,
-					 .pages_left = page_set_count(s->dirty) };
-	s->converge.limits.max_downtime = atomic_load(&m->max_downtime);
-	*verdict = converge_judge(&s->converge, &round);
-	m->ops->throttle(m->opaque, s->converge.throttle);
-	source_report(s);
-	return 0;
-}
-
-/* Post-copy was ordered, and its time has come. */
-static bool postcopy_due(const struct source *s)
-{
-	return s->m->source.postcopy == SEVMIRROR_POSTCOPY_ALWAYS &&
-	       s->round >= s->m->source.postcopy_after;
-}
-
-/* Rounds until the guest may stop: *postcopy says with pages missing. */
-static int precopy(struct source *s, bool *postcopy)
-{
-	struct sevmirror_migration *m = s->m;
-	enum converge_verdict verdict = CONVERGE_ANOTHER_ROUND;
-	int err = m->ops->dirty_start(m->opaque);
-
-	if (err)
-		return session_fail(
-			m, err, "the source cannot start to log which pages the guest writes: %s",
-			strerror(-err));
-	session_step(m, SOURCE_LOG);
-	page_set_fill(s->dirty);
-	while (!err && verdict == CONVERGE_ANOTHER_ROUND && !postcopy_due(s)) {
-		if (session_cancelled(m))
-			return -ECANCELED;
-		err = run_round(s, &verdict);
-		/* It may be about to converge, but that is not what was ordered. */
-		if (m->source.postcopy == SEVMIRROR_POSTCOPY_ALWAYS)
-			verdict = CONVERGE_ANOTHER_ROUND;
-	}
-	*postcopy = verdict == CONVERGE_POSTCOPY || postcopy_due(s);
-	if (!err && verdict == CONVERGE_GIVE_UP)
-		err = session_fail_because(
-			m, SEVMIRROR_REASON_CONVERGENCE, -EBUSY,
-			"the migration does not converge: after %u rounds a stop would take %llu "
-			"ms, and the limit is %llu ms; allow a longer downtime, throttling, "
-			"post-copy, or more bandwidth",
-			s->round, (unsigned long long)(s->converge.expected_downtime / NS_PER_MS),
-			(unsigned long long)(atomic_load(&m->max_downtime) / NS_PER_MS));
-	return err;
+	*part = now - s->part_begin;
+	s->part_begin = now;
 }
 
 int source_stop(struct source *s, void **state, size_t *len)
@@ -279,13 +145,14 @@ int source_stop(struct source *s, void **state, size_t *len)
 				    "the source is out of memory for the guest's state");
 	session_step(m, SOURCE_STOP);
 	source_report(s);
-	s->stopped = clock_ns();
+	s->stopped = s->part_begin = clock_ns();
 	err = m->ops->pause(m->opaque);
+	source_part(s, &s->parts.stop);
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_GUEST, err,
 					   "the source cannot stop the guest and flush its disks",
 					   NULL);
-	err = check_map(m);
+	err = source_check_map(m);
 	if (err)
 		return err;
 	n = m->ops->state_save(m->opaque, *state, WIRE_MAX_SECTION);
@@ -293,10 +160,16 @@ int source_stop(struct source *s, void **state, size_t *len)
 		return session_host_failed(m, SEVMIRROR_REASON_GUEST, (int)n,
 					   "the source cannot save the guest's state", NULL);
 	*len = (size_t)n;
-	return fetch_dirty(s);
+	err = source_fetch_dirty(s);
+	source_part(s, &s->parts.state);
+	return err;
 }
 
-/* What is dirty when the guest has stopped goes, with the state of its vCPUs and devices. */
+/*
+ * What is dirty when the guest has stopped goes, with the state of its vCPUs and devices and the
+ * manifest: they are on their way while the target puts the last pages in place, and it answers for
+ * all of that.
+ */
 static int stop_and_copy(struct source *s)
 {
 	void *state;
@@ -305,13 +178,18 @@ static int stop_and_copy(struct source *s)
 
 	streams_out_limit(s->streams, 0);
 	if (!err)
-		err = send_round(s);
+		err = source_send_round(s);
+	source_part(s, &s->parts.pages);
 	if (!err)
 		err = session_send(s->m, WIRE_STATE, state, len);
 	if (state)
 		explicit_bzero(state, WIRE_MAX_SECTION);
 	free(state);
-	return err ? err : manifest_send(s->m);
+	if (!err)
+		err = manifest_send(s->m);
+	source_part(s, &s->parts.manifest);
+	err = session_why_peer_left(s->m, err);
+	return err ? err : source_await_round(s);
 }
 
 /*
@@ -328,8 +206,10 @@ int source_let_go(struct source *s, enum source_event commit)
 	struct sevmirror_migration *m = s->m;
 	int err;
 
+	source_part(s, &s->parts.load);
 	session_step(m, SOURCE_RELEASE);
 	err = m->ops->disks_release(m->opaque);
+	source_part(s, &s->parts.disks);
 	if (err)
 		return session_host_failed(m, SEVMIRROR_REASON_DISK, err,
 					   "the source cannot flush and release the guest's disks",
@@ -357,7 +237,8 @@ static int hand_over(struct source *s)
 		err = session_recv(m, WIRE_RUNNING, NULL, 0);
 	if (err)
 		return err;
-	s->running = clock_ns();
+	source_part(s, &s->parts.start);
+	s->running = s->part_begin;
 	session_step(m, SOURCE_RUNNING);
 	return 0;
 }
@@ -434,11 +315,13 @@ static void summarize(struct source *s)
 	struct sevmirror_summary *sum = s->m->summary;
 
 	sum->total_time = clock_ns() - s->begin;
-	if (s->running)
+	if (s->running) {
 		sum->downtime = s->running - s->stopped;
+		sum->parts = s->parts;
+	}
 	sum->expected_downtime = s->converge.expected_downtime;
 	sum->max_downtime = atomic_load(&s->m->max_downtime);
-	count_sent(s);
+	source_count_sent(s);
 	sum->pages = s->sent.pages;
 	sum->bytes = s->sent.bytes;
 	sum->pages_resent = pages_resent(s);
@@ -466,6 +349,19 @@ static int prepare(struct source *s)
 		     0;
 }
 
+/* What follows when the time for the migration is over. */
+static enum converge_verdict overtime_verdict(enum sevmirror_overtime overtime)
+{
+	switch (overtime) {
+	case SEVMIRROR_OVERTIME_POSTCOPY:
+		return CONVERGE_POSTCOPY;
+	case SEVMIRROR_OVERTIME_FORCE:
+		return CONVERGE_STOP;
+	default:
+		return CONVERGE_GIVE_UP;
+	}
+}
+
 static int run(struct source *s)
 {
 	struct sevmirror_migration *m = s->m;
@@ -475,18 +371,19 @@ static int run(struct source *s)
 					  .postcopy = m->source.postcopy == SEVMIRROR_POSTCOPY_AUTO,
 					  .postcopy_after = m->source.postcopy_after,
 					  .patience = PATIENCE_ROUNDS,
-					  .max_rounds = m->source.max_rounds };
+					  .max_rounds = m->source.max_rounds,
+					  .overtime = overtime_verdict(m->source.overtime) };
 	bool postcopy = false;
 	int err;
 
 	converge_init(&s->converge, &limits);
 	err = prepare(s);
 	if (!err)
-		err = check_map(m);
+		err = source_check_map(m);
 	if (!err)
 		err = establish(s);
 	if (!err)
-		err = precopy(s, &postcopy);
+		err = source_precopy(s, &postcopy);
 	if (err)
 		return err;
 	if (postcopy)
@@ -514,7 +411,7 @@ void source_forget(struct sevmirror_migration *m)
 /* Leave nothing of the connection that a later one could meet. */
 static void disconnect(struct source *s)
 {
-	count_sent(s);
+	source_count_sent(s);
 	s->before = s->sent;
 	streams_out_destroy(s->streams);
 	s->streams = NULL;

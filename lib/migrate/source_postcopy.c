@@ -144,8 +144,10 @@ static int stop_and_go(struct source *s)
 	err = source_stop(s, &state, &len);
 	if (!err)
 		err = send_missing(s);
+	source_part(s, &s->parts.pages);
 	if (!err)
 		err = session_send(m, WIRE_STATE, state, len);
+	source_part(s, &s->parts.manifest);
 	if (!err)
 		streams_out_begin(s->streams, true);
 	if (state)
@@ -215,7 +217,8 @@ int source_postcopy(struct source *s)
 		err = await(s, WIRE_RUNNING, NULL, 0);
 	if (err)
 		return err;
-	s->running = clock_ns();
+	source_part(s, &s->parts.start);
+	s->running = s->part_begin;
 	session_step(m, SOURCE_RUNNING);
 	return finish(s);
 }
@@ -273,8 +276,10 @@ static int await_running(struct source *s)
 
 	if (err)
 		return err;
-	if (!s->running)
-		s->running = clock_ns();
+	if (!s->running) {
+		source_part(s, &s->parts.start);
+		s->running = s->part_begin;
+	}
 	session_step(s->m, SOURCE_RUNNING);
 	return 0;
 }

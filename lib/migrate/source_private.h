@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-or-later */
 /*
- * What the parts of the source's side share: source.c up to the hand-over, source_postcopy.c with
- * pages missing.
+ * What the parts of the source's side share: source.c up to the hand-over, source_precopy.c its
+ * rounds of pages, source_postcopy.c with pages missing.
  */
 #ifndef LIB_MIGRATE_SOURCE_PRIVATE_H
 #define LIB_MIGRATE_SOURCE_PRIVATE_H
@@ -29,10 +29,15 @@ struct source {
 	uint64_t frames[WIRE_MAX_STREAMS];
 	uint32_t round;
 	uint64_t begin, stopped, running; /* ns */
+	struct sevmirror_downtime parts;
+	uint64_t part_begin; /* of the part of the downtime that is under way */
 	enum source_state failed_in; /* where it was before FAILED: how far it is to be undone */
 };
 
 void source_report(struct source *s);
+
+/* s->sent becomes what the streams have sent so far. */
+void source_count_sent(struct source *s);
 int source_connect(struct sevmirror_migration *m);
 
 /*
@@ -40,6 +45,31 @@ int source_connect(struct sevmirror_migration *m);
  * *len its length; s->dirty is complete.
  */
 int source_stop(struct source *s, void **state, size_t *len);
+
+/*
+ * The map of shared pages is a part of the guest's state: 0 as long as it fits into a STATE
+ * message, else -E2BIG.
+ */
+int source_check_map(struct sevmirror_migration *m);
+
+/* Add to s->dirty what the guest wrote since the last time. */
+int source_fetch_dirty(struct source *s);
+
+/*
+ * One round: send what is in s->dirty and ask the target for its answer; and wait for that, after
+ * which the target has everything in place.
+ */
+int source_send_round(struct source *s);
+int source_await_round(struct source *s);
+
+/*
+ * Rounds until the guest may stop: *postcopy says with pages missing. 0 or a negative errno with
+ * m->why set.
+ */
+int source_precopy(struct source *s, bool *postcopy);
+
+/* With the guest stopped: what happened since the last part, or the stop, was this one. */
+void source_part(struct source *s, uint64_t *part);
 
 /*
  * Disks are flushed and released, and the step `commit` is taken: from a 0 on there is no way back.

@@ -106,7 +106,9 @@ static void *serve(void *arg)
 	bool whole = true;
 	int err = 0;
 
-	session_thread_begins(s->all->m, SEVMIRROR_THREAD_STREAM);
+	session_thread_begins(s->all->m, s->number == WIRE_PRIORITY_STREAM ?
+						 SEVMIRROR_THREAD_URGENT :
+						 SEVMIRROR_THREAD_STREAM);
 	while (!err) {
 		if (!channel_readable(s->channel)) {
 			err = stream_in_drain(s);

@@ -23,6 +23,8 @@
 	20 /* in post-copy a batch takes at most this part of a second, so that the end of the \
 	      line is never far */
 
+#define PRESSED_PAGES 16 /* of a batch in the background while somebody waits for a page */
+
 int stream_out_fail(struct stream_out *s, int err, const char *what)
 {
 	return session_stream_failed(&s->why, SEVMIRROR_REASON_NONE, err, s->number, what,
@@ -174,13 +176,16 @@ int stream_out_submit(struct stream_out *s, const uint64_t *gpas, unsigned int n
 		     0;
 }
 
-/* How many pages a batch may have. */
+/* How many pages a batch may have: a page that somebody waits for comes after it in the helper. */
 static unsigned int batch_max(const struct stream_out *s)
 {
 	uint64_t pages = atomic_load(&s->all->limit) / s->all->n / PACE_SHARE / PAGE_BYTES;
+	unsigned int most = SEVMIRROR_BATCH_MAX;
 
-	if (!s->all->postcopy || !atomic_load(&s->all->limit) || pages >= SEVMIRROR_BATCH_MAX)
-		return SEVMIRROR_BATCH_MAX;
+	if (s->all->postcopy && atomic_load(&s->all->priority.pressing))
+		most = PRESSED_PAGES;
+	if (!s->all->postcopy || !atomic_load(&s->all->limit) || pages >= most)
+		return most;
 	return pages ? (unsigned int)pages : 1;
 }
 
@@ -275,7 +280,7 @@ static int work(struct stream_out *s)
 	while (!err && (took || s->head != s->tail)) {
 		if (atomic_load(&s->all->cancelled) || atomic_load(&s->all->m->cancelled))
 			return stream_out_fail(s, -ECANCELED, "the source stopped it");
-		took = true;
+		took = !atomic_load(&s->all->halted);
 		while (!err && took && !must_flush(s) &&
 		       s->head - s->tail < record_depth(s->all->postcopy))
 			err = submit_batch(s, &took);
@@ -464,10 +469,16 @@ void streams_out_begin(struct streams_out *all, bool postcopy)
 	(void)!read(all->done_fd, &count, sizeof(count));
 	pthread_mutex_lock(&all->lock);
 	all->postcopy = postcopy;
+	atomic_store(&all->halted, false);
 	for (unsigned int i = 0; i < all->n; i++)
 		all->stream[i].command = WORK;
 	pthread_cond_broadcast(&all->changed);
 	pthread_mutex_unlock(&all->lock);
+}
+
+void streams_out_halt(struct streams_out *all)
+{
+	atomic_store(&all->halted, true);
 }
 
 int streams_out_fd(const struct streams_out *all)
@@ -500,6 +511,7 @@ void streams_out_request(struct streams_out *all, const uint64_t *numbers, unsig
 	struct priority *p = &all->priority;
 
 	pthread_mutex_lock(&all->lock);
+	atomic_store(&p->pressing, true);
 	/* What finds no room comes in the background. */
 	for (unsigned int i = 0; i < n && p->nqueue < WIRE_MAX_REQUESTS; i++)
 		p->queue[p->nqueue++] = numbers[i];

@@ -41,6 +41,12 @@ void streams_out_destroy(struct streams_out *streams);
 void streams_out_begin(struct streams_out *streams, bool postcopy);
 
 /*
+ * End the round early: what is in the helper still goes, and the rest stays in the set for the next
+ * one. Not in post-copy. Any thread.
+ */
+void streams_out_halt(struct streams_out *streams);
+
+/*
  * Wait for that at most timeout_ms: -EINPROGRESS if it continues. When everything is in the
  * sockets, frames gets the count of frames that each stream has sent since the beginning, and 0 is
  * returned; or the first stream's error, with m->why set.

@@ -43,6 +43,8 @@ struct priority {
 	uint64_t queue[WIRE_MAX_REQUESTS];
 	unsigned int nqueue;
 	bool busy, quit;
+	/* somebody waits for a page: the other streams take less at once */
+	atomic_bool pressing;
 	pthread_cond_t changed;
 	struct prefetch prefetch;
 };
@@ -57,6 +59,7 @@ struct streams_out {
 	struct stream_out *failed; /* the first one that did; under lock */
 	int done_fd; /* eventfd: a round is over, or a stream has failed */
 	atomic_bool cancelled;
+	atomic_bool halted; /* what is left in the set stays there */
 	_Atomic uint64_t limit, pages, bytes;
 	_Atomic uint64_t
 		debt; /* bytes that the priority stream sent and the others are to wait for */

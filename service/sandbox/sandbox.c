@@ -32,11 +32,25 @@ static void raise_memlock(void)
 	}
 }
 
+/*
+ * A thread that has yielded to others may take that back: down to the nice value 0, of 20 - 20
+ * (setrlimit(2)). Who may not raise the limit stays with what was set.
+ */
+static void allow_nice_zero(void)
+{
+	const struct rlimit zero = { 20, 20 };
+	struct rlimit now;
+
+	if (!getrlimit(RLIMIT_NICE, &now) && now.rlim_cur < zero.rlim_cur)
+		(void)setrlimit(RLIMIT_NICE, &zero);
+}
+
 int sandbox_enter(const struct sandbox_config *config, struct why *why)
 {
 	int err;
 
 	raise_memlock();
+	allow_nice_zero();
 	err = privileges_drop(config->user, why);
 	if (err)
 		return err;

@@ -60,6 +60,45 @@ static void test_converge(void **state)
 	assert_int_equal(simulate(&c, &l, 0.1e9, 4e9), CONVERGE_GIVE_UP);
 }
 
+/* When the time is over the limits decide, unless the guest may stop anyway. */
+static void test_overtime(void **state)
+{
+	static const enum converge_verdict verdicts[] = { CONVERGE_GIVE_UP, CONVERGE_POSTCOPY,
+							  CONVERGE_STOP };
+	struct converge_limits l = limits;
+	struct converge_round r = {
+		.bytes = 1 << 20, .time = 100 * MS, .pages_left = 1 << 20, .overtime = true
+	};
+	struct converge c;
+
+	for (size_t i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++) {
+		l.overtime = verdicts[i];
+		converge_init(&c, &l);
+		r.overtime = false;
+		assert_int_equal(converge_judge(&c, &r), CONVERGE_ANOTHER_ROUND);
+		r.overtime = true;
+		assert_int_equal(converge_judge(&c, &r), verdicts[i]);
+	}
+	l.overtime = CONVERGE_GIVE_UP;
+	converge_init(&c, &l);
+	r.pages_left = 0;
+	assert_int_equal(converge_judge(&c, &r), CONVERGE_STOP);
+}
+
+/* What the disks' flush takes is part of the downtime. */
+static void test_flush_is_part_of_the_downtime(void **state)
+{
+	struct converge_round r = { .bytes = 1 << 20, .time = 100 * MS, .flush = 240 * MS };
+	struct converge c;
+
+	converge_init(&c, &limits);
+	assert_int_equal(converge_judge(&c, &r), CONVERGE_STOP);
+	assert_int_equal(c.expected_downtime, 290 * MS);
+	r.flush = 260 * MS;
+	assert_int_equal(converge_judge(&c, &r), CONVERGE_ANOTHER_ROUND);
+	assert_int_equal(c.expected_downtime, 310 * MS);
+}
+
 static void test_converge_extremes(void **state)
 {
 	struct converge c;
@@ -81,6 +120,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_converge),
+		cmocka_unit_test(test_overtime),
+		cmocka_unit_test(test_flush_is_part_of_the_downtime),
 		cmocka_unit_test(test_converge_extremes),
 	};
 

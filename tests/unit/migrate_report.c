@@ -196,12 +196,13 @@ static void the_data_are_the_migration(void **state)
 {
 	json_t *args = json_pack("{s:s, s:b, s:i, s:s}", "address", "192.0.2.2:7777", "insecure", 1,
 				 "streams", 4, "psk-file", "/secret/path");
-	json_t *result =
-		json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f}", "outcome", "migrated", "detail",
-			  "The guest runs on the target.", "total-ms", 1600.0, "downtime-ms", 99.5,
-			  "expected-downtime-ms", 80.0, "max-downtime-ms", 300.0, "bytes", 1260.0);
+	json_t *result = json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f}}", "outcome",
+				   "migrated", "detail", "The guest runs on the target.",
+				   "total-ms", 1600.0, "downtime-ms", 99.5, "expected-downtime-ms",
+				   80.0, "max-downtime-ms", 300.0, "bytes", 1260.0,
+				   "downtime-parts", "pages-ms", 90.0, "start-ms", 9.5);
 	struct migrate_record r = { 0 };
-	json_t *data, *phase, *round;
+	json_t *data, *phase, *round, *parts;
 
 	whole_migration(&r);
 	data = page_of("migrated", &r, "web", args, result);
@@ -211,6 +212,14 @@ static void the_data_are_the_migration(void **state)
 	assert_string_equal(text_of(data, "outcome", "downtime"),
 			    "99.5 ms (estimated 80.0 ms, limit of the estimate 300 ms)");
 	assert_true(json_equal(json_object_get(data, "result"), result));
+	parts = json_object_get(data, "downtime-parts");
+	assert_int_equal(json_array_size(parts), 7);
+	assert_string_equal(json_string_value(json_array_get(json_array_get(parts, 2), 0)),
+			    "last pages");
+	assert_float_equal(json_number_value(json_array_get(json_array_get(parts, 2), 1)), 90.0,
+			   1e-9);
+	assert_float_equal(json_number_value(json_array_get(json_array_get(parts, 6), 1)), 9.5,
+			   1e-9);
 	assert_string_equal(text_of(data, "request", "connection"), "none (insecure)");
 	assert_null(json_object_get(json_object_get(data, "request"), "psk-file"));
 	assert_int_equal(json_array_size(json_object_get(data, "phases")), 5);

@@ -38,8 +38,10 @@ struct virtio_blk {
 	dev_t dev;
 	ino_t ino;
 	_Atomic uint64_t sectors;
-	/* an error of a flush that the guest has not been told; with the worker parked, or by it */
-	int owed;
+	/* one flush at a time: the kernel tells one of them of an error, and that is noted in owed
+	 */
+	pthread_mutex_t flush_lock;
+	int owed; /* an error of a flush that the guest has not been told; with flush_lock */
 	struct virtq_chain chain;
 	pthread_mutex_t stats_lock;
 	struct virtio_blk_stats stats;
@@ -300,9 +302,12 @@ static uint8_t blk_write(struct virtio_blk *b, uint64_t sector)
 
 static uint8_t blk_flush_request(struct virtio_blk *b)
 {
-	int err = fdatasync(b->fd) ? -errno : b->owed;
+	int err;
 
+	pthread_mutex_lock(&b->flush_lock);
+	err = fdatasync(b->fd) ? -errno : b->owed;
 	b->owed = 0;
+	pthread_mutex_unlock(&b->flush_lock);
 	blk_count(b, &b->stats.flushes, NULL, 0, err);
 	return err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
 }
@@ -380,12 +385,21 @@ static int blk_work(struct virtio_model *model)
 static int blk_flush(struct virtio_model *model)
 {
 	struct virtio_blk *b = to_blk(model);
+	int owed;
 
 	if (b->fd < 0 || b->read_only)
 		return 0;
+	pthread_mutex_lock(&b->flush_lock);
 	if (fdatasync(b->fd))
 		b->owed = -errno;
-	return b->owed;
+	owed = b->owed;
+	pthread_mutex_unlock(&b->flush_lock);
+	return owed;
+}
+
+void virtio_blk_flush(struct virtio_model *model)
+{
+	(void)blk_flush(model);
 }
 
 static void blk_save(struct virtio_model *model, struct state_writer *w)
@@ -420,6 +434,7 @@ static void blk_destroy(struct virtio_model *model)
 		close(b->fd);
 	if (b->checked_fd >= 0)
 		close(b->checked_fd);
+	pthread_mutex_destroy(&b->flush_lock);
 	pthread_mutex_destroy(&b->stats_lock);
 	free(b->path);
 	free(b->beneath);
@@ -494,6 +509,7 @@ int virtio_blk_create(struct virtio_model **model, const struct virtio_blk_optio
 	if (!b)
 		return -ENOMEM;
 	pthread_mutex_init(&b->stats_lock, NULL);
+	pthread_mutex_init(&b->flush_lock, NULL);
 	b->model.ops = &blk_ops;
 	b->fd = b->checked_fd = -1;
 	b->read_only = options->read_only;

@@ -62,6 +62,12 @@ int virtio_blk_create(struct virtio_model **model, const struct virtio_blk_optio
 int virtio_blk_detach(struct virtio_model *model);
 int virtio_blk_attach(struct virtio_model *model);
 
+/*
+ * Write back what the host has in its cache, while the guest runs; not between detach and attach.
+ * An error is kept for the guest's next flush, or for detach.
+ */
+void virtio_blk_flush(struct virtio_model *model);
+
 /* How long the guest takes the disk to be. */
 uint64_t virtio_blk_bytes(const struct virtio_model *model);
 

@@ -108,6 +108,8 @@ const struct region_memory *machine_helper_memory(const struct machine *machine)
  * errno; release continues after an error.
  */
 int machine_disks_release(struct machine *machine);
+/* Before that, while the VM runs: so that release has little left to flush. */
+void machine_disks_flush(struct machine *machine);
 int machine_disks_acquire(struct machine *machine, struct why *why);
 
 /*

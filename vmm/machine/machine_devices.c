@@ -262,6 +262,14 @@ int machine_disks_release(struct machine *machine)
 	return err;
 }
 
+void machine_disks_flush(struct machine *machine)
+{
+	unsigned int i;
+
+	for (i = 0; i < machine->config.ndisks; i++)
+		virtio_blk_flush(machine->disks[i]);
+}
+
 int machine_disks_acquire(struct machine *machine, struct why *why)
 {
 	unsigned int i;
