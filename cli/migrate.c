@@ -492,19 +492,26 @@ static int done(const struct migrate *m, json_t *ret)
 	return cli_finish(CLI_OK);
 }
 
+/* It was told, or asked, and has ended before it could answer: the guest may be anywhere. */
+static bool vm_ended(const struct migrate *m, int failed)
+{
+	return m->client && (failed == -EPIPE || failed == -ECONNRESET);
+}
+
 static int migrate(struct migrate *m)
 {
 	struct control_error err = { 0 };
 	json_t *ret = NULL;
-	int code = m->report ? util_check_writable(m->report) : 0;
+	int failed, code = m->report ? util_check_writable(m->report) : 0;
 
 	if (code) {
 		cli_error("--report %s: it cannot be written: %s", m->report,
 			  code == -EINVAL ? "it is not a plain file" : strerror(-code));
 		return CLI_FAILURE;
 	}
-	if (ask(m, &ret, &err))
-		code = vm_failed(&err);
+	failed = ask(m, &ret, &err);
+	if (failed)
+		code = vm_ended(m, failed) ? vm_has_gone(m) : vm_failed(&err);
 	else if (m->mode == MODE_CHANGE || m->detach)
 		code = done(m, ret);
 	else if (m->mode == MODE_ATTACH)

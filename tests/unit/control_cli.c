@@ -233,6 +233,65 @@ static void what_is_wrong_is_said(void **state)
 		run("inject-secret web --header x --payload x --gpa top", out, sizeof(out)), 2);
 }
 
+static int run_die(void *opaque, struct control_call *call, struct control_error *err)
+{
+	_exit(0);
+}
+
+/* A VM whose process ends when it is told to migrate, or asked about it. */
+static pid_t dying_vm(void)
+{
+	static const struct control_arg args[] = { { "address", CONTROL_STRING, false, "" },
+						   { "insecure", CONTROL_BOOL, false, "" },
+						   { 0 } };
+	static const struct control_command deadly[] = { { "migrate", "", NULL, args, run_die },
+							 { "query-migrate", "", NULL, NULL,
+							   run_die },
+							 { 0 } };
+	struct control *control;
+	struct control_error err = { 0 };
+	int ready[2];
+	pid_t child;
+	char byte = 0;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		if (control_create(&control, "dying", &err) ||
+		    control_add_commands(control, deadly, NULL) || control_start(control) ||
+		    write(ready[1], &byte, 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return child;
+}
+
+/* 1 would say that the guest is here. */
+static void a_migration_whose_vm_ends_has_an_unknown_outcome(void **state)
+{
+	static const char *const asked[] = { "migrate dying --to 127.0.0.1:1 --insecure",
+					     "migrate dying --attach" };
+	char out[4096], path[128];
+
+	for (size_t i = 0; i < sizeof(asked) / sizeof(*asked); i++) {
+		pid_t child = dying_vm();
+
+		assert_int_equal(run(asked[i], out, sizeof(out)), 9);
+		assert_says(out, "Outcome unknown");
+		assert_says(out, "Check whether the guest runs on the target");
+		assert_int_equal(waitpid(child, NULL, 0), child);
+	}
+	snprintf(path, sizeof(path), "%s/dying.sock", dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/dying.lock", dir);
+	unlink(path);
+}
+
 static void each_command_has_help(void **state)
 {
 	static const char *const commands[] = { "status", "pause",	 "resume",
@@ -280,6 +339,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(pause_resume_and_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_secret_is_passed_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
+		cmocka_unit_test(a_migration_whose_vm_ends_has_an_unknown_outcome),
 		cmocka_unit_test(each_command_has_help),
 		cmocka_unit_test(run_refuses_files_that_will_not_do),
 	};
