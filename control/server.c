@@ -16,6 +16,7 @@
 #include "lib/util/clock.h"
 
 #define FAREWELL_MS 500
+#define NO_ROOM_MS  100
 
 static void control_wake(struct control *control)
 {
@@ -37,12 +38,53 @@ static bool peer_allowed(const struct control *control, int fd)
 	return peer.uid == 0 || peer.uid == control->owner;
 }
 
+/* Tells the client why, and closes the connection. */
+static void refuse(struct conn *conn, const struct control_error *err)
+{
+	conn_queue(conn, control_error_text(err, NULL), NULL, 0);
+	conn_flush(conn);
+	conn_destroy(conn);
+}
+
+static int accept_one(const struct control *control)
+{
+	return accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+/*
+ * The process has no descriptor left. A client that is not accepted stays in the queue and makes
+ * the listening socket readable, so this thread would do nothing else.
+ */
+static void refuse_client(struct control *control)
+{
+	struct control_error err;
+	struct conn *conn;
+	int fd;
+
+	if (control->spare_fd >= 0)
+		close(control->spare_fd);
+	fd = accept_one(control);
+	conn = fd >= 0 && peer_allowed(control, fd) ? conn_create(fd) : NULL;
+	if (conn) {
+		control_fail(&err, 0, CONTROL_FAILED,
+			     "the VM's process has no file descriptor left; try later");
+		refuse(conn, &err);
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	control->spare_fd = eventfd(0, EFD_CLOEXEC);
+	if (fd < 0 || control->spare_fd < 0)
+		poll(NULL, 0, NO_ROOM_MS); /* another thread was faster */
+}
+
 static void accept_client(struct control *control)
 {
-	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept_one(control);
 	struct control_error err;
 	struct conn *conn;
 
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+		refuse_client(control);
 	if (fd < 0)
 		return;
 	conn = peer_allowed(control, fd) ? conn_create(fd) : NULL;
@@ -60,9 +102,7 @@ static void accept_client(struct control *control)
 	if (conn) {
 		control_fail(&err, 0, CONTROL_FAILED, "%d clients are connected already; try later",
 			     CLIENTS_MAX);
-		conn_queue(conn, control_error_text(&err, NULL), NULL, 0);
-		conn_flush(conn);
-		conn_destroy(conn);
+		refuse(conn, &err);
 	}
 }
 
@@ -305,7 +345,8 @@ int control_create(struct control **out, const char *name, struct control_error 
 	pthread_mutex_init(&control->lock, NULL);
 	control->listen_fd = -1;
 	control->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (control->wake_fd < 0) {
+	control->spare_fd = eventfd(0, EFD_CLOEXEC);
+	if (control->wake_fd < 0 || control->spare_fd < 0) {
 		ret = -errno;
 		goto fail;
 	}
@@ -378,6 +419,8 @@ void control_destroy(struct control *control)
 		conn_destroy(control->clients[i]);
 	if (control->wake_fd >= 0)
 		close(control->wake_fd);
+	if (control->spare_fd >= 0)
+		close(control->spare_fd);
 	runtime_release(&control->claim);
 	pthread_mutex_destroy(&control->lock);
 	free(control);

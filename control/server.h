@@ -82,6 +82,7 @@ struct control {
 	uid_t owner; /* who made the socket; the process may have become somebody else since */
 	int listen_fd;
 	int wake_fd;
+	int spare_fd; /* given up for a client that there is no descriptor for, to tell it so */
 	bool has_thread;
 	pthread_t thread;
 	struct registered commands[COMMANDS_MAX];

@@ -7,7 +7,10 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/control_rig.h"
@@ -70,6 +73,45 @@ static void broken_characters_are_answered(void **state)
 		assert_non_null(strstr(line, "error"));
 	}
 	close(fd);
+}
+
+/* A VM's process that has run out of descriptors says so, and does not use up a CPU over it. */
+static void without_a_descriptor_clients_are_refused(void **state)
+{
+	const struct timeval patience = { .tv_sec = 60 };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct rlimit before, few;
+	int fds[2], taken[64], n = 0;
+	char line[4096];
+
+	for (int i = 0; i < 2; i++) {
+		fds[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+		assert_true(fds[i] >= 0);
+		setsockopt(fds[i], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	}
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 60;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while (n < 64 && (taken[n] = dup(fds[1])) >= 0)
+		n++;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/vm1.sock", control_rig_dir);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&addr, sizeof(addr)), 0);
+		assert_true(raw_line(fds[i], line, sizeof(line)) > 0);
+		if (!strstr(line, "no file descriptor left"))
+			fail_msg("the client is told: %s", line);
+		assert_int_equal(raw_line(fds[i], line, sizeof(line)), -1);
+	}
+	close(fds[0]);
+	close(fds[1]);
+	while (n > 0)
+		close(taken[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	fds[0] = raw_connect();
+	assert_true(raw_line(fds[0], line, sizeof(line)) > 0);
+	assert_non_null(strstr(line, "\"protocol\""));
+	close(fds[0]);
 }
 
 static void deep_nesting_is_refused(void **state)
@@ -211,6 +253,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		vm_test(garbage_is_answered_and_forgotten),
 		vm_test(broken_characters_are_answered),
+		vm_test(without_a_descriptor_clients_are_refused),
 		vm_test(deep_nesting_is_refused),
 		vm_test(a_line_without_end_ends_the_connection),
 		vm_test(half_lines_and_many_in_one_packet),
