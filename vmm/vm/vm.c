@@ -276,10 +276,13 @@ static int add_vcpus(struct vm *vm, struct why *why)
 	for (i = 0; i < vm->config.cpus; i++) {
 		vm->vcpus[i].fd = -1;
 		vm->vcpus[i].vm = vm;
-		vm->nvcpus++;
 		err = vcpu_create(&vm->vcpus[i], vm, i, why);
-		if (err)
+		if (err) {
+			vcpu_destroy(&vm->vcpus[i]);
 			return err;
+		}
+		/* From here on it can be kicked. */
+		vm->nvcpus++;
 	}
 	/* Now: later, the call would wait for a vCPU that is in the guest. */
 	khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
