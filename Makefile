@@ -1,7 +1,7 @@
 # A thin front: the work is done by meson (build), scripts/ (checks) and emulator/sev-host.
 .PHONY: all deps demo demo-libvirt check install deb deb-qemu qemu sbom model check-quick \
 	check-qemu check-unit check-model check-kvm check-package check-emulated check-fuzz lint \
-	fuzz bench bench-profile clean help
+	fuzz bench bench-profile trial clean help
 
 all: build/build.ninja
 	ninja -C build
@@ -27,6 +27,9 @@ help:
 	@echo 'make model           the model of the protocol, searched deeper (half an hour,'
 	@echo '                     8 GiB)'
 	@echo 'make fuzz            the fuzzers for FUZZ_SECONDS each (default 600)'
+	@echo 'make trial           random migrations with random faults (docs/hacking.md) for'
+	@echo '                     TRIAL_SECONDS (default 3600) or TRIAL_COUNT migrations; SEED=N'
+	@echo '                     runs that one and prints its plan'
 	@echo 'make bench           measurements, ratios against peers in the same run'
 	@echo 'make bench-profile   where the CPU time of a migration goes'
 	@echo 'make deps            install what the build and the tests need (Debian 12 or 13,'
@@ -76,6 +79,11 @@ fuzz:
 model:
 	@scripts/deps
 	@tests/model/run deep
+
+trial: all
+	@tests/trial/run $(if $(SEED),--seed $(SEED),--first $(or $(TRIAL_FIRST),1) --continue \
+		$(if $(TRIAL_COUNT),--count $(TRIAL_COUNT),--seconds $(or $(TRIAL_SECONDS),3600))) \
+		build
 
 bench: all
 	@scripts/bench
