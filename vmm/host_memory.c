@@ -47,7 +47,9 @@ static void limit(struct host_memory *memory, uint64_t bytes, const char *what)
 	snprintf(memory->limit, sizeof(memory->limit), "%.255s", what);
 }
 
-static void limit_by_host(const char *root, bool pinned, struct host_memory *memory)
+/* *free_swap: 0 for what is pinned, which it does not help. */
+static void limit_by_host(const char *root, bool pinned, struct host_memory *memory,
+			  uint64_t *free_swap)
 {
 	char path[PATH_ROOM];
 	uint64_t available, swap = 0;
@@ -62,6 +64,7 @@ static void limit_by_host(const char *root, bool pinned, struct host_memory *mem
 		      swap ? "MemAvailable and SwapFree in /proc/meminfo" :
 			     "MemAvailable in /proc/meminfo");
 	}
+	*free_swap = swap << 10;
 	free(text);
 }
 
@@ -101,9 +104,22 @@ static uint64_t reclaimable(const char *directory)
 	return active + inactive;
 }
 
-static void limit_by_group(const char *directory, const char *name, struct host_memory *memory)
+/* How much of the host's free swap space the group may use; without the files, all of it. */
+static uint64_t swap_of_group(const char *directory, uint64_t free_swap)
 {
-	uint64_t max, current, can;
+	uint64_t max, current;
+
+	if (!read_number(directory, "memory.swap.max", &max) ||
+	    !read_number(directory, "memory.swap.current", &current))
+		return free_swap;
+	max -= current < max ? current : max;
+	return max < free_swap ? max : free_swap;
+}
+
+static void limit_by_group(const char *directory, const char *name, uint64_t free_swap,
+			   struct host_memory *memory)
+{
+	uint64_t max, current, can, swap = swap_of_group(directory, free_swap);
 	char what[PATH_ROOM];
 
 	if (!read_number(directory, "memory.max", &max) ||
@@ -111,15 +127,16 @@ static void limit_by_group(const char *directory, const char *name, struct host_
 		return;
 	can = reclaimable(directory);
 	current -= can < current ? can : current;
-	snprintf(what, sizeof(what), "memory.max of the cgroup %s", name);
-	limit(memory, max > current ? max - current : 0, what);
+	snprintf(what, sizeof(what), "memory.max%s of the cgroup %s",
+		 swap ? " and memory.swap.max" : "", name);
+	limit(memory, (max > current ? max - current : 0) + swap, what);
 }
 
 /*
  * The process's group and all above it. The host's root group has no limit; what is the root in a
  * container's name space may have one.
  */
-static void limit_by_groups(const char *root, struct host_memory *memory)
+static void limit_by_groups(const char *root, uint64_t free_swap, struct host_memory *memory)
 {
 	char path[PATH_ROOM];
 	char *text, *name;
@@ -133,11 +150,11 @@ static void limit_by_groups(const char *root, struct host_memory *memory)
 		while (name[0] == '/' && name[1]) {
 			if (snprintf(path, sizeof(path), "%s/sys/fs/cgroup%s", root, name) <
 			    (int)sizeof(path))
-				limit_by_group(path, name, memory);
+				limit_by_group(path, name, free_swap, memory);
 			*strrchr(name, '/') = '\0';
 		}
 		if (snprintf(path, sizeof(path), "%s/sys/fs/cgroup", root) < (int)sizeof(path))
-			limit_by_group(path, "/", memory);
+			limit_by_group(path, "/", free_swap, memory);
 	}
 	free(text);
 }
@@ -159,10 +176,11 @@ static bool may_lock_all(const char *root)
 void host_memory_available(const char *root, bool pinned, struct host_memory *memory)
 {
 	struct rlimit locked;
+	uint64_t free_swap = 0;
 
 	*memory = (struct host_memory){ .bytes = UINT64_MAX };
-	limit_by_host(root, pinned, memory);
-	limit_by_groups(root, memory);
+	limit_by_host(root, pinned, memory, &free_swap);
+	limit_by_groups(root, free_swap, memory);
 	if (pinned && !may_lock_all(root) && !getrlimit(RLIMIT_MEMLOCK, &locked) &&
 	    locked.rlim_cur != RLIM_INFINITY)
 		limit(memory, locked.rlim_cur, "the limit of locked memory, ulimit -l");
@@ -179,15 +197,18 @@ static const char *show(uint64_t bytes, char text[32])
 	return text;
 }
 
-int host_memory_check(uint64_t bytes, bool pinned, struct why *why)
+int host_memory_check(const char *root, uint64_t bytes, uint64_t helper, bool pinned,
+		      struct why *why)
 {
 	struct host_memory memory;
-	char needed[32], there[32];
+	char needed[32], more[32], there[32];
 
-	host_memory_available("", pinned, &memory);
-	if (bytes <= memory.bytes)
+	host_memory_available(root, pinned, &memory);
+	if (helper <= memory.bytes && bytes <= memory.bytes - helper)
 		return 0;
 	return why_set(why, -ENOMEM,
-		       "the guest needs %s of memory, and this host has %s available (%s)",
-		       show(bytes, needed), show(memory.bytes, there), memory.limit);
+		       "the guest needs %s of memory, and %s for its Migration Helper, and this "
+		       "host has %s available (%s)",
+		       show(bytes, needed), show(helper, more), show(memory.bytes, there),
+		       memory.limit);
 }

@@ -15,14 +15,18 @@ struct host_memory {
 };
 
 /*
- * MemAvailable of /proc/meminfo, and memory.max of the process's cgroup and its parents (version 2)
- * less what each uses; what the kernel can reclaim there counts as available. pinned: swap does not
- * help, and without CAP_IPC_LOCK RLIMIT_MEMLOCK counts. root: "" or, for tests, a directory with
- * proc and sys.
+ * MemAvailable and SwapFree of /proc/meminfo, and memory.max and memory.swap.max of the process's
+ * cgroup and its parents (version 2) less what each uses; what the kernel can reclaim there counts
+ * as available. pinned: swap does not help, and without CAP_IPC_LOCK RLIMIT_MEMLOCK counts. root:
+ * "" or, for tests, a directory with proc and sys.
  */
 void host_memory_available(const char *root, bool pinned, struct host_memory *memory);
 
-/* 0, or -ENOMEM with both sizes and the limit in why. */
-int host_memory_check(uint64_t bytes, bool pinned, struct why *why);
+/*
+ * For a guest of so many bytes and its Migration Helper. 0, or -ENOMEM with the sizes and the limit
+ * in why.
+ */
+int host_memory_check(const char *root, uint64_t bytes, uint64_t helper, bool pinned,
+		      struct why *why);
 
 #endif

@@ -64,16 +64,29 @@ struct commit {
 	unsigned int running;
 };
 
-/* The kernel collapses a range that holds at least one page. */
+/* The first bytes of each 2 MiB. */
+static void populate(struct commit *commit, size_t from, size_t bytes, size_t first)
+{
+	for (size_t i = 0; i < bytes && !atomic_load(&commit->unwanted); i += UTIL_MAP_ALIGN)
+		if (madvise(commit->at + from + i, first, MADV_POPULATE_WRITE))
+			break;
+}
+
+/*
+ * The kernel collapses a range that holds at least one page. One that does not collapse (before
+ * Linux 6.1, or without memory in one piece) is populated page by page.
+ */
 static void commit_chunk(struct commit *commit, size_t from, size_t bytes)
 {
-	size_t populate = commit->large ? PAGE_BYTES : UTIL_MAP_ALIGN;
+	bool collapsed = false;
 
-	for (size_t i = 0; i < bytes && !atomic_load(&commit->unwanted); i += UTIL_MAP_ALIGN)
-		if (madvise(commit->at + from + i, populate, MADV_POPULATE_WRITE))
-			break;
-	if (commit->large && !atomic_load(&commit->unwanted))
-		(void)madvise(commit->at + from, bytes, MADV_COLLAPSE);
+	if (commit->large) {
+		populate(commit, from, bytes, PAGE_BYTES);
+		collapsed = !atomic_load(&commit->unwanted) &&
+			    madvise(commit->at + from, bytes, MADV_COLLAPSE) == 0;
+	}
+	if (!collapsed)
+		populate(commit, from, bytes, UTIL_MAP_ALIGN);
 	atomic_fetch_add(&commit->done, bytes);
 }
 

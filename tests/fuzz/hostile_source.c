@@ -65,8 +65,11 @@ enum step {
 	/* what follows is said once READY was heard, then when the connection has broken */
 	STEP_LISTEN,
 	STEP_CORE_EDITED,
-	STEPS
+	STEPS,
+	STEP_MANIFEST_EDITED /* a byte from RARE on, so that the corpus keeps its meaning */
 };
+
+#define RARE 0xf8
 
 /* A control connection and its data streams. */
 struct connection {
@@ -376,6 +379,10 @@ static void take_step(struct attack *a, unsigned int step)
 	case STEP_MANIFEST:
 		len = rig_manifest(bytes, sizeof(bytes));
 		return say_message(a, WIRE_MANIFEST, bytes, len);
+	case STEP_MANIFEST_EDITED:
+		len = rig_manifest(bytes, sizeof(bytes));
+		edit(in, 1 + rig_byte(in) % 4, bytes, len);
+		return say_message(a, WIRE_MANIFEST, bytes, len);
 	case STEP_COMMIT:
 		a->committed = true;
 		return say_message(a, WIRE_COMMIT, NULL, 0);
@@ -424,7 +431,8 @@ static bool go_on(struct attack *a)
 	pthread_mutex_lock(&a->lock);
 	a->came_back = false;
 	while (a->in.left && step != STEP_LISTEN) {
-		step = rig_byte(&a->in) % STEPS;
+		step = rig_byte(&a->in);
+		step = step < RARE ? step % STEPS : STEP_MANIFEST_EDITED;
 		take_step(a, step);
 	}
 	for (unsigned int i = 0; i < a->n; i++)

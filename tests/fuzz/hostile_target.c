@@ -3,7 +3,8 @@
  * A hostile target, and the whole source against it: what it answers on the control connection,
  * whatever that is. In the end the guest is in one of three places, and the source knows in which:
  * here, running; there; or nobody knows, and then it is paused here. The first byte says whether
- * the source wants post-copy: then the guest may also be there with pages missing.
+ * the source wants post-copy: then the guest may also be there with pages missing, and the source
+ * tries a recovery, which the target answers with a proof that holds, or nearly.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +20,7 @@
 #include "helper/protocol.h"
 #include "lib/net/address.h"
 #include "lib/util/clock.h"
+#include "lib/migrate/recover.h"
 #include "lib/migrate/wire.h"
 #include "lib/mirror/region.h"
 #include "tests/fuzz/migrate_rig.h"
@@ -41,14 +43,21 @@ enum step {
 	STEP_ABORT,
 	STEP_MESSAGE, /* of any type, with any body */
 	STEP_BYTES,
-	STEPS
+	STEPS,
+	/* bytes from RARE on, so that the corpus keeps its meaning */
+	STEP_ACCEPT_EDITED,
+	STEP_RECOVER /* what follows is for a second connection, and begins with RECOVER */
 };
+
+#define RARE	     0xf0
+#define RARE_RECOVER 0xf8
 
 struct attack {
 	int listen_fd, quit_fd;
 	uint8_t said[ANSWERS_MAX];
 	size_t len, before_commit,
 		before_last_page; /* all, and what it says before it hears these */
+	size_t first_end; /* where the words of the first connection end; 0: there is no second */
 	size_t spoken;
 	uint32_t rounds;
 	bool postcopy;
@@ -58,12 +67,23 @@ struct attack {
 static struct wire_hello honest_hello;
 static char address[64];
 static int listen_fd;
+static struct channel *bare; /* without TLS an exporter's bytes are the same on all channels */
 
 /* The source's name of the session, which a target must echo, is the same each time. */
 int __wrap_RAND_bytes(unsigned char *buf, int num)
 {
 	memset(buf, 0, (size_t)num);
 	return 1;
+}
+
+static void open_bare(void)
+{
+	static const struct channel_security insecure = { .insecure = true };
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) ||
+	    channel_open(&bare, fds[0], false, &insecure, 0, NULL))
+		abort();
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -77,6 +97,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 					    .streams = RIG_STREAMS,
 					    .helper_version = HELPER_ABI_VERSION };
 	SHA256(image, bytes, honest_hello.helper_digest);
+	open_bare();
 	listen_fd = address_listen("127.0.0.1:0", &why);
 	if (listen_fd < 0 || address_of(listen_fd, address, sizeof(address)))
 		abort();
@@ -113,19 +134,57 @@ static void say_hello(struct attack *a, struct rig_bytes *in)
 	say_message(a, WIRE_HELLO, &hello, sizeof(hello));
 }
 
+static void edit(struct rig_bytes *in, unsigned int n, void *message, size_t len)
+{
+	while (n--) {
+		unsigned int at = rig_byte(in) % len;
+
+		((uint8_t *)message)[at] = rig_byte(in);
+	}
+}
+
+/* The source's random numbers are zeros, so that the proof is known before it asks. */
+static void say_recover(struct attack *a, struct rig_bytes *in)
+{
+	struct sevmirror_migration target = { .control = bare };
+	uint64_t missing[2][RIG_PAGES / 64] = { 0 };
+	struct wire_recover proof = { 0 };
+	uint8_t shape = rig_byte(in);
+
+	if (a->first_end || recover_prepare(&target) || recover_make(&target, bare, &proof))
+		return;
+	a->first_end = a->len;
+	edit(in, shape % 3, &proof, sizeof(proof));
+	say_message(a, WIRE_RECOVER, &proof, sizeof(proof));
+	missing[shape >> 2 & 1][rig_byte(in) % (RIG_PAGES / 64)] = rig_byte(in);
+	if (!(shape & 8))
+		say_message(a, WIRE_MISSING, missing, sizeof(missing));
+}
+
 static void take_step(struct attack *a, struct rig_bytes *in)
 {
 	uint8_t bytes[8192] = { 0 };
 	struct wire_round round = { 0 };
+	unsigned int step = rig_byte(in);
 	uint8_t type;
 	size_t len;
 
-	switch (rig_byte(in) % STEPS) {
+	if (step < RARE)
+		step %= STEPS;
+	else
+		step = step < RARE_RECOVER ? STEP_ACCEPT_EDITED : STEP_RECOVER;
+	switch (step) {
 	case STEP_HELLO:
 		return say_hello(a, in);
 	case STEP_ACCEPT:
 		len = rig_offer(bytes, sizeof(bytes));
 		return say_message(a, WIRE_ACCEPT, bytes, len);
+	case STEP_ACCEPT_EDITED:
+		len = rig_offer(bytes, sizeof(bytes));
+		edit(in, 1 + rig_byte(in) % 4, bytes, len);
+		return say_message(a, WIRE_ACCEPT, bytes, len);
+	case STEP_RECOVER:
+		return say_recover(a, in);
 	case STEP_CORE_DONE:
 		return say_message(a, WIRE_CORE_DONE, NULL, 0);
 	case STEP_ROUND:
@@ -160,8 +219,25 @@ static void speak(struct attack *a, int fd, size_t to)
 	if (to > a->spoken)
 		(void)!send(fd, a->said + a->spoken, to - a->spoken, MSG_NOSIGNAL);
 	a->spoken = to > a->spoken ? to : a->spoken;
-	if (a->spoken == a->len)
+	if (a->spoken == a->first_end)
 		shutdown(fd, SHUT_WR);
+}
+
+/* To a source that is back: all of it at once. */
+static void speak_again(const struct attack *a, int fd)
+{
+	(void)!send(fd, a->said + a->first_end, a->len - a->first_end, MSG_NOSIGNAL);
+	shutdown(fd, SHUT_WR);
+}
+
+static bool asks_for_recovery(const uint8_t *bytes, size_t len)
+{
+	struct wire_header header;
+
+	if (len < sizeof(header))
+		return false;
+	memcpy(&header, bytes, sizeof(header));
+	return header.magic == WIRE_MAGIC && header.type == WIRE_RECOVER;
 }
 
 /*
@@ -181,7 +257,7 @@ static void listen_to(struct attack *a, int fd, const uint8_t *bytes, size_t len
 	if (hears(bytes, len, WIRE_COMMIT))
 		speak(a, fd, a->before_last_page);
 	if (hears(bytes, len, WIRE_LAST_PAGE))
-		speak(a, fd, a->len);
+		speak(a, fd, a->first_end);
 }
 
 /*
@@ -192,8 +268,9 @@ static void listen_to(struct attack *a, int fd, const uint8_t *bytes, size_t len
 static void *serve(void *arg)
 {
 	struct attack *a = arg;
-	struct pollfd p[2 + 1 + RIG_STREAMS + 1] = { { .fd = a->quit_fd, .events = POLLIN },
-						     { .fd = a->listen_fd, .events = POLLIN } };
+	struct pollfd p[2 + 2 * (1 + RIG_STREAMS + 1)] = {
+		{ .fd = a->quit_fd, .events = POLLIN }, { .fd = a->listen_fd, .events = POLLIN }
+	};
 	static uint8_t sink[65536];
 	nfds_t n = 2;
 
@@ -203,6 +280,8 @@ static void *serve(void *arg)
 
 			if (i == 2 && got > 0)
 				listen_to(a, p[i].fd, sink, (size_t)got);
+			else if (got > 0 && asks_for_recovery(sink, (size_t)got))
+				speak_again(a, p[i].fd);
 			if (p[i].revents && got <= 0)
 				p[i].events = 0, p[i].fd = -1 - p[i].fd;
 		}
@@ -267,12 +346,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	a.postcopy = rig_byte(&in) & 1;
 	rig_reset(&rig, answers, rig_take(&in, answers, sizeof(answers)));
 	a.len = a.before_commit = a.before_last_page = a.spoken = a.rounds = 0;
+	a.first_end = 0;
 	a.running = false;
 	options.postcopy = a.postcopy ? SEVMIRROR_POSTCOPY_ALWAYS : SEVMIRROR_POSTCOPY_NEVER;
 	while (in.left)
 		take_step(&a, &in);
-	if (!a.before_last_page)
-		a.before_last_page = a.len;
+	if (!a.first_end)
+		a.first_end = a.len;
+	if (!a.before_last_page || a.before_last_page > a.first_end)
+		a.before_last_page = a.first_end;
 	if (!a.before_commit || a.before_commit > a.before_last_page)
 		a.before_commit = a.before_last_page;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, quit))
@@ -283,6 +365,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	    sevmirror_source_create(&m, &rig_ops, &rig, &options, why, sizeof(why)))
 		abort();
 	outcome = sevmirror_migration_run(m, &summary);
+	if (a.postcopy && (outcome == SEVMIRROR_BROKEN || outcome == SEVMIRROR_UNKNOWN)) {
+		judge(&rig, &a, outcome, &summary);
+		outcome = sevmirror_migration_recover(m, NULL, &summary);
+	}
 	sevmirror_migration_destroy(m);
 	close(quit[1]);
 	pthread_join(thread, NULL);

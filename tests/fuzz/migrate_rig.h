@@ -23,6 +23,7 @@
 #define RIG_STREAMS	 2
 #define RIG_MANIFEST_TAG 0x5a
 #define RIG_LATE	 0x20 /* an answer of the helper: none yet */
+#define RIG_REFUSES	 0x21 /* another one: something of the batch is not what it should be */
 #define RIG_TOUCHES	 6
 
 struct rig {

@@ -303,11 +303,20 @@ static void answer_batch(struct rings *rings, unsigned int ring,
 		/* A helper that says that it did not open a page has not. */
 		if (answer > 4 && answer < 32 && i == answer % request->count)
 			r->status = answer;
+		else if (request->op == HELPER_OP_SEAL)
+			r->status = seal(request, r, i);
+		else if (request->op == HELPER_OP_OPEN)
+			r->status = open_record(rings, request, r, ring);
 		else
-			r->status = request->op == HELPER_OP_SEAL ?
-					    seal(request, r, i) :
-					    open_record(rings, request, r, ring);
+			r->status = HELPER_OK; /* data: as they are, this helper has no keys */
 	}
+}
+
+static uint32_t status_of(uint8_t answer)
+{
+	if (answer == RIG_REFUSES)
+		return HELPER_MISMATCH;
+	return answer == 3 ? HELPER_BAD_STATE : HELPER_OK;
 }
 
 int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion *completion,
@@ -330,7 +339,7 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 	r->tail++;
 	memset(completion, 0, sizeof(*completion));
 	completion->op = answer == 2 ? HELPER_OP_HELLO : request->op;
-	completion->status = answer == 3 ? HELPER_BAD_STATE : HELPER_OK;
+	completion->status = status_of(answer);
 	completion->count = answer == 4 ? answer * 100u : request->count;
 	answer_batch(rings, ring, request, answer);
 	atomic_store(&rings->busy[request->page], false);
@@ -341,8 +350,16 @@ int rings_wait(struct rings *rings, unsigned int ring, struct helper_completion 
 int rings_call(struct rings *rings, unsigned int ring, const struct helper_request *request,
 	       struct helper_completion *completion, uint64_t timeout)
 {
-	int err = rings_pending(rings, ring) ? -EBUSY : rings_submit(rings, ring, request, NULL);
+	int err = rings_pending(rings, ring) ? -EBUSY : 0;
 
+	if (!err && request->op == HELPER_OP_EXACT) {
+		*completion =
+			(struct helper_completion){ .op = request->op,
+						    .status = status_of(rig_next_answer(ring)) };
+		return 0;
+	}
+	if (!err)
+		err = rings_submit(rings, ring, request, NULL);
 	return err ? err : rings_wait(rings, ring, completion, timeout);
 }
 

@@ -27,7 +27,8 @@ refused() {
 
 refused "more than any guest can have" 2T "more than the Migration Helper can serve"
 if [ "$available" -lt $((800 << 10)) ]; then
-	refused "more than the host has" 800G "the guest needs 800 GiB of memory, and this host has"
+	refused "more than the host has" 800G \
+		"the guest needs 800 GiB of memory, and 804 MiB for its Migration Helper, and this"
 else
 	skip "more than the host has" "this host has 800 GiB"
 fi

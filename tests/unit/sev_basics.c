@@ -367,6 +367,50 @@ static void mappings_are_congruent_with_the_file(void **state)
 	close(fd);
 }
 
+static bool collapses; /* the kernel knows MADV_COLLAPSE, and has memory for it */
+static unsigned int asked;
+
+int __real_madvise(void *at, size_t bytes, int advice);
+int __wrap_madvise(void *at, size_t bytes, int advice);
+
+int __wrap_madvise(void *at, size_t bytes, int advice)
+{
+	if (advice != 25) /* MADV_COLLAPSE */
+		return __real_madvise(at, bytes, advice);
+	asked++;
+	if (collapses)
+		return __real_madvise(at, bytes, MADV_POPULATE_WRITE);
+	errno = EINVAL;
+	return -1;
+}
+
+/* Before Linux 6.1 no page collapses: all of it is there all the same when its progress says so. */
+static void memory_is_committed_whether_it_collapses_or_not(void **state)
+{
+	const size_t bytes = 8 * UTIL_MAP_ALIGN;
+	unsigned char *there = malloc(bytes / 4096);
+
+	for (int i = 0; i < 2; i++) {
+		int fd = memfd_create("mappings", MFD_CLOEXEC);
+		void *at;
+
+		collapses = i;
+		asked = 0;
+		assert_true(fd >= 0);
+		assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+		assert_int_equal(util_map_aligned(&at, fd, 0, bytes), 0);
+		assert_int_equal(util_map_commit(at, bytes, true, NULL), 0);
+		assert_true(asked > 0);
+		assert_int_equal(mincore(at, bytes, there), 0);
+		for (size_t page = 0; page < bytes / 4096; page++)
+			assert_int_equal(there[page] & 1, 1);
+		munmap(at, bytes);
+		close(fd);
+	}
+	free(there);
+	collapses = true;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -387,6 +431,7 @@ int main(void)
 						make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(files_that_cannot_be, make_folder, remove_folder),
 		cmocka_unit_test(mappings_are_congruent_with_the_file),
+		cmocka_unit_test(memory_is_committed_whether_it_collapses_or_not),
 	};
 
 	return cmocka_run_group_tests_name("sev_basics", tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How much memory a host has for a guest, read from files that are made here. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,8 @@ static const char *const files[] = {
 	"/sys/fs/cgroup/a/memory.max",
 	"/sys/fs/cgroup/a/memory.current",
 	"/sys/fs/cgroup/a/memory.stat",
+	"/sys/fs/cgroup/a/memory.swap.max",
+	"/sys/fs/cgroup/a/memory.swap.current",
 	"/sys/fs/cgroup/a/b/memory.max",
 	"/sys/fs/cgroup/a/b/memory.current",
 };
@@ -116,6 +119,42 @@ static void each_group_on_the_path_counts(void **state)
 	assert_available(true, 128 * MIB, "memory.max of the cgroup /");
 }
 
+/* Memory that is not pinned goes where the group lets it; without its files, to all of the swap. */
+static void swap_of_the_group_counts(void **state)
+{
+	put("/proc/self/status", "CapEff:\t000001ffffffffff\n");
+	put("/proc/meminfo", MEMINFO);
+	put("/proc/self/cgroup", "0::/a\n");
+	put("/sys/fs/cgroup/a/memory.max", "1073741824\n");
+	put("/sys/fs/cgroup/a/memory.current", "536870912\n");
+	assert_available(true, 512 * MIB, "memory.max of the cgroup /a");
+	assert_available(false, (512 + 1024) * MIB, "memory.swap.max of the cgroup /a");
+	put("/sys/fs/cgroup/a/memory.swap.current", "67108864\n");
+	put("/sys/fs/cgroup/a/memory.swap.max", "max\n");
+	assert_available(false, (512 + 1024) * MIB, "memory.swap.max of the cgroup /a");
+	put("/sys/fs/cgroup/a/memory.swap.max", "268435456\n");
+	assert_available(false, (512 + 192) * MIB, "memory.swap.max of the cgroup /a");
+	put("/sys/fs/cgroup/a/memory.swap.max", "0\n");
+	assert_available(false, 512 * MIB, "memory.max of the cgroup /a");
+	assert_available(true, 512 * MIB, "memory.max of the cgroup /a");
+}
+
+static void the_helper_s_memory_counts(void **state)
+{
+	struct why why = { "" };
+
+	put("/proc/self/status", "CapEff:\t000001ffffffffff\n");
+	put("/proc/meminfo", MEMINFO);
+	assert_int_equal(host_memory_check(root, 2000 * MIB, 48 * MIB, true, &why), 0);
+	assert_int_equal(host_memory_check(root, 2001 * MIB, 48 * MIB, true, &why), -ENOMEM);
+	assert_string_equal(why.text,
+			    "the guest needs 2.0 GiB of memory, and 48 MiB for its Migration "
+			    "Helper, and this host has 2 GiB available (MemAvailable in "
+			    "/proc/meminfo)");
+	assert_int_equal(host_memory_check(root, UINT64_MAX, 48 * MIB, true, &why), -ENOMEM);
+	assert_int_equal(host_memory_check(root, 48 * MIB, UINT64_MAX, true, &why), -ENOMEM);
+}
+
 static void locked_memory_counts_without_the_capability(void **state)
 {
 	struct rlimit before, low;
@@ -141,6 +180,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		rooted(what_is_available_counts),
 		rooted(each_group_on_the_path_counts),
+		rooted(swap_of_the_group_counts),
+		rooted(the_helper_s_memory_counts),
 		rooted(locked_memory_counts_without_the_capability),
 	};
 

@@ -77,8 +77,9 @@ int machine_create(struct machine **machinep, const struct machine_config *confi
 	}
 	machine->helper_memory = (struct region_memory)REGION_MEMORY_NONE;
 	machine->config = *config;
+	machine->config.vm.helper_bytes = machine->helper.bytes;
+	err = vm_create(&machine->vm, &machine->config.vm, why);
 	machine->config.vm.cpuid = NULL; /* lent for vm_create() only */
-	err = vm_create(&machine->vm, &config->vm, why);
 	if (!err)
 		err = add_helper(machine, why);
 	if (!err && !config->vm.payload)

@@ -81,7 +81,8 @@ static int add_memory(struct vm *vm, struct why *why)
 	/* Huge pages are set aside already: the mapping fails if there are too few. */
 	err = vm->config.hugepages ?
 		      0 :
-		      host_memory_check(vm->config.memory_bytes, vm->config.sev, why);
+		      host_memory_check("", vm->config.memory_bytes, vm->config.helper_bytes,
+					vm->config.sev, why);
 	if (err)
 		return err;
 	err = guest_memory_create(&vm->memory, vm->config.memory_bytes, vm->config.hugepages);

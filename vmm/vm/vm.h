@@ -33,6 +33,7 @@ union guest_cpuid;
 
 struct vm_config {
 	uint64_t memory_bytes; /* as for guest_memory_create() */
+	uint64_t helper_bytes; /* what the Migration Helper will take: the host must have both */
 	unsigned int cpus; /* 1 to LAUNCH_MAX_CPUS */
 	bool hugepages;
 	bool sev; /* encrypted; fails where the host cannot */
