@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "cli/run_options.h"
 #include "cli/confine.h"
@@ -182,6 +183,23 @@ static bool parse(struct receive *r, int argc, char **argv, int *code)
 	return !err;
 }
 
+/* Their contents are read in the sandbox, as the VM's user; that they are there, first of all. */
+static int check_files(const struct receive *r, struct why *why)
+{
+	const struct sevmirror_security *s = &r->incoming.security;
+	const struct {
+		const char *option, *path;
+	} files[] = { { "--tls-cert", s->certificate },
+		      { "--tls-key", s->key },
+		      { "--tls-ca", s->ca },
+		      { "--psk-file", s->psk_file } };
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (files[i].path && access(files[i].path, F_OK) < 0)
+			return why_errno(why, "%s %s", files[i].option, files[i].path);
+	return 0;
+}
+
 static int read_vendor_chain(struct receive *r, struct why *why)
 {
 	size_t len;
@@ -247,7 +265,7 @@ static int run(int argc, char **argv)
 
 	if (!parse(&r, argc, argv, &code))
 		return code;
-	if (sandbox_begin(argc, argv, &why) || read_vendor_chain(&r, &why))
+	if (sandbox_begin(argc, argv, &why) || check_files(&r, &why) || read_vendor_chain(&r, &why))
 		code = CLI_FAILURE;
 	else if (!r.incoming.sev_off && check_sev(&why))
 		code = CLI_UNSUPPORTED;

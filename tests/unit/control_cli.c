@@ -309,7 +309,7 @@ static void each_command_has_help(void **state)
 /*
  * What is wrong with the files is not this host's fault, and is said before the host is looked at.
  */
-static void run_refuses_files_that_will_not_do(void **state)
+static void files_that_will_not_do_are_refused(void **state)
 {
 	/* the shell that runs it expands the variable */
 	static const struct {
@@ -323,6 +323,11 @@ static void run_refuses_files_that_will_not_do(void **state)
 		{ "run --kernel /bin/sh --disk $SEVMIRROR_RUNTIME_DIR,ro",
 		  "neither a file nor a block device" },
 		{ "run --kernel /bin/sh --disk /dev/null", "neither a file nor a block device" },
+		{ "receive --sev off --listen 127.0.0.1:0 --psk-file $SEVMIRROR_RUNTIME_DIR/none",
+		  "--psk-file " },
+		{ "receive --sev off --listen 127.0.0.1:0 --tls-cert /dev/null --tls-key /dev/null "
+		  "--tls-ca $SEVMIRROR_RUNTIME_DIR/none",
+		  "--tls-ca " },
 	};
 	char out[4096];
 
@@ -341,7 +346,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
 		cmocka_unit_test(a_migration_whose_vm_ends_has_an_unknown_outcome),
 		cmocka_unit_test(each_command_has_help),
-		cmocka_unit_test(run_refuses_files_that_will_not_do),
+		cmocka_unit_test(files_that_will_not_do_are_refused),
 	};
 	int failed;
 
