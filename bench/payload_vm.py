@@ -108,7 +108,7 @@ class Guest:
         many as it can), in working_set bytes."""
         self.temporary = tempfile.TemporaryDirectory(prefix="sevmirror-bench-")
         root = pathlib.Path(self.temporary.name)
-        self.memory = memory
+        self.memory, self.root, self.turns = memory, root, 0
         self.key = root / "key"
         self.key.touch(mode=0o600)
         self.key.write_text(secrets.token_hex(32), encoding="ascii")
@@ -193,6 +193,12 @@ class Guest:
         _, total = source.process.reap()
         result["cpu-seconds"] = total - before + arrived
         return result
+
+    def turn(self):
+        """After migrate(): the target is the source of the next one."""
+        self.hosts[0].close()
+        self.hosts = [self.hosts[1], Host(self.root / f"host-{self.turns}")]
+        self.turns += 1
 
     def finish(self):
         """At the target: the guest verifies each of its pages and ends. Fails if it finds anything

@@ -14,6 +14,7 @@ import sys
 import against_qemu
 import chart
 import cpu_profile
+import downtimes
 import machine
 import measure
 from payload_vm import BUILD, MIB
@@ -48,6 +49,7 @@ def sections(quick):
     return {
         "sealing": measure.sealing,
         "migration": lambda report: against_qemu.migration(report, main, runs),
+        "downtime": lambda report: downtimes.downtimes(report, main, 20 if quick else 200),
         "dirtying": lambda report: measure.dirtying(
             report, main // 2,
             [1000, 20000] if quick else [1000, 10000, 30000, 60000, 120000]),

@@ -284,7 +284,7 @@ struct sevmirror_host_ops {
 
 	/*
 	 * vCPUs, interrupt controllers, clock and devices as bytes; while paused. save: bytes
-	 * written or -ENOSPC.
+	 * written, and none is written behind them, or -ENOSPC.
 	 */
 	ssize_t (*state_save)(void *opaque, void *buf, size_t max);
 	int (*state_load)(void *opaque, const void *buf, size_t len, char *why, size_t max);

@@ -28,7 +28,7 @@ _Static_assert(SEVMIRROR_BATCH_MAX == WIRE_MAX_RECORDS, "one batch, one frame");
 #define RECORD_SHARED_BYTES (WIRE_MAX_RECORDS * (sizeof(uint64_t) + PAGE_BYTES) + FRAME_TAG_BYTES)
 
 /* Batches of one stream that are in the helper at once: the slots of its lane. */
-#define RECORD_DEPTH 4
+#define RECORD_DEPTH 8
 
 /*
  * How many of them are used. In post-copy a page that somebody waits for comes after those that are

@@ -165,6 +165,13 @@ int source_stop(struct source *s, void **state, size_t *len)
 	return err;
 }
 
+void source_drop_state(void *state, size_t len)
+{
+	if (state)
+		explicit_bzero(state, len ? len : WIRE_MAX_SECTION);
+	free(state);
+}
+
 /*
  * What is dirty when the guest has stopped goes, with the state of its vCPUs and devices and the
  * manifest: they are on their way while the target puts the last pages in place, and it answers for
@@ -182,9 +189,7 @@ static int stop_and_copy(struct source *s)
 	source_part(s, &s->parts.pages);
 	if (!err)
 		err = session_send(s->m, WIRE_STATE, state, len);
-	if (state)
-		explicit_bzero(state, WIRE_MAX_SECTION);
-	free(state);
+	source_drop_state(state, len);
 	if (!err)
 		err = manifest_send(s->m);
 	source_part(s, &s->parts.manifest);

@@ -150,9 +150,7 @@ static int stop_and_go(struct source *s)
 	source_part(s, &s->parts.manifest);
 	if (!err)
 		streams_out_begin(s->streams, true);
-	if (state)
-		explicit_bzero(state, WIRE_MAX_SECTION);
-	free(state);
+	source_drop_state(state, len);
 	return err;
 }
 

@@ -41,10 +41,17 @@ void source_count_sent(struct source *s);
 int source_connect(struct sevmirror_migration *m);
 
 /*
- * The guest stops: *state (WIRE_MAX_SECTION bytes, the caller's to wipe and free) gets its state,
- * *len its length; s->dirty is complete.
+ * The guest stops: *state (WIRE_MAX_SECTION bytes, for source_drop_state()) gets its state, *len
+ * its length; s->dirty is complete.
  */
 int source_stop(struct source *s, void **state, size_t *len);
+
+/*
+ * Wipe and free it. Only what was written: to wipe all of the buffer while the guest is stopped
+ * would fault in pages that nobody has touched, some 10 ms of them. len: 0 if it could not be
+ * saved; then nobody knows how much was written.
+ */
+void source_drop_state(void *state, size_t len);
 
 /*
  * The map of shared pages is a part of the guest's state: 0 as long as it fits into a STATE

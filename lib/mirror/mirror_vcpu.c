@@ -333,10 +333,13 @@ void mirror_vcpu_wait(struct mirror_vcpu *v)
 bool mirror_vcpu_park(struct mirror_vcpu *v, bool (*work)(void *opaque), void *opaque)
 {
 	pthread_mutex_lock(&v->lock);
-	/* mirror_wake() publishes the work, then looks at parked: one of the two sees the other. */
-	atomic_store(&v->parked, true);
-	while (!stopping(v) && !work(opaque))
+	for (;;) {
+		/* Whoever wakes it publishes the work, then takes parked: one sees the other. */
+		atomic_store(&v->parked, true);
+		if (stopping(v) || work(opaque))
+			break;
 		pthread_cond_wait(&v->changed, &v->lock);
+	}
 	atomic_store_explicit(&v->parked, false, memory_order_relaxed);
 	pthread_mutex_unlock(&v->lock);
 	return !stopping(v);
@@ -345,11 +348,13 @@ bool mirror_vcpu_park(struct mirror_vcpu *v, bool (*work)(void *opaque), void *o
 void mirror_vcpu_wake(struct mirror_vcpu *v)
 {
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!atomic_load(&v->parked))
+	/* Once for each sleep: a thread on its way to a CPU needs no second call. */
+	if (!atomic_load(&v->parked) || !atomic_exchange(&v->parked, false))
 		return;
+	/* By then it is inside pthread_cond_wait(), and does not wake up into a held lock. */
 	pthread_mutex_lock(&v->lock);
-	pthread_cond_broadcast(&v->changed);
 	pthread_mutex_unlock(&v->lock);
+	pthread_cond_broadcast(&v->changed);
 }
 
 uint64_t mirror_vcpu_exits(const struct mirror_vcpu *v)
