@@ -20,9 +20,11 @@
 #include "service/migrate_options.h"
 #include "service/state.h"
 
-#define EVENT_MS  200
-#define ANSWER_MS 30000
-#define MIB	  1048576.0
+#define EVENT_MS    200
+#define QUIET_WAITS 10
+#define ANSWER_MS   30000
+#define ASK_MS	    2000
+#define MIB	    1048576.0
 
 enum {
 	OPT_RECOVER = MIGRATE_OPT_FIRST,
@@ -423,15 +425,39 @@ static int vm_has_gone(struct migrate *m)
 	return CLI_UNDECIDED;
 }
 
+/*
+ * Nothing was heard for a while. A VM that is out of memory may have ended its migration and not
+ * have been able to say so. The exit status, or -1: it is still under way, or cannot answer.
+ */
+static int ask_for_result(struct migrate *m)
+{
+	struct control_error err = { 0 };
+	json_t *query = NULL, *result;
+	int failed = control_client_call(m->client, "query-migrate", NULL, NULL, ASK_MS, &query,
+					 NULL, &err);
+	int code = -1;
+
+	result = json_object_get(query, "result");
+	if (failed == -EPIPE || failed == -ECONNRESET)
+		code = vm_has_gone(m);
+	else if (result && strcmp(migrate_text(query, "status"), "active") != 0)
+		code = finish(m, result);
+	json_decref(query);
+	return code;
+}
+
 /* Until the migration's end. */
 static int follow(struct migrate *m)
 {
+	unsigned int quiet = 0; /* waits in a row in which nothing came */
+
 	for (;;) {
 		json_t *event = NULL;
 		int err = control_client_event(m->client, EVENT_MS, &event);
 		const json_t *data = json_object_get(event, "data");
 		int code = -1;
 
+		quiet = err ? quiet + 1 : 0;
 		hear_signals(m);
 		if (err && err != -ETIMEDOUT)
 			return vm_has_gone(m);
@@ -439,6 +465,8 @@ static int follow(struct migrate *m)
 			take_progress(m, data);
 		if (!strcmp(migrate_text(event, "event"), "migration-end"))
 			code = finish(m, data);
+		else if (quiet && quiet % QUIET_WAITS == 0)
+			code = ask_for_result(m);
 		json_decref(event);
 		if (code >= 0)
 			return code;

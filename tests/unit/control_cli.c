@@ -292,6 +292,38 @@ static void a_migration_whose_vm_ends_has_an_unknown_outcome(void **state)
 	unlink(path);
 }
 
+static int run_migrate(void *opaque, struct control_call *call, struct control_error *err)
+{
+	return 0;
+}
+
+static int run_query_migrate(void *opaque, struct control_call *call, struct control_error *err)
+{
+	call->ret = json_pack("{s:s, s:{s:s, s:s, s:s}}", "status", "failed", "result", "outcome",
+			      "failed", "error", "out of memory", "detail",
+			      "The guest still runs here.");
+	return 0;
+}
+
+/* A VM without memory cannot send the event of the end. Whoever waits for it asks. */
+static void the_end_of_a_migration_is_asked_for(void **state)
+{
+	static const struct control_arg args[] = { { "address", CONTROL_STRING, false, "" },
+						   { "insecure", CONTROL_BOOL, false, "" },
+						   { 0 } };
+	static const struct control_command silent[] = {
+		{ "migrate", "", NULL, args, run_migrate },
+		{ "query-migrate", "", NULL, NULL, run_query_migrate },
+		{ 0 },
+	};
+	struct vm *vm = *state;
+	char out[4096];
+
+	assert_int_equal(control_add_commands(vm->control, silent, vm), 0);
+	assert_int_equal(run("migrate web --to 127.0.0.1:1 --insecure", out, sizeof(out)), 1);
+	assert_says(out, "out of memory. The guest still runs here");
+}
+
 static void each_command_has_help(void **state)
 {
 	static const char *const commands[] = { "status", "pause",	 "resume",
@@ -344,6 +376,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(pause_resume_and_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_secret_is_passed_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_end_of_a_migration_is_asked_for, setup,
+						teardown),
 		cmocka_unit_test(a_migration_whose_vm_ends_has_an_unknown_outcome),
 		cmocka_unit_test(each_command_has_help),
 		cmocka_unit_test(files_that_will_not_do_are_refused),
