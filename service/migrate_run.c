@@ -41,6 +41,15 @@ static void job_destroy(struct migrate_job *job)
 	free(job);
 }
 
+void migrate_forget(struct service *s)
+{
+	if (s->job->thread_made)
+		pthread_join(s->job->thread, NULL);
+	s->job->thread_made = false;
+	sevmirror_migration_destroy(s->job->migration);
+	s->job->migration = NULL;
+}
+
 static uint64_t larger(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -100,7 +109,8 @@ static void *job_main(void *arg)
 	result = migrate_result_json(s);
 	pthread_mutex_unlock(&s->lock);
 	/* From here on without the lock: whoever holds it may wait for this thread. */
-	if (s->control)
+	/* Without memory there is no result to send: who waits for the event asks after a while. */
+	if (s->control && result)
 		control_event(s->control, "migration-end", result);
 	else
 		json_decref(result);

@@ -121,6 +121,8 @@ int migrate_incoming(struct service *service, struct why *why);
 void migrate_cancel(struct service *service); /* with the lock */
 int migrate_tune(struct service *service, const json_t *args, struct control_error *err);
 void migrate_end(struct service *service);
+/* With the lock. A migration that has ended is not recovered: what was kept for that is freed. */
+void migrate_forget(struct service *service);
 
 /* migrate_host.c: what the library asks of this VMM; its opaque is the service. */
 extern const struct sevmirror_host_ops migrate_host_ops;

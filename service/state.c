@@ -166,7 +166,10 @@ static const struct service_view views[SERVICE_STATES] = {
 			     SERVICE_MAY_LOOK | SERVICE_MAY_PAUSE | SERVICE_MAY_RECOVER,
 			     "The guest was running on the target when the connection broke, and "
 			     "pages that it needs are here.",
-			     "`migrate --recover` sends them; `stop --force` gives the guest up." },
+			     "`migrate --recover` sends them. If there is no answer: if `status` "
+			     "on the target shows the guest and no migration, it has all pages, "
+			     "and `stop --force` here ends what is left; if not, `stop --force` "
+			     "gives the guest up." },
 	[SERVICE_RECOVERING] = { CLIENT_PAUSED,
 				 SERVICE_MAY_LOOK | SERVICE_MAY_PAUSE | SERVICE_MAY_CANCEL,
 				 "A recovery is under way.", "`migrate --cancel` ends it." },

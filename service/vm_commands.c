@@ -116,6 +116,7 @@ static int decide(struct service *s, struct control_error *err)
 		(void)sev_guest_send_cancel(sev, NULL);
 	service_step(s, SERVICE_DECIDE);
 	s->paused_by_migration = false;
+	migrate_forget(s);
 	return 0;
 }
 

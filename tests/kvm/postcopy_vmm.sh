@@ -159,8 +159,34 @@ ended 2
 is "the target has nothing" 1 "$(cat "$tmp/status")"
 at 1 migrate guest --recover --to "$there" >"$tmp/said" 2>&1
 is "nobody answers a recovery: 9" 9 $?
+before=$(find "/proc/${pid[1]}/fd" -lname '*sevmirror-window*' | wc -l)
 answers "the guest is taken back" 1 resume guest
+is "and nothing is kept for a recovery" "1 0" \
+	"$before $(find "/proc/${pid[1]}/fd" -lname '*sevmirror-window*' | wc -l)"
 verified 1 "COMMIT was lost"
+
+# The target has the last page, and the source does not hear of it: what the target says decides.
+launch 1 2 30 0 0 1 0 2 1
+cut_at '<LAST_PAGE'
+is "the end of post-copy is lost: 10" 10 "$status"
+# shellcheck disable=SC2016 # words of the message
+if grep -qF '`status` on the target shows the guest and no migration' "$tmp/said"; then
+	ok "how to find out is said"
+else
+	not_ok "how to find out is said"
+fi
+at 1 migrate guest --recover --to "$there" >"$tmp/said" 2>&1
+is "nobody answers a recovery: 10" 10 $?
+at 2 status guest >"$tmp/said"
+if grep -q '^state *running' "$tmp/said" && ! grep -q '^moving' "$tmp/said"; then
+	ok "the target shows the guest and no migration"
+else
+	not_ok "the target shows the guest and no migration"
+fi
+answers "what is left at the source is ended" 1 stop guest --force
+ended 1
+is "its process ends with 7" 7 "$(cat "$tmp/status")"
+verified 2 "the end of post-copy was lost"
 
 # A guest that is asked to end while the page by which it is asked is missing ends when it is there.
 launch 1 2 24 0 0 1 0 2 1

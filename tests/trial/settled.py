@@ -94,7 +94,8 @@ class Judge:
             except Exception:  # pylint: disable=broad-except
                 return False
 
-        if self.code == UNKNOWN or self.code in (MIGRATED, REPORT, BROKEN):
+        met = self.code == UNKNOWN and self.source.poll() is None
+        if met or self.code in (MIGRATED, REPORT, BROKEN):
             self.must("the target settles", settles(self.life.trial.patience))
         elif not self.life.network.flows or not settles(2 * self.move["timeout"]):
             self.target_host.command("stop", self.life.name)
@@ -317,7 +318,10 @@ class Judge:
         for attempt in range(RECOVERIES):
             if self.source.poll() is not None or self.target.poll() is not None:
                 break
+            if attempt and code == BROKEN and self.is_whole():
+                break
             code, said = self.ask_again(faults if attempt == 0 else [])
+            self.said = said
             self.note(f"recovery: {code}: {said[-600:].strip()}")
             if code not in (UNKNOWN, BROKEN) and code is not None and code >= 0:
                 break
@@ -325,6 +329,10 @@ class Judge:
         if self.source.poll() is not None and code not in (MIGRATED, REPORT):
             self.code = code
             self.source_is_gone(self.settle_target())
+        elif code == BROKEN and self.is_whole():
+            self.settle_source()
+            self.force(self.source_host, self.source)
+            self.arrived(self.settle_target())
         elif self.target.poll() is not None and code in (UNKNOWN, BROKEN, None):
             self.no_answer()
         elif code in (MIGRATED, REPORT):
@@ -336,6 +344,12 @@ class Judge:
             self.lost(self.settle_source(), self.settle_target())
         else:
             self.must(f"a recovery succeeds on a network that is well: {said}", False)
+
+    def is_whole(self):
+        """The target has all pages; the source has not heard of it."""
+        status = self.status(self.target, self.target_host)
+        return status is not None and "migration" not in status and \
+            "no migration, it has all pages" in self.said
 
     def no_answer(self):
         """The target has ended. If it may have run the guest, the plan must have ended it."""
