@@ -109,7 +109,7 @@ static void *job_main(void *arg)
 	result = migrate_result_json(s);
 	pthread_mutex_unlock(&s->lock);
 	/* From here on without the lock: whoever holds it may wait for this thread. */
-	/* Without memory there is no result to send: who waits for the event asks after a while. */
+	/* Without memory there is no result to send: the client asks after a while. */
 	if (s->control && result)
 		control_event(s->control, "migration-end", result);
 	else
