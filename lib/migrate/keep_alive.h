@@ -8,7 +8,11 @@
 
 #include "lib/migrate/session.h"
 
-#define KEEP_ALIVE_MS 1000 /* at most; a quarter of a shorter timeout */
+/*
+ * At most; a quarter of a shorter timeout. The source may have another one than the target: a
+ * second is the shortest that an operator can choose.
+ */
+#define KEEP_ALIVE_MS 250
 
 struct keep_alive {
 	struct sevmirror_migration *m;

@@ -26,7 +26,7 @@
 #define WIRE_MAX_STREAMS   16
 #define WIRE_MAX_REQUESTS  1024
 #define WIRE_MAX_REASON	   512
-#define WIRE_MAX_WORKING   14400 /* in a migration: four hours of one a second */
+#define WIRE_MAX_WORKING   57600 /* in a migration: four hours of four a second */
 #define WIRE_MAX_HELLO	   4096 /* of another version; the beginning, major, is in all of them */
 #define WIRE_MAX_SECTION   (16u << 20) /* configuration, compatibility, state */
 
