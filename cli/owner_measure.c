@@ -47,6 +47,8 @@ struct request {
 	struct machine_boot boot;
 	unsigned int nargs;
 	const char *firmware;
+	/* The first option given that does not change what --firmware measures, without "--". */
+	const char *only_without_firmware;
 	const char *dump;
 	bool json;
 };
@@ -217,6 +219,23 @@ static int parse_one(int c, const char *arg, struct request *request, struct why
 	}
 }
 
+/* The options that --firmware has no use for: QEMU or the guest's firmware loads the rest. */
+static bool goes_with_firmware(int c)
+{
+	return strchr("bmfdjkp", c);
+}
+
+static void note_option(int c, struct request *request)
+{
+	const struct cli_option *option = options;
+
+	if (goes_with_firmware(c) || request->only_without_firmware)
+		return;
+	while (option->name && option->id != c)
+		option++;
+	request->only_without_firmware = option->name;
+}
+
 static int check_together(const char *command, const struct request *request)
 {
 	const struct machine_boot *boot = &request->boot;
@@ -227,9 +246,11 @@ static int check_together(const char *command, const struct request *request)
 			"--c-bit is needed: 'sevmirror platform status' on the host shows it");
 	if (!!boot->kernel + !!boot->payload + !!request->firmware != 1)
 		return cli_usage(command, "one of --kernel, --payload and --firmware is needed");
-	if (request->firmware && (boot->initrd || boot->mirror_payload || request->nargs))
-		return cli_usage(command, "--firmware can only be combined with --memory and "
-					  "--c-bit: a guest of QEMU loads the rest itself");
+	if (request->firmware && request->only_without_firmware)
+		return cli_usage(command,
+				 "--firmware cannot be combined with --%s: the digest of a guest "
+				 "in QEMU depends on its firmware, --memory and --c-bit only",
+				 request->only_without_firmware);
 	if (boot->payload && boot->initrd)
 		return cli_usage(command, "a payload takes no --initrd");
 	if (boot->payload && !request->config.tsc_khz)
@@ -252,6 +273,7 @@ static int run(int argc, char **argv)
 	while (!code && (c = cli_getopt(&owner_measure, argc, argv)) != -1) {
 		if (c == CLI_OPT_HELP || c == CLI_OPT_BAD)
 			return c == CLI_OPT_HELP ? CLI_OK : CLI_USAGE;
+		note_option(c, &request);
 		if (parse_one(c, optarg, &request, &why))
 			code = cli_usage(argv[0], "%s", why.text);
 	}

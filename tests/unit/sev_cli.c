@@ -597,6 +597,26 @@ static void wrong_usage_exits_2_and_points_to_the_help(void **state)
 	}
 }
 
+/* The options that change nothing of what --firmware measures are refused, each by its name. */
+static void firmware_refuses_what_it_does_not_measure(void **state)
+{
+	struct bench *b = *state;
+	static const char *const options[] = { "initrd x", "cmdline x", "cpus 1",
+					       "arg 1",	   "tsc-khz 1", "mirror-payload x" };
+	char words[128], named[64];
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		snprintf(words, sizeof(words), "owner measure --c-bit 47 --firmware y --%s",
+			 options[i]);
+		snprintf(named, sizeof(named),
+			 "cannot be combined with --%.*s:", (int)strcspn(options[i], " "),
+			 options[i]);
+		assert_int_equal(run_sevmirror(b, words), 2);
+		assert_non_null(strstr(b->err, named));
+		assert_string_equal(b->out, "");
+	}
+}
+
 static void every_command_has_help(void **state)
 {
 	struct bench *b = *state;
@@ -677,6 +697,7 @@ int main(void)
 		test(libvirts_validator_agrees),
 		test(exports_of_other_tools_are_read),
 		test(wrong_usage_exits_2_and_points_to_the_help),
+		test(firmware_refuses_what_it_does_not_measure),
 		test(every_command_has_help),
 		test(doctor_agrees_with_itself),
 		test(a_host_without_sev_exits_4),
