@@ -98,11 +98,11 @@ session() {
 			rm -f /root/session; touch /root/session
 			setsid sh /root/session.sh </dev/null >/dev/null 2>&1 &' <<-END
 			until [ -s /root/session ]; do
-				ssh -o ConnectTimeout=60 $guest 'cat >/run/demo-guest
-					chmod +x /run/demo-guest
-					/run/demo-guest memory=32 rest=50 canary \\
-						</dev/null >/run/ticks 2>&1 &
-					while sleep 2; do tail -n 1 /run/ticks; done' \\
+				ssh -o ConnectTimeout=60 $guest 'cat >/tmp/demo-guest
+					chmod +x /tmp/demo-guest
+					/tmp/demo-guest memory=32 rest=50 canary \\
+						</dev/null >/tmp/ticks 2>&1 &
+					while sleep 2; do tail -n 1 /tmp/ticks; done' \\
 					</root/demo-guest >/root/session 2>/root/session.said
 			done
 		END
@@ -111,16 +111,19 @@ session_says() { in_host "$1" tail -n 1 /root/session </dev/null; }
 session_tick() { session_says "$1" | sed -n 's/^demo: tick \([0-9]*\) .*/\1/p'; }
 session_reached() { [ "$(session_tick "$1")" -ge "$2" ] 2>/dev/null; }
 
-# migrate_in_background FROM TO: by virsh; what it says is in /root/migrate, its status last
+# What QEMU calls a short downtime is long for an emulated host's network: milliseconds.
+downtime=8000
+
+# migrate_in_background FROM TO OPTIONS...: by virsh; what it says is in /root/migrate, its status
+# last
 migrate_in_background() {
 	in_host "$1" sh -c 'cat >/root/migrate.sh; rm -f /root/migrate
 		setsid sh /root/migrate.sh </dev/null >/root/migrate 2>&1 &' <<-END
-		virsh migrate --live --verbose guest qemu+ssh://$2/system
+		virsh migrate --live --verbose ${*:3} guest qemu+ssh://$2/system
 		echo "status \$?"
 	END
-	# What QEMU calls a short downtime is long for an emulated host's network.
 	within 300 in_host "$1" virsh migrate-setmaxdowntime guest \
-		8000 </dev/null >/dev/null 2>&1 || :
+		$downtime </dev/null >/dev/null 2>&1 || :
 }
 migrate_said() { in_host "$1" cat /root/migrate </dev/null | tr '\r' '\n' | grep .; }
 migrate_ended() { migrate_said "$1" | grep -q '^status'; }
