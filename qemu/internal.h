@@ -80,6 +80,12 @@ void session_init(SevmirrorHelper *helper);
 const char *session_why(const SevmirrorHelper *helper, int err);
 void session_report(const SevmirrorHelper *helper, int err);
 
+/*
+ * pages.c, target, once all has been loaded: whether QEMU has loaded a page itself that is private,
+ * and so had to come sealed. *gpa: where.
+ */
+bool pages_find_unsealed(const SevmirrorHelper *helper, uint64_t *gpa);
+
 /* refusals.c: why 'migrate' is refused at this moment, or NULL. Freed by the caller. */
 Error *refusal_now(const SevmirrorHelper *helper);
 /* The check that 'migrate' and 'savevm' make before they begin. */

@@ -115,17 +115,93 @@ int sevmirror_flush_pages(QEMUFile *f)
 	return err;
 }
 
+/* The block in which this page of the guest is, and where; NULL if the helper may not touch it. */
+static RAMBlock *page_block(const SevmirrorHelper *helper, uint64_t gpa, ram_addr_t *offset)
+{
+	unsigned int i;
+
+	for (i = 0; i < helper->vm.nranges; i++) {
+		const struct sevmirror_ram_range *range = &helper->vm.ranges[i];
+
+		if (gpa >= range->gpa && gpa - range->gpa < range->bytes)
+			return qemu_ram_block_from_host((char *)range->hva + (gpa - range->gpa),
+							false, offset);
+	}
+	return NULL;
+}
+
+/*
+ * QEMU marks each page that it loads itself, so unsealed, in receivedmap. A page that has been
+ * opened since then is what the source has sealed.
+ */
+static void unmark_opened(const SevmirrorHelper *helper, const struct sevmirror_batch *batch,
+			  const uint8_t *opened)
+{
+	ram_addr_t offset;
+	RAMBlock *block;
+	unsigned int i;
+
+	RCU_READ_LOCK_GUARD();
+	for (i = 0; i < batch->count; i++) {
+		if (opened[i] != SEVMIRROR_OPENED)
+			continue;
+		block = page_block(helper, batch->record[i].gpa, &offset);
+		if (block && block->receivedmap)
+			clear_bit_atomic(offset / SEVMIRROR_PAGE_BYTES, block->receivedmap);
+	}
+}
+
+/* The first private page in this range that is marked in receivedmap. */
+static bool find_unsealed(const SevmirrorHelper *helper, const struct sevmirror_ram_range *range,
+			  uint64_t *gpa)
+{
+	uint64_t at, bytes;
+
+	for (at = 0; at < range->bytes; at += bytes) {
+		unsigned long first, end, bit;
+		ram_addr_t offset;
+		RAMBlock *block = page_block(helper, range->gpa + at, &offset);
+
+		if (!block || !block->receivedmap)
+			return false;
+		bytes = MIN(range->bytes - at, block->used_length - offset);
+		first = offset / SEVMIRROR_PAGE_BYTES;
+		end = first + bytes / SEVMIRROR_PAGE_BYTES;
+		for (bit = find_next_bit(block->receivedmap, end, first); bit < end;
+		     bit = find_next_bit(block->receivedmap, end, bit + 1)) {
+			*gpa = range->gpa + at + (bit - first) * SEVMIRROR_PAGE_BYTES;
+			if (sev_pagemap_is_private(helper->map, *gpa / SEVMIRROR_PAGE_BYTES))
+				return true;
+		}
+	}
+	return false;
+}
+
+bool pages_find_unsealed(const SevmirrorHelper *helper, uint64_t *gpa)
+{
+	unsigned int i;
+
+	RCU_READ_LOCK_GUARD();
+	for (i = 0; i < helper->vm.nranges; i++)
+		if (find_unsealed(helper, &helper->vm.ranges[i], gpa))
+			return true;
+	return false;
+}
+
 int sevmirror_load_pages(QEMUFile *f)
 {
 	SevmirrorHelper *helper = sevmirror_active();
 	uint32_t count = qemu_get_be32(f);
 	struct sevmirror_batch batch;
+	uint8_t opened[SEVMIRROR_BATCH_MAX];
 	unsigned int i, bodies = 0;
 	size_t bytes;
 	int err;
 
 	if (!helper || !helper->session || !count || count > SEVMIRROR_BATCH_MAX) {
-		error_report("sevmirror-helper: %u pages that nobody expects", count);
+		error_report(
+			"sevmirror-helper: a batch of %u pages when none is expected, or too many",
+			count);
 		return -EINVAL;
 	}
 	bytes = SEVMIRROR_BATCH_BYTES(count);
@@ -138,8 +214,10 @@ int sevmirror_load_pages(QEMUFile *f)
 		return -EINVAL;
 	err = sevmirror_lane_open_submit(helper->session, LANE, 0, &batch, false);
 	if (!err)
-		err = sevmirror_lane_open_finish(helper->session, LANE, 0, NULL);
+		err = sevmirror_lane_open_finish(helper->session, LANE, 0, opened);
 	if (err)
 		session_report(helper, err);
+	else
+		unmark_opened(helper, &batch, opened);
 	return err;
 }

@@ -110,18 +110,27 @@ void sevmirror_rp_message(const void *bytes, size_t len)
 	qemu_cond_signal(&helper->offer_came);
 }
 
+/* The target's end of the return path is closed, or the migration is cancelled. */
+static bool target_is_gone(void)
+{
+	return !migration_is_running() || migrate_has_error(migrate_get_current());
+}
+
 static int wait_for_offer(SevmirrorHelper *helper, Error **errp)
 {
 	int left = PATIENCE_MS;
 
 	QEMU_LOCK_GUARD(&helper->lock);
-	for (; !helper->offer_complete && left > 0 && migration_is_running(); left -= WAIT_MS)
+	for (; !helper->offer_complete && left > 0 && !target_is_gone(); left -= WAIT_MS)
 		qemu_cond_timedwait(&helper->offer_came, &helper->lock, WAIT_MS);
 	if (helper->offer_complete)
 		return 0;
 	if (!migration_is_running())
 		error_setg(errp,
 			   "the migration was cancelled before the target had made its offer");
+	else if (left > 0)
+		error_setg(errp, "the target ended the migration before it had made its offer: is "
+				 "it a QEMU with -object sevmirror-helper?");
 	else
 		error_setg(errp,
 			   "the target has not made its offer in %d seconds: is it a QEMU with "
@@ -244,8 +253,12 @@ static int load_hello(QEMUFile *f, SevmirrorHelper *helper)
 	if (err)
 		return err;
 	core = get_blob(f, SEVMIRROR_CORE_MAX, &len);
-	if (!core)
+	if (!core) {
+		error_report("sevmirror-helper: the source's stream ends in the helper's core, or "
+			     "the core is longer than %u bytes",
+			     SEVMIRROR_CORE_MAX);
 		return -EINVAL;
+	}
 	err = sevmirror_seal_accept(helper->session, core, len);
 	explicit_bzero(core, len);
 	g_free(core);
@@ -264,8 +277,11 @@ static int load_final(QEMUFile *f, SevmirrorHelper *helper)
 	g_autofree void *manifest = map ? get_blob(f, SEVMIRROR_CORE_MAX, &manifest_len) : NULL;
 	int err;
 
-	if (!helper->session || !manifest || map_state > SHARED_MAP_LIVE)
+	if (!helper->session || !manifest || map_state > SHARED_MAP_LIVE) {
+		error_report("sevmirror-helper: the source's map and manifest are damaged, or come "
+			     "without a session");
 		return -EINVAL;
+	}
 	err = sevmirror_seal_manifest_check(helper->session, manifest, manifest_len);
 	if (!err)
 		err = sevmirror_seal_map_load(helper->session, helper->map, map, map_len);
@@ -282,14 +298,38 @@ static int load_final(QEMUFile *f, SevmirrorHelper *helper)
 
 static int on_load(QEMUFile *f, void *opaque, int version)
 {
-	switch (qemu_get_be32(f)) {
+	uint32_t part = qemu_get_be32(f);
+
+	switch (part) {
 	case PART_HELLO:
 		return load_hello(f, opaque);
 	case PART_FINAL:
 		return load_final(f, opaque);
 	default:
+		error_report("sevmirror-helper: the source sends a part %u, which is not known",
+			     part);
 		return -EINVAL;
 	}
+}
+
+int sevmirror_loaded(QEMUFile *f)
+{
+	SevmirrorHelper *helper = sevmirror_active();
+	uint64_t gpa;
+
+	if (!helper)
+		return 0;
+	if (helper->incoming)
+		error_report("sevmirror-helper: the source's stream has no manifest at its end: "
+			     "the guest does not run here");
+	else if (pages_find_unsealed(helper, &gpa))
+		error_report("sevmirror-helper: the private page at 0x%" PRIx64
+			     " came unsealed: the guest does not run here",
+			     gpa);
+	else
+		return 0;
+	qemu_file_set_error(f, -EINVAL); /* so the source hears of it */
+	return -EINVAL;
 }
 
 /* What a migration that failed on its way has left. */

@@ -51,6 +51,12 @@ int sevmirror_flush_pages(QEMUFile *f);
 int sevmirror_load_pages(QEMUFile *f);
 #define RAM_SAVE_FLAG_SEVMIRROR 0x400
 
+/*
+ * migration/savevm.c, target: the stream has ended. 0, or a negative errno, which f has then, too,
+ * if it was not all that an encrypted guest needs.
+ */
+int sevmirror_loaded(QEMUFile *f);
+
 /* migration/migration.c, source: what the target says by the return path. */
 void sevmirror_rp_message(const void *bytes, size_t len);
 /* Defined in migration/migration.c, target: say it. 0 or a negative errno. */

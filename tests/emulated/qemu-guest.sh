@@ -8,7 +8,7 @@
 
 host=qemu-guest-$$
 library=$(cd "$programs/../../lib" && pwd)
-qemu=$("$top/qemu/build" | tail -n 1)
+qemu=${QEMU_SEVMIRROR:-$("$top/qemu/build" | tail -n 1)}
 check "the patched QEMU is built" test -x "$qemu"
 start "$host" --cpus 2 --memory 3G --packages qemu-system-x86,ovmf
 LD_LIBRARY_PATH=$library check "QEMU and its libraries are copied to the host" "$sev_host" copy \
@@ -103,7 +103,7 @@ field() { execute "$1" query-sev-migration | sed -n "s/.*\"$2\": \([a-z0-9]*\).*
 # until_console NAME TIMES: until the guest has counted to more than one so often since QEMU's start
 until_console() {
 	# shellcheck disable=SC2016 # for the host's shell
-	on "$host" sh -c 'n=400; until [ "$(grep -c "demo: tick 2 " /$0.log)" -ge $1 ] ||
+	on "$host" sh -c 'n=1500; until [ "$(grep -c "demo: tick 2 " /$0.log)" -ge $1 ] ||
 		[ $n = 0 ]; do n=$((n - 1)); sleep 1; done; [ $n -gt 0 ]' "$1" "$2"
 }
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # QEMU's own migration of an SEV guest (qemu/): OVMF and Debian's kernel, with memory that verifies
 # itself, go from one emulated host to another by the monitor's `migrate` over TCP, from QEMUs with
-# the same command line.
+# the same command line. The guest has four CPUs, and RAM below and above 4 GiB.
 # shellcheck source=tests/emulated/driver.sh disable=SC2317 # called by check
 . "$(dirname "$0")/driver.sh"
 
@@ -42,8 +42,8 @@ guest() {
 	on "$h" sh -c 'rm -f /qmp /console
 		firmware=/usr/share/OVMF/OVMF_CODE_4M.fd
 		setsid qemu-sevmirror -enable-kvm -cpu EPYC -nodefaults -no-user-config \
-			-display none -smp 2 -m 512M \
-			-machine q35,confidential-guest-support=sev0 \
+			-display none -smp 4 -m 512M \
+			-machine q35,confidential-guest-support=sev0,max-ram-below-4g=256M \
 			-object sev-guest,id=sev0,cbitpos=47,reduced-phys-bits=5,policy=35 \
 			-object sevmirror-helper,id=mh0,vendor-chain=/vendor.cert \
 			-drive if=pflash,format=raw,unit=0,readonly=on,file=$firmware \
@@ -71,7 +71,7 @@ prepare() {
 # until_counts HOST TICK: until the guest has counted to that
 until_counts() {
 	# shellcheck disable=SC2016 # for the host's shell
-	on "$1" sh -c 'n=400
+	on "$1" sh -c 'n=1500
 		until [ "$(sed -n "s/^demo: tick \([0-9]*\) .*/\1/p" /console | tail -n 1)" \
 			-ge $0 ] 2>/dev/null || [ $n = 0 ]; do n=$((n - 1)); sleep 1; done
 		[ $n -gt 0 ]' "$2"
@@ -80,7 +80,7 @@ tick() { on "$1" sed -n 's/^demo: tick \([0-9]*\) .*/\1/p' /console | tail -n 1;
 
 # comes_to HOST STATUS
 comes_to() {
-	local n=300 now
+	local n=1500 now
 	until now=$(status "$1") && [ "$now" = "$2" ]; do
 		case $now in completed | failed | cancelled) n=1 ;; esac
 		[ $((n -= 1)) -gt 0 ] ||

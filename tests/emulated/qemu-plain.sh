@@ -1,130 +1,97 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The patched QEMU on this machine's /dev/kvm, without SEV: a guest that was started with the
-# Migration Helper all the same (x-plain) and stays stopped goes from one QEMU to another by sealed
-# pages. What is forged on the way is refused, and the source can try again.
+# The patched QEMU migrates guests by sealed pages on this machine: all memory arrives, on both
+# sides of 4 GiB, too; QEMU's TLS goes with it, and a wrong key is refused; a guest that keeps
+# writing memory goes there and back ten times.
 # shellcheck source=tests/emulated/driver.sh disable=SC2317 # called by check
 . "$(dirname "$0")/driver.sh"
-
-if [ ! -w /dev/kvm ]; then
-	echo "1..0 # SKIP this machine has no /dev/kvm"
-	exit 0
-fi
-top_build=$(cd "$programs/../.." && pwd)
-qemu=$("$top/qemu/build" | tail -n 1)
-check "the patched QEMU is built" test -x "$qemu"
-export LD_LIBRARY_PATH=$top_build/lib
-cd "$tmp" || exit 1
-head -c 60M /dev/urandom >noise
-truncate -s 64K bios # no instruction is executed
-# What runs in the background has left its number
-cleanup() {
-	local f
-	for f in "$tmp"/*.pid; do kill "$(cat "$f")" 2>/dev/null; done
+# shellcheck source=tests/emulated/qemu-native.sh
+. "$here/qemu-native.sh"
+head -c 20M /dev/urandom >noise
+mib=$((1 << 20)) gib4=$((1 << 32))
+noise() { echo "-device loader,file=$tmp/noise,addr=$1,force-raw=on"; }
+# memory NAME START BYTES FILE
+memory() { execute "$1" pmemsave "{\"val\":$2,\"size\":$3,\"filename\":\"$tmp/$4\"}" >/dev/null; }
+# same_memory ONE OTHER START BYTES
+same_memory() {
+	memory "$1" "$3" "$4" one.memory && memory "$2" "$3" "$4" other.memory &&
+		cmp one.memory other.memory
+	local status=$?
+	rm -f one.memory other.memory
+	return $status
 }
+statistics() { execute "$1" query-migrate | grep -o '"ram": {[^}]*}' | sed 's/^/# /'; }
 
-# start_qemu NAME OPTIONS...: with its monitor at NAME.qmp; the guest is stopped
-start_qemu() {
-	local name=$1 n=100
-	shift
-	"$qemu" -machine q35 -cpu qemu64 -accel kvm -m 128M -nodefaults -display none \
-		-S -bios bios -qmp "unix:$name.qmp,server=on,wait=off" \
-		-object sevmirror-helper,id=mh0,x-plain=on -pidfile "$name.pid" \
-		"$@" </dev/null >"$name.log" 2>&1 &
-	until execute "$name" query-status; do
-		[ $((n -= 1)) -gt 0 ] || { cat "$name.log" && return 1; }
-		sleep 0.1
-	done >/dev/null 2>&1
+machine=(-machine q35,max-ram-below-4g=64M -m 160M)
+# shellcheck disable=SC2046 # words
+check "a guest with RAM below and above 4 GiB is started, stopped" start_qemu source -S \
+	$(noise $((16 * mib))) $(noise $((gib4 + 8 * mib)))
+check "a target is started" start_target target
+set_up source "$fast" >/dev/null
+check "it is migrated" migrate source target.in
+check "to the end" comes_to source completed
+statistics source
+check "its memory below 4 GiB is the same" same_memory source target 0 $((64 * mib))
+check "and above" same_memory source target $gib4 $((96 * mib))
+memory target $((gib4 + 8 * mib)) $((20 * mib)) above
+check "where the noise is" cmp noise above
+end source
+end target
+
+# keys FOLDER KEY: for tls-creds-psk
+keys() {
+	mkdir "$1"
+	echo "qemu:$2" >"$1/keys.psk"
 }
-
-qmp() { "$programs/qmp" "$1.qmp" "${@:2}"; }
-execute() { qmp "$1" "{\"execute\":\"$2\"${3:+,\"arguments\":$3}}"; }
-
-# status NAME: of its migration
-status() { execute "$1" query-migrate | sed -n 's/^{"return": {.*"status": "\([a-z-]*\)".*/\1/p'; }
-
-# comes_to NAME STATUS
-comes_to() {
-	local n=300 now
-	until now=$(status "$1") && [ "$now" = "$2" ]; do
-		[ $((n -= 1)) -gt 0 ] || { echo "it is $now: $(execute "$1" query-migrate)" &&
-			return 1; }
-		sleep 0.1
-	done
-}
-
-# migrate ADDRESS: from the source
-migrate() {
-	qmp source '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"return-path","state":true}]}}' \
-		'{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":10000000000}}' \
-		"{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:$tmp/$1\"}}"
-}
-
-memory() { execute "$1" pmemsave "{\"val\":0,\"size\":134217728,\"filename\":\"$tmp/$1.memory\"}" \
-	>/dev/null; }
-
-# forge IN OUT AT: a connection between two sockets on which the byte number AT of the source's is
-# changed
-forge() {
-	python3 - "$@" <<-'END' &
-	import os, socket, sys, threading
-	listen, to, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
-	door = socket.socket(socket.AF_UNIX)
-	door.bind(listen)
-	door.listen(1)
-	source = door.accept()[0]
-	target = socket.socket(socket.AF_UNIX)
-	target.connect(to)
-	def back():
-	    try:
-	        while data := target.recv(65536):
-	            source.sendall(data)
-	    except OSError:
-	        pass
-	    source.close()
-	threading.Thread(target=back, daemon=True).start()
-	done = 0
-	try:
-	    while data := bytearray(source.recv(65536)):
-	        if done <= at < done + len(data):
-	            data[at - done] ^= 1
-	        done += len(data)
-	        target.sendall(data)
-	except OSError:
-	    pass
-	target.shutdown(socket.SHUT_WR)
-	END
-	echo $! >"$1.pid"
-	local n=100
-	until [ -S "$1" ] || [ $((n -= 1)) = 0 ]; do sleep 0.05; done
-}
-
-check "the source is started" start_qemu source \
-	-device "loader,file=$tmp/noise,addr=0x1000000,force-raw=on"
+keys right 9d4f0b6a7cf0a2d8e3b15c60718293a4
+keys wrong 00112233445566778899aabbccddeeff
+tls() { echo "-object tls-creds-psk,id=tls0,dir=$tmp/$1,endpoint=$2"; }
+with_tls='"tls-creds":"tls0"'
 n=0
-for at in 20000000 40000000; do
+# tls_target FOLDER
+tls_target() {
 	n=$((n + 1))
-	check "a target is started" start_qemu "forged$n" -incoming "unix:f$n.sock"
-	forge "p$n.sock" "f$n.sock" "$at"
-	check "migration through somebody who changes byte $at" migrate "p$n.sock"
-	check "fails at the source" comes_to source failed
-	check "the target has refused" grep 'sevmirror-helper: ' "forged$n.log"
-	sed -n 's/^qemu-system-x86_64: sev/# sev/p' "forged$n.log"
-done
-check "the source's guest is there as before" test \
-	"$(execute source query-status | grep -o '"status": "[a-z]*"')" = '"status": "prelaunch"'
-
-check "a target is started" start_qemu target -incoming unix:t.sock
-check "migration" migrate t.sock
-check "succeeds" comes_to source completed
-check "the memory is saved" memory source && memory target
-check "and is the same at the target" cmp source.memory target.memory
-execute source query-migrate | grep -o '"ram": {[^}]*}' | sed 's/^/# /'
-
-check "another target is started" start_qemu next -incoming unix:n.sock
-mv source.qmp old.qmp && ln target.qmp source.qmp
-check "the guest that was received is migrated" migrate n.sock
+	# shellcheck disable=SC2046 # words
+	start_qemu "tls$n" -incoming defer $(tls "$1" server) &&
+		set_up "tls$n" "{$with_tls}" &&
+		execute "tls$n" migrate-incoming "{\"uri\":\"unix:$tmp/tls$n.in\"}"
+}
+# not_to_target WHAT: a migration to it fails
+not_to_target() {
+	migrate source "tls$n.in" >/dev/null
+	check "a migration $1 fails" comes_to source failed
+	check "the guest runs at the source" runs_on source
+	end "tls$n"
+}
+machine=(-machine q35 -m 32M)
+# shellcheck disable=SC2046 # words
+check "a guest that writes memory is started" start_qemu source $(tls right client)
+check "and runs" runs_on source
+check "a target with TLS and another key is started" tls_target wrong
+set_up source "{$with_tls,${fast#\{}" >/dev/null
+not_to_target "with the wrong key"
+check "a target with TLS is started" tls_target right
+set_up source "{\"tls-creds\":\"\",${fast#\{}" >/dev/null
+not_to_target "without TLS"
+check "a target with TLS is started" tls_target right
+set_up source "{$with_tls,${fast#\{}" >/dev/null
+check "a migration with TLS begins" migrate source "tls$n.in"
 check "and succeeds" comes_to source completed
-memory next
-check "with its memory" cmp source.memory next.memory
+check "the guest runs there" runs_on "tls$n"
+end source
+
+at=tls$n
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	for place in there back; do
+		check "$i: a target is started" start_target "$place$i"
+		set_up "$at" "{\"tls-creds\":\"\",${fast#\{}" >/dev/null
+		was=$(word "$at" 0x604)
+		migrate "$at" "$place$i.in" >/dev/null
+		check "$i: $place" comes_to "$at" completed
+		check "$i: the guest runs there" runs_on "$place$i"
+		check "$i: past round $was" counts_past "$place$i" "$was"
+		end "$at"
+		at=$place$i
+	done
+done
 finished
