@@ -38,7 +38,7 @@ in_phase() {
 	later) parameters=$rounds ;;
 	switchover) parameters=$fast pause=pause-before-switchover ;;
 	esac
-	set_up source "$parameters" $pause && migrate source "$2" || return
+	set_up source "$parameters" "$pause" && migrate source "$2" || return
 	case $1 in
 	setup) comes_to source setup ;;
 	first) comes_to source active && until_true sent_more transferred 1000000 ;;

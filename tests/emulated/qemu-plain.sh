@@ -18,11 +18,11 @@ same_memory() {
 		cmp one.memory other.memory
 	local status=$?
 	rm -f one.memory other.memory
-	return $status
+	return "$status"
 }
 statistics() { execute "$1" query-migrate | grep -o '"ram": {[^}]*}' | sed 's/^/# /'; }
 
-machine=(-machine q35,max-ram-below-4g=64M -m 160M)
+machine=(-machine "q35,max-ram-below-4g=64M" -m 160M)
 # shellcheck disable=SC2046 # words
 check "a guest with RAM below and above 4 GiB is started, stopped" start_qemu source -S \
 	$(noise $((16 * mib))) $(noise $((gib4 + 8 * mib)))

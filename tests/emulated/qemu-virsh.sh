@@ -53,7 +53,8 @@ stays() {
 		"$(states "$a" "$b")"
 }
 sound() { [[ $1 == *", 0 errors" ]]; }
-# moves FROM TO LEFT OPTIONS...: to the end, with the session alive; LEFT is what FROM has of it then
+# moves FROM TO LEFT OPTIONS...: to the end, with the session alive; LEFT is what FROM has of it
+# then
 moves() {
 	local before with="${*:4}"
 	before=$(session_tick "$a")
@@ -72,9 +73,9 @@ job_at_least() {
 	[ "$(virsh_at "$a" domjobinfo guest 2>/dev/null | sed -n "s/^$1: *\([0-9]*\).*/\1/p")" \
 		-ge "$2" ]
 }
-# under_way OPTIONS...: a migration from a has sent something
+# under_way: a migration from a has sent something
 under_way() {
-	migrate_in_background "$a" "$b" "$@"
+	migrate_in_background "$a" "$b"
 	check "a migration is under way" within 600 processed "$a"
 }
 # fails_and_stays WHY: it ends, and the guest is at the source as before
