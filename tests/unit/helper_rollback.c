@@ -273,6 +273,30 @@ static void an_earlier_session_of_the_same_guest(void **state)
 	test_free(core);
 }
 
+/*
+ * A host that lies about which pages are shared: it sends bytes of its own for a page that the
+ * guest has as private, and the VMM of the target writes them. The helper has not opened such a
+ * page, and the manifest is about what it opens: so nobody notices, as nobody notices a host that
+ * writes into a running guest.
+ */
+static void a_private_page_that_is_said_to_be_shared(void **state)
+{
+	struct pair *p = *state;
+	struct helper_manifest manifest;
+	struct record record;
+
+	seal(&p->source, &record);
+	manifest = make_manifest(&p->source);
+	/* In its place: then the record is missing. */
+	memset(helper_rig_at(&p->target, GPA), 'h', 4096);
+	assert_int_equal(check_manifest(&p->target, &manifest), HELPER_MISMATCH);
+	/* After it, or for a page that was never sealed. */
+	assert_int_equal(open_(&p->target, &record), HELPER_OK);
+	memset(helper_rig_at(&p->target, GPA), 'h', 4096);
+	memset(helper_rig_at(&p->target, GPA + 4096), 'h', 4096);
+	assert_int_equal(check_manifest(&p->target, &manifest), HELPER_OK);
+}
+
 /* What the target sealed for its source, were it asked to: keys are for one direction. */
 static void the_other_direction(void **state)
 {
@@ -298,8 +322,11 @@ int main(void)
 {
 #define PAIR_TEST(f) cmocka_unit_test_setup_teardown(f, connect, disconnect)
 	const struct CMUnitTest tests[] = {
-		PAIR_TEST(the_source_at_each_step), PAIR_TEST(what_the_source_seals_after_it),
-		PAIR_TEST(the_target_at_each_step), PAIR_TEST(an_earlier_session_of_the_same_guest),
+		PAIR_TEST(the_source_at_each_step),
+		PAIR_TEST(what_the_source_seals_after_it),
+		PAIR_TEST(the_target_at_each_step),
+		PAIR_TEST(an_earlier_session_of_the_same_guest),
+		PAIR_TEST(a_private_page_that_is_said_to_be_shared),
 		PAIR_TEST(the_other_direction),
 	};
 
