@@ -64,6 +64,12 @@ static const struct migrate_option options[] = {
 	  .kind = MIGRATE_FLAG,
 	  .help = "slow the guest down if it writes memory faster than the link sends it",
 	  .offset = FIELD(throttle) },
+	{ .name = "zero-marks",
+	  .argument = "zero-marks",
+	  .kind = MIGRATE_FLAG,
+	  .help = "send a mark for a private page of zeros: faster where much memory is free, but "
+		  "both hosts learn which pages are zeros",
+	  .offset = FIELD(zero_marks) },
 	{ .name = "priority",
 	  .argument = "priority",
 	  .kind = MIGRATE_WORD,

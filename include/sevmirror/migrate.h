@@ -60,6 +60,11 @@ struct sevmirror_source_options {
 	uint64_t max_downtime; /* default 300 ms */
 	uint64_t bandwidth; /* at most; 0: no limit */
 	bool throttle; /* slow the guest down if it would not converge */
+	/*
+	 * A private page of zeros goes as a mark instead of a page. That tells both hosts which
+	 * pages are zeros, and the network how many of each batch.
+	 */
+	bool zero_marks;
 	unsigned int max_rounds; /* default 30 */
 	enum sevmirror_postcopy_mode postcopy; /* not NEVER: a target that cannot do it refuses */
 	/*

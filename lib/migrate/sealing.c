@@ -35,6 +35,7 @@ static struct sevmirror_seal_config config_of(struct sevmirror_migration *m)
 		.rings = m->hello.streams,
 		.lanes = m->hello.streams + priority,
 		.depth = RECORD_DEPTH,
+		.zero_marks = m->is_source && m->source.zero_marks,
 		.thread_begins = helper_thread_begins,
 		.opaque = m,
 		.vendor_chain = m->is_source ? m->source.vendor_chain : m->target.vendor_chain,

@@ -224,8 +224,9 @@ static int put_batch(struct sevmirror_seal *seal, unsigned int lane, struct seal
 		memcpy(r.tag, from->tag, sizeof(r.tag));
 		/* It stays so if the helper does not look at it. */
 		r.status = HELPER_BAD_REQUEST;
-		if (r.kind == HELPER_PAGE)
-			r.slot = job->page + 1 + body++;
+		/* A mark has no body, but the helper wants a page of the window in any case. */
+		r.slot = job->page + 1 + body;
+		body += r.kind == HELPER_PAGE;
 		batch->record[i] = r;
 	}
 	return 0;

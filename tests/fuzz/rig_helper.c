@@ -276,9 +276,10 @@ static uint32_t open_record(struct rings *rings, const struct helper_request *re
 		return HELPER_NOT_MINE;
 	if (atomic_load(&rings->postcopy) && !rig_lacks(gfn))
 		return HELPER_RESIDENT;
+	/* The helper wants one of a mark, too. */
+	rig_need(r->slot > request->page && r->slot < request->page + SEAL_SLOT_PAGES,
+		 "a slot of another batch");
 	if (r->kind == HELPER_PAGE) {
-		rig_need(r->slot > request->page && r->slot < request->page + SEAL_SLOT_PAGES,
-			 "a slot of another batch");
 		memcpy(rig_ram() + r->gpa, window[r->slot], PAGE);
 	} else {
 		memset(rig_ram() + r->gpa, 0, PAGE);

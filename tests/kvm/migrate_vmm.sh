@@ -102,7 +102,7 @@ is "the target is killed: migrate says that the guest stays" 1 $?
 if state 1 running; then ok "the guest runs on"; else not_ok "the guest runs on"; fi
 
 await 2 --psk-file "$tmp/psk"
-move 1 --psk-file "$tmp/psk" --max-downtime 2000 --throttle
+move 1 --psk-file "$tmp/psk" --max-downtime 2000 --throttle --zero-marks
 is "after all that it moves" 0 "$status"
 ended 1
 verified 2 "cancelled, abandoned, moved"

@@ -104,6 +104,23 @@ static void agree(struct half *h, bool is_source)
 	assert_int_equal(sealing_create(&h->m), 0);
 }
 
+/* Off unless the source asks for it: marks tell the hosts which pages are zeros. */
+static void zero_marks_are_asked_for(void **state)
+{
+	struct half h;
+
+	agree(&h, true);
+	assert_false(h.m.seal->config.zero_marks);
+	sealing_end(&h.m, false);
+	h.m.source.zero_marks = true;
+	assert_int_equal(sealing_create(&h.m), 0);
+	assert_true(h.m.seal->config.zero_marks);
+	half_close(&h);
+	agree(&h, false);
+	assert_false(h.m.seal->config.zero_marks);
+	half_close(&h);
+}
+
 static void the_core_goes_to_whom_the_offer_describes(void **state)
 {
 	static uint8_t core[SEVMIRROR_CORE_MAX], mine[16384];
@@ -222,6 +239,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_firmware_that_does_not_finish_is_a_warning),
 		cmocka_unit_test(without_sev_nobody_is_asked),
+		cmocka_unit_test(zero_marks_are_asked_for),
 		cmocka_unit_test(the_core_goes_to_whom_the_offer_describes),
 		cmocka_unit_test(a_core_is_of_the_streams_that_were_agreed_on),
 		cmocka_unit_test(a_cancelled_migration_makes_no_core),
