@@ -138,7 +138,8 @@ static int let_in(struct accept_queue *queue)
 			return err;
 	}
 	fd = address_accept(queue->listen_fd, 0);
-	if (is_no_room(fd))
+	queue->no_room = is_no_room(fd) ? fd : 0;
+	if (queue->no_room)
 		return make_room(queue);
 	if (fd == -EBADF || fd == -EINVAL || fd == -ENOTSOCK)
 		return fd;
@@ -314,7 +315,7 @@ int accept_queue_next(struct accept_queue *queue, uint64_t deadline, struct newc
 		if (err)
 			return err < 0 ? err : 0;
 		if (clock_ns() >= deadline)
-			return -ETIMEDOUT;
+			return queue->no_room ? queue->no_room : -ETIMEDOUT;
 	}
 }
 

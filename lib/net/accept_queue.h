@@ -52,6 +52,7 @@ struct accept_queue {
 	void *opaque;
 	/* the host had no descriptor for one more: no accept() before that time (clock_ns()) */
 	uint64_t no_room_until;
+	int no_room; /* the error of the last accept, if it was that this process has no room */
 	uint64_t last_id;
 	struct accept_pending pending[ACCEPT_QUEUE_MAX]; /* the oldest first */
 	unsigned int npending;

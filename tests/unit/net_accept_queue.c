@@ -280,6 +280,25 @@ static void a_host_without_descriptors_goes_on(void **state)
 	close(speaker);
 }
 
+/* Nobody has come in, for that reason. */
+static void a_host_without_descriptors_says_so(void **state)
+{
+	struct scene *s = *state;
+	struct rlimit before, none;
+	struct newcomer newcomer;
+	int peer = come(s), next;
+
+	next = dup(0);
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &before);
+	none = before;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(accept_queue_next(&s->queue, clock_ns() + NS_PER_MS, &newcomer), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	close(peer);
+}
+
 #define scene_test(f) cmocka_unit_test_setup_teardown(f, open_scene, close_scene)
 
 int main(void)
@@ -293,6 +312,7 @@ int main(void)
 		scene_test(a_byte_keeps_no_place),
 		scene_test(waiting_ends),
 		scene_test(a_host_without_descriptors_goes_on),
+		scene_test(a_host_without_descriptors_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
