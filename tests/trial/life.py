@@ -13,15 +13,14 @@ import time
 import network as net
 import settled
 
+Violation = settled.Violation
 SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM,
            "hangup": signal.SIGHUP}
 
 
-class Violation(Exception):
-    """What must not be."""
-
-
 class Life:
+    """Of one guest."""
+
     def __init__(self, number, plan, hosts, trial):
         self.name = f"g{number}"
         self.plan, self.hosts, self.trial = plan, hosts, trial
@@ -33,6 +32,8 @@ class Life:
         self.here = 0
         self.vm = None  # the process that has the guest
         self.target = self.mover = self.mirror = None
+        self.attached = ""  # what migrate --attach said, where migrate itself was killed
+        self.network = self.real_address = None
         self.events = set()  # what the plan did that explains an end of the guest
         self.outcomes = []
         self.log = []

@@ -15,12 +15,18 @@ VM_STOPPED, VM_MIGRATED = 7, 8
 RECOVERIES = 20
 
 
+class Violation(Exception):
+    """What must not be."""
+
+
 class Judge:
+    """One move, and migrate's exit status."""
+
     def __init__(self, life, move, code):
         self.life, self.move, self.code = life, move, code
         self.source, self.target = life.vm, life.target
         self.source_host, self.target_host = life.host(), life.host(True)
-        self.said = getattr(life, "attached", "") or life.mover.said()
+        self.said = life.attached or life.mover.said()
         life.attached = ""
 
     def note(self, text):
@@ -91,7 +97,7 @@ class Judge:
             try:
                 self.life.until("the target settles", settled, seconds)
                 return True
-            except Exception:  # pylint: disable=broad-except
+            except Violation:
                 return False
 
         met = self.code == UNKNOWN and self.source.poll() is None
