@@ -255,12 +255,14 @@ static void accepted(struct source s, const char *what, const char *which)
 static void leave_out(struct source *s, unsigned int at)
 {
 	s->n--;
-	memmove(&s->plan[at], &s->plan[at + 1], (s->n - at) * sizeof(s->plan[0]));
+	for (unsigned int i = at; i < s->n; i++)
+		s->plan[i] = s->plan[i + 1];
 }
 
 static void put_in(struct source *s, unsigned int at, enum step step)
 {
-	memmove(&s->plan[at + 1], &s->plan[at], (s->n - at) * sizeof(s->plan[0]));
+	for (unsigned int i = s->n; i > at; i--)
+		s->plan[i] = s->plan[i - 1];
 	s->plan[at] = step;
 	s->n++;
 }
