@@ -81,6 +81,14 @@ const char *session_why(const SevmirrorHelper *helper, int err);
 void session_report(const SevmirrorHelper *helper, int err);
 
 /*
+ * pages.c, target. QEMU marks each page that it loads itself, so unsealed, in its block's
+ * receivedmap. Each batch that has been opened, on whatever channel, must be unmarked:
+ * opened is what sevmirror_lane_open_finish() said of its records. Any thread.
+ */
+void pages_unmark_opened(const SevmirrorHelper *helper, const struct sevmirror_batch *batch,
+			 const uint8_t *opened);
+
+/*
  * pages.c, target, once all has been loaded: whether QEMU has loaded a page itself that is private,
  * and so had to come sealed. *gpa: where.
  */

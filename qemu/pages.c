@@ -130,12 +130,8 @@ static RAMBlock *page_block(const SevmirrorHelper *helper, uint64_t gpa, ram_add
 	return NULL;
 }
 
-/*
- * QEMU marks each page that it loads itself, so unsealed, in receivedmap. A page that has been
- * opened since then is what the source has sealed.
- */
-static void unmark_opened(const SevmirrorHelper *helper, const struct sevmirror_batch *batch,
-			  const uint8_t *opened)
+void pages_unmark_opened(const SevmirrorHelper *helper, const struct sevmirror_batch *batch,
+			 const uint8_t *opened)
 {
 	ram_addr_t offset;
 	RAMBlock *block;
@@ -218,6 +214,6 @@ int sevmirror_load_pages(QEMUFile *f)
 	if (err)
 		session_report(helper, err);
 	else
-		unmark_opened(helper, &batch, opened);
+		pages_unmark_opened(helper, &batch, opened);
 	return err;
 }
