@@ -23,30 +23,32 @@ STREAMS = 2
 REGION_VA = 0x7E0000000000  # HELPER_REGION_VA, helper/layout.h
 SLOT = 1 << 39  # of the region
 
+# An interrupt ends a guest's turn, and the sample is taken here: it tells that the guest ran.
+IN_GUEST = re.compile(r"^(pvm|vmx|svm|kvm)_(do_event|do_interrupt|do_nmi|handle_exit)_irqoff")
+
 # First match counts: what is done, and the functions that do it.
 KINDS = (
-    ("AES-GCM in the helper", r"^helper:(aes_|gcm|seal_|open_(sse|avx|vaes)|partial_block)"),
-    ("helper: copy to the guest's page", r"^helper:(copy_once|memcpy|wipe|memset)"),
-    ("helper: polling its ring", r"^helper:(ring_idle|ring_take|helper_poll|helper_serve|serve)"),
-    ("helper: the rest", r"^helper:"),
-    ("zeroing the target's memory", r"clear_page|clear_huge|clear_subpage|folio_zero"),
+    ("the helper: AES-GCM, copies, polling", r"^helper:"),
+    ("zeroing the target's memory", r"^kernel:(clear_page|clear_huge|clear_subpage|folio_zero)"),
     ("copies through the sockets",
-     r"copy_user|copy_from_user|copy_to_user|rep_movs|_copy_(to|from)_iter|copy_page_to_iter|"
-     r"copyin|copyout|skb_copy_datagram|simple_copy_to_iter"),
-    ("kernel: sockets, the rest",
-     r"tcp|skb|sock|inet|^ip_|ip_rcv|ip_finish|loopback|net_rx|netif|napi|dev_queue|dev_hard|"
-     r"eth_|qdisc|__alloc_skb|sk_|csum|nf_|neigh|xmit|import_iovec|softirq"),
-    ("kernel: page faults and memory",
-     r"fault|page|folio|shmem|pte|pmd|pud|mmu|tdp|rmap|vma|mmap|tlb|lru|zap|unmap|alloc|free|"
-     r"memcg|charge|xas_|rmqueue|zone|compact|migrat|collapse|madvise|slot|gfn|kvm_page"),
-    ("kernel: wake-ups and scheduling",
-     r"sched|futex|wake|poll|eventfd|switch|idle|rq_|_rq|enqueue|dequeue|pick_next|update_curr|"
-     r"update_load|select_task|ttwu|hrtimer|timer|ktime|cpuacct|rcu|wait|yield|preempt"),
-    ("kernel: entering and leaving the guest", r"kvm|vcpu|vmx|svm|pvm|fpu|xsave|switcher"),
-    ("kernel: system calls and the rest", r"^kernel:"),
-    ("processes: AES-GCM and TLS of the host", r"^(libcrypto|libssl)"),
-    ("processes: copies", r"mem(cpy|move|set)|memcmp"),
-    ("processes: the rest", r""),
+     r"^kernel:(copy_user|copy_from_user|copy_to_user|rep_movs|_?_?copy_(to|from)_iter|copyin|"
+     r"_copy_(to|from)_user|copyout|skb_copy_datagram|simple_copy_to_iter)"),
+    ("switching tasks, waking them",
+     r"^kernel:.*(finish_task_switch|_raw_spin_unlock_irq|sched|futex|wake|poll|eventfd|switch_|"
+     r"idle|enqueue_|dequeue_|pick_next|update_curr|update_load|select_task|ttwu|hrtimer|ktime|"
+     r"smp_call_function|rcu)"),
+    ("entering and leaving the guest",
+     r"^kernel:.*(kvm|vcpu|vmx|svm|pvm|fpu|xsave|switcher|_msr|cr4_|paging64|emulat|decode|spte|"
+     r"gfn)"),
+    ("sockets, the rest",
+     r"^kernel:.*(tcp|skb|sock|inet|ip_|loopback|net_|netif|napi|dev_|eth_|qdisc|csum|nf_|neigh|"
+     r"xmit|iovec|softirq|bbr)"),
+    ("page faults, memory of the kernel",
+     r"^kernel:.*(fault|page|folio|shmem|pte|pmd|pud|mmu|rmap|vma|mmap|tlb|lru|zap|alloc|free|"
+     r"charge|xas_|rmqueue|zone|compact|collapse|madvise|copy_mc)"),
+    ("system calls, the rest of the kernel", r"^kernel:"),
+    ("frames: AES-GCM and TLS of the hosts", r"^lib(crypto|ssl)"),
+    ("the processes themselves", r""),
 )
 
 
@@ -72,12 +74,10 @@ class _Names:
     def of(self, comm, address, symbol, library):
         if REGION_VA <= address < REGION_VA + SLOT:
             return self.helper(address)
-        if library == "[kernel.kallsyms]" or library.endswith(".ko") or "[k" in library:
+        if IN_GUEST.match(symbol) or library == "[unknown]":
+            return "helper:in the guest" if comm.startswith("helper") else "guest:code"
+        if "[k" in library or library.endswith(".ko"):
             return f"kernel:{symbol}"
-        if "unknown" in library and comm.startswith("helper"):
-            return "helper:unknown"
-        if "unknown" in library:
-            return "guest:code"
         return f"{library.rpartition('/')[2]}:{symbol}"
 
 
@@ -100,13 +100,7 @@ def _samples(path):
 def _kind(name):
     if name.startswith("guest:"):
         return "the guest itself"
-    for kind, pattern in KINDS:
-        if re.search(pattern, name if pattern.startswith("^") else name.partition(":")[2]):
-            if kind.startswith(("kernel", "zeroing", "copies through")) and \
-                    not name.startswith("kernel:"):
-                continue
-            return kind
-    return "processes: the rest"
+    return next(kind for kind, pattern in KINDS if re.search(pattern, name))
 
 
 def _record(memory, path):
