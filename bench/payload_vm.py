@@ -171,8 +171,9 @@ class Guest:
         target = self.hosts[1]
         target.start("receive", "--sev", "off", "--name", "guest", "--listen", "127.0.0.1:0",
                      "--psk-file", str(self.key))
-        wait_until("the target", lambda: "waiting at" in target.errors(), target.process)
-        return target.errors().split("waiting at ")[1].split()[0]
+        says = "waiting for the source on "
+        wait_until("the target", lambda: says in target.errors(), target.process)
+        return target.errors().split(says)[1].split()[0]
 
     def migrate(self, streams, *options, watch_memory=False):
         """Move it; what `sevmirror migrate --json` says and CPU seconds of both sides, with

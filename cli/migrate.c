@@ -513,7 +513,7 @@ static int done(const struct migrate *m, json_t *ret)
 	if (m->json)
 		return cli_print_json(json_incref(ret));
 	if (m->mode == MODE_CHANGE)
-		printf("%s: changed\n", m->name);
+		printf("%s: the running migration has the new limits\n", m->name);
 	else
 		printf("%s: the migration has started; `sevmirror migrate %s --attach` shows it\n",
 		       m->name, m->name);

@@ -253,7 +253,8 @@ static int wait_for_guest(struct receive *r, struct why *why)
 	console_connect(r->guest.console, &r->incoming.serial, &r->incoming.hvc);
 	err = service_receive(r->guest.service, why);
 	if (!err)
-		fprintf(stderr, "sevmirror: waiting at %s\r\n", service_address(r->guest.service));
+		fprintf(stderr, "sevmirror: waiting for the source on %s\r\n",
+			service_address(r->guest.service));
 	return err;
 }
 

@@ -128,7 +128,7 @@ static void report_unauthenticated_peers(struct foreground *guest)
 	if (!n || guest->unauthenticated_told == UNAUTHENTICATED_TOLD)
 		return;
 	guest->unauthenticated_told++;
-	fprintf(stderr, "sevmirror: rejected a connection that is not the source: %s%s\r\n", text,
+	fprintf(stderr, "sevmirror: rejected a peer that is not the source: %s%s\r\n", text,
 		guest->unauthenticated_told == UNAUTHENTICATED_TOLD ?
 			" (no more of these will be reported)" :
 			"");
@@ -266,8 +266,11 @@ static enum foreground_end read_end(struct foreground *guest, char *text, size_t
 	state = service_attend(guest->service);
 	if (comes(state)) {
 		bool cancelled = service_summary(guest->service, &summary) == SEVMIRROR_CANCELLED;
+		const char *action =
+			cancelled ? "" : service_view(state, VM_RUNS, false, false).action;
 
-		snprintf(text, max, "no guest arrived: %s", summary.error);
+		snprintf(text, max, "no guest arrived: %s%s%s", summary.error, *action ? ". " : "",
+			 action);
 		return cancelled ? FOREGROUND_STOPPED : FOREGROUND_EMPTY;
 	}
 	end = vm_end(machine_vm(machine));

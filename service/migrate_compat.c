@@ -169,9 +169,11 @@ int migrate_compat_load(struct migrate_guest_cpu *cpu, const void *buf, size_t l
 
 	memset(cpu, 0, sizeof(*cpu));
 	if (r.overflow || magic != COMPAT_MAGIC || version != COMPAT_VERSION)
-		return why_set(why, -EINVAL,
-			       "the description of the guest's CPUs is not one of version %u",
-			       COMPAT_VERSION);
+		return why_set(
+			why, -EINVAL,
+			"the source does not describe the guest's CPUs in version %u: install the "
+			"same sevmirror on both",
+			COMPAT_VERSION);
 	cpu->tsc_khz = state_get64(&r);
 	cpu->sev = state_get_bool(&r);
 	cpu->cpuid.table.nent = state_get32(&r);

@@ -118,7 +118,7 @@ int migrate_config_load(struct migrate_config *config, const void *buf, size_t l
 	if (version != CONFIG_VERSION)
 		return why_set(why, -EINVAL,
 			       "the VM's configuration has version %u, and the target knows "
-			       "version %u",
+			       "version %u: install the same sevmirror on both",
 			       version, CONFIG_VERSION);
 	vm->memory_bytes = state_get64(&r);
 	vm->cpus = state_get32(&r);
@@ -130,9 +130,7 @@ int migrate_config_load(struct migrate_config *config, const void *buf, size_t l
 		return why_set(why, -EINVAL, "the VM's configuration is malformed");
 	if (!vm->memory_bytes || vm->memory_bytes % MEMORY_UNIT || vm->memory_bytes > MEMORY_MAX ||
 	    !vm->cpus || vm->cpus > LAUNCH_MAX_CPUS)
-		return why_set(why, -EINVAL,
-			       "a VM cannot have %u CPUs and %llu bytes of "
-			       "memory",
+		return why_set(why, -EINVAL, "a VM cannot have %u CPUs and %llu bytes of memory",
 			       vm->cpus, (unsigned long long)vm->memory_bytes);
 	return 0;
 }

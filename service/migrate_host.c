@@ -119,12 +119,12 @@ static int use_devices(struct service *s, struct why *why)
 	int err = 0;
 
 	if (in->ndisks && in->ndisks != machine->ndisks)
-		return why_set(why, -EINVAL, "the VM has %u disks, and the target was given %u",
+		return why_set(why, -EINVAL,
+			       "the VM has %u disks, and --disk names %u on the target",
 			       machine->ndisks, in->ndisks);
 	if (in->ntaps && in->ntaps != machine->nnets)
 		return why_set(why, -EINVAL,
-			       "the VM has %u network cards, and the target was "
-			       "given %u",
+			       "the VM has %u network cards, and --tap names %u on the target",
 			       machine->nnets, in->ntaps);
 	/*
 	 * A source that has not authenticated itself does not say which of this host's files and
@@ -133,8 +133,8 @@ static int use_devices(struct service *s, struct why *why)
 	if (in->security.insecure &&
 	    ((machine->ndisks && !in->ndisks) || (machine->nnets && !in->ntaps)))
 		return why_set(why, -EPERM,
-			       "with --insecure the VM's disks and networks must be named on the "
-			       "target");
+			       "with --insecure the target must name the VM's disks (--disk) and "
+			       "networks (--tap)");
 	for (i = 0; i < machine->ndisks && !err; i++)
 		err = use_disk(in, i, &machine->disks[i], why);
 	for (i = 0; i < in->ntaps; i++)
@@ -210,7 +210,8 @@ static int op_config_load(void *opaque, const void *buf, size_t len, char *text,
 	int err = migrate_config_load(&s->config, buf, len, &why);
 
 	if (!err && s->config.machine.vm.sev != s->cpu->sev)
-		err = why_set(&why, -EINVAL, "the VM's configuration contradicts itself");
+		err = why_set(&why, -EINVAL,
+			      "the source describes the VM as encrypted and as plain");
 	if (!err)
 		err = build(s, &why);
 	snprintf(text, max, "%s", why.text);
@@ -236,11 +237,13 @@ static int op_compat_check(void *opaque, const void *buf, size_t len, char *text
 		return -ENOMEM;
 	err = migrate_compat_load(s->cpu, buf, len, &why);
 	if (!err && s->cpu->sev == s->incoming->sev_off)
-		err = why_set(&why, -EPERM,
-			      s->cpu->sev ?
-				      "the VM is encrypted, and the target waits with --sev off" :
-				      "the VM runs in the clear, and the target accepts such a VM "
-				      "only with --sev off");
+		err = why_set(
+			&why, -EPERM,
+			s->cpu->sev ?
+				"the VM is encrypted, and the target waits with --sev off: start "
+				"the target without it" :
+				"the VM runs in the clear, and the target accepts such a VM "
+				"only with --sev off");
 	if (!err)
 		err = migrate_compat_check(s->cpu, s->incoming->devices, &why);
 	snprintf(text, max, "%s", why.text);

@@ -230,7 +230,9 @@ int migrate_recover(struct service *s, const char *address, struct control_error
 	if (service_permit(s, SERVICE_MAY_RECOVER, err))
 		return -EBUSY;
 	if (strlen(address) >= sizeof(s->job->recover_address))
-		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS, "the address is too long");
+		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
+				    "the address %.40s... is too long: at most %zu bytes", address,
+				    sizeof(s->job->recover_address) - 1);
 	if (s->job->thread_made)
 		pthread_join(s->job->thread, NULL);
 	if (*address)
@@ -238,9 +240,7 @@ int migrate_recover(struct service *s, const char *address, struct control_error
 	s->job->recover = true;
 	ret = job_run(s, SERVICE_RECOVER);
 	return ret ? control_fail(err, ret, CONTROL_FAILED,
-				  "cannot start the migration's thread: "
-				  "%s",
-				  strerror(-ret)) :
+				  "cannot start the migration's thread: %s", strerror(-ret)) :
 		     0;
 }
 
@@ -398,9 +398,6 @@ int migrate_incoming(struct service *s, struct why *why)
 	s->job = NULL;
 	err = job_start(s, job, SERVICE_AWAIT);
 	pthread_mutex_unlock(&s->lock);
-	return err ? why_set(why, err,
-			     "cannot start the migration's thread: "
-			     "%s",
-			     strerror(-err)) :
+	return err ? why_set(why, err, "cannot start the migration's thread: %s", strerror(-err)) :
 		     0;
 }

@@ -176,7 +176,10 @@ static const struct service_view views[SERVICE_STATES] = {
 	[SERVICE_GONE] = { CLIENT_MIGRATED, SERVICE_MAY_STOP, "The guest runs on the target.", "" },
 	[SERVICE_AWAITED] = { CLIENT_INCOMING, SERVICE_MAY_STOP | SERVICE_MAY_CANCEL,
 			      "The guest has not arrived yet.", "" },
-	[SERVICE_NONE_CAME] = { CLIENT_INCOMING, SERVICE_MAY_STOP, "No guest arrived.", "" },
+	[SERVICE_NONE_CAME] = { CLIENT_INCOMING, SERVICE_MAY_STOP,
+				"No guest arrived, and this host has not run one.",
+				"If the source reports an unknown outcome, `resume` there "
+				"continues the guest." },
 	[SERVICE_ARRIVED] = { CLIENT_RUNNING, MIGRATES,
 			      "The guest runs here, and its migration is about to end.", "" },
 	[SERVICE_FILLING] = { CLIENT_RUNNING, MIGRATES,
@@ -299,9 +302,11 @@ struct service_advice service_advice(enum service_result result, bool paused, bo
 
 struct service_advice service_advice_unreported(void)
 {
-	return (struct service_advice){ "Outcome unknown.",
-					"The VM's process ended before it reported the outcome. "
-					"Check whether the guest runs on the target." };
+	return (struct service_advice){
+		"Outcome unknown. The VM's process ended before it reported the outcome: the guest "
+		"no longer runs here, and may be running on the target.",
+		"Check the target. If the guest does not run there, start it again."
+	};
 }
 
 struct service_advice service_advice_at_target(enum service_result result, bool paused)

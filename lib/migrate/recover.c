@@ -21,7 +21,7 @@ int recover_prepare(struct sevmirror_migration *m)
 	       sizeof(m->hello.recovery_salt));
 	if (channel_export_key(m->control, "EXPORTER-sevmirror-recovery", context, sizeof(context),
 			       m->recovery_key, sizeof(m->recovery_key)))
-		return session_fail(m, -EIO, "no key for a recovery of this session");
+		return session_fail(m, -EIO, "this host cannot make the key for a recovery");
 	return 0;
 }
 

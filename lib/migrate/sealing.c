@@ -18,7 +18,9 @@ static int session_failed(struct sevmirror_migration *m, int err)
 
 	if (err && seal_take_why(m->seal, &why))
 		(void)session_fail_why(m, &why);
-	return err ? session_fail(m, err, "the sealing session failed: %s", strerror(-err)) : 0;
+	return err ? session_fail(m, err, "%s cannot use the guest's Migration Helper: %s",
+				  m->is_source ? "the source" : "the target", strerror(-err)) :
+		     0;
 }
 
 static void helper_thread_begins(void *opaque)

@@ -438,8 +438,8 @@ enum sevmirror_outcome target_postcopy_finish(struct target *t)
 		outcome = bury(t);
 	} else if (err) {
 		why_prefix(&m->why,
-			   "%llu pages of the guest never arrived, and the target gave up the "
-			   "source: ",
+			   "%llu pages of the guest never arrived, and the target stopped waiting "
+			   "for the source: ",
 			   (unsigned long long)postcopy_in_left(m->postcopy));
 		outcome = give_up(t);
 		/*

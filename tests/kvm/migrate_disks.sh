@@ -87,7 +87,7 @@ refused "a symbolic link in the directory" \
 end_guest 1
 
 begin "$tmp/disks/web.img" "$tmp/disks/data.img,ro"
-refused "one of two is named" "the VM has 2 disks, and the target was given 1" \
+refused "one of two is named" "the VM has 2 disks, and --disk names 1 on the target" \
 	--disk "$tmp/disks/web.img"
 at 2 receive --sev off --listen 127.0.0.1:0 "${psk[@]}" --disk-dir "$tmp/disks" \
 	--disk "$tmp/disks/web.img" >"$tmp/said" 2>&1

@@ -157,7 +157,7 @@ ended 1
 SEVMIRROR_RUNTIME_DIR=$tmp/2 "$sevmirror" receive --name guest --sev off --listen "unix:$tmp/sock" \
 	--insecure </dev/null >"$tmp/2.out" 2>"$tmp/2.err" &
 pid[2]=$!
-until_true grep -q 'waiting at' "$tmp/2.err"
+until_true grep -q 'waiting for the source' "$tmp/2.err"
 answers "stop of a VM that waits" 0 "no longer waits for a guest" 2 stop guest
 ended 2
 is "it was stopped" 7 "$(cat "$tmp/status")"

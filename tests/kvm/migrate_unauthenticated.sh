@@ -55,7 +55,7 @@ is "behind strangers of all kinds the guest moves" 0 "$status"
 disperse
 ended 1
 until_true state 2 running
-told "of the strangers" "$tmp/2.err" "rejected a connection that is not the source: 127.0.0.1:"
+told "of the strangers" "$tmp/2.err" "rejected a peer that is not the source: 127.0.0.1:"
 for text in "TLS: the peer does not speak TLS" "offers no pre-shared key" "closed the connection" \
 	"has another pre-shared key"; do
 	told "of the strangers" "$tmp/2.err" "$text"

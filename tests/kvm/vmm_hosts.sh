@@ -65,8 +65,8 @@ await() {
 	SEVMIRROR_RUNTIME_DIR=$tmp/$host "$sevmirror" receive --sev off --name guest \
 		--listen 127.0.0.1:0 "$@" </dev/null >"$tmp/$host.out" 2>"$tmp/$host.err" &
 	pid[$host]=$!
-	until_true grep -q 'waiting at' "$tmp/$host.err"
-	address=$(sed -n 's/.*waiting at \([^[:space:]]*\).*/\1/p' "$tmp/$host.err")
+	until_true grep -q 'waiting for the source' "$tmp/$host.err"
+	address=$(sed -n 's/.*waiting for the source on \([^[:space:]]*\).*/\1/p' "$tmp/$host.err")
 }
 
 # move FROM OPTIONS...: to the address; sets status

@@ -165,7 +165,7 @@ def steps(source, target):
                  "--insecure")
     source.export("0")
     target.export("127.0.0.1:0")
-    listening = target.wait_for(r"waiting at ([0-9.:]+)")
+    listening = target.wait_for(r"waiting for the source on ([0-9.:]+)")
 
     waiting = target.numbers()
     while not waiting:

@@ -45,8 +45,11 @@ prefix_bin=$tmp/dest$prefix/bin
 mkdir -p "$tmp/etc/receive" "$tmp/root"
 mkdir -m 700 "$tmp/run"
 (umask 077 && od -An -tx1 -N32 /dev/urandom | tr -d ' \n' >"$tmp/etc/psk")
-printf 'LISTEN=127.0.0.1:0\nOPTIONS=--sev off --psk-file /etc/sevmirror/psk --timeout 60\n' \
-	>"$tmp/etc/receive/vm.conf"
+# The example as it is installed, with the values of this test: its OPTIONS have two lines.
+example=$tmp/dest$prefix/share/doc/sevmirror/examples/receive.conf.example
+sed -e 's|^LISTEN=.*|LISTEN=127.0.0.1:0|' \
+	-e 's|^OPTIONS=--tls-cert.* \\$|OPTIONS=--sev off --psk-file /etc/sevmirror/psk \\|' \
+	-e 's|^--tls-ca .*|--timeout 60|' "$example" >"$tmp/etc/receive/vm.conf"
 
 # The root file system is bound where only this container sees it, with changes in memory.
 unit_file=lib/systemd/system/sevmirror-receive@.service
@@ -89,7 +92,7 @@ comes() {
 	local what=$1 source
 	shift
 	inside systemctl start "$unit"
-	until_true has_said 'waiting at'
+	until_true has_said 'waiting for the source'
 	host run --name vm --sev off --payload "$dirtier" --memory 64M --arg 1 --arg 1000 \
 		--arg 1048576 </dev/null >"$tmp/source" 2>&1 &
 	source=$!
@@ -112,6 +115,9 @@ comes() {
 }
 
 comes "pre-copy"
+is "both lines of OPTIONS reach the command" \
+	"--sev off --psk-file /etc/sevmirror/psk --timeout 60 " \
+	"$(inside cat "/proc/$(state MainPID)/cmdline" | tr '\0' ' ' | grep -o -e '--sev.*')"
 status=/proc/$(state MainPID)/status
 # shellcheck disable=SC2016  # for awk
 is "in the sandbox, under the unit's own" "0000000000000000 2" \
@@ -132,8 +138,8 @@ fi
 host receive --sev off --name vm --listen 127.0.0.1:0 --psk-file "$tmp/etc/psk" \
 	--timeout 60 </dev/null >"$tmp/back" 2>&1 &
 back=$!
-until_true grep 'waiting at' "$tmp/back"
-address=$(awk '/waiting at/ { print $NF }' "$tmp/back" | tr -d '\r')
+until_true grep 'waiting for the source' "$tmp/back"
+address=$(awk '/waiting for the source/ { print $NF }' "$tmp/back" | tr -d '\r')
 check "the guest leaves" inside sevmirror migrate vm --to "$address" --psk-file /etc/sevmirror/psk
 if until_true is_inactive; then ok "the unit has ended by itself"
 else not_ok "the unit has ended by itself"; fi

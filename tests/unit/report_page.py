@@ -102,7 +102,7 @@ def main():
                                      "before pages were sent"])
     look("cancelled", pages["cancelled"], ["The migration was cancelled"])
     look("unknown", pages["unknown"], ["Outcome unknown.",
-                                       "Check whether the guest runs on the target."], ["Summary"])
+                                       "Check the target."], ["Summary"])
     tree = look("hostile", pages["hostile"],
                 ["Migration of <b>&\"'", "<script>x</script>?[2J", "\"><img>&'", "<!--<script>"])
     if tree is not None:
