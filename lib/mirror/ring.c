@@ -20,28 +20,27 @@ void ring_die(struct host_ring *r, int error)
 {
 	int alive = 0;
 
-	__atomic_compare_exchange_n(&r->error, &alive, error, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
+	atomic_compare_exchange_strong(&r->error, &alive, error);
 }
 
 int ring_error(const struct host_ring *r)
 {
-	return __atomic_load_n(&r->error, __ATOMIC_SEQ_CST);
+	return atomic_load(&r->error);
 }
 
 unsigned int ring_pending(const struct host_ring *r)
 {
-	return r->submitted - r->taken;
+	return atomic_load(&r->submitted) - r->taken;
 }
 
 int ring_submit(struct host_ring *r, const struct helper_request *request, uint32_t *id)
 {
-	uint32_t place = r->submitted % HELPER_RING_ENTRIES;
+	uint32_t submitted = atomic_load(&r->submitted), place = submitted % HELPER_RING_ENTRIES;
 	struct helper_request copy = *request;
 
 	if (ring_error(r))
 		return ring_error(r);
-	if (r->submitted - r->taken >= HELPER_RING_ENTRIES)
+	if (submitted - r->taken >= HELPER_RING_ENTRIES)
 		return -EAGAIN;
 	copy.id = r->next_id++;
 	r->pending[place] =
@@ -49,8 +48,8 @@ int ring_submit(struct host_ring *r, const struct helper_request *request, uint3
 	if (id)
 		*id = copy.id;
 	memcpy(&r->requests[place], &copy, sizeof(copy));
-	__atomic_store_n(&r->submitted, r->submitted + 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&r->control->submitted, r->submitted, __ATOMIC_SEQ_CST);
+	atomic_store(&r->submitted, submitted + 1);
+	__atomic_store_n(&r->control->submitted, submitted + 1, __ATOMIC_SEQ_CST);
 	return 0;
 }
 
@@ -72,7 +71,7 @@ int ring_poll(struct host_ring *r, struct helper_completion *completion)
 	/* What was completed before the helper died is still good, unless it lied. */
 	if (ready == 0 || ring_error(r) == -EPROTO)
 		return ring_error(r);
-	if (ready > r->submitted - r->taken)
+	if (ready > ring_pending(r))
 		goto nonsense;
 	memcpy(completion, &r->completions[place], sizeof(*completion));
 	__asm__ volatile("" : : : "memory"); /* the copy is what is checked and used */
@@ -88,7 +87,7 @@ nonsense:
 
 bool ring_has_work(const struct host_ring *r)
 {
-	return __atomic_load_n(&r->submitted, __ATOMIC_SEQ_CST) !=
+	return atomic_load(&r->submitted) !=
 	       __atomic_load_n(&r->control->completed, __ATOMIC_SEQ_CST);
 }
 

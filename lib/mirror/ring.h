@@ -6,6 +6,7 @@
 #ifndef LIB_MIRROR_RING_H
 #define LIB_MIRROR_RING_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,10 +26,10 @@ struct host_ring {
 	struct helper_completion *completions;
 
 	struct ring_pending pending[HELPER_RING_ENTRIES];
-	uint32_t submitted; /* atomic */
+	_Atomic uint32_t submitted;
 	uint32_t taken;
 	uint32_t next_id;
-	int error; /* atomic: negative errno once the ring is dead */
+	_Atomic int error; /* negative errno once the ring is dead */
 };
 
 /* pages: HELPER_RING_PAGES of the window, zeroed. */

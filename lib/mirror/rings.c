@@ -182,7 +182,7 @@ static int boot(struct rings *rings, const struct rings_config *config)
 	if (atomic_load(&r->event) == 0)
 		return ring_error(&r->host) == -ESHUTDOWN ? -ETIMEDOUT : ring_error(&r->host);
 	rings->kernel = r->event >> 8;
-	r->host.error = 0; /* no thread is left that could see it */
+	atomic_store(&r->host.error, 0); /* no thread is left that could see it */
 	return 0;
 }
 
