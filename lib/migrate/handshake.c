@@ -244,7 +244,7 @@ static int check_vm(struct sevmirror_migration *m)
 	if (m->numbering.npages * PAGE_BYTES != m->hello.ram_bytes)
 		return session_fail_because(
 			m, SEVMIRROR_REASON_INCOMPATIBLE, -EPROTO,
-			"the VM has %llu bytes of memory at the source and %llu at the target",
+			"the VM has %llu bytes of memory on the source and %llu on the target",
 			(unsigned long long)m->hello.ram_bytes,
 			(unsigned long long)(m->numbering.npages * PAGE_BYTES));
 	if (!!m->vm.sev != !!(m->hello.flags & WIRE_F_SEV))

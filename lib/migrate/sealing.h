@@ -57,7 +57,7 @@ void sealing_count_commands(struct sevmirror_migration *m);
 void sealing_take_back(struct sevmirror_migration *m);
 
 /*
- * End the session: keys are wiped, the mirror ends. moved: the guest runs at the target. A firmware
+ * End the session: keys are wiped, the mirror ends. moved: the guest runs on the target. A firmware
  * that does not finish sending it is a warning in the summary. Idempotent.
  */
 void sealing_end(struct sevmirror_migration *m, bool moved);

@@ -290,7 +290,7 @@ static bool take_disks_back(struct sevmirror_migration *m)
 		if (clock_ns() >= until) {
 			why_append(
 				&m->why,
-				"; and the guest stays paused at the source, which cannot open its "
+				"; and the guest stays paused on the source, which cannot open its "
 				"disks again: %s",
 				why);
 			return false;

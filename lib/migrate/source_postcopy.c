@@ -17,7 +17,7 @@
 #include "lib/migrate/source_private.h"
 #include "lib/util/page.h"
 
-/* PAGE_REQUEST: what something waits for at the target. */
+/* PAGE_REQUEST: what something waits for on the target. */
 static int take_requests(struct source *s, const void *body, size_t len)
 {
 	const struct page_numbering *numbering = &s->m->numbering;

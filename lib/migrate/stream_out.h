@@ -58,7 +58,7 @@ int streams_out_wait(struct streams_out *streams, int timeout_ms,
 int streams_out_fd(const struct streams_out *streams);
 
 /*
- * Something waits for these pages at the target: if they are still in the set they go now, on the
+ * Something waits for these pages on the target: if they are still in the set they go now, on the
  * priority stream, with some around them. Each page of the set goes once. Any thread.
  */
 void streams_out_request(struct streams_out *streams, const uint64_t *numbers, unsigned int n);

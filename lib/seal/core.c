@@ -155,7 +155,7 @@ static int make_session(struct sevmirror_seal *seal)
 	if (!err)
 		err = rings_session_make(seal->rings, flags, seal->session);
 	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
-				       "the helper cannot make a session at the source: %s",
+				       "the helper cannot make a session on the source: %s",
 				       rings_explain(seal->rings, err)) :
 		     0;
 }
@@ -397,7 +397,7 @@ static int check_session(struct sevmirror_seal *seal)
 	if (!err && state != HELPER_TARGET)
 		err = -EPROTO;
 	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
-				       "the helper at the target has no session to receive pages") :
+				       "the helper on the target has no session to receive pages") :
 		     0;
 }
 

@@ -275,7 +275,7 @@ int seal_postcopy(struct sevmirror_seal *seal, const uint64_t *bitmap, uint64_t 
 	if (!err)
 		err = rings_postcopy(seal->rings, bitmap, npages);
 	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
-				       "the helper at the target cannot begin post-copy: %s",
+				       "the helper on the target cannot begin post-copy: %s",
 				       seal->rings ? rings_explain(seal->rings, err) :
 						     strerror(-err)) :
 		     0;

@@ -56,7 +56,7 @@ int sevmirror_seal_manifest(struct sevmirror_seal *seal, struct sevmirror_blob *
 	if (err) {
 		free(out);
 		return seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
-					 "the helper cannot make the manifest at the source: %s",
+					 "the helper cannot make the manifest on the source: %s",
 					 rings_explain(seal->rings, err));
 	}
 	blob->bytes = out;
@@ -85,13 +85,13 @@ static int check(struct sevmirror_seal *seal, const struct rings_manifest *manif
 	if (err == -EBADMSG)
 		return seal_fail_because(
 			seal, SEVMIRROR_REASON_MANIFEST, err,
-			"the guest's memory at the target is not what the source sealed last: %u "
+			"the guest's memory on the target is not what the source sealed last: %u "
 			"ranges of 128 MiB differ, the first from %#llx on",
 			differing,
 			(unsigned long long)gpa_of(&seal->plan,
 						   (uint64_t)first * HELPER_MANIFEST_SPAN));
 	return err ? seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
-				       "the helper cannot check the manifest at the target: %s",
+				       "the helper cannot check the manifest on the target: %s",
 				       rings_explain(seal->rings, err)) :
 		     0;
 }

@@ -275,7 +275,7 @@ int seal_start_helper(struct sevmirror_seal *seal, unsigned int nrings)
 	err = rings_create(&seal->rings, &config, &why);
 	if (err)
 		return seal_fail_because(seal, SEVMIRROR_REASON_HELPER, err,
-					 "the Migration Helper cannot start at the %s: %s",
+					 "the Migration Helper cannot start on the %s: %s",
 					 seal->config.source ? "source" : "target",
 					 why.text[0] ? why.text : strerror(-err));
 	rings_spin(seal->rings, HELPER_POLLS, HOST_POLLS);

@@ -220,7 +220,7 @@ static void test_disks_do_not_come_back(void **state)
 	trial_wait_for_writes(&t, 100);
 	trial_migrate(&t, &defaults);
 	assert_int_equal(t.outcome, SEVMIRROR_FAILED);
-	assert_non_null(strstr(t.summary.error, "stays paused at the source"));
+	assert_non_null(strstr(t.summary.error, "stays paused on the source"));
 	assert_false(tiny_host_running(t.source));
 	close(holder.fd);
 	assert_int_equal(tiny_host_ops().disks_acquire(t.source, why, sizeof(why)), 0);

@@ -146,8 +146,8 @@ cut_at '<RUNNING'
 is "RUNNING is lost: 9" 9 "$status"
 if grep -q -- 'migrate --recover' "$tmp/said"; then ok "what to do is said"
 else not_ok "what to do is said"; fi
-if state 1 paused; then ok "the guest is paused at the source"
-else not_ok "the guest is paused at the source"; fi
+if state 1 paused; then ok "the guest is paused on the source"
+else not_ok "the guest is paused on the source"; fi
 answers "recovery finds out" 1 migrate guest --recover --to "$there"
 ended 1
 verified 2 "RUNNING was lost"
@@ -227,7 +227,7 @@ else
 fi
 ended 2
 is "the target's process ends with 7" 7 "$(cat "$tmp/status")"
-answers "what is left at the source is stopped" 1 stop guest --force
+answers "what is left on the source is stopped" 1 stop guest --force
 ended 1
 nothing_left "the target gives up" 1
 nothing_left "the target gives up" 2

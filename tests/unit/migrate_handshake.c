@@ -132,7 +132,7 @@ static void a_vm_of_another_size_is_refused(void **state)
 	hello.ram_bytes += 2 << 20;
 	assert_int_equal(answer_source(&h, &hello, sizeof(hello)), -EPROTO);
 	half_assert_why(&h.m.why, SEVMIRROR_REASON_INCOMPATIBLE,
-			"8388608 bytes of memory at the source and 6291456 at the target");
+			"8388608 bytes of memory on the source and 6291456 on the target");
 	half_close(&h);
 }
 

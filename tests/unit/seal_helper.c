@@ -195,7 +195,7 @@ static void a_mirror_that_cannot_be_made_is_the_reason(void **state)
 	helper.create_err = -EBUSY;
 	assert_int_equal(seal_start_helper(seal, RINGS), -EBUSY);
 	assert_string_equal(sevmirror_seal_why(seal),
-			    "the Migration Helper cannot start at the target: no mirror");
+			    "the Migration Helper cannot start on the target: no mirror");
 	assert_int_equal(seal->why.reason, SEVMIRROR_REASON_HELPER);
 	sevmirror_seal_destroy(seal);
 }
