@@ -25,7 +25,7 @@ enum { OPT_LISTEN = 256 };
 
 static const struct cli_option options[] = {
 	{ "listen", OPT_LISTEN, "[HOST:]PORT", NULL,
-	  "the address to listen at (default: " DEFAULT_ADDRESS "); a PORT alone means the "
+	  "the address to listen on (default: " DEFAULT_ADDRESS "); a PORT alone means the "
 	  "loopback interface" },
 	{ 0 },
 };

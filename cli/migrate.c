@@ -197,10 +197,10 @@ static int check_mode(struct migrate *m, struct why *why)
 
 	if (m->many_modes)
 		return why_set(why, -EINVAL,
-			       "--recover, --cancel, --attach and --change exclude each other");
+			       "give only one of --recover, --cancel, --attach and --change");
 	if (m->detach && (m->report || (m->mode != MODE_START && m->mode != MODE_RECOVER)))
-		return why_set(why, -EINVAL, "--detach cannot be combined with --report or %s",
-			       "--cancel, --attach or --change");
+		return why_set(why, -EINVAL, "--detach cannot be combined with %s",
+			       "--report, --cancel, --attach or --change");
 	if (m->mode == MODE_START) {
 		if (!given(m, "address"))
 			return why_set(why, -EINVAL, "--to is needed");

@@ -49,14 +49,12 @@ int migrate_security_check(const struct sevmirror_security *s, struct why *why)
 
 	if (any && !all)
 		return why_set(why, -EINVAL,
-			       "--tls-cert, --tls-key and --tls-ca are only valid "
-			       "together");
+			       "--tls-cert, --tls-key and --tls-ca are only valid together");
 	if (s->peer_name && !any)
 		return why_set(why, -EINVAL, "--tls-peer-name needs certificates");
 	if (any + (s->psk_file != NULL) + s->insecure != 1)
-		return why_set(
-			why, -EINVAL,
-			"one of --tls-cert (with --tls-key, --tls-ca), --psk-file or --insecure "
-			"is needed");
+		return why_set(why, -EINVAL,
+			       "give exactly one of --tls-cert (with --tls-key and --tls-ca), "
+			       "--psk-file and --insecure");
 	return 0;
 }

@@ -153,7 +153,7 @@ static int check_options(const struct receive *r, struct why *why)
 	if (err)
 		return err;
 	if (r->incoming.ndisks && r->incoming.disk_dir)
-		return why_set(why, -EINVAL, "--disk and --disk-dir exclude each other");
+		return why_set(why, -EINVAL, "give only one of --disk and --disk-dir");
 	err = migrate_security_check(&r->incoming.security, why);
 	if (err)
 		return err;

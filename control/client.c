@@ -187,9 +187,10 @@ static int open_failed(struct control_error *err, int ret, const char *name)
 		return control_fail(err, ret, CONTROL_BAD_ARGUMENTS, "invalid VM name '%.80s'",
 				    name);
 	case -ENOENT:
-		return control_fail(err, ret, CONTROL_FAILED,
-				    "no VM named '%s' is running; 'sevmirror status' shows them",
-				    name);
+		return control_fail(
+			err, ret, CONTROL_FAILED,
+			"no VM named '%s' is running; 'sevmirror status' lists those that are",
+			name);
 	case -ECONNREFUSED:
 		return control_fail(err, ret, CONTROL_FAILED,
 				    "the VM '%s' no longer runs: its process died", name);

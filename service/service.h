@@ -43,7 +43,7 @@ int service_launched(struct service *service, struct machine *machine, bool hold
 
 /* How a VM comes from another host. Strings are borrowed for the service's life. */
 struct service_incoming {
-	const char *address; /* to listen at */
+	const char *address; /* to listen on */
 	struct sevmirror_security security;
 	uint64_t timeout; /* nanoseconds, 0: the default */
 	bool sev_off; /* only a guest that runs in the clear is taken; else only an encrypted one */

@@ -215,7 +215,7 @@ static int open_tcp(const char *text, bool listening, try_fn attempt, int timeou
 	freeaddrinfo(list);
 	if (fd < 0)
 		why_because(why, reason_of(listening, fd), fd, "cannot %s %s: %s",
-			    listening ? "listen at" : "connect to", text, strerror(-fd));
+			    listening ? "listen on" : "connect to", text, strerror(-fd));
 	return fd;
 }
 
