@@ -66,7 +66,7 @@ static int run_target(struct vm *vm)
 
 	options.listen_fd = listen_somewhere();
 	if (options.listen_fd < 0)
-		return fail("no address to listen at");
+		return fail("no address to listen on");
 	if (sevmirror_target_create(&migration, &vm_ops, vm, &options, why, sizeof(why)))
 		return fail(why);
 	outcome = sevmirror_migration_run(migration, &summary);

@@ -103,7 +103,7 @@ void vcpu_sleep(struct vcpu *vcpu, uint64_t nanoseconds)
 }
 
 /* Stay here while the vCPU is not to run. False: its thread is to end. */
-static bool gate(struct vcpu *vcpu)
+static bool may_run(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
 	bool run;
@@ -134,7 +134,7 @@ static void *vcpu_thread(void *arg)
 	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
 	vmm_thread_enter(VMM_THREAD_VCPU, name);
 	for (;;) {
-		if (!gate(vcpu))
+		if (!may_run(vcpu))
 			return NULL;
 		do {
 			if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A VM without its memory, as bytes: vCPUs, interrupt controllers, timers, the page map, the
- * devices. What a migration carries, so a load takes the bytes for a stranger's: every length is
- * checked here, every value by KVM or by the device it belongs to.
+ * devices. What a migration carries, so a load does not trust the bytes: every length is checked
+ * here, every value by KVM or by the device it belongs to.
  */
 #ifndef VMM_VM_VM_STATE_H
 #define VMM_VM_VM_STATE_H
