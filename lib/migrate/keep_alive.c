@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "lib/migrate/message.h"
 #include "lib/util/clock.h"
@@ -13,15 +12,13 @@ static bool wait_a_while(struct keep_alive *k)
 {
 	uint64_t ms = k->m->timeout_ms / 4 < KEEP_ALIVE_MS ? (uint64_t)k->m->timeout_ms / 4 :
 							     KEEP_ALIVE_MS;
-	uint64_t at = clock_ns() + ms * NS_PER_MS;
-	struct timespec until = { .tv_sec = (time_t)(at / NS_PER_S),
-				  .tv_nsec = (long)(at % NS_PER_S) };
+	uint64_t until = clock_ns() + ms * NS_PER_MS;
 	int err = 0;
 	bool ends;
 
 	pthread_mutex_lock(&k->lock);
-	while (!k->ends && err != ETIMEDOUT)
-		err = pthread_cond_timedwait(&k->changed, &k->lock, &until);
+	while (!k->ends && err != -ETIMEDOUT)
+		err = clock_cond_wait(&k->changed, &k->lock, until);
 	ends = k->ends;
 	pthread_mutex_unlock(&k->lock);
 	return !ends;
@@ -41,17 +38,13 @@ static void *keep_alive_main(void *arg)
 
 int keep_alive_begin(struct keep_alive *k, struct sevmirror_migration *m)
 {
-	pthread_condattr_t attributes;
 	int err;
 
 	*k = (struct keep_alive){ .m = m };
 	if (m->hello.minor < WIRE_MINOR_WORKING)
 		return 0;
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&k->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	pthread_cond_init(&k->changed, NULL);
 	err = pthread_create(&k->thread, NULL, keep_alive_main, k);
 	k->made = !err;
 	if (!err)
