@@ -206,6 +206,11 @@ static int check_mode(struct migrate *m, struct why *why)
 			return why_set(why, -EINVAL, "--to is needed");
 		if (given(m, "postcopy-after") && !given(m, "postcopy"))
 			return why_set(why, -EINVAL, "--postcopy-after needs --postcopy");
+		if (!strcmp(migrate_text(m->args, "on-max-time"), "postcopy") &&
+		    !given(m, "postcopy"))
+			return why_set(why, -EINVAL, "--on-max-time postcopy needs --postcopy");
+		if (given(m, "on-max-time") && !given(m, "max-time-ms"))
+			return why_set(why, -EINVAL, "--on-max-time needs --max-time");
 		return set_security(m, why);
 	}
 	if (m->mode == MODE_RECOVER)

@@ -262,7 +262,9 @@ int migrate_options_take(struct sevmirror_source_options *into, const json_t *ar
 {
 	unsigned int i;
 
-	_Static_assert(sizeof(enum sevmirror_postcopy_mode) == sizeof(unsigned int), "words");
+	_Static_assert(sizeof(enum sevmirror_postcopy_mode) == sizeof(unsigned int) &&
+			       sizeof(enum sevmirror_overtime) == sizeof(unsigned int),
+		       "words");
 	for (i = 0; migrate_option(i); i++) {
 		const json_t *value = json_object_get(args, migrate_option(i)->argument);
 		int ret = value ? take(migrate_option(i), into, value, err) : 0;
@@ -273,6 +275,10 @@ int migrate_options_take(struct sevmirror_source_options *into, const json_t *ar
 	if (into->postcopy_after && into->postcopy == SEVMIRROR_POSTCOPY_NEVER)
 		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
 				    "postcopy-after needs postcopy: auto or always");
+	if (into->overtime == SEVMIRROR_OVERTIME_POSTCOPY &&
+	    into->postcopy == SEVMIRROR_POSTCOPY_NEVER)
+		return control_fail(err, -EINVAL, CONTROL_BAD_ARGUMENTS,
+				    "on-max-time: postcopy needs postcopy: auto or always");
 	return 0;
 }
 

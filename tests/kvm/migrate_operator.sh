@@ -49,6 +49,10 @@ if until_true moving; then ok "status has the phase"; else not_ok "status has th
 answers "status for people" 0 "moving *round 1" 1 status guest
 answers "a second one is refused" 1 "guest: A migration is under way" 1 migrate guest \
 	--to "$address" --psk-file "$tmp/psk"
+answers "post-copy after a time needs post-copy" 2 "--on-max-time postcopy needs --postcopy" 1 \
+	migrate guest --to 127.0.0.1:1 --insecure --max-time 5 --on-max-time postcopy
+answers "what to do after a time needs the time" 2 "--on-max-time needs --max-time" 1 \
+	migrate guest --to 127.0.0.1:1 --insecure --on-max-time force
 answers "a limit that makes no sense" 2 "bandwidth must be at least" 1 migrate guest \
 	--change --bandwidth 1
 answers "limits change" 0 "changed" 1 migrate guest --change --bandwidth 5M --max-downtime 900

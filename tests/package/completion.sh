@@ -46,7 +46,7 @@ cd "$tmp/files" || exit 1
 
 offers "commands" "receive resume run" r
 offers "a group's commands" "secret session" owner se
-offers "options" "--max-downtime --max-rounds" migrate web --max-
+offers "options" "--max-downtime --max-rounds --max-time" migrate web --max-
 offers "options after a value" "--memory" run --kernel kernel --mem
 offers "a value that is a command's name" "--hold" run --name owner --ho
 offers "names of VMs" "db web web-2" stop ''
