@@ -90,7 +90,7 @@ fails_and_stays() {
 	check "and works" within 600 session_reached "$a" $((before + 4))
 }
 gone_at() { [ -z "$(state_at "$1")" ]; }
-kill_qemu() { on "$1" pkill -9 -f qemu-system-x86_64-sevmirror </dev/null; }
+kill_qemu() { on "$1" pkill -9 -f '[q]emu-system-x86_64-sevmirror' </dev/null; }
 
 # certificates HOST AUTHORITY: for QEMU's TLS, from an authority of that name
 certificates() {
@@ -105,7 +105,8 @@ certificates() {
 			-keyout "$own/server-key.pem" -out "$own/server-cert.pem" 2>/dev/null &&
 		cp "$own/server-key.pem" "$own/client-key.pem" &&
 		cp "$own/server-cert.pem" "$own/client-cert.pem" && chmod 644 "$own"/* &&
-		on "$1" rm -rf /etc/pki/qemu && "$sev_host" copy "$own" "$1:/etc/pki/qemu"
+		on "$1" sh -c 'rm -rf /etc/pki/qemu && mkdir -p /etc/pki' &&
+		"$sev_host" copy "$own" "$1:/etc/pki/qemu"
 }
 
 check "two Debian hosts with libvirt, shared storage and the patched QEMU" start_pair "$a" "$b"
