@@ -178,6 +178,7 @@ class Network:
         self.link = os.path.basename(source.folder)
         self.address = address
         self.gate = None
+        self.word = "pass"  # what the gate does after the fault
         self.done = False
         self.cut_link = False
         places = [t for t in triggers if t.when["kind"] == "message"]
@@ -232,8 +233,11 @@ class Network:
         self.done = True
         if self.gate:
             self.say("cut")
-            self.gate.popen.stdin.close()
             self.gate.signal(signal.SIGKILL)
+            try:
+                self.gate.popen.stdin.close()
+            except OSError:
+                pass  # it has gone already, and what was written to it
             self.gate.wait(60)
         if self.cut_link:
             self.lose(False)

@@ -61,6 +61,7 @@ class Life:
 
     def launch(self):
         self.here = 0
+        self.events = set()
         self.vm = self.host().run(self.name, self.plan, self.disk)
         self.note(f"launched, pid {self.vm.pid}")
         self.until("the guest starts",
@@ -91,11 +92,12 @@ class Life:
 
     def end(self):
         """The guest checks all of its memory, and ends."""
+        self.see_end()
         if self.vm is None:
             return
         force = ["--force"] if self.disk else []
         code, said = self.host().command("stop", self.name, *force)
-        self.must(f"stop is obeyed: {said}", code == 0)
+        self.must(f"stop is obeyed: {said}", code == 0 or "shutdown" in self.events)
         status = self.vm.wait(self.trial.patience)
         self.must(f"the guest finds every page as it wrote it: exit status {status}: "
                   f"{self.vm.said()[-300:]}", status == (7 if self.disk else 0))
@@ -112,14 +114,25 @@ class Life:
 
     def live(self):
         for turn, move in enumerate(self.plan["moves"]):
+            self.see_end()
             if self.vm is None:
                 self.launch()
             self.note(f"move {turn}")
-            self.events = set()
+            # A guest that was asked to end does so in its own time.
+            self.events &= {"shutdown"}
             self.move(move)
             if self.trial.stopping():
                 break
         self.end()
+
+    def see_end(self):
+        """Whether a guest that was asked to end has done so."""
+        if self.vm is None or self.vm.poll() is None or "shutdown" not in self.events:
+            return
+        self.must(f"the guest finds every page as it wrote it: {self.vm.poll()}",
+                  self.vm.poll() == 0)
+        self.nothing_left(self.host(), self.vm)
+        self.vm = None
 
     def security(self, move):
         return ["--insecure"] if move["insecure"] else ["--psk-file", self.host().programs["psk"]]
@@ -137,7 +150,8 @@ class Life:
                 for f in faults if f["when"]["kind"] != "time"]
 
     def move(self, move):
-        self.must("the source has the guest", self.vm.poll() is None)
+        self.must("the source has the guest",
+                  self.vm.poll() is None or "shutdown" in self.events)
         address = self.await_guest(move)
         self.real_address = address
         source = self.host()
