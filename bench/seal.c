@@ -33,7 +33,7 @@
 #define TIMEOUT	  60000000000ULL
 
 struct guest {
-	struct mirror_ram ram;
+	struct sevmirror_ram_range ram;
 	struct region_plan plan;
 	struct region_memory region;
 	uint8_t *memory;

@@ -11,16 +11,16 @@
 int launch_helper_plan(struct region_plan *plan, const struct launch_config *config,
 		       struct why *why)
 {
-	struct mirror_ram ram[2];
+	struct sevmirror_ram_range ram[2];
 	struct launch_ram parts;
 	int err;
 
 	launch_ram(&parts, config);
-	ram[0] = (struct mirror_ram){ .gpa = 0, .bytes = parts.low_end, .fd = -1 };
-	ram[1] = (struct mirror_ram){ .gpa = GUEST_HIGH_RAM_GPA,
-				      .bytes = parts.high_bytes,
-				      .fd = -1,
-				      .offset = parts.low_end };
+	ram[0] = (struct sevmirror_ram_range){ .gpa = 0, .bytes = parts.low_end, .fd = -1 };
+	ram[1] = (struct sevmirror_ram_range){ .gpa = GUEST_HIGH_RAM_GPA,
+					       .bytes = parts.high_bytes,
+					       .fd = -1,
+					       .offset = parts.low_end };
 	err = region_plan(plan, ram, parts.high_bytes ? 2 : 1, config->c_mask);
 	if (err == -E2BIG)
 		return why_set(

@@ -61,7 +61,7 @@ static void map_helper(const struct machine *machine, json_t *list)
 
 static int run_memory_map(void *opaque, struct control_call *call, struct control_error *err)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES];
 	struct service *s = opaque;
 	unsigned int i, n;
 	int ret;

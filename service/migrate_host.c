@@ -19,10 +19,8 @@
 
 static int op_describe(void *opaque, struct sevmirror_vm *out)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
 	struct service *s = opaque;
 	struct vm *vm = machine_vm(s->machine);
-	unsigned int i, n = guest_memory_ranges(vm_memory(vm), ranges);
 
 	*out = (struct sevmirror_vm){
 		.name = s->name,
@@ -34,14 +32,8 @@ static int op_describe(void *opaque, struct sevmirror_vm *out)
 		.cbit_mask = vm_c_mask(vm),
 		.helper = { .fd = machine_helper_memory(s->machine)->fd,
 			    .hva = machine_helper_memory(s->machine)->hva },
-		.nranges = n,
 	};
-	for (i = 0; i < n; i++)
-		out->ranges[i] = (struct sevmirror_ram_range){ .gpa = ranges[i].gpa,
-							       .bytes = ranges[i].bytes,
-							       .offset = ranges[i].offset,
-							       .fd = guest_memory_fd(vm_memory(vm)),
-							       .hva = ranges[i].hva };
+	out->nranges = guest_memory_ranges(vm_memory(vm), out->ranges);
 	return 0;
 }
 

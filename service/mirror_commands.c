@@ -44,23 +44,16 @@ static int check_attach(struct service *s, struct control_error *err)
 /* With the lock. */
 static void make_offer(const struct service *s, struct mirror_offer *offer)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
 	const struct vm *vm = machine_vm(s->machine);
-	unsigned int i;
 
 	*offer = (struct mirror_offer){
 		.primary_fd = vm_sev(vm) ? vm_fd(vm) : -1,
 		.cbit_mask = vm_c_mask(vm),
 		.region_fd = -1, /* a workload has no business there */
-		.nram = guest_memory_ranges(vm_memory(vm), ranges),
 		.workload = machine_config(s->machine)->workload,
 		.dirty_fd = -1,
 	};
-	for (i = 0; i < offer->nram; i++)
-		offer->ram[i] = (struct mirror_ram){ .gpa = ranges[i].gpa,
-						     .bytes = ranges[i].bytes,
-						     .offset = ranges[i].offset,
-						     .fd = guest_memory_fd(vm_memory(vm)) };
+	offer->nram = guest_memory_ranges(vm_memory(vm), offer->ram);
 }
 
 /* With the lock. */

@@ -85,14 +85,18 @@ int guest_memory_fd(const struct guest_memory *memory)
 }
 
 unsigned int guest_memory_ranges(const struct guest_memory *memory,
-				 struct guest_memory_range ranges[GUEST_MEMORY_RANGES])
+				 struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES])
 {
-	ranges[0] = (struct guest_memory_range){ 0, memory->low_bytes, 0, memory->base };
+	ranges[0] = (struct sevmirror_ram_range){ .bytes = memory->low_bytes,
+						  .fd = memory->fd,
+						  .hva = memory->base };
 	if (memory->bytes == memory->low_bytes)
 		return 1;
-	ranges[1] =
-		(struct guest_memory_range){ GUEST_HIGH_RAM_GPA, memory->bytes - memory->low_bytes,
-					     memory->low_bytes, memory->base + memory->low_bytes };
+	ranges[1] = (struct sevmirror_ram_range){ .gpa = GUEST_HIGH_RAM_GPA,
+						  .bytes = memory->bytes - memory->low_bytes,
+						  .offset = memory->low_bytes,
+						  .fd = memory->fd,
+						  .hva = memory->base + memory->low_bytes };
 	return 2;
 }
 
@@ -127,7 +131,7 @@ static void mark_pages(struct guest_memory *memory, uint64_t offset, uint64_t le
 /* A guest may name a range that reaches over the hole, or beyond RAM: what of it is RAM counts. */
 void guest_memory_mark_dirty(struct guest_memory *memory, uint64_t gpa, uint64_t len)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES];
 	uint64_t end = len > UINT64_MAX - gpa ? UINT64_MAX : gpa + len;
 	unsigned int i, n;
 

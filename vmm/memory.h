@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <sevmirror/host.h>
+
 struct guest_memory;
 struct util_map_watch;
 
@@ -31,21 +33,13 @@ int guest_memory_commit(struct guest_memory *memory, bool large,
 uint64_t guest_memory_bytes(const struct guest_memory *memory);
 int guest_memory_fd(const struct guest_memory *memory);
 
-/* One part of RAM: [gpa, gpa + bytes) is [offset, offset + bytes) of the memfd, mapped at hva. */
-struct guest_memory_range {
-	uint64_t gpa;
-	uint64_t bytes;
-	uint64_t offset;
-	void *hva;
-};
-
 /*
  * The parts by gpa, ascending; their offsets follow one another without a gap. Returns how many
  * there are.
  */
 #define GUEST_MEMORY_RANGES 2
 unsigned int guest_memory_ranges(const struct guest_memory *memory,
-				 struct guest_memory_range ranges[GUEST_MEMORY_RANGES]);
+				 struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES]);
 
 /*
  * Host address of the guest-physical range [gpa, gpa + len), or NULL when any byte of it is not RAM

@@ -152,7 +152,7 @@ static int accept_offer(const struct message *m, const int *fds, unsigned int nf
 		    m->ram[i].bytes > UINT64_MAX - m->ram[i].gpa || m->ram[i].offset > INT64_MAX)
 			return -EPROTO;
 		end = m->ram[i].gpa + m->ram[i].bytes;
-		offer->ram[i] = (struct mirror_ram){
+		offer->ram[i] = (struct sevmirror_ram_range){
 			.gpa = m->ram[i].gpa,
 			.bytes = m->ram[i].bytes,
 			.offset = m->ram[i].offset,

@@ -21,7 +21,7 @@ struct mirror_offer {
 	int region_fd;
 	uint64_t region_offset;
 	unsigned int nram;
-	struct mirror_ram ram[REGION_RAM_MAX];
+	struct sevmirror_ram_range ram[REGION_RAM_MAX];
 	struct workload_plan workload; /* bytes 0: none */
 	/*
 	 * With a workload: a file with a bit for each page of RAM, where the mirror says which it

@@ -105,7 +105,7 @@ int rings_touch(struct rings *rings, bool write, uint64_t *touched)
 
 	*touched = 0;
 	for (i = 0; i < plan->nram && !error; i++) {
-		const struct mirror_ram *ram = &plan->ram[i];
+		const struct sevmirror_ram_range *ram = &plan->ram[i];
 		uint64_t end = ram->gpa + ram->bytes, next;
 
 		for (request.gpa = ram->gpa; request.gpa < end && !error; request.gpa = next) {
@@ -271,7 +271,7 @@ static void chunk_bits(const struct region_plan *plan, const uint64_t *bitmap, u
 
 	memset(bits, 0, CHUNK_PAGES / 8);
 	for (i = 0; i < plan->nram; first += plan->ram[i++].bytes / PAGE_BYTES) {
-		const struct mirror_ram *ram = &plan->ram[i];
+		const struct sevmirror_ram_range *ram = &plan->ram[i];
 		uint64_t from = gpa > ram->gpa ? gpa : ram->gpa;
 		uint64_t end = ram->gpa + ram->bytes;
 
@@ -291,7 +291,7 @@ static void chunk_bits(const struct region_plan *plan, const uint64_t *bitmap, u
 static int part_missing(struct rings *rings, unsigned int part, const uint64_t *bitmap)
 {
 	const struct region_plan *plan = rings_plan(rings);
-	const struct mirror_ram *ram = &plan->ram[part], *before = part ? ram - 1 : NULL;
+	const struct sevmirror_ram_range *ram = &plan->ram[part], *before = part ? ram - 1 : NULL;
 	uint64_t gpa = ram->gpa / CHUNK_BYTES * CHUNK_BYTES;
 	uint64_t end = ram->gpa + ram->bytes, n, i;
 	uint8_t bits[HELPER_BATCH_MAX][CHUNK_PAGES / 8];

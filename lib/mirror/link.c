@@ -158,7 +158,7 @@ static void mark_all(const struct mirror_link *l, uint64_t *bitmap)
 	unsigned int i;
 
 	for (i = 0; i < l->offer.nram; i++) {
-		const struct mirror_ram *ram = &l->offer.ram[i];
+		const struct sevmirror_ram_range *ram = &l->offer.ram[i];
 		uint64_t at;
 
 		for (at = 0; at < ram->bytes; at += WORD_BITS * PAGE_BYTES)

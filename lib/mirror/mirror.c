@@ -21,7 +21,7 @@
 #define REGION_ID (SLOTS_MAX + 1)
 
 struct mirror_slot {
-	struct mirror_ram ram;
+	struct sevmirror_ram_range ram;
 	uint8_t *hva;
 	bool writable;
 	bool mapped; /* by the mirror */
@@ -95,14 +95,16 @@ static int add_slot(struct mirror *m, uint32_t id, uint32_t flags, uint64_t gpa,
 }
 
 /* Where [gpa, gpa + bytes) of ram is in this process: a second mapping, or the caller's own. */
-static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, uint64_t gpa,
+static int place_slot(struct mirror_slot *slot, const struct sevmirror_ram_range *ram, uint64_t gpa,
 		      uint64_t bytes)
 {
 	uint64_t offset = ram->offset + (gpa - ram->gpa);
 	void *hva;
 	int err;
 
-	slot->ram = (struct mirror_ram){ .gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset };
+	slot->ram = (struct sevmirror_ram_range){
+		.gpa = gpa, .bytes = bytes, .fd = -1, .offset = offset
+	};
 	if (ram->fd < 0) {
 		if (!ram->hva)
 			return -EINVAL;
@@ -118,8 +120,8 @@ static int place_slot(struct mirror_slot *slot, const struct mirror_ram *ram, ui
 }
 
 /* Add [gpa, gpa + bytes), which is in ram, as a memslot of its own. */
-static int map_slot(struct mirror *m, const struct mirror_ram *ram, uint64_t gpa, uint64_t bytes,
-		    bool writable, struct why *why)
+static int map_slot(struct mirror *m, const struct sevmirror_ram_range *ram, uint64_t gpa,
+		    uint64_t bytes, bool writable, struct why *why)
 {
 	uint32_t flags = writable ? 0 : KVM_MEM_READONLY;
 	struct mirror_slot *slot = &m->slot[m->nslots];
@@ -145,7 +147,7 @@ static int map_ram(struct mirror *m, const struct mirror_config *config, struct 
 	int err = 0;
 
 	for (i = 0; !err && i < config->nram; i++) {
-		const struct mirror_ram *ram = &config->ram[i];
+		const struct sevmirror_ram_range *ram = &config->ram[i];
 		uint64_t end = ram->gpa + ram->bytes;
 		uint64_t from = config->writable_gpa, to = from + config->writable_bytes;
 
@@ -162,7 +164,7 @@ static int map_ram(struct mirror *m, const struct mirror_config *config, struct 
 
 static int map_window(struct mirror *m, const struct mirror_config *config, struct why *why)
 {
-	const struct mirror_ram *last = &config->ram[config->nram - 1];
+	const struct sevmirror_ram_range *last = &config->ram[config->nram - 1];
 	void *window;
 	int err;
 
@@ -183,7 +185,7 @@ static int map_window(struct mirror *m, const struct mirror_config *config, stru
 
 static int map_region(struct mirror *m, const struct mirror_config *config, struct why *why)
 {
-	const struct mirror_ram *region = &config->region;
+	const struct sevmirror_ram_range *region = &config->region;
 	int err;
 
 	if (region->bytes == 0)
@@ -313,7 +315,7 @@ void *mirror_hva(const struct mirror *m, uint64_t gpa, uint64_t bytes)
 	unsigned int i;
 
 	for (i = 0; i < m->nslots; i++) {
-		const struct mirror_ram *ram = &m->slot[i].ram;
+		const struct sevmirror_ram_range *ram = &m->slot[i].ram;
 
 		if (gpa >= ram->gpa && gpa - ram->gpa < ram->bytes &&
 		    bytes <= ram->bytes - (gpa - ram->gpa))

@@ -29,11 +29,14 @@ struct mirror_config {
 	int kvm_fd; /* /dev/kvm, or -1: mirror_create() opens it */
 	/* VM fd of a SEV primary past LAUNCH_START or RECEIVE_START; -1: without SEV */
 	int primary_fd;
-	const struct mirror_ram
-		*ram; /* as the primary's memslots; files are mapped a second time and not kept */
+	/*
+	 * As the primary's memslots. A file is mapped a second time and not kept; with fd -1 the
+	 * mirror has the memory at hva itself.
+	 */
+	const struct sevmirror_ram_range *ram;
 	unsigned int nram;
 	/* the helper region: [offset, offset + bytes) of its file at gpa; bytes 0: none */
-	struct mirror_ram region;
+	struct sevmirror_ram_range region;
 	uint64_t window_bytes; /* a multiple of 2 MiB */
 	unsigned int nvcpus;
 	uint64_t cbit_mask; /* goes into CR3 */

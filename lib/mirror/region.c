@@ -31,7 +31,7 @@ static uint64_t align_up(uint64_t value, uint64_t to)
 	return (value + to - 1) / to * to;
 }
 
-static bool ram_ok(const struct mirror_ram *ram, unsigned int nram)
+static bool ram_ok(const struct sevmirror_ram_range *ram, unsigned int nram)
 {
 	uint64_t end = 0;
 	unsigned int i;
@@ -48,7 +48,7 @@ static bool ram_ok(const struct mirror_ram *ram, unsigned int nram)
 }
 
 /* Units of unit bytes that hold RAM; each is counted once, though parts may share one. */
-static uint64_t units(const struct mirror_ram *ram, unsigned int nram, uint64_t unit)
+static uint64_t units(const struct sevmirror_ram_range *ram, unsigned int nram, uint64_t unit)
 {
 	uint64_t n = 0, next = 0;
 	unsigned int i;
@@ -66,7 +66,7 @@ static uint64_t units(const struct mirror_ram *ram, unsigned int nram, uint64_t 
 }
 
 /* A page table for each 2 MiB in which a part of RAM begins or ends. */
-static uint64_t edges(const struct mirror_ram *ram, unsigned int nram)
+static uint64_t edges(const struct sevmirror_ram_range *ram, unsigned int nram)
 {
 	uint64_t n = 0, last = UINT64_MAX;
 	unsigned int i, side;
@@ -85,13 +85,13 @@ static uint64_t edges(const struct mirror_ram *ram, unsigned int nram)
 }
 
 /* helper/tables.c takes as many. */
-static uint64_t run_tables(const struct mirror_ram *ram, unsigned int nram)
+static uint64_t run_tables(const struct sevmirror_ram_range *ram, unsigned int nram)
 {
 	return HELPER_RUN_RAM + units(ram, nram, 512 * GIB) + units(ram, nram, GIB) +
 	       edges(ram, nram);
 }
 
-static uint64_t pages_of(const struct mirror_ram *ram, unsigned int nram)
+static uint64_t pages_of(const struct sevmirror_ram_range *ram, unsigned int nram)
 {
 	uint64_t npages = 0;
 	unsigned int i;
@@ -110,7 +110,7 @@ uint64_t mirror_window_place(uint64_t ram_end)
 	return ((ram_end < 4 * GIB ? 4 * GIB : ram_end) + GIB - 1) / GIB * GIB;
 }
 
-int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
+int region_plan(struct region_plan *plan, const struct sevmirror_ram_range *ram, unsigned int nram,
 		uint64_t cbit_mask)
 {
 	const struct helper_image *head = region_image(NULL);

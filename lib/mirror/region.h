@@ -15,23 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * A contiguous part of guest RAM and where it is in a memory file. The planner reads gpa and
- * bytes only (fd -1 is fine there), both multiples of 4 KiB; parts ascend.
- */
-struct mirror_ram {
-	uint64_t gpa;
-	uint64_t bytes;
-	int fd;
-	uint64_t offset;
-	/*
-	 * With fd -1: where it is in this process. The mirror then has it at that very address;
-	 * with a file it has a mapping of its own.
-	 */
-	void *hva;
-};
+#include <sevmirror/host.h>
 
-#define REGION_RAM_MAX 32
+#define REGION_RAM_MAX SEVMIRROR_MAX_RAM_RANGES
 
 struct region_plan {
 	/*
@@ -47,15 +33,16 @@ struct region_plan {
 	uint64_t volatile_offset, run_tables_offset, epoch_offset;
 	uint64_t run_tables_bytes, epoch_bytes;
 	unsigned int nram;
-	struct mirror_ram ram[REGION_RAM_MAX];
+	struct sevmirror_ram_range ram[REGION_RAM_MAX];
 };
 
 /*
- * Plan the region for a RAM layout. cbit_mask is the C-bit's mask in a page-table entry (1ULL <<
+ * Plan the region for a RAM layout, of which only gpa and bytes count: multiples of 4 KiB,
+ * ascending. cbit_mask is the C-bit's mask in a page-table entry (1ULL <<
  * CPUID 0x8000001F EBX[5:0]) or 0 without SEV. Errors: -EINVAL (bad layout), -E2BIG (more RAM than
  * the helper reaches: it ends above 64 TiB, or is 1 TiB or more).
  */
-int region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
+int region_plan(struct region_plan *plan, const struct sevmirror_ram_range *ram, unsigned int nram,
 		uint64_t cbit_mask);
 
 /*

@@ -27,7 +27,7 @@ struct rings_config {
 	/* of the region: a file and where it begins there; the core is in it */
 	int region_fd;
 	uint64_t region_offset;
-	const struct mirror_ram *ram; /* guest RAM with its files */
+	const struct sevmirror_ram_range *ram; /* guest RAM with its files */
 	unsigned int nram;
 	/* 1 .. HELPER_VCPUS_MAX; both hosts of a migration use the same number */
 	unsigned int nrings;

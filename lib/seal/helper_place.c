@@ -5,28 +5,14 @@
 #include <string.h>
 
 #include "helper/protocol.h"
-#include "lib/seal/helper_place.h"
-
-_Static_assert(SEVMIRROR_MAX_RAM_RANGES == REGION_RAM_MAX, "the helper maps every range");
-
-int helper_place_plan(struct region_plan *plan, const struct sevmirror_ram_range *ranges,
-		      unsigned int nranges, uint64_t cbit_mask)
-{
-	struct mirror_ram ram[REGION_RAM_MAX];
-
-	if (nranges > REGION_RAM_MAX)
-		return -EINVAL;
-	for (unsigned int i = 0; i < nranges; i++)
-		ram[i] = helper_place_ram(&ranges[i]);
-	return region_plan(plan, ram, nranges, cbit_mask);
-}
+#include "lib/mirror/region.h"
 
 int sevmirror_helper_place(struct sevmirror_helper_region *region,
 			   const struct sevmirror_ram_range *ranges, unsigned int nranges,
 			   uint64_t cbit_mask)
 {
 	struct region_plan plan;
-	int err = helper_place_plan(&plan, ranges, nranges, cbit_mask);
+	int err = region_plan(&plan, ranges, nranges, cbit_mask);
 
 	if (!err)
 		*region = (struct sevmirror_helper_region){ .gpa = plan.gpa,
@@ -39,7 +25,7 @@ int sevmirror_helper_build(const struct sevmirror_ram_range *ranges, unsigned in
 			   uint64_t cbit_mask, void *core, size_t max)
 {
 	struct region_plan plan;
-	int err = helper_place_plan(&plan, ranges, nranges, cbit_mask);
+	int err = region_plan(&plan, ranges, nranges, cbit_mask);
 
 	return err ? err : region_build(&plan, core, max);
 }

@@ -11,7 +11,7 @@
 
 #include "helper/layout.h"
 #include "lib/mirror/mirror.h"
-#include "lib/seal/helper_place.h"
+#include "lib/mirror/region.h"
 #include "lib/util/page.h"
 
 /*
@@ -86,7 +86,7 @@ static bool config_ok(const struct sevmirror_seal_config *config)
 
 static int take_vm(struct sevmirror_seal *seal, const struct sevmirror_seal_vm *vm)
 {
-	int err = helper_place_plan(&seal->plan, vm->ranges, vm->nranges, vm->cbit_mask);
+	int err = region_plan(&seal->plan, vm->ranges, vm->nranges, vm->cbit_mask);
 
 	if (!err && vm->sev_fd >= 0)
 		err = sev_guest_attach(&seal->sev, vm->vm_fd, vm->sev_fd);
@@ -249,14 +249,13 @@ static void place_slots(struct sevmirror_seal *seal)
 
 int seal_start_helper(struct sevmirror_seal *seal, unsigned int nrings)
 {
-	struct mirror_ram ram[SEVMIRROR_MAX_RAM_RANGES];
 	struct rings_config config = {
 		.kvm_fd = seal->vm.kvm_fd,
 		.primary_fd = seal->sev ? seal->vm.vm_fd : -1,
 		.plan = &seal->plan,
 		.region_fd = seal->vm.helper.fd,
 		.region_offset = seal->vm.helper.offset,
-		.ram = ram,
+		.ram = seal->vm.ranges,
 		.nram = seal->vm.nranges,
 		.nrings = nrings,
 		.thread_begins = seal->config.thread_begins,
@@ -268,8 +267,6 @@ int seal_start_helper(struct sevmirror_seal *seal, unsigned int nrings)
 
 	seal->nrings = nrings;
 	config.data_pages = ring_pages(seal);
-	for (i = 0; i < seal->vm.nranges; i++)
-		ram[i] = helper_place_ram(&seal->vm.ranges[i]);
 	for (i = 0; i < nrings; i++)
 		seal->ring[i].head = seal->ring[i].tail = 0;
 	err = rings_create(&seal->rings, &config, &why);

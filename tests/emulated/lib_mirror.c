@@ -49,7 +49,7 @@ struct host {
 };
 
 struct guest {
-	struct mirror_ram ram;
+	struct sevmirror_ram_range ram;
 	struct region_plan plan;
 	struct region_memory region; /* no memslot of the primary has it */
 	uint8_t *memory; /* the primary's view: ciphertext once launched */

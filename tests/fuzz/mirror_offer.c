@@ -50,7 +50,7 @@ static void judge(const struct mirror_offer *offer)
 	if (offer->nram < 1 || offer->nram > REGION_RAM_MAX)
 		abort();
 	for (unsigned int i = 0; i < offer->nram; i++) {
-		const struct mirror_ram *ram = &offer->ram[i];
+		const struct sevmirror_ram_range *ram = &offer->ram[i];
 
 		if (ram->gpa < end || !ram->bytes || ram->gpa + ram->bytes < ram->gpa ||
 		    ram->fd < 0)

@@ -97,12 +97,12 @@ static void need_rest(struct rings *rings, const char *what)
 }
 
 /* The real one, but for a core that is quick to carry. */
-int __real_region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
-		       uint64_t cbit_mask);
-int __wrap_region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
-		       uint64_t cbit_mask);
-int __wrap_region_plan(struct region_plan *plan, const struct mirror_ram *ram, unsigned int nram,
-		       uint64_t cbit_mask)
+int __real_region_plan(struct region_plan *plan, const struct sevmirror_ram_range *ram,
+		       unsigned int nram, uint64_t cbit_mask);
+int __wrap_region_plan(struct region_plan *plan, const struct sevmirror_ram_range *ram,
+		       unsigned int nram, uint64_t cbit_mask);
+int __wrap_region_plan(struct region_plan *plan, const struct sevmirror_ram_range *ram,
+		       unsigned int nram, uint64_t cbit_mask)
 {
 	int err = __real_region_plan(plan, ram, nram, cbit_mask);
 

@@ -55,7 +55,7 @@ answers "what to do after a time needs the time" 2 "--on-max-time needs --max-ti
 	migrate guest --to 127.0.0.1:1 --insecure --on-max-time force
 answers "a limit that makes no sense" 2 "bandwidth must be at least" 1 migrate guest \
 	--change --bandwidth 1
-answers "limits change" 0 "changed" 1 migrate guest --change --bandwidth 5M --max-downtime 900
+answers "limits change" 0 "new limits" 1 migrate guest --change --bandwidth 5M --max-downtime 900
 answers "--cancel" 0 "cancelled. The guest still runs here" 1 migrate guest --cancel
 answers "--attach shows how it ended" 1 "cancelled. The guest still runs here" 1 migrate guest \
 	--attach
@@ -69,7 +69,7 @@ until_true moving
 SEVMIRROR_RUNTIME_DIR=$tmp/1 "$sevmirror" migrate guest --attach --json >"$tmp/followed" 2>&1 &
 pid[attach]=$!
 until_true attached
-answers "the limits are lifted" 0 "changed" 1 migrate guest --change --bandwidth 100G \
+answers "the limits are lifted" 0 "new limits" 1 migrate guest --change --bandwidth 100G \
 	--max-downtime 60000
 wait "${pid[attach]}"
 is "--attach ends with the migration" 0 $?

@@ -337,7 +337,7 @@ static void bad_configurations(void **state)
 		.nvcpus = 1,
 	};
 	struct mirror_config bad;
-	struct mirror_ram ram = w->rig.ram[0];
+	struct sevmirror_ram_range ram = w->rig.ram[0];
 	struct why why;
 	struct mirror *m;
 

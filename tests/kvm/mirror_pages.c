@@ -80,7 +80,7 @@ static void all_memory(unsigned int nrings)
  */
 static void wide_ranges(void **state)
 {
-	static const struct mirror_ram ranges[] = {
+	static const struct sevmirror_ram_range ranges[] = {
 		{ .gpa = 0, .bytes = 4 * MIB + 0xa0000 },
 		{ .gpa = 4 * MIB + 0xc0000, .bytes = 2 * MIB },
 		{ .gpa = 4096 * MIB - 0x37c000, .bytes = 0x37c000 },

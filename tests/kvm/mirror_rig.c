@@ -42,7 +42,7 @@ static void fill(struct rig *rig, unsigned int seed)
 	}
 }
 
-void rig_init_ranges(struct rig *rig, const struct mirror_ram *ranges, unsigned int n,
+void rig_init_ranges(struct rig *rig, const struct sevmirror_ram_range *ranges, unsigned int n,
 		     unsigned int seed)
 {
 	void *memory;
@@ -51,10 +51,11 @@ void rig_init_ranges(struct rig *rig, const struct mirror_ram *ranges, unsigned 
 	rig->memfd = memfd_create("rig", MFD_CLOEXEC);
 	assert_true(rig->memfd >= 0);
 	for (; rig->nram < n; rig->nram++) {
-		rig->ram[rig->nram] = (struct mirror_ram){ .gpa = ranges[rig->nram].gpa,
-							   .bytes = ranges[rig->nram].bytes,
-							   .fd = rig->memfd,
-							   .offset = rig->bytes };
+		rig->ram[rig->nram] =
+			(struct sevmirror_ram_range){ .gpa = ranges[rig->nram].gpa,
+						      .bytes = ranges[rig->nram].bytes,
+						      .fd = rig->memfd,
+						      .offset = rig->bytes };
 		rig->bytes += ranges[rig->nram].bytes;
 	}
 	assert_int_equal(ftruncate(rig->memfd, (off_t)rig->bytes), 0);
@@ -69,8 +70,8 @@ void rig_init_ranges(struct rig *rig, const struct mirror_ram *ranges, unsigned 
 
 void rig_init(struct rig *rig, uint64_t low, uint64_t high, unsigned int seed)
 {
-	const struct mirror_ram ranges[2] = { { .gpa = 0, .bytes = low },
-					      { .gpa = 1ULL << 32, .bytes = high } };
+	const struct sevmirror_ram_range ranges[2] = { { .gpa = 0, .bytes = low },
+						       { .gpa = 1ULL << 32, .bytes = high } };
 
 	rig_init_ranges(rig, ranges, high ? 2 : 1, seed);
 }

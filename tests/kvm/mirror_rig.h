@@ -15,7 +15,7 @@
 #define RIG_DATA_PAGES 256
 
 struct rig {
-	struct mirror_ram ram[REGION_RAM_MAX];
+	struct sevmirror_ram_range ram[REGION_RAM_MAX];
 	unsigned int nram;
 	uint64_t bytes;
 	int memfd;
@@ -37,7 +37,7 @@ void rig_need_kvm(void);
  */
 void rig_init(struct rig *rig, uint64_t low, uint64_t high, unsigned int seed);
 /* The same for any ranges: each one's gpa and bytes. */
-void rig_init_ranges(struct rig *rig, const struct mirror_ram *ranges, unsigned int n,
+void rig_init_ranges(struct rig *rig, const struct sevmirror_ram_range *ranges, unsigned int n,
 		     unsigned int seed);
 void rig_start(struct rig *rig, unsigned int nrings);
 void rig_fini(struct rig *rig);

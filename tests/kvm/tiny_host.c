@@ -286,7 +286,7 @@ static void happens(struct tiny_host *h, enum sevmirror_phase phase, unsigned in
 
 void tiny_host_spoil_helper(struct tiny_host *h, enum tiny_spoil how)
 {
-	const struct mirror_ram ram = { .bytes = h->vm.ram_bytes, .fd = -1 };
+	const struct sevmirror_ram_range ram = { .bytes = h->vm.ram_bytes, .fd = -1 };
 	uint8_t *region = h->vm.helper.hva;
 	uint8_t *code = region + HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;
 	size_t bytes = h->vm.region.core_bytes - HELPER_CORE_IMAGE * SEVMIRROR_PAGE_BYTES;

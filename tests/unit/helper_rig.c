@@ -65,7 +65,7 @@ enum helper_status helper_rig_boot(struct helper_rig *rig, unsigned int nvcpus)
 
 void helper_rig_init(struct helper_rig *rig, unsigned int nvcpus, unsigned int seed)
 {
-	const struct mirror_ram ram[2] = {
+	const struct sevmirror_ram_range ram[2] = {
 		{ .gpa = 0, .bytes = RIG_LOW, .fd = -1 },
 		{ .gpa = RIG_HIGH_GPA, .bytes = RIG_HIGH, .fd = -1 },
 	};

@@ -32,12 +32,12 @@ void hw_doorbell(struct helper_vcpu *v)
 static const uint64_t address_bits = 0x000ffffffffff000ULL;
 
 /* RAM as the reference VMM lays it out: up to 3 GiB below the hole, the rest from 4 GiB. */
-static unsigned int ram_of(struct mirror_ram ram[2], uint64_t bytes)
+static unsigned int ram_of(struct sevmirror_ram_range ram[2], uint64_t bytes)
 {
 	uint64_t low = bytes < 3 * GIB ? bytes : 3 * GIB;
 
-	ram[0] = (struct mirror_ram){ .gpa = 0, .bytes = low, .fd = -1 };
-	ram[1] = (struct mirror_ram){
+	ram[0] = (struct sevmirror_ram_range){ .gpa = 0, .bytes = low, .fd = -1 };
+	ram[1] = (struct sevmirror_ram_range){
 		.gpa = 4 * GIB, .bytes = bytes - low, .fd = -1, .offset = low
 	};
 	return bytes > low ? 2 : 1;
@@ -48,7 +48,7 @@ static const uint64_t sizes[] = { 4 * MIB, 64 * MIB, 256 * MIB, 850 * MIB, GIB,	
 
 static void size_and_place(void **state)
 {
-	struct mirror_ram ram[2];
+	struct sevmirror_ram_range ram[2];
 	struct region_plan plan;
 	size_t i;
 
@@ -70,7 +70,7 @@ static void size_and_place(void **state)
 
 static void refuses_bad_layouts(void **state)
 {
-	struct mirror_ram ram[REGION_RAM_MAX + 1];
+	struct sevmirror_ram_range ram[REGION_RAM_MAX + 1];
 	struct region_plan plan;
 	unsigned int i;
 
@@ -88,17 +88,17 @@ static void refuses_bad_layouts(void **state)
 	assert_int_equal(region_plan(&plan, ram, 2, 0), -EINVAL);
 	ram_of(ram, 1024 * GIB);
 	assert_int_equal(region_plan(&plan, ram, 2, 0), -E2BIG);
-	ram[0] = (struct mirror_ram){ .gpa = HELPER_GPA_LIMIT, .bytes = 4096 };
+	ram[0] = (struct sevmirror_ram_range){ .gpa = HELPER_GPA_LIMIT, .bytes = 4096 };
 	assert_int_equal(region_plan(&plan, ram, 1, 0), -E2BIG);
 	for (i = 0; i < REGION_RAM_MAX + 1; i++)
-		ram[i] = (struct mirror_ram){ .gpa = i * 8192, .bytes = 4096 };
+		ram[i] = (struct sevmirror_ram_range){ .gpa = i * 8192, .bytes = 4096 };
 	assert_int_equal(region_plan(&plan, ram, REGION_RAM_MAX, 0), 0);
 	assert_int_equal(region_plan(&plan, ram, REGION_RAM_MAX + 1, 0), -EINVAL);
 }
 
 static void same_arguments_same_bytes(void **state)
 {
-	struct mirror_ram ram[2];
+	struct sevmirror_ram_range ram[2];
 	struct region_plan plan, again;
 	uint8_t *a, *b;
 
@@ -159,7 +159,7 @@ static uint64_t walk(const struct region_plan *plan, const uint8_t *region, uint
 
 static void bootstrap_tables(void **state)
 {
-	struct mirror_ram ram[2];
+	struct sevmirror_ram_range ram[2];
 	struct region_plan plan;
 	uint64_t offset, gpa = 0, entry;
 	unsigned int guards = 0;
@@ -201,7 +201,7 @@ static void bootstrap_tables(void **state)
 static void run_time_tables(void **state)
 {
 	const uint64_t window = 64 * GIB;
-	struct mirror_ram ram[2];
+	struct sevmirror_ram_range ram[2];
 	struct region_plan plan;
 	uint64_t cr3, gpa = 0, at, entry;
 	uint8_t *region;
@@ -253,7 +253,7 @@ static void run_time_tables(void **state)
  */
 static void any_ranges(void **state)
 {
-	static const struct mirror_ram ram[] = {
+	static const struct sevmirror_ram_range ram[] = {
 		{ .gpa = 0, .bytes = 0xa0000 },
 		{ .gpa = 0xc0000, .bytes = 2 * MIB },
 		{ .gpa = 4 * MIB - 4096, .bytes = 8192 },
@@ -308,7 +308,7 @@ static void any_ranges(void **state)
 /* A launch that put the region into RAM, or ranges out of order: the helper does not start. */
 static void refuses_bad_places(void **state)
 {
-	struct mirror_ram ram[2];
+	struct sevmirror_ram_range ram[2];
 	struct helper_layout *layout;
 	struct region_plan plan;
 	uint8_t *region;
@@ -337,7 +337,7 @@ static void refuses_bad_places(void **state)
 
 static void refuses_windows_in_ram(void **state)
 {
-	struct mirror_ram ram[2];
+	struct sevmirror_ram_range ram[2];
 	struct region_plan plan;
 	struct helper_layout *layout;
 	uint8_t *region;

@@ -15,7 +15,7 @@
 static int keep_private(struct machine *machine, struct why *why)
 {
 	const struct workload_plan *workload = &machine->config.workload;
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES];
 	int err;
 
 	if (!workload->bytes)

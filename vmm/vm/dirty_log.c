@@ -44,7 +44,7 @@ static int fetch_slot(struct vm *vm, uint32_t slot, uint64_t *log, uint64_t *bit
 
 int dirty_log_fetch(struct vm *vm, uint64_t *bitmap, size_t npages)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES];
 	unsigned int i, n = guest_memory_ranges(vm->memory, ranges);
 	uint64_t *log;
 	int err = 0;

@@ -54,7 +54,7 @@ static void page_kind_changed(void *opaque, uint64_t gfn, uint64_t npages, bool 
 
 int vm_set_memslots(struct vm *vm, uint32_t flags)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES];
 	unsigned int i, n = guest_memory_ranges(vm->memory, ranges);
 
 	for (i = 0; i < n; i++) {
@@ -74,7 +74,7 @@ int vm_set_memslots(struct vm *vm, uint32_t flags)
 
 static int add_memory(struct vm *vm, struct why *why)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES];
 	unsigned int n;
 	int err;
 
@@ -203,7 +203,7 @@ static int take_exits(struct vm *vm, struct why *why)
 
 static int encrypt(struct vm *vm, struct why *why)
 {
-	struct guest_memory_range ranges[GUEST_MEMORY_RANGES];
+	struct sevmirror_ram_range ranges[GUEST_MEMORY_RANGES];
 	struct sev_error error = { 0 };
 	struct sev_cpuid cpuid;
 	unsigned int i, n;
