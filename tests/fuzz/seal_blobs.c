@@ -220,7 +220,7 @@ static int unseal_state(struct sevmirror_seal *seal, size_t len)
 
 	rig_need(!err == !!out.bytes, "a state that is there, or is not");
 	rig_need(out.len <= len, "a state that is longer than its blob");
-	for (size_t i = 0; i < out.len; i++)
+	for (size_t i = 0; out.bytes && i < out.len; i++)
 		sum += ((const uint8_t *)out.bytes)[i];
 	free(out.bytes);
 	return err;
