@@ -37,7 +37,7 @@ SEVMIRROR_RUNTIME_DIR=$tmp/$other "$sevmirror" receive --sev off --name next --l
 	--psk-file "$tmp/psk" </dev/null >"$tmp/$other.out" 2>"$tmp/$other.err" &
 pid[$other]=$!
 check "and another target can wait there" \
-	until_true grep -q "waiting at $address" "$tmp/$other.err"
+	until_true grep -q "waiting for the source on $address" "$tmp/$other.err"
 kill -INT "${pid[$other]}"
 ended "$other"
 verified "$here" "six migrations"

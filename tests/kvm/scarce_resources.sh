@@ -60,13 +60,13 @@ end_target() {
 arrives() {
 	limited 2 "$1" 2.err receive --sev off --name guest --listen 127.0.0.1:0 --insecure \
 		--timeout 2
-	until_true eval 'gone 2 || grep -q "waiting at" "$tmp/2.err"'
+	until_true eval 'gone 2 || grep -q "waiting for the source" "$tmp/2.err"'
 	if gone 2; then
 		ended 2
 		said_why "receive with $1" "$tmp/2.err"
 		return 1
 	fi
-	address=$(sed -n 's/.*waiting at \([^[:space:]]*\).*/\1/p' "$tmp/2.err")
+	address=$(sed -n 's/.*waiting for the source on \([^[:space:]]*\).*/\1/p' "$tmp/2.err")
 	move 1 --insecure --timeout 2 --max-downtime 3000 --postcopy "${postcopy:-never}"
 	if [ "$status" -eq 0 ]; then
 		ended 1

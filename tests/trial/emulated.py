@@ -46,7 +46,7 @@ class Process:
             return f.read()
 
     def address(self):
-        port = self.said().split("waiting at ", 1)[1].split()[0].rsplit(":", 1)[1]
+        port = self.said().split("waiting for the source on ", 1)[1].split()[0].rsplit(":", 1)[1]
         return f"{self.host.name}:{port}"
 
     @staticmethod

@@ -141,7 +141,8 @@ class Life:
         self.target = self.host(True).receive(self.name, self.security(move), move["timeout"],
                                               self.disk, move["adverse"])
         self.until("the target waits",
-                   lambda: "waiting at" in self.target.said() or self.target.poll() is not None)
+                   lambda: "waiting for the source" in self.target.said() or
+                   self.target.poll() is not None)
         self.must(f"the target waits: {self.target.said()}", self.target.poll() is None)
         return self.target.address()
 

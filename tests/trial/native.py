@@ -54,7 +54,7 @@ class Process:
             return f.read()
 
     def address(self):
-        return self.said().split("waiting at ", 1)[1].split()[0]
+        return self.said().split("waiting for the source on ", 1)[1].split()[0]
 
     def poll(self):
         return self.popen.poll()
