@@ -57,16 +57,15 @@ class Monitor:
 class Machine:
     """One QEMU process."""
 
-    def __init__(self, peer, directory, guest, memory, endpoint, *arguments):
+    def __init__(self, directory, command, environment, endpoint, *arguments):
         directory.mkdir()
         self.console = directory / "console"
         path = directory / "qmp"
         self.process = Process(
-            [*peer.command, "-machine", "pc", "-accel", "tcg", "-m", f"{memory // MIB}M",
-             "-nodefaults", "-display", "none", "-kernel", guest,
+            [*command, "-nodefaults", "-display", "none",
              "-debugcon", f"file:{self.console}", "-qmp", f"unix:{path},server=on,wait=off",
              "-object", f"tls-creds-psk,id=tls0,dir={directory.parent},endpoint={endpoint}",
-             *arguments], env=peer.environment,
+             *arguments], env=environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             wait_until("QEMU's start", lambda: self._connect(path), self.process)
@@ -101,17 +100,23 @@ class Machine:
         self.process.stderr.close()
 
 
+def write_key(directory):
+    """For TLS with a pre-shared key."""
+    (directory / "keys.psk").write_text(f"qemu:{secrets.token_hex(32)}\n", encoding="ascii")
+
+
 @contextlib.contextmanager
 def pair(peer, guest, memory):
     """Source, with that much memory full of noise, and target."""
     with tempfile.TemporaryDirectory(prefix="sevmirror-bench-") as name:
         root = pathlib.Path(name)
-        (root / "keys.psk").write_text(f"qemu:{secrets.token_hex(32)}\n", encoding="ascii")
+        write_key(root)
+        how = ([*peer.command, "-machine", "pc", "-accel", "tcg", "-m", f"{memory // MIB}M",
+                "-kernel", guest], peer.environment)
         machines = []
         try:
-            machines.append(Machine(peer, root / "source", guest, memory, "client"))
-            machines.append(Machine(peer, root / "target", guest, memory, "server", "-incoming",
-                                    "defer"))
+            machines.append(Machine(root / "source", *how, "client"))
+            machines.append(Machine(root / "target", *how, "server", "-incoming", "defer"))
             source = machines[0]
             wait_until("filling the memory of QEMU's guest", lambda: source.console.exists()
                        and source.console.read_bytes() == b"F", source.process)
@@ -121,14 +126,14 @@ def pair(peer, guest, memory):
                 machine.close()
 
 
-def _start(source, target):
+def start(source, target):
     """Begin to migrate."""
     target.monitor.call("migrate-incoming", uri="tcp:127.0.0.1:0")
     port = target.monitor.call("query-migrate")["socket-address"][0]["port"]
     source.monitor.call("migrate", uri=f"tcp:127.0.0.1:{port}")
 
 
-def _wait_for(source, status):
+def wait_for(source, status):
     """Until the migration is in that state; what QEMU says about it then."""
     state = {}
 
@@ -151,8 +156,8 @@ def migrate(peer, memory, mode, downtime_ms):
         for machine in machines:
             machine.set_up(channels, tls, downtime_ms)
         before = sum(cpu_seconds(machine.process.pid) for machine in machines)
-        _start(source, target)
-        state = _wait_for(source, "completed")
+        start(source, target)
+        state = wait_for(source, "completed")
         wait_until("QEMU's target",
                    lambda: target.monitor.call("query-status")["status"] == "running",
                    target.process)
@@ -177,7 +182,7 @@ def speeds(peer, memory, bandwidth, seconds):
             machine.set_up(0, False, 1)
         source.monitor.call("migrate-set-parameters", **{"max-bandwidth": bandwidth})
         before = speed(lambda: _words(source), seconds, 1 << 32)
-        _start(source, target)
+        start(source, target)
         meanwhile = speed(lambda: _words(source), seconds, 1 << 32)
         source.monitor.call("migrate_cancel")
     return before, meanwhile
@@ -190,11 +195,11 @@ def postcopy(peer, memory, downtime_ms):
         source, target = machines
         for machine in machines:
             machine.set_up(0, False, downtime_ms, "postcopy-ram", "postcopy-blocktime")
-        _start(source, target)
+        start(source, target)
         source.monitor.call("migrate-start-postcopy")
-        _wait_for(source, "postcopy-active")
+        wait_for(source, "postcopy-active")
         begin = time.monotonic()
-        state = _wait_for(source, "completed")
+        state = wait_for(source, "completed")
         seconds = time.monotonic() - begin
         blocked = target.monitor.call("query-migrate").get("postcopy-vcpu-blocktime", [0])
     faults = state["ram"]["postcopy-requests"]

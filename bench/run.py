@@ -17,6 +17,7 @@ import cpu_profile
 import downtimes
 import machine
 import measure
+import patched_qemu
 from payload_vm import BUILD, MIB
 from processes import Failure
 from report import Report
@@ -50,6 +51,7 @@ def sections(quick):
         "sealing": measure.sealing,
         "migration": lambda report: against_qemu.migration(report, main, runs),
         "downtime": lambda report: downtimes.downtimes(report, main, 20 if quick else 200),
+        "qemu": lambda report: patched_qemu.migration(report, main, runs),
         "dirtying": lambda report: measure.dirtying(
             report, main // 2,
             [1000, 20000] if quick else [1000, 10000, 30000, 60000, 120000]),

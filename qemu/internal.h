@@ -4,6 +4,7 @@
 #define SEVMIRROR_INTERNAL_H
 
 #include "qemu/osdep.h"
+#include "exec/cpu-common.h"
 #include "qapi/error.h"
 #include "qemu/thread.h"
 #include "qom/object.h"
@@ -28,6 +29,9 @@ enum shared_map_state {
 
 /* Batches of pages that the helper works on at once. */
 #define SESSION_DEPTH 4
+/* At most, of the library: multifd channels, and vCPUs of the helper that serve them. */
+#define SESSION_LANES 32
+#define SESSION_RINGS 16
 
 struct SevmirrorHelper {
 	Object parent;
@@ -51,12 +55,19 @@ struct SevmirrorHelper {
 
 	/* session.c: the migration under way, NULL without one. */
 	struct sevmirror_seal *session;
-	QemuMutex lock; /* of the three below; the return path's thread writes them */
-	QemuCond offer_came;
+	/* Of what follows until the pages: threads of the return path and of channels use it. */
+	QemuMutex lock;
+	QemuCond target_said;
 	GByteArray *offer;
-	bool offer_complete;
+	bool offer_complete, accepted;
+	unsigned int users; /* multifd channels that use the session */
+	bool open; /* for channels */
+	bool ending; /* when the last channel has let it go */
 
-	/* pages.c, source: pages to be sealed; slots that are under way, the next one to use. */
+	/*
+	 * pages.c, the source's main channel: pages to be sealed; slots that are under way, the
+	 * next one to use.
+	 */
 	uint64_t gpas[SEVMIRROR_BATCH_MAX];
 	unsigned int waiting, in_flight, next_slot;
 };
@@ -74,8 +85,18 @@ bool shared_map_live(const SevmirrorHelper *helper);
 /* launch.c: false if memory was added or taken away since the launch. */
 bool helper_memory_unchanged(const SevmirrorHelper *helper);
 
+/* pages.c: whether this page goes sealed, and its address. */
+bool page_private(const SevmirrorHelper *helper, const RAMBlock *block, ram_addr_t offset,
+		  uint64_t *gpa);
+
 /* session.c: registers the section of QEMU's stream. */
 void session_init(SevmirrorHelper *helper);
+/*
+ * For the threads of multifd's channels: the session stays until put. NULL: there is none yet, or
+ * no page belongs to it any more.
+ */
+SevmirrorHelper *session_get(void);
+void session_put(SevmirrorHelper *helper);
 /* What failed, in words; err is what the library returned. */
 const char *session_why(const SevmirrorHelper *helper, int err);
 void session_report(const SevmirrorHelper *helper, int err);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Private pages in RAM's section of QEMU's stream: batches that the helper seals and opens. What
- * the guest shares with the host goes as QEMU sends any page.
+ * Private pages in RAM's section of QEMU's stream, on its main channel: batches that the helper
+ * seals and opens. What the guest shares with the host goes as QEMU sends any page. With multifd
+ * both kinds go by its queue (multifd.c).
  */
 #include "internal.h"
 
 #include "exec/ramblock.h"
+#include "migration/migration.h"
 #include "migration/migration-stats.h"
+#include "migration/multifd.h"
+#include "migration/options.h"
 #include "migration/qemu-file.h"
 #include "migration/ram.h"
 #include "qemu/error-report.h"
@@ -31,6 +35,13 @@ static bool page_gpa(const SevmirrorHelper *helper, const RAMBlock *block, ram_a
 		return true;
 	}
 	return false;
+}
+
+bool page_private(const SevmirrorHelper *helper, const RAMBlock *block, ram_addr_t offset,
+		  uint64_t *gpa)
+{
+	return page_gpa(helper, block, offset, gpa) &&
+	       sev_pagemap_is_private(helper->map, *gpa / SEVMIRROR_PAGE_BYTES);
 }
 
 /* Wait for the oldest batch that is being sealed, and send it. */
@@ -92,9 +103,12 @@ bool sevmirror_save_page(QEMUFile *f, RAMBlock *block, ram_addr_t offset, int *r
 	uint64_t gpa;
 	int err = 0;
 
-	if (!helper || !helper->session || !page_gpa(helper, block, offset, &gpa) ||
-	    !sev_pagemap_is_private(helper->map, gpa / SEVMIRROR_PAGE_BYTES))
+	if (!helper || !helper->session || !page_private(helper, block, offset, &gpa))
 		return false;
+	if (migrate_multifd()) {
+		*result = multifd_queue_page(block, offset) ? 1 : -EIO;
+		return true;
+	}
 	helper->gpas[helper->waiting++] = gpa;
 	if (helper->waiting == SEVMIRROR_BATCH_MAX)
 		err = submit_waiting(helper, f);
@@ -194,7 +208,8 @@ int sevmirror_load_pages(QEMUFile *f)
 	size_t bytes;
 	int err;
 
-	if (!helper || !helper->session || !count || count > SEVMIRROR_BATCH_MAX) {
+	if (!helper || !helper->session || migrate_multifd() || !count ||
+	    count > SEVMIRROR_BATCH_MAX) {
 		error_report(
 			"sevmirror-helper: a batch of %u pages when none is expected, or too many",
 			count);

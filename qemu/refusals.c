@@ -76,8 +76,26 @@ static const struct {
 	{ migrate_release_ram, "release-ram", "an SEV guest's memory is pinned" },
 	{ migrate_colo, "x-colo", "two hosts cannot run the same SEV guest" },
 	{ migrate_zero_copy_send, "zero-copy-send", "pages are sealed before they are sent" },
-	{ migrate_multifd, "multifd", "SEV guests use the main channel only" },
 };
+
+/* A parameter of multifd that does not go with private pages, or NULL. */
+static Error *refused_multifd(void)
+{
+	Error *reason = NULL;
+
+	if (!migrate_multifd())
+		return NULL;
+	if (migrate_multifd_compression() != MULTIFD_COMPRESSION_NONE)
+		error_setg(&reason,
+			   "an SEV guest cannot be migrated with multifd-compression '%s': sealed "
+			   "pages do not get smaller; set it to 'none'",
+			   MultiFDCompression_str(migrate_multifd_compression()));
+	else if (migrate_multifd_channels() > SESSION_LANES)
+		error_setg(&reason,
+			   "an SEV guest cannot be migrated with %d multifd-channels: %d at most",
+			   migrate_multifd_channels(), SESSION_LANES);
+	return reason;
+}
 
 static Error *refused_capability(void)
 {
@@ -104,7 +122,7 @@ static Error *refused_capability(void)
 			   "an SEV guest needs the capability 'return-path': the target's secure "
 			   "processor answers the source's (virsh: not with --tunnelled, and the "
 			   "guest cannot be saved to a file)");
-	return reason;
+	return reason ? reason : refused_multifd();
 }
 
 Error *refusal_now(const SevmirrorHelper *helper)

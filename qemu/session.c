@@ -3,16 +3,17 @@
  * One sealing session a migration, as a section of QEMU's stream:
  *
  *   setup      the source says hello; the target makes its offer by the return path; the source
- *              has its secure processor send the helper's core
+ *              has its secure processor send the helper's core; the target says that it has it
  *   final      after the last page: the map of shared pages and the manifest. The target checks
  *              both before it loads devices, and a target that refuses tells so by the return path
  *
- * The pages between them are in RAM's section (pages.c).
+ * The pages between them are in RAM's section (pages.c), or in multifd's channels (multifd.c).
  */
 #include "internal.h"
 
 #include "migration/migration.h"
 #include "migration/misc.h"
+#include "migration/options.h"
 #include "migration/qemu-file.h"
 #include "migration/register.h"
 #include "qemu/error-report.h"
@@ -20,7 +21,7 @@
 #include "sev.h"
 #include "system/sevmirror.h"
 
-#define STREAM_VERSION 1
+#define STREAM_VERSION 2
 #define RP_CHUNK       480 /* the source's buffer for a message has 512 bytes */
 #define WAIT_MS	       100
 #define PATIENCE_MS    60000
@@ -28,11 +29,11 @@
 
 enum { PART_HELLO = 1, PART_FINAL = 2 };
 
-static const struct sevmirror_seal_config session_config = {
-	.rings = 1,
-	.lanes = 1,
-	.depth = SESSION_DEPTH,
-};
+/* Of multifd; 0: pages go by the main channel. */
+static unsigned int channels(void)
+{
+	return migrate_multifd() ? migrate_multifd_channels() : 0;
+}
 
 const char *session_why(const SevmirrorHelper *helper, int err)
 {
@@ -51,23 +52,78 @@ void session_report(const SevmirrorHelper *helper, int err)
 
 static int session_create(SevmirrorHelper *helper, bool source, Error **errp)
 {
-	struct sevmirror_seal_config config = session_config;
+	struct sevmirror_seal_config config = {
+		.source = source,
+		.rings = MIN(MAX(channels(), 1), SESSION_RINGS),
+		.lanes = MAX(channels(), 1),
+		.depth = SESSION_DEPTH,
+		.any_ring = channels() > 0,
+		.vendor_chain = helper->vendor_chain_bytes,
+		.vendor_chain_bytes = helper->vendor_chain_len,
+	};
 	int err;
 
-	config.source = source;
-	config.vendor_chain = helper->vendor_chain_bytes;
-	config.vendor_chain_bytes = helper->vendor_chain_len;
 	err = sevmirror_seal_create(&helper->session, &helper->vm, &config);
 	if (err)
 		error_setg(errp, "the sealing session: %s", strerror(-err));
 	return err;
 }
 
-static void session_end(SevmirrorHelper *helper)
+/* With the lock. */
+static void destroy(SevmirrorHelper *helper)
 {
 	sevmirror_seal_destroy(helper->session);
 	helper->session = NULL;
+	helper->ending = false;
 	helper->waiting = helper->in_flight = 0;
+}
+
+/*
+ * Now, or when multifd's channels have ended: at the source QEMU ends them after its sections.
+ * Until then they send from the session's memory.
+ */
+static void session_end(SevmirrorHelper *helper)
+{
+	QEMU_LOCK_GUARD(&helper->lock);
+	helper->open = false;
+	helper->ending = true;
+	if (!helper->users)
+		destroy(helper);
+}
+
+/* false: a channel uses it, of which none should now. */
+static bool session_close(SevmirrorHelper *helper)
+{
+	QEMU_LOCK_GUARD(&helper->lock);
+	helper->open = false;
+	return !helper->users;
+}
+
+static void session_open(SevmirrorHelper *helper)
+{
+	QEMU_LOCK_GUARD(&helper->lock);
+	helper->open = true;
+}
+
+SevmirrorHelper *session_get(void)
+{
+	SevmirrorHelper *helper = sevmirror_active();
+
+	if (!helper)
+		return NULL;
+	QEMU_LOCK_GUARD(&helper->lock);
+	if (!helper->open)
+		return NULL;
+	helper->users++;
+	return helper;
+}
+
+void session_put(SevmirrorHelper *helper)
+{
+	QEMU_LOCK_GUARD(&helper->lock);
+	helper->users--;
+	if (!helper->users && helper->ending)
+		destroy(helper);
 }
 
 static void put_blob(QEMUFile *f, struct sevmirror_blob *blob)
@@ -101,13 +157,15 @@ void sevmirror_rp_message(const void *bytes, size_t len)
 	if (!helper)
 		return;
 	QEMU_LOCK_GUARD(&helper->lock);
-	/* Once it is whole it is read without the lock. */
-	if (helper->offer_complete)
-		return;
-	if (len && helper->offer->len + len <= SEVMIRROR_OFFER_MAX)
-		g_byte_array_append(helper->offer, bytes, len);
-	helper->offer_complete = !len;
-	qemu_cond_signal(&helper->offer_came);
+	/* Once it is whole it is read without the lock; what comes then is the second answer. */
+	if (helper->offer_complete) {
+		helper->accepted = !len;
+	} else {
+		if (len && helper->offer->len + len <= SEVMIRROR_OFFER_MAX)
+			g_byte_array_append(helper->offer, bytes, len);
+		helper->offer_complete = !len;
+	}
+	qemu_cond_signal(&helper->target_said);
 }
 
 /* The target's end of the return path is closed, or the migration is cancelled. */
@@ -116,32 +174,33 @@ static bool target_is_gone(void)
 	return !migration_is_running() || migrate_has_error(migrate_get_current());
 }
 
-static int wait_for_offer(SevmirrorHelper *helper, Error **errp)
+/* what: "made its offer". */
+static int wait_for_target(SevmirrorHelper *helper, const bool *said, const char *what,
+			   Error **errp)
 {
 	int left = PATIENCE_MS;
 
 	QEMU_LOCK_GUARD(&helper->lock);
-	for (; !helper->offer_complete && left > 0 && !target_is_gone(); left -= WAIT_MS)
-		qemu_cond_timedwait(&helper->offer_came, &helper->lock, WAIT_MS);
-	if (helper->offer_complete)
+	for (; !*said && left > 0 && !target_is_gone(); left -= WAIT_MS)
+		qemu_cond_timedwait(&helper->target_said, &helper->lock, WAIT_MS);
+	if (*said)
 		return 0;
-	if (!migration_is_running())
+	if (left > 0)
 		error_setg(errp,
-			   "the migration was cancelled before the target had made its offer");
-	else if (left > 0)
-		error_setg(errp, "the target ended the migration before it had made its offer: is "
-				 "it a QEMU with -object sevmirror-helper?");
+			   "the migration was cancelled, or the target ended it, before the target "
+			   "had %s: the target's log may tell why",
+			   what);
 	else
 		error_setg(errp,
-			   "the target has not made its offer in %d seconds: is it a QEMU with "
-			   "-object sevmirror-helper?",
-			   PATIENCE_MS / 1000);
+			   "the target has not %s in %d seconds: is it a QEMU with -object "
+			   "sevmirror-helper, and with the same multifd channels?",
+			   what, PATIENCE_MS / 1000);
 	return -ETIMEDOUT;
 }
 
 static int make_core(SevmirrorHelper *helper, struct sevmirror_blob *core, Error **errp)
 {
-	int err = wait_for_offer(helper, errp);
+	int err = wait_for_target(helper, &helper->offer_complete, "made its offer", errp);
 
 	if (!err)
 		err = session_create(helper, true, errp);
@@ -153,32 +212,53 @@ static int make_core(SevmirrorHelper *helper, struct sevmirror_blob *core, Error
 	return err;
 }
 
+static int flush(QEMUFile *f, Error **errp)
+{
+	int err = qemu_fflush(f);
+
+	if (err)
+		error_setg_errno(errp, -err, "the connection to the target");
+	return err;
+}
+
+/* From 0 on the target takes pages, from any channel. */
+static int send_core(SevmirrorHelper *helper, QEMUFile *f, Error **errp)
+{
+	struct sevmirror_blob core = { 0 };
+	int err = make_core(helper, &core, errp);
+
+	if (err)
+		return err;
+	put_blob(f, &core);
+	err = flush(f, errp);
+	if (!err)
+		err = wait_for_target(helper, &helper->accepted, "accepted the guest's key", errp);
+	if (!err)
+		session_open(helper);
+	return err;
+}
+
 /* The migration thread, with QEMU's big lock, which is let go: the secure processor takes time. */
 static int on_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
 	SevmirrorHelper *helper = opaque;
-	struct sevmirror_blob core = { 0 };
 	int err;
 
 	WITH_QEMU_LOCK_GUARD(&helper->lock)
 	{
 		g_byte_array_set_size(helper->offer, 0);
-		helper->offer_complete = false;
+		helper->offer_complete = helper->accepted = false;
 	}
 	qemu_put_be32(f, PART_HELLO);
 	qemu_put_be32(f, STREAM_VERSION);
-	err = qemu_fflush(f);
-	if (err) {
-		error_setg_errno(errp, -err, "the connection to the target");
-		return err;
-	}
-	bql_unlock();
-	err = make_core(helper, &core, errp);
-	bql_lock();
+	qemu_put_be32(f, channels());
+	err = flush(f, errp);
 	if (err)
 		return err;
-	put_blob(f, &core);
-	return qemu_fflush(f);
+	bql_unlock();
+	err = send_core(helper, f, errp);
+	bql_lock();
+	return err;
 }
 
 static int on_save_complete(QEMUFile *f, void *opaque)
@@ -228,22 +308,38 @@ static int send_offer(SevmirrorHelper *helper, MigrationIncomingState *mis)
 	return err ? err : migrate_send_rp_sevmirror(mis, NULL, 0);
 }
 
+/* Whether this target can take what a source says hello to. */
+static bool check_hello(const SevmirrorHelper *helper, const MigrationIncomingState *mis,
+			uint32_t version, uint32_t from)
+{
+	if (version != STREAM_VERSION)
+		error_report(
+			"sevmirror-helper: the source speaks version %u, this target version %u",
+			version, STREAM_VERSION);
+	else if (from != channels())
+		error_report("sevmirror-helper: the source has %u multifd channels, this target "
+			     "%u: set the capability 'multifd' and the parameter "
+			     "'multifd-channels' alike on both",
+			     from, channels());
+	else if (!helper->incoming || helper->session || !mis->to_src_file)
+		error_report("sevmirror-helper: this QEMU waits for no SEV guest");
+	else
+		return true;
+	return false;
+}
+
 static int load_hello(QEMUFile *f, SevmirrorHelper *helper)
 {
 	MigrationIncomingState *mis = migration_incoming_get_current();
 	uint32_t version = qemu_get_be32(f);
+	uint32_t from = version == STREAM_VERSION ? qemu_get_be32(f) : 0;
 	Error *error = NULL;
 	void *core;
 	size_t len;
 	int err;
 
-	if (version != STREAM_VERSION || !helper->incoming || helper->session ||
-	    !mis->to_src_file) {
-		error_report(
-			"sevmirror-helper: the source speaks version %u, this target version %u",
-			version, STREAM_VERSION);
+	if (!check_hello(helper, mis, version, from))
 		return -EINVAL;
-	}
 	err = session_create(helper, false, &error);
 	if (err) {
 		error_report_err(error);
@@ -262,11 +358,14 @@ static int load_hello(QEMUFile *f, SevmirrorHelper *helper)
 	err = sevmirror_seal_accept(helper->session, core, len);
 	explicit_bzero(core, len);
 	g_free(core);
-	if (err)
+	if (err) {
 		session_report(helper, err);
-	else if (helper->vm.sev_fd >= 0)
+		return err;
+	}
+	if (helper->vm.sev_fd >= 0)
 		sev_guest_received();
-	return err;
+	session_open(helper);
+	return migrate_send_rp_sevmirror(mis, NULL, 0);
 }
 
 static int load_final(QEMUFile *f, SevmirrorHelper *helper)
@@ -280,6 +379,11 @@ static int load_final(QEMUFile *f, SevmirrorHelper *helper)
 	if (!helper->session || !manifest || map_state > SHARED_MAP_LIVE) {
 		error_report("sevmirror-helper: the source's map and manifest are damaged, or come "
 			     "without a session");
+		return -EINVAL;
+	}
+	/* An honest source's channels are idle: all have answered the last SYNC. */
+	if (!session_close(helper)) {
+		error_report("sevmirror-helper: a multifd channel sends pages after the last one");
 		return -EINVAL;
 	}
 	err = sevmirror_seal_manifest_check(helper->session, manifest, manifest_len);
@@ -351,7 +455,7 @@ static const SaveVMHandlers handlers = {
 void session_init(SevmirrorHelper *helper)
 {
 	qemu_mutex_init(&helper->lock);
-	qemu_cond_init(&helper->offer_came);
+	qemu_cond_init(&helper->target_said);
 	helper->offer = g_byte_array_new();
 	register_savevm_live(TYPE_SEVMIRROR_HELPER, 0, STREAM_VERSION, &handlers, helper);
 }

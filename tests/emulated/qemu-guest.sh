@@ -162,7 +162,7 @@ refused "a capability that compares pages" "'xbzrle'" qmp sev \
 set_capability() { execute sev migrate-set-capabilities \
 	"{\"capabilities\":[{\"capability\":\"$1\",\"state\":$2}]}" >/dev/null; }
 set_capability xbzrle false
-for c in x-ignore-shared release-ram postcopy-ram multifd background-snapshot; do
+for c in x-ignore-shared release-ram postcopy-ram background-snapshot; do
 	[ "$c" != background-snapshot ] || set_capability return-path false
 	if set_capability "$c" true; then
 		refused "capability $c" "'$c'" migrate sev

@@ -57,7 +57,7 @@ refuses manifest-twice 0 "sevmirror-helper: "
 refuses no-manifest 0 "stream has no manifest at its end"
 refuses unsealed 0 "the private page at 0x200000 came unsealed"
 refuses unsealed-late 0 "the private page at 0x200000 came unsealed"
-refuses version 0 "the source speaks version 2, this target version 1"
+refuses version 0 "the source speaks version 3, this target version 2"
 refuses core 0 "sevmirror-helper: "
 refuses core-length 0 "sevmirror-helper: "
 refuses offer 0 "different builds of the Migration Helper" source

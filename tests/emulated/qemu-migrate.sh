@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # QEMU's own migration of an SEV guest (qemu/): OVMF and Debian's kernel, with memory that verifies
 # itself, go from one emulated host to another by the monitor's `migrate` over TCP, from QEMUs with
-# the same command line. The guest has four CPUs, and RAM below and above 4 GiB.
+# the same command line: there by the main channel, back by multifd. The guest has four CPUs, and
+# RAM below and above 4 GiB.
 # shellcheck source=tests/emulated/driver.sh disable=SC2317 # called by check
 . "$(dirname "$0")/driver.sh"
 
@@ -61,11 +62,16 @@ execute() { qmp "$1" "{\"execute\":\"$2\"${3:+,\"arguments\":$3}}"; }
 status() { execute "$1" query-migrate | sed -n 's/^{"return": {.*"status": "\([a-z-]*\)".*/\1/p'; }
 runs() { execute "$1" query-status | grep -q '"status": "running"'; }
 live() { execute "$1" query-sev-migration | grep -q '"shared-map": true'; }
-# as libvirt does, and patience for an emulated host
+# prepare HOST true|false: as libvirt does, with multifd or without; patience for an emulated host
 prepare() {
-	qmp "$1" '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"return-path","state":true}]}}' \
-		'{"execute":"migrate-set-parameters","arguments":{"downtime-limit":5000}}' \
+	qmp "$1" '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"return-path","state":true},{"capability":"multifd","state":'"$2"'}]}}' \
+		'{"execute":"migrate-set-parameters","arguments":{"downtime-limit":5000,"multifd-channels":2}}' \
 		>/dev/null
+}
+# target HOST true|false: a QEMU that listens
+target() {
+	guest "$1" -incoming defer && prepare "$@" &&
+		execute "$1" migrate-incoming '{"uri":"tcp:0.0.0.0:4444"}'
 }
 
 # until_counts HOST TICK: until the guest has counted to that
@@ -96,8 +102,8 @@ clean() { on "$1" grep '^demo: tick' /console | tail -n 1 | grep ', 0 errors'; }
 check "the guest is started on one" guest "$one"
 check "it counts" until_counts "$one" 4 || { on "$one" tail -n 5 /console; exit 1; }
 check "and has told what it shares" live "$one"
-prepare "$one"
-check "the target is started on two" guest "$two" -incoming tcp:0.0.0.0:4444
+prepare "$one" false
+check "the target is started on two" target "$two" false
 before=$(tick "$one")
 check "migration begins" execute "$one" migrate "{\"uri\":\"tcp:$two:4444\"}"
 check "and comes to its end" comes_to "$one" completed
@@ -109,11 +115,12 @@ check "its map has come along" live "$two"
 on "$two" tail -n 1 /console | sed 's/^/# /'
 
 execute "$one" quit >/dev/null
-check "a target is started on one" guest "$one" -incoming tcp:0.0.0.0:4444
-prepare "$two"
+check "a target is started on one" target "$one" true
+prepare "$two" true
 before=$(tick "$two")
-check "it goes back" execute "$two" migrate "{\"uri\":\"tcp:$one:4444\"}"
+check "it goes back by multifd" execute "$two" migrate "{\"uri\":\"tcp:$one:4444\"}"
 check "to the end" comes_to "$two" completed
+execute "$two" query-migrate | sed 's/^/# /'
 check "and counts on from $before" until_counts "$one" $((before + 8))
 check "with all of its memory as it was" clean "$one"
 execute "$one" system_reset >/dev/null

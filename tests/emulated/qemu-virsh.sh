@@ -117,7 +117,6 @@ check "its kernel tells which pages it shares" within 1200 known_shared "$a"
 check "an ssh session into the guest starts work there" session "$a"
 check "which begins" within 1200 session_reached "$a" 4
 
-refused_migration "--parallel" "'multifd'" --parallel
 refused_migration "--postcopy" "'postcopy-ram'" --postcopy
 says "virsh save is refused" "'return-path'" on "$a" virsh save guest /root/saved
 is "and the guest runs on" running "$(state_at "$a")"

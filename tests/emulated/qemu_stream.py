@@ -117,6 +117,7 @@ class Relay:
         if self.is_trick("version"):
             out[4:] = be("I", version + 1)
             self.did("another version")
+        out += self.take(4) # multifd's channels
         self.give(out)
         out = bytearray()
         core = bytearray(self.take(self.number_of("I", out)))
