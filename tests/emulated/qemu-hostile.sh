@@ -41,7 +41,7 @@ check "the guest is started" start_qemu source
 check "and runs" runs_on source
 set_up source "$fast" >/dev/null
 
-manifest="the guest's memory at the target is not what the source sealed last"
+manifest="not what the source sealed last"
 record="what came is not what the source sealed for this target"
 refuses drop 0 "$manifest"
 refuses drop-page 3 "$manifest"
