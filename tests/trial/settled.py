@@ -283,7 +283,7 @@ class Judge:
 
     def unknown(self, source, target):
         if source is None:
-            self.must(f"it is said what to do: {self.said}", "Check whether" in self.said)
+            self.must(f"it is said what to do: {self.said}", "Check the target" in self.said)
             self.source_is_gone(target)
             return
         self.must("the guest is paused at the source", source["state"] == "paused")
