@@ -86,7 +86,9 @@ migrate source road >/dev/null
 check "the network passes nothing on any more" until_true grep -q silence road.said
 check "the guest runs at the source meanwhile" runs_on source
 check "the migration is cancelled" execute source migrate_cancel
-check "and ends" comes_to source cancelled
+# QEMU closes a connection on which nothing moves, and may take that for the failure.
+cut_short() { has_status source cancelled || has_status source failed; }
+check "and ends" until_true cut_short
 check "the guest runs at the source" runs_on source
 
 for phase in first switchover; do
