@@ -75,6 +75,17 @@ static void broken_characters_are_answered(void **state)
 	close(fd);
 }
 
+/* memcheck accepts a connection and loses it when no descriptor is free. */
+static void need_no_memcheck(void)
+{
+	const char *preloaded = getenv("LD_PRELOAD");
+
+	if (preloaded && strstr(preloaded, "vgpreload")) {
+		print_message("# skipped: memcheck loses a connection without a descriptor\n");
+		skip();
+	}
+}
+
 /* A VM's process that has run out of descriptors says so, and does not use up a CPU over it. */
 static void without_a_descriptor_clients_are_refused(void **state)
 {
@@ -84,6 +95,7 @@ static void without_a_descriptor_clients_are_refused(void **state)
 	int fds[2], taken[64], n = 0;
 	char line[4096];
 
+	need_no_memcheck();
 	for (int i = 0; i < 2; i++) {
 		fds[i] = socket(AF_UNIX, SOCK_STREAM, 0);
 		assert_true(fds[i] >= 0);
