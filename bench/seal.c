@@ -22,8 +22,8 @@
 #define RAM_BYTES  (256ULL << 20)
 #define SEALED	   (192ULL << 20) /* of it, from 0: below the helper region */
 #define PASS_PAGES (PASS / PAGE)
-#define PASS \
-	(16ULL << 20) /* timed apart: short, so that the best pass is one that nobody disturbed */
+/* timed apart: short, so that the best pass is one that nobody disturbed */
+#define PASS	  (16ULL << 20)
 #define BATCH	  HELPER_BATCH_MAX
 #define IN_FLIGHT 16 /* batches of each ring */
 #define DATA	  (1 + IN_FLIGHT * (BATCH + 1)) /* window pages of a ring */

@@ -8,8 +8,8 @@
 #include "control/server.h"
 
 #define OUT_BYTES_MAX (4U << 20) /* a client that is this far behind is cut off */
-#define OUT_BYTES_BUSY \
-	(64U << 10) /* one that is this far behind gets no further command answered */
+/* one that is this far behind gets no further command answered */
+#define OUT_BYTES_BUSY (64U << 10)
 
 struct conn *conn_create(int fd)
 {

@@ -12,8 +12,8 @@
 
 #include <jansson.h>
 
-#define METRICS_VERSION \
-	1 /* changes when a name or a meaning does, not when families come in addition */
+/* changes when a name or a meaning does, not when families come in addition */
+#define METRICS_VERSION 1
 
 enum metric_type {
 	/* never falls, except when the process starts again; its name ends in _total */

@@ -98,8 +98,8 @@ enum helper_op {
 };
 
 #define HELPER_TOUCH_WRITE 1
-#define HELPER_SESSION_ZERO_MARKS \
-	1 /* all-zero pages become a mark: tells the host which pages are zero */
+/* all-zero pages become a mark: tells the host which pages are zero */
+#define HELPER_SESSION_ZERO_MARKS 1
 /*
  * Any ring takes any page, on both sides: the hosts see to it that the records of a page are opened
  * in the order in which they were sealed, or do without those that are STALE or BUSY.

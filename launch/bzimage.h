@@ -11,12 +11,12 @@
 
 #include "lib/util/why.h"
 
-#define BZIMAGE_ENTRY64 \
-	0x200 /* the 64-bit entry point, from the beginning of the protected-mode code */
+/* the 64-bit entry point, from the beginning of the protected-mode code */
+#define BZIMAGE_ENTRY64 0x200
 
 struct bzimage {
-	const uint8_t
-		*header; /* the setup header, to be copied to the same offset of boot_params */
+	/* the setup header, to be copied to the same offset of boot_params */
+	const uint8_t *header;
 	size_t header_bytes;
 	const uint8_t *code; /* protected-mode code and the compressed kernel */
 	size_t code_bytes;

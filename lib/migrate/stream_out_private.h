@@ -61,8 +61,8 @@ struct streams_out {
 	atomic_bool cancelled;
 	atomic_bool halted; /* what is left in the set stays there */
 	_Atomic uint64_t limit, pages, bytes;
-	_Atomic uint64_t
-		debt; /* bytes that the priority stream sent and the others are to wait for */
+	/* bytes that the priority stream sent and the others are to wait for */
+	_Atomic uint64_t debt;
 	struct priority priority;
 	struct stream_out stream[WIRE_MAX_STREAMS + 1];
 };

@@ -74,8 +74,8 @@ struct seal_data {
 	uint64_t npages;
 };
 
-#define SEAL_LABEL_MAP \
-	0xffULL /* in the first byte, which is no character of a name; then 32 bits */
+/* in the first byte, which is no character of a name; then 32 bits */
+#define SEAL_LABEL_MAP 0xffULL
 
 struct seal_manifest {
 	struct seal_blob blob;

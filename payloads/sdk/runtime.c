@@ -2,9 +2,9 @@
 #include "payloads/sdk/runtime.h"
 
 #define PACE_SLEEP_US 100 /* below this, spin: an exit and back costs up to 30 us */
-#define PACE_SLEEP_MAX_US \
-	1000 /* longer sleeps would hide in max_gap_tsc what it is there to show */
-#define PACE_BEHIND_US 1000
+/* longer sleeps would hide in max_gap_tsc what it is there to show */
+#define PACE_SLEEP_MAX_US 1000
+#define PACE_BEHIND_US	  1000
 
 /*
  * Private memory, so not the host's: the same on each vCPU, all but the flags fixed before a vCPU

@@ -17,8 +17,8 @@
 #include "tests/kvm/trial.h"
 #include "tests/kvm/wire_proxy.h"
 
-#define PATIENT \
-	(600 * 1000 * TRIAL_MS) /* longer than this test may take: nothing here is ended by it */
+/* longer than this test may take: nothing here is ended by it */
+#define PATIENT (600 * 1000 * TRIAL_MS)
 
 static const char *payload;
 

@@ -30,8 +30,8 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 
 #define FCR_ENABLE   0x01
 #define FCR_CLEAR_RX 0x02
-#define FCR_KEPT \
-	0xc9 /* what a read-back through the saved state needs: enable, DMA mode, trigger level */
+/* what a read-back through the saved state needs: enable, DMA mode, trigger level */
+#define FCR_KEPT 0xc9
 
 #define LCR_DLAB 0x80
 

@@ -32,8 +32,8 @@ struct virtio {
 	bool busy; /* the worker is in the model's work() */
 	bool stop;
 	bool quiesced;
-	_Atomic unsigned int
-		parked; /* nobody may start work(); written under the lock, read anywhere */
+	/* nobody may start work(); written under the lock, read anywhere */
+	_Atomic unsigned int parked;
 	uint8_t status;
 	_Atomic uint64_t accepted; /* driver features; fixed by FEATURES_OK */
 	uint32_t features_sel;

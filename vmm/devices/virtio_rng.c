@@ -7,8 +7,8 @@
 #include <sys/random.h>
 
 #define QUEUE_SIZE 8
-#define REQUEST_BYTES_MAX \
-	4096 /* a longer buffer is filled to here, which the specification allows */
+/* a longer buffer is filled to here, which the specification allows */
+#define REQUEST_BYTES_MAX 4096
 
 struct virtio_rng {
 	struct virtio_model model;

@@ -19,8 +19,8 @@
 #include "vmm/memory.h"
 
 #define VIRTQUEUE_SIZE_MAX 256
-#define VIRTQUEUE_SEGMENTS_MAX \
-	256 /* of one chain, indirect ones too: what the specification allows for such a queue */
+/* of one chain, indirect ones too: what the specification allows for such a queue */
+#define VIRTQUEUE_SEGMENTS_MAX 256
 
 struct virtqueue {
 	struct guest_memory *memory;

@@ -26,8 +26,8 @@
 #define SEGMENT_TSS  11 /* busy, 64-bit */
 
 #define MSR_MTRR_DEF_TYPE 0x2ff
-#define MTRR_ENABLED_WRITEBACK \
-	0x806 /* no firmware has set it up: Linux takes RAM for uncached otherwise */
+/* no firmware has set it up: Linux takes RAM for uncached otherwise */
+#define MTRR_ENABLED_WRITEBACK 0x806
 
 static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, uint8_t dpl)
 {
