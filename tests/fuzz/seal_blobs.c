@@ -15,7 +15,6 @@
 #include <sevmirror/seal.h>
 
 #include "lib/seal/blob.h"
-#include "lib/seal/helper_place.h"
 #include "lib/seal/seal_private.h"
 #include "lib/sev/cert.h"
 #include "lib/util/page.h"
