@@ -511,10 +511,11 @@ void streams_out_request(struct streams_out *all, const uint64_t *numbers, unsig
 	struct priority *p = &all->priority;
 
 	pthread_mutex_lock(&all->lock);
-	atomic_store(&p->pressing, true);
 	/* What finds no room comes in the background. */
 	for (unsigned int i = 0; i < n && p->nqueue < WIRE_MAX_REQUESTS; i++)
 		p->queue[p->nqueue++] = numbers[i];
+	/* A request for no page at all wakes nobody, who would take it back. */
+	atomic_store(&p->pressing, p->nqueue || p->busy);
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&all->lock);
 }

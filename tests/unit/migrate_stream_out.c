@@ -104,6 +104,23 @@ static void shared_pages_go_in_the_directory(void **state)
 	sev_pagemap_destroy(h.m.vm.pagemap);
 }
 
+/* Frames in the background are smaller while a page is waited for: here is none. */
+static void a_request_for_no_page_presses_nobody(void **state)
+{
+	static struct half_frame frame;
+	struct half h;
+
+	half_open(&h, true, WIRE_F_POSTCOPY);
+	half_open_streams_out(&h);
+	page_set_fill(h.set);
+	streams_out_request(h.out, NULL, 0);
+	streams_out_begin(h.out, true);
+	half_hear_frame(&h, 0, &frame);
+	assert_int_equal(frame.header.records, SEVMIRROR_BATCH_MAX);
+	streams_out_cancel(h.out);
+	half_close(&h);
+}
+
 /* The guest may wait for it: in post-copy it does not stay here until 63 others have been found. */
 static void a_shared_page_does_not_wait_for_a_full_frame_in_postcopy(void **state)
 {
@@ -229,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_page_goes_once_on_its_stream),
 		cmocka_unit_test(shared_pages_go_in_the_directory),
+		cmocka_unit_test(a_request_for_no_page_presses_nobody),
 		cmocka_unit_test(a_shared_page_does_not_wait_for_a_full_frame_in_postcopy),
 		cmocka_unit_test(an_empty_round_ends_at_once),
 		cmocka_unit_test(the_helper_s_failures_end_the_round),
