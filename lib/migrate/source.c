@@ -307,7 +307,6 @@ static void roll_back(struct source *s)
 
 	if (m->control)
 		message_abort(m->control, was_cancelled(s) ? "cancelled" : m->why.text);
-	m->ops->throttle(m->opaque, 0);
 	sealing_take_back(m);
 	if (s->failed_in >= SOURCE_RELEASED && !take_disks_back(m))
 		return;
@@ -448,6 +447,8 @@ static enum sevmirror_outcome end(struct source *s, int err)
 	if (err)
 		source_fail(s, err);
 	outcome = outcome_of(s);
+	/* Also if it is open where the guest is: an operator may say that it is here. */
+	m->ops->throttle(m->opaque, 0);
 	disconnect(s);
 	summarize(s);
 	if (m->life->state[atomic_load(&m->state)].at_rest)

@@ -189,6 +189,7 @@ static void op_request_pause(void *opaque)
 
 static void op_throttle(void *opaque, unsigned int percent)
 {
+	((struct rig *)opaque)->throttle = percent;
 }
 
 static int op_disks_release(void *opaque)

@@ -38,6 +38,7 @@ struct rig {
 	 */
 	uint16_t touches[RIG_TOUCHES];
 	bool refuses; /* starting the guest fails */
+	unsigned int throttle; /* per cent, the last that was said */
 	bool load_blind, guest_blind; /* an access continued although its page never came */
 	pthread_t vcpu;
 	bool vcpu_runs;

@@ -288,15 +288,27 @@ static int die(void *opaque, char *why, size_t max)
 	_exit(9);
 }
 
+/* The last round left a guest that was slowed down. */
+static int pause_throttled(void *opaque)
+{
+	struct rig *rig = opaque;
+
+	rig->throttle = 50;
+	return rig_ops.pause(rig);
+}
+
 /* It may have started the guest, for all that the source knows. */
 static void a_target_that_is_silent_after_commit_leaves_it_open(void **state)
 {
 	struct pair *p = *state;
 
+	p->source.ops.pause = pause_throttled;
 	p->target.ops.disks_acquire = die;
 	pair_run(p);
 	pair_assert_ended(&p->source, SEVMIRROR_UNKNOWN, SEVMIRROR_REASON_CONNECTION,
 			  "the target closed the connection");
+	/* If an operator resumes it here it runs at full speed. */
+	assert_int_equal(p->source.rig.throttle, 0);
 	assert_int_equal(p->source.rig.paused, 1);
 	assert_int_equal(p->source.rig.resumed, 0);
 	assert_int_equal(p->source.rig.acquired, 0);
