@@ -271,7 +271,7 @@ static int op_pause(void *opaque)
 	struct vm *vm = machine_vm(s->machine);
 	int err;
 
-	migrate_priority_yield(&s->priority, false);
+	migrate_priority_take_back(&s->priority);
 	pthread_mutex_lock(&s->lock);
 	s->paused_by_migration = true;
 	err = vm_pause(vm);
@@ -299,7 +299,6 @@ static int op_resume(void *opaque)
 	bool arrives;
 	int err = 0;
 
-	migrate_priority_yield(&s->priority, s->low_priority);
 	pthread_mutex_lock(&s->lock);
 	arrives = s->state == SERVICE_AWAITED;
 	if (arrives)

@@ -17,9 +17,9 @@ void migrate_priority_init(struct migrate_priority *p, bool yield)
 }
 
 /* Linux: of one thread alone. */
-static void apply(pid_t thread, bool yield)
+static void apply(pid_t thread, int nice)
 {
-	(void)setpriority(PRIO_PROCESS, (id_t)thread, yield ? YIELD_NICE : 0);
+	(void)setpriority(PRIO_PROCESS, (id_t)thread, nice);
 }
 
 void migrate_priority_thread(struct migrate_priority *p)
@@ -31,15 +31,15 @@ void migrate_priority_thread(struct migrate_priority *p)
 	i = atomic_fetch_add(&p->n, 1);
 	if (i < MIGRATE_THREADS_MAX)
 		atomic_store(&p->thread[i], gettid());
-	apply(gettid(), true);
+	apply(gettid(), YIELD_NICE);
 }
 
-void migrate_priority_yield(struct migrate_priority *p, bool yield)
+void migrate_priority_take_back(struct migrate_priority *p)
 {
 	unsigned int n = atomic_load(&p->n);
 
-	atomic_store(&p->yield, yield);
+	atomic_store(&p->yield, false);
 	for (unsigned int i = 0; i < n && i < MIGRATE_THREADS_MAX; i++)
 		if (atomic_load(&p->thread[i]))
-			apply(atomic_load(&p->thread[i]), yield);
+			apply(atomic_load(&p->thread[i]), 0);
 }

@@ -25,9 +25,10 @@ void migrate_priority_init(struct migrate_priority *p, bool yield);
 void migrate_priority_thread(struct migrate_priority *p);
 
 /*
- * All of them, from now on. To take the yielding back, RLIMIT_NICE must allow it (sandbox_enter()
- * sees to that where it may); else they stay as they are. A thread that has ended is skipped.
+ * From now on none of them yields. RLIMIT_NICE must allow it (sandbox_enter() sees to that where it
+ * may); else they stay as they are. Only while the threads exist: later, their ids may be those of
+ * other threads, of any process.
  */
-void migrate_priority_yield(struct migrate_priority *p, bool yield);
+void migrate_priority_take_back(struct migrate_priority *p);
 
 #endif

@@ -278,8 +278,8 @@ static int make_outgoing(struct service *s, struct migrate_job *job, struct cont
 
 	if (ret)
 		return ret;
-	s->low_priority = !strcmp(control_arg_string(&call, "priority", "low"), "low");
-	migrate_priority_init(&s->priority, s->low_priority);
+	migrate_priority_init(&s->priority,
+			      !strcmp(control_arg_string(&call, "priority", "low"), "low"));
 	security_of(&options.security, &call);
 	ret = read_vendor_chain(job, control_arg_string(&call, "vendor-chain", NULL), err);
 	if (ret)

@@ -58,8 +58,7 @@ struct service {
 	struct mirror_link *mirror; /* in another process, or NULL; it may have ended */
 
 	struct migrate_job *job; /* the last one; NULL: never any */
-	bool low_priority; /* of what the migration from here does, as the last one wanted it */
-	struct migrate_priority priority; /* its threads */
+	struct migrate_priority priority; /* of the threads of the migration from here */
 	struct sevmirror_progress progress;
 	struct sevmirror_summary summary;
 	enum sevmirror_outcome outcome;
