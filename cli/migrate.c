@@ -432,20 +432,19 @@ static int vm_has_gone(struct migrate *m)
 
 /*
  * Nothing was heard for a while. A VM that is out of memory may have ended its migration and not
- * have been able to say so. The exit status, or -1: it is still under way, or cannot answer.
+ * have been able to say so. The exit status, or -1: it is still under way, or cannot answer. What a
+ * VM that has gone said before is an event, which comes next.
  */
 static int ask_for_result(struct migrate *m)
 {
 	struct control_error err = { 0 };
 	json_t *query = NULL, *result;
-	int failed = control_client_call(m->client, "query-migrate", NULL, NULL, ASK_MS, &query,
-					 NULL, &err);
 	int code = -1;
 
+	(void)control_client_call(m->client, "query-migrate", NULL, NULL, ASK_MS, &query, NULL,
+				  &err);
 	result = json_object_get(query, "result");
-	if (failed == -EPIPE || failed == -ECONNRESET)
-		code = vm_has_gone(m);
-	else if (result && strcmp(migrate_text(query, "status"), "active") != 0)
+	if (result && strcmp(migrate_text(query, "status"), "active") != 0)
 		code = finish(m, result);
 	json_decref(query);
 	return code;

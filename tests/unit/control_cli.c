@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 
 #include "tests/unit/cmocka_all.h"
 #include "control/control.h"
+#include "control/runtime.h"
 #include "lib/util/text.h"
 
 static char dir[] = "/tmp/test-cli-XXXXXX";
@@ -292,6 +295,62 @@ static void a_migration_whose_vm_ends_has_an_unknown_outcome(void **state)
 	unlink(path);
 }
 
+/* Tells the client something, in lines; then, if it is not the last thing, hears what it asks. */
+static void converse(int fd, const char *lines, bool last)
+{
+	char heard[1024];
+
+	if (write(fd, lines, strlen(lines)) != (ssize_t)strlen(lines))
+		_exit(1);
+	if (!last && read(fd, heard, sizeof(heard)) <= 0)
+		_exit(1);
+}
+
+/* A VM whose migration ends just when it is asked for it: the event goes, and the process ends. */
+static pid_t leaving_vm(struct runtime_claim *claim)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	pid_t child;
+
+	assert_int_equal(runtime_claim(claim, "leaving"), 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/leaving.sock", dir);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		int client = accept(fd, NULL, NULL);
+		char greeting[64];
+
+		snprintf(greeting, sizeof(greeting), "{\"sevmirror\":{\"protocol\":%d}}\n",
+			 CONTROL_PROTOCOL);
+		converse(client, greeting, false);
+		converse(client, "{\"id\":1,\"return\":{}}\n", false);
+		converse(client,
+			 "{\"event\":\"migration-end\",\"data\":{\"outcome\":\"failed\","
+			 "\"error\":\"the disk is full\",\"detail\":\"The guest still runs "
+			 "here.\"}}\n",
+			 true);
+		_exit(0);
+	}
+	close(fd);
+	return child;
+}
+
+/* What it said last counts, not that it has gone. */
+static void a_result_that_comes_with_the_end_of_the_vm_is_heard(void **state)
+{
+	struct runtime_claim claim;
+	pid_t child = leaving_vm(&claim);
+	char out[4096];
+
+	assert_int_equal(run("migrate leaving --to 127.0.0.1:1 --insecure", out, sizeof(out)), 1);
+	assert_says(out, "the disk is full. The guest still runs here");
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	runtime_release(&claim);
+}
+
 static int run_migrate(void *opaque, struct control_call *call, struct control_error *err)
 {
 	return 0;
@@ -379,6 +438,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(the_end_of_a_migration_is_asked_for, setup,
 						teardown),
 		cmocka_unit_test(a_migration_whose_vm_ends_has_an_unknown_outcome),
+		cmocka_unit_test(a_result_that_comes_with_the_end_of_the_vm_is_heard),
 		cmocka_unit_test(each_command_has_help),
 		cmocka_unit_test(files_that_will_not_do_are_refused),
 	};
