@@ -64,8 +64,7 @@ enum wire_type {
 	WIRE_ABORT, /* both: a reason in words (UTF-8, no NUL), the migration is off */
 	/* S->T: the guest will stop with pages missing; T->S: the primary's mapping is armed */
 	WIRE_POSTCOPY,
-	/* T->S: between CONFIG and ACCEPT, CORE and CORE_DONE: it works, and the wait begins again
-	 */
+	/* T->S: before ACCEPT and before CORE_DONE: it works, and the wait begins again */
 	WIRE_WORKING,
 	WIRE_TYPES
 };

@@ -32,8 +32,8 @@ struct seal_job {
 	uint8_t ring;
 	bool urgent;
 	bool answered; /* under the ring's lock */
-	bool late; /* its owner does not wait for it any more, and the helper may still work on it
-		    */
+	/* its owner does not wait for it any more, and the helper may still work on it */
+	bool late;
 	struct helper_completion completion;
 };
 

@@ -148,7 +148,10 @@ const char *sevmirror_seal_why(struct sevmirror_seal *seal)
 {
 	bool failed;
 
-	/* A text that is there does not change any more; an empty one may, by a lane's failure. */
+	/*
+	 * A text that is there stays, except for seal_take_why(), whose caller does not keep this
+	 * pointer; an empty one may change, by a lane's failure.
+	 */
 	pthread_mutex_lock(&seal->why_lock);
 	failed = seal->why.text[0] != '\0';
 	pthread_mutex_unlock(&seal->why_lock);

@@ -38,8 +38,7 @@ struct virtio_blk {
 	dev_t dev;
 	ino_t ino;
 	_Atomic uint64_t sectors;
-	/* one flush at a time: the kernel tells one of them of an error, and that is noted in owed
-	 */
+	/* one flush at a time: the kernel tells one of them of an error; owed keeps it */
 	pthread_mutex_t flush_lock;
 	int owed; /* an error of a flush that the guest has not been told; with flush_lock */
 	struct virtq_chain chain;
